@@ -1,0 +1,531 @@
+"""What a recording needs before it is fitted: rates, scales, a time grid and epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator, make_interp_spline
+from scipy.ndimage import gaussian_filter1d
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["SoftNormalizer", "TrialScaler", "cut_epochs", "resample_time", "smooth_counts"]
+
+
+def smooth_counts(
+    counts: ArrayLike, *, bin_width: float, sigma: float, sqrt: bool = False
+) -> NDArray:
+    """Smooth spike counts along time with a Gaussian and turn them into rates.
+
+    Beyond its ends a trial is continued with its first and last bin. Smooth whole trials before
+    cutting epochs from them (:func:`cut_epochs`), so that this touches as few samples as possible.
+
+    Parameters
+    ----------
+    counts : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
+        Spikes per bin.
+    bin_width : float
+        Width of a bin, s.
+    sigma : float
+        Standard deviation of the Gaussian, s; cut off at four standard deviations. 0 does not
+        smooth.
+    sqrt : bool, default=False
+        Smooth the square roots of the counts, whose variance hardly depends on the rate (about
+        1/4 per bin for Poisson spikes), as in [1]_.
+
+    Returns
+    -------
+    rates : ndarray of the shape of `counts`
+        Spikes/s; with ``sqrt=True`` square roots of spikes per bin, not divided by `bin_width`.
+        float32 if `counts` is float32, float64 otherwise.
+
+    Raises
+    ------
+    ValueError
+        If counts are negative, NaN or infinite, or have another number of axes, or if
+        `bin_width` or `sigma` is out of range.
+
+    References
+    ----------
+    .. [1] Yu et al. (2009). Gaussian-process factor analysis for low-dimensional single-trial
+       analysis of neural population activity. J Neurophysiol 102:614-635.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import smooth_counts
+    >>> counts = np.zeros((1, 9, 2), dtype=np.uint8)
+    >>> counts[0, 4] = 1, 2
+    >>> rates = smooth_counts(counts, bin_width=0.05, sigma=0.05)
+    >>> rates[0, 3:6].round(2)  # spikes/s
+    array([[ 4.84,  9.68],
+           [ 7.98, 15.96],
+           [ 4.84,  9.68]])
+    """
+    _check_number(bin_width, "bin_width", "s")
+    _check_number(sigma, "sigma", "s", zero=True)
+    rates = _check_array(counts, "counts", ndim=(2, 3))
+    if (rates < 0).any():
+        where = _describe(np.argwhere(rates < 0)[0])
+        raise ValueError(
+            f"counts must not be negative, got {rates.min():g} (first at {where}). For activity "
+            "that is no longer counts use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
+        )
+    rates = np.sqrt(rates) if sqrt else rates / bin_width
+    if sigma == 0:
+        return rates
+    return gaussian_filter1d(rates, sigma / bin_width, axis=-2, mode="nearest")
+
+
+def resample_time(
+    X: ArrayLike, *, dt: float, new_dt: float, kind: Literal["cubic", "linear", "pchip"] = "cubic"
+) -> NDArray:
+    """Interpolate activity onto a finer grid along time.
+
+    Sample i of the result lies ``i * new_dt`` after the first sample of `X`, which is kept; the
+    last one lies at or before the last sample of `X`, so that nothing is extrapolated. (The first
+    sample of binned counts stands for the middle of the first bin.)
+
+    Parameters
+    ----------
+    X : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
+        Activity.
+    dt : float
+        Time between samples of `X`, s.
+    new_dt : float
+        Time between samples of the result, s; at most `dt`.
+    kind : {"cubic", "linear", "pchip"}, default="cubic"
+        Cubic spline, straight lines, or the monotone cubic that never leaves the range of two
+        neighbouring samples (rates stay non-negative). A cubic spline through fewer than four
+        samples is the polynomial through them.
+
+    Returns
+    -------
+    X_new : ndarray of shape (..., n_new_timesteps, n_neurons)
+        Activity on the new grid, ``n_new_timesteps = floor((n_timesteps - 1) * dt / new_dt) + 1``.
+        float32 if `X` is float32, float64 otherwise.
+
+    Raises
+    ------
+    ValueError
+        If `new_dt` exceeds `dt`, there are fewer than two time steps, `kind` is unknown, or `X`
+        holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import resample_time
+    >>> X = np.array([0.0, 1.0, 4.0, 9.0]).reshape(1, 4, 1)  # t ** 2 at t = 0, 1, 2, 3 s
+    >>> resample_time(X, dt=1.0, new_dt=0.5).ravel()
+    array([0.  , 0.25, 1.  , 2.25, 4.  , 6.25, 9.  ])
+    """
+    _check_number(dt, "dt", "s")
+    _check_number(new_dt, "new_dt", "s")
+    X = _check_array(X, "X", ndim=(2, 3))
+    n_timesteps = X.shape[-2]
+    if kind not in ("cubic", "linear", "pchip"):
+        raise ValueError(f'kind must be "cubic", "linear" or "pchip", got {kind!r}.')
+    if new_dt > dt:
+        raise ValueError(
+            f"new_dt must be at most dt={dt:g} s, got {new_dt:g} s. For a coarser grid sum counts "
+            "over wider bins, or smooth and take every k-th sample, e.g. X[:, ::2]."
+        )
+    if n_timesteps < 2:
+        raise ValueError("X must have at least 2 time steps to interpolate between, got 1.")
+    # The small constant keeps the last sample when dt / new_dt is whole but for rounding.
+    n_new = int(np.floor((n_timesteps - 1) * dt / new_dt + 1e-9)) + 1
+    time = np.arange(n_timesteps) * dt
+    new_time = np.arange(n_new) * new_dt
+    if kind == "pchip":
+        interpolate = PchipInterpolator(time, X, axis=-2)
+    else:
+        degree = 1 if kind == "linear" else min(3, n_timesteps - 1)
+        interpolate = make_interp_spline(time, X, k=degree, axis=-2)
+    return interpolate(new_time).astype(X.dtype, copy=False)
+
+
+def cut_epochs(
+    signal: ArrayLike | Sequence[ArrayLike],
+    event: ArrayLike,
+    *,
+    start: int,
+    stop: int,
+    trial_length: ArrayLike | None = None,
+    drop: bool = False,
+) -> Any:
+    """Cut the same window around an event from trials of unequal length.
+
+    Epoch k holds bins ``event[k] + start, ..., event[k] + stop - 1`` of trial k, values and dtype
+    as they are (NaN too).
+
+    Parameters
+    ----------
+    signal : sequence of n_trials arrays of shape (n_timesteps_k, n_channels), or one array of \
+            shape (sum of trial_length, n_channels)
+        Spike counts, rates or behaviour: trials one by one, or one after another in one array.
+    event : array-like of shape (n_trials,)
+        Bin of the event within its trial, from 0. A negative or NaN entry means that the trial
+        has no such event.
+    start, stop : int
+        First bin of the window, and the bin after its last one, relative to the event: for
+        -0.8 s to +0.6 s in bins of 50 ms ``start=-16, stop=12``.
+    trial_length : array-like of int of shape (n_trials,), optional
+        Bins of each trial, when `signal` is one array.
+    drop : bool, default=False
+        Leave out trials that have no event or do not hold the whole window, instead of raising.
+
+    Returns
+    -------
+    epochs : ndarray of shape (n_trials, stop - start, n_channels)
+        One epoch per (kept) trial.
+    kept : ndarray of int of shape (n_kept,)
+        Indices of the trials that `epochs` holds. Only with ``drop=True``.
+
+    Raises
+    ------
+    ValueError
+        If a trial has no event or does not hold the window (with ``drop=True``: if none does), or
+        if shapes do not agree.
+    TypeError
+        If `start` or `stop` is not an integer.
+
+    Examples
+    --------
+    Two trials of five and three bins, an event in bin 2 of the first and bin 0 of the second:
+
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import cut_epochs
+    >>> signal = np.arange(8)[:, np.newaxis]
+    >>> epochs, kept = cut_epochs(
+    ...     signal, [2, 0], start=-1, stop=2, trial_length=[5, 3], drop=True
+    ... )
+    >>> epochs[:, :, 0], kept
+    (array([[1, 2, 3]]), array([0]))
+
+    Smooth whole trials first, then cut:
+
+    >>> from jedi_sklearn.preprocessing import smooth_counts
+    >>> trials = np.split(signal, np.cumsum([5, 3])[:-1])
+    >>> rates = [smooth_counts(trial, bin_width=0.05, sigma=0.05) for trial in trials]
+    >>> cut_epochs(rates, [2, 0], start=0, stop=2).shape
+    (2, 2, 1)
+    """
+    for name, value in (("start", start), ("stop", stop)):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError(
+                f"{name} must be an int, a number of bins relative to the event, got {value!r}. "
+                "From seconds: round(seconds / bin_width)."
+            )
+    if stop <= start:
+        raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
+    trials = _split_trials(signal, trial_length)
+    event = np.asarray(event, dtype=float)
+    if event.shape != (len(trials),):
+        raise ValueError(
+            f"event must hold one bin for each of the {len(trials)} trials, "
+            f"got shape {event.shape}."
+        )
+    has_event = event >= 0  # False for NaN
+    fractional = np.flatnonzero(has_event & (event != np.floor(event)))
+    if len(fractional):
+        k = fractional[0]
+        raise ValueError(
+            f"event must be whole bins within the trial, got {event[k]:g} for trial {k}. From "
+            "seconds: np.floor(seconds / bin_width)."
+        )
+    length = np.array([len(trial) for trial in trials])
+    inside = has_event & (event + start >= 0) & (event + stop <= length)
+    kept = np.flatnonzero(inside)
+    if len(kept) < len(trials) and not drop:
+        k = np.flatnonzero(~inside)[0]
+        problem = (
+            f"needs bins {event[k] + start:g} to {event[k] + stop - 1:g}, "
+            f"but it has bins 0 to {length[k] - 1}"
+            if has_event[k]
+            else f"has no event (event is {event[k]:g})"
+        )
+        raise ValueError(
+            f"The window from {start} to {stop} bins around the event must lie within each trial: "
+            f"trial {k} {problem} (the first of {len(trials) - len(kept)} such trials out of "
+            f"{len(trials)}). Choose a smaller window, or drop=True to leave such trials out."
+        )
+    if len(kept) == 0:
+        raise ValueError(
+            f"None of the {len(trials)} trials holds the window from {start} to {stop} bins "
+            "around its event. Choose a smaller window."
+        )
+    first = event[kept].astype(int) + start
+    width = stop - start
+    epochs = np.stack([trials[k][i : i + width] for k, i in zip(kept, first, strict=True)])
+    return (epochs, kept) if drop else epochs
+
+
+class _NeuronScaler(TransformerMixin, BaseEstimator):
+    """Subtract `center_` from each neuron and divide it by `scale_`, learned by `_learn`."""
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Learn centre and scale of each neuron over all trials and time steps.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+        """
+        X = _check_array(X)
+        self.center_, self.scale_ = self._learn(X.reshape(-1, X.shape[-1]))
+        self.n_features_in_ = X.shape[-1]
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray:
+        """Scale activity.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity of the neurons seen in :meth:`fit`.
+
+        Returns
+        -------
+        X_scaled : ndarray of shape (n_trials, n_timesteps, n_neurons)
+            Scaled activity, without unit.
+        """
+        X, center, scale = self._check(X)
+        return (X - center) / scale
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray:
+        """Undo :meth:`transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Scaled activity.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_trials, n_timesteps, n_neurons)
+            Activity in the unit of the data seen in :meth:`fit`.
+        """
+        X, center, scale = self._check(X)
+        return X * scale + center
+
+    def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
+        raise NotImplementedError
+
+    def _check(self, X: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
+        """X, centre and scale in the dtype of X."""
+        check_is_fitted(self)
+        X = _check_array(X)
+        if X.shape[-1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[-1]} neurons, but {type(self).__name__} was fitted on "
+                f"{self.n_features_in_}. Pass the same neurons in the same order."
+            )
+        return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+class TrialScaler(_NeuronScaler):
+    """Standardise each neuron over all trials and time steps.
+
+    The z-score, :class:`~sklearn.preprocessing.StandardScaler` for trials: subtract each neuron's
+    mean and divide by its standard deviation (by 1 for a constant neuron).
+
+    Attributes
+    ----------
+    center_ : ndarray of shape (n_neurons,)
+        Mean of each neuron, in the unit of the data.
+    scale_ : ndarray of shape (n_neurons,)
+        Standard deviation of each neuron, 1 for constant neurons.
+    n_features_in_ : int
+        Number of neurons seen in :meth:`fit`.
+
+    Raises
+    ------
+    ValueError
+        From its methods: if `X` is not 3-D, holds NaN or infinity, or has another number of
+        neurons than in :meth:`fit`.
+
+    See Also
+    --------
+    SoftNormalizer : Keeps weakly active neurons small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import TrialScaler
+    >>> X = np.random.default_rng(0).normal(3.0, 2.0, size=(5, 20, 4))
+    >>> Z = TrialScaler().fit_transform(X)
+    >>> bool(np.allclose(Z.mean(axis=(0, 1)), 0)), bool(np.allclose(Z.std(axis=(0, 1)), 1))
+    (True, True)
+    """
+
+    def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
+        scaler = StandardScaler().fit(samples)
+        return scaler.mean_, scaler.scale_
+
+
+class SoftNormalizer(_NeuronScaler):
+    """Divide each neuron by its range plus a constant.
+
+    Strong neurons get a range near 1; neurons whose range is small against the constant stay
+    small instead of having their noise blown up [1]_.
+
+    Parameters
+    ----------
+    soft_constant : float, default=5.0
+        Added to each neuron's range, in the unit of the data (5 spikes/s in [1]_). With 0 each
+        neuron gets a range of exactly 1, and a constant one is divided by 1.
+    center : {"mean", None}, default="mean"
+        Subtract each neuron's mean over trials and time steps before the division, or nothing.
+
+    Attributes
+    ----------
+    center_ : ndarray of shape (n_neurons,)
+        What is subtracted, in the unit of the data.
+    scale_ : ndarray of shape (n_neurons,)
+        What is divided by: range over trials and time steps plus `soft_constant`.
+    n_features_in_ : int
+        Number of neurons seen in :meth:`fit`.
+
+    Raises
+    ------
+    ValueError
+        From :meth:`fit`: if a parameter is out of range; from all methods: if `X` is not 3-D,
+        holds NaN or infinity, or has another number of neurons than in :meth:`fit`.
+
+    See Also
+    --------
+    TrialScaler : Gives each neuron the same variance.
+
+    References
+    ----------
+    .. [1] Churchland et al. (2012). Neural population dynamics during reaching. Nature
+       487:51-56.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import SoftNormalizer
+    >>> rates = np.array([[[0.0, 0.0], [95.0, 5.0]]])  # one trial, two steps, two neurons
+    >>> SoftNormalizer(center=None).fit_transform(rates)
+    array([[[0.  , 0.  ],
+            [0.95, 0.5 ]]])
+    """
+
+    def __init__(self, soft_constant: float = 5.0, *, center: Literal["mean"] | None = "mean"):
+        self.soft_constant = soft_constant
+        self.center = center
+
+    def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
+        _check_number(self.soft_constant, "soft_constant", "the unit of the data", zero=True)
+        if self.center not in ("mean", None):
+            raise ValueError(f'center must be "mean" or None, got {self.center!r}.')
+        scale = np.ptp(samples, axis=0).astype(float) + self.soft_constant
+        scale[scale == 0] = 1.0
+        mean = samples.mean(axis=0, dtype=float)
+        return (mean if self.center == "mean" else np.zeros_like(mean)), scale
+
+
+def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
+    """Trials as a list of 2-D arrays with the same channels."""
+    one_array = getattr(signal, "ndim", None) == 2
+    if trial_length is not None:
+        length = np.asarray(trial_length)
+        if not one_array:
+            raise ValueError(
+                "signal must be an array of shape (sum of trial_length, n_channels) when "
+                f"trial_length is given, got {getattr(signal, 'shape', type(signal))}. Leave "
+                "trial_length out for a list of trials."
+            )
+        if length.ndim != 1 or length.dtype.kind not in "iu" or (length < 1).any():
+            raise ValueError(
+                f"trial_length must be a 1-D array of positive integers, got {trial_length!r}."
+            )
+        if length.sum() != len(signal):
+            raise ValueError(
+                f"trial_length must add up to the {len(signal)} bins of signal, "
+                f"got {length.sum()}."
+            )
+        return np.split(signal, np.cumsum(length)[:-1])
+    if one_array:
+        raise ValueError(
+            f"signal of shape {signal.shape} is one array: pass trial_length to say where its "
+            "trials begin, or signal[np.newaxis] if it is a single trial."
+        )
+    trials = [np.asarray(trial) for trial in signal]
+    if not trials:
+        raise ValueError("signal must hold at least 1 trial, got 0.")
+    for k, trial in enumerate(trials):
+        if trial.ndim != 2 or trial.shape[1] != trials[0].shape[1]:
+            raise ValueError(
+                "Each trial of signal must have shape (n_timesteps, n_channels) with the same "
+                f"channels: trial {k} has shape {trial.shape}, trial 0 {trials[0].shape}."
+            )
+    return trials
+
+
+def _check_array(X: Any, name: str = "X", ndim: tuple[int, ...] = (3,)) -> NDArray:
+    """X as a finite float array of shape (..., n_timesteps, n_neurons)."""
+    try:
+        X = np.asarray(X)
+        if X.dtype.kind == "O":
+            X = X.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be one array of numbers, but it could not be read as such: {error}. If "
+            "trials have unequal lengths, cut the same window from each with cut_epochs."
+        ) from error
+    if X.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {X.dtype}.")
+    if X.ndim not in ndim:
+        shapes = ["(n_timesteps, n_neurons)", "(n_trials, n_timesteps, n_neurons)"]
+        expected = " or ".join(shapes[n - 2] for n in ndim)
+        raise ValueError(
+            f"{name} must have shape {expected}, got {X.shape}. Reshape your data, e.g. "
+            f"{name}[np.newaxis] for a single trial."
+        )
+    if 0 in X.shape:
+        raise ValueError(f"{name} must not be empty, got shape {X.shape}.")
+    X = X.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
+    finite = np.isfinite(X)
+    if not finite.all():
+        first = tuple(np.argwhere(~finite)[0])
+        raise ValueError(
+            f"{name} must be finite, got {X[first]} at {_describe(first)} (the first of "
+            f"{(~finite).sum()} such values). Drop those trials or neurons, or fill the gaps."
+        )
+    return X
+
+
+def _describe(index: Sequence[int]) -> str:
+    """An index of X in words."""
+    axes = ("trial", "time step", "neuron")[-len(index) :]
+    return ", ".join(f"{axis} {i}" for axis, i in zip(axes, index, strict=True))
+
+
+def _check_number(value: Any, name: str, unit: str, *, zero: bool = False) -> None:
+    """Raise unless value is a finite number, positive (or zero, where that is allowed)."""
+    sign = "non-negative" if zero else "positive"
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a {sign} number ({unit}), got {value!r}.")
+    number = float(value)
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ValueError(f"{name} must be a {sign} number ({unit}), got {value!r}.")

@@ -1,0 +1,381 @@
+"""Facts about preprocessing: counts are conserved, bins are the right ones, inverses exact."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.signal import windows
+from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
+
+from jedi_sklearn.preprocessing import (
+    SoftNormalizer,
+    TrialScaler,
+    cut_epochs,
+    resample_time,
+    smooth_counts,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def counts(rng):
+    return rng.poisson(3.0, size=(4, 60, 5)).astype(np.uint8)
+
+
+# Smoothing
+
+
+def test_smoothing_keeps_the_number_of_spikes(rng):
+    counts = np.zeros((2, 100, 3), dtype=np.uint8)
+    counts[:, 30:70] = rng.poisson(2.0, size=(2, 40, 3))
+    rates = smooth_counts(counts, bin_width=0.01, sigma=0.05)  # reaches 4 SD = 20 bins
+    assert_allclose(0.01 * rates.sum(axis=1), counts.sum(axis=1), rtol=1e-12)
+
+
+def test_smoothing_is_a_convolution_with_a_gaussian(counts):
+    kernel = windows.gaussian(2 * 8 + 1, std=2.0)  # sigma = 2 bins, cut off at 4 SD
+    kernel /= kernel.sum()
+    rates = smooth_counts(counts, bin_width=0.02, sigma=0.04)
+    expected = np.convolve(counts[1, :, 3] / 0.02, kernel, mode="valid")
+    assert_allclose(rates[1, 8:-8, 3], expected, rtol=1e-10)
+
+
+def test_smoothing_continues_the_ends_and_never_mixes_trials_or_neurons():
+    counts = np.arange(6).reshape(3, 1, 2) * np.ones((3, 40, 1), dtype=int)
+    rates = smooth_counts(counts, bin_width=0.05, sigma=0.1)
+    assert_allclose(rates, counts / 0.05)
+
+
+def test_smoothing_one_trial_alone_equals_smoothing_it_among_others(counts):
+    rates = smooth_counts(counts, bin_width=0.01, sigma=0.03)
+    assert_array_equal(smooth_counts(counts[2], bin_width=0.01, sigma=0.03), rates[2])
+
+
+def test_square_roots_stabilise_the_variance(rng):
+    counts = rng.poisson([16.0, 100.0], size=(1, 20_000, 2))
+    roots = smooth_counts(counts, bin_width=0.01, sigma=0.0, sqrt=True)
+    assert_array_equal(roots, np.sqrt(counts))  # per bin: bin_width does not enter
+    assert_allclose(roots.var(axis=1), 0.25, rtol=0.1)
+
+
+def test_square_roots_are_taken_before_smoothing():
+    counts = np.tile([[0], [4]], (20, 1))  # 0, 4, 0, 4, ... spikes per bin
+    roots = smooth_counts(counts, bin_width=0.01, sigma=0.05, sqrt=True)
+    assert_allclose(roots[18:22], 1.0, atol=1e-3)  # mean of 0 and 2, not sqrt(2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool, np.float64])
+def test_counts_of_any_dtype_give_the_same_float64_rates(counts, dtype):
+    counts = (counts > 2).astype(dtype)
+    rates = smooth_counts(counts, bin_width=0.01, sigma=0.03)
+    assert rates.dtype == np.float64
+    assert_array_equal(rates, smooth_counts(counts.astype(float), bin_width=0.01, sigma=0.03))
+
+
+def test_smoothing_leaves_its_input_alone_and_float32_as_it_is(counts):
+    counts = counts.astype(np.float32)
+    before = counts.copy()
+    assert smooth_counts(counts, bin_width=0.01, sigma=0.0).dtype == np.float32
+    assert smooth_counts(counts, bin_width=0.01, sigma=0.02, sqrt=True).dtype == np.float32
+    assert_array_equal(counts, before)
+
+
+def test_negative_counts_are_refused():
+    counts = np.zeros((2, 5, 3))
+    counts[1, 2, 0] = -1
+    with pytest.raises(ValueError, match=r"must not be negative, got -1 .*trial 1, time step 2, "):
+        smooth_counts(counts, bin_width=0.01, sigma=0.02)
+
+
+@pytest.mark.parametrize("value", [0, -0.1, np.nan, np.inf])
+def test_bin_width_must_be_positive(counts, value):
+    with pytest.raises(ValueError, match=r"bin_width must be a positive number \(s\), got"):
+        smooth_counts(counts, bin_width=value, sigma=0.02)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, True])
+def test_sigma_must_be_a_number(counts, value):
+    with pytest.raises(TypeError, match=r"sigma must be a non-negative number \(s\), got"):
+        smooth_counts(counts, bin_width=0.01, sigma=value)
+
+
+# Scalers
+
+
+def test_trial_scaler_is_standard_scaler_on_all_samples(counts):
+    X = counts.astype(float)
+    expected = StandardScaler().fit_transform(X.reshape(-1, 5)).reshape(X.shape)
+    assert_allclose(TrialScaler().fit_transform(X), expected, rtol=1e-12)
+
+
+def test_constant_neurons_are_centred_and_not_blown_up(counts):
+    X = counts.astype(float)
+    X[:, :, 2] = 0.1
+    scaler = TrialScaler().fit(X)
+    assert scaler.scale_[2] == 1.0
+    assert_allclose(scaler.transform(X)[:, :, 2], 0.0, atol=1e-15)
+
+
+def test_soft_normaliser_divides_by_range_plus_constant(counts):
+    X = counts.astype(float)
+    spread = X.max(axis=(0, 1)) - X.min(axis=(0, 1))
+    assert_allclose(SoftNormalizer(3.0, center=None).fit_transform(X), X / (spread + 3.0))
+    centred = SoftNormalizer(3.0).fit_transform(X)
+    assert_allclose(centred, (X - X.mean(axis=(0, 1))) / (spread + 3.0))
+
+
+def test_soft_normaliser_without_constant_gives_range_one_and_keeps_constant_neurons(counts):
+    X = counts.astype(float)
+    X[:, :, 0] = 7.0
+    Z = SoftNormalizer(0.0, center=None).fit_transform(X)
+    assert_allclose(np.ptp(Z[:, :, 1:], axis=(0, 1)), 1.0)
+    assert_array_equal(Z[:, :, 0], 7.0)
+
+
+@pytest.mark.parametrize("scaler", [TrialScaler(), SoftNormalizer(), SoftNormalizer(center=None)])
+def test_inverse_gives_the_data_back_and_new_trials_use_the_learned_scale(scaler, rng):
+    X = rng.gamma(2.0, 10.0, size=(6, 30, 4))
+    scaler = clone(scaler).fit(X[:4])
+    assert_allclose(scaler.inverse_transform(scaler.transform(X)), X, rtol=1e-12)
+    assert_array_equal(scaler.transform(X)[4:], scaler.transform(X[4:]))
+    assert scaler.transform(X.astype(np.float32)).dtype == np.float32
+    assert scaler.n_features_in_ == 4
+
+
+def test_scalers_refuse_other_neurons(counts):
+    with pytest.raises(ValueError, match=r"X has 4 neurons, but TrialScaler was fitted on 5\."):
+        TrialScaler().fit(counts).transform(counts[:, :, :4])
+
+
+def test_a_failing_refit_leaves_the_fitted_scaler_as_it_was(counts):
+    scaler = SoftNormalizer().fit(counts)
+    before = scaler.transform(counts)
+    scaler.center = "median"
+    with pytest.raises(ValueError, match=r'center must be "mean" or None, got \'median\'\.'):
+        scaler.fit(counts[:, :, :3])
+    assert_array_equal(scaler.transform(counts), before)
+
+
+def test_soft_constant_must_not_be_negative(counts):
+    with pytest.raises(ValueError, match=r"soft_constant must be a non-negative number"):
+        SoftNormalizer(-1.0).fit(counts)
+
+
+# What all of them say about bad arrays
+
+
+def test_single_trials_are_asked_to_be_reshaped():
+    message = (
+        r"X must have shape \(n_trials, n_timesteps, n_neurons\), got \(8, 4\)\. "
+        r"Reshape your data, e\.g\. X\[np\.newaxis\] for a single trial\."
+    )
+    with pytest.raises(ValueError, match=message):
+        TrialScaler().fit(np.zeros((8, 4)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_first_bad_value_is_named(rng, bad):
+    X = rng.normal(size=(3, 6, 4))
+    X[1, 5, 2] = X[2, 0, 0] = bad
+    message = rf"finite, got {bad} at trial 1, time step 5, neuron 2 \(the first of 2 such values"
+    with pytest.raises(ValueError, match=message):
+        TrialScaler().fit(X)
+    with pytest.raises(ValueError, match=r"at time step 5, neuron 2 \(the first of 1 "):
+        resample_time(X[1], dt=0.1, new_dt=0.05)
+
+
+def test_trials_of_unequal_length_are_pointed_to_cut_epochs():
+    ragged = [np.zeros((5, 2)), np.zeros((7, 2))]
+    as_objects = np.empty(2, dtype=object)
+    as_objects[:] = ragged
+    for trials in (ragged, as_objects):
+        with pytest.raises(ValueError, match=r"cut the same window from each with cut_epochs"):
+            TrialScaler().fit(trials)
+
+
+def test_complex_and_text_and_empty_arrays_are_refused():
+    for X in (np.zeros((2, 3, 4), dtype=complex), np.full((2, 3, 4), "a")):
+        with pytest.raises(TypeError, match=r"X must hold real numbers, got dtype"):
+            TrialScaler().fit(X)
+    with pytest.raises(ValueError, match=r"X must not be empty, got shape \(0, 3, 4\)"):
+        TrialScaler().fit(np.zeros((0, 3, 4)))
+
+
+def test_numbers_in_an_object_array_are_read(counts):
+    as_objects = counts.astype(object)
+    assert_array_equal(TrialScaler().fit(as_objects).center_, TrialScaler().fit(counts).center_)
+
+
+# Resampling
+
+
+def test_a_slow_sine_is_reproduced_at_the_new_times():
+    dt, new_dt = 0.05, 0.01
+    time = np.arange(41) * dt
+    new_time = np.arange(201) * new_dt
+
+    def activity(t):  # two trials, two neurons, 1 and 2 Hz
+        phase = 2 * np.pi * t[:, np.newaxis] * [1.0, 2.0]
+        return np.stack([np.sin(phase), np.cos(phase)])
+
+    X_new = resample_time(activity(time), dt=dt, new_dt=new_dt)
+    assert X_new.shape == (2, 201, 2)
+    assert_allclose(X_new, activity(new_time), atol=0.01)
+    assert_allclose(X_new[:, 25:-25], activity(new_time)[:, 25:-25], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["cubic", "linear", "pchip"])
+@pytest.mark.parametrize("dt, new_dt, every", [(0.05, 0.01, 5), (0.7, 0.14, 5), (0.02, 0.02, 1)])
+def test_old_samples_stay_and_rounding_does_not_lose_the_last_one(rng, kind, dt, new_dt, every):
+    X = rng.normal(size=(2, 11, 3))
+    X_new = resample_time(X, dt=dt, new_dt=new_dt, kind=kind)
+    assert X_new.shape == (2, 10 * every + 1, 3)
+    assert_allclose(X_new[:, ::every], X, atol=1e-12)
+
+
+def test_nothing_lies_beyond_the_last_sample():
+    line = np.arange(5.0).reshape(1, 5, 1)  # activity equals time in units of dt
+    X_new = resample_time(line, dt=1.0, new_dt=0.7, kind="linear")
+    assert_allclose(X_new.ravel(), [0.0, 0.7, 1.4, 2.1, 2.8, 3.5])
+
+
+def test_cubic_is_exact_on_cubics_and_on_what_few_samples_determine():
+    for n_timesteps in (2, 3, 4, 9):
+        degree = min(3, n_timesteps - 1)
+        old, new = np.arange(n_timesteps), np.arange(2 * n_timesteps - 1) / 2
+        X = (old.astype(float) ** degree).reshape(1, -1, 1)
+        assert_allclose(resample_time(X, dt=1.0, new_dt=0.5).ravel(), new**degree, atol=1e-10)
+
+
+def test_pchip_keeps_rates_non_negative_where_the_cubic_spline_does_not():
+    rates = np.array([0.0, 0.0, 0.0, 50.0, 0.0, 0.0]).reshape(1, 6, 1)
+    assert resample_time(rates, dt=0.05, new_dt=0.01).min() < -1.0
+    assert resample_time(rates, dt=0.05, new_dt=0.01, kind="pchip").min() == 0.0
+
+
+def test_resampling_keeps_float32_and_one_trial_may_come_alone(rng):
+    X = rng.normal(size=(2, 8, 3)).astype(np.float32)
+    X_new = resample_time(X, dt=0.1, new_dt=0.03)
+    assert X_new.dtype == np.float32
+    assert_allclose(resample_time(X[1], dt=0.1, new_dt=0.03), X_new[1], rtol=1e-6)
+
+
+def test_resampling_errors_say_what_to_do(rng):
+    X = rng.normal(size=(2, 8, 3))
+    with pytest.raises(ValueError, match=r"new_dt must be at most dt=0.01 s, got 0.05 s\. For a"):
+        resample_time(X, dt=0.01, new_dt=0.05)
+    with pytest.raises(ValueError, match=r'must be "cubic", "linear" or "pchip", got \'spline\''):
+        resample_time(X, dt=0.1, new_dt=0.05, kind="spline")
+    with pytest.raises(ValueError, match=r"at least 2 time steps to interpolate between, got 1"):
+        resample_time(X[:, :1], dt=0.1, new_dt=0.05)
+
+
+# Epochs
+
+LENGTH = np.array([7, 4, 9])
+
+
+@pytest.fixture
+def signal():
+    """One channel that says 100 * trial + bin, and a second one with its negative."""
+    bins = np.concatenate([100 * k + np.arange(n) for k, n in enumerate(LENGTH)])
+    return np.stack([bins, -bins], axis=1).astype(np.int16)
+
+
+def test_epochs_hold_exactly_the_bins_of_the_window(signal):
+    epochs = cut_epochs(signal, [3, 1, 7], start=-1, stop=2, trial_length=LENGTH)
+    assert_array_equal(epochs[:, :, 0], [[2, 3, 4], [100, 101, 102], [206, 207, 208]])
+    assert_array_equal(epochs[:, :, 1], -epochs[:, :, 0])
+    assert epochs.dtype == np.int16
+
+
+def test_a_list_of_trials_and_one_array_are_the_same(signal):
+    trials = np.split(signal, np.cumsum(LENGTH)[:-1])
+    assert_array_equal(
+        cut_epochs(trials, [3, 1, 7], start=-1, stop=2),
+        cut_epochs(signal, [3, 1, 7], start=-1, stop=2, trial_length=LENGTH),
+    )
+
+
+def test_the_window_may_touch_both_ends_but_not_leave(signal):
+    whole = cut_epochs(signal, [0, 0, 0], start=0, stop=4, trial_length=LENGTH)
+    assert_array_equal(whole[1, :, 0], [100, 101, 102, 103])
+    for event, start, stop, bins in (([0, 0, 0], 0, 5, "0 to 4"), ([1, 1, 1], -2, 1, "-1 to 1")):
+        first = 1 if stop == 5 else 0
+        message = rf"trial {first} needs bins {bins}, but it has bins 0 to {LENGTH[first] - 1} "
+        with pytest.raises(ValueError, match=message):
+            cut_epochs(signal, event, start=start, stop=stop, trial_length=LENGTH)
+
+
+@pytest.mark.parametrize("absent", [np.nan, -1])
+def test_trials_without_the_event_are_named_or_dropped(signal, absent):
+    event = [3, absent, 7]
+    with pytest.raises(ValueError, match=r"trial 1 has no event \(event is (nan|-1)\) .* 1 such"):
+        cut_epochs(signal, event, start=0, stop=2, trial_length=LENGTH)
+    epochs, kept = cut_epochs(signal, event, start=0, stop=2, trial_length=LENGTH, drop=True)
+    assert_array_equal(kept, [0, 2])
+    assert_array_equal(epochs[:, :, 0], [[3, 4], [207, 208]])
+
+
+def test_a_negative_event_is_absent_even_if_the_window_lies_in_the_trial(signal):
+    _, kept = cut_epochs(signal, [-1, 0, 0], start=2, stop=3, trial_length=LENGTH, drop=True)
+    assert_array_equal(kept, [1, 2])
+
+
+def test_drop_with_nothing_to_drop_still_returns_indices(signal):
+    _, kept = cut_epochs(signal, [0, 0, 0], start=0, stop=1, trial_length=LENGTH, drop=True)
+    assert_array_equal(kept, [0, 1, 2])
+
+
+def test_epoch_errors_say_what_to_do(signal):
+    with pytest.raises(ValueError, match=r"None of the 3 trials holds the window from 0 to 20"):
+        cut_epochs(signal, [0, 0, 0], start=0, stop=20, trial_length=LENGTH, drop=True)
+    with pytest.raises(ValueError, match=r"got 1\.5 for trial 2\. From seconds: "):
+        cut_epochs(signal, [0, np.nan, 1.5], start=0, stop=1, trial_length=LENGTH)
+    with pytest.raises(TypeError, match=r"start must be an int.*got -0\.8\. From seconds: round"):
+        cut_epochs(signal, [0, 0, 0], start=-0.8, stop=1, trial_length=LENGTH)
+    with pytest.raises(ValueError, match=r"stop must be greater than start, got start=2, stop=2"):
+        cut_epochs(signal, [0, 0, 0], start=2, stop=2, trial_length=LENGTH)
+    with pytest.raises(ValueError, match=r"each of the 3 trials, got shape \(2,\)"):
+        cut_epochs(signal, [0, 0], start=0, stop=1, trial_length=LENGTH)
+    with pytest.raises(ValueError, match=r"\(20, 2\) is one array: pass trial_length"):
+        cut_epochs(signal, [0, 0, 0], start=0, stop=1)
+    with pytest.raises(ValueError, match=r"add up to the 20 bins of signal, got 19"):
+        cut_epochs(signal, [0, 0, 0], start=0, stop=1, trial_length=[7, 4, 8])
+    with pytest.raises(ValueError, match=r"Leave trial_length out for a list of trials"):
+        cut_epochs([signal], [0], start=0, stop=1, trial_length=[20])
+    with pytest.raises(ValueError, match=r"1-D array of positive integers, got \[7, 13, 0\]"):
+        cut_epochs(signal, [0, 0, 0], start=0, stop=1, trial_length=[7, 13, 0])
+    with pytest.raises(ValueError, match=r"trial 1 has shape \(20, 1\), trial 0 \(20, 2\)"):
+        cut_epochs([signal, signal[:, :1]], [0, 0], start=0, stop=1)
+    with pytest.raises(ValueError, match=r"signal must hold at least 1 trial, got 0"):
+        cut_epochs([], [], start=0, stop=1)
+
+
+# A real recording
+
+
+@pytest.mark.skipif("JEDI_DATA_DIR" not in os.environ, reason="JEDI_DATA_DIR is not set")
+def test_speed_peaks_where_a_real_recording_says_so():
+    path = Path(os.environ["JEDI_DATA_DIR"]) / "center_out_m1_trials.npz"
+    with np.load(path, allow_pickle=False) as data:
+        length, onset, peak = (
+            data[name] for name in ("trial_length", "idx_movement_on", "idx_peak_speed")
+        )
+        counts, velocity = data["spike_counts"], data["velocity"]
+    window = {"start": -16, "stop": 12, "trial_length": length}  # -0.8 to 0.6 s in 50 ms bins
+    epochs = cut_epochs(counts, onset, **window)
+    assert epochs.shape == (286, 28, 84)
+    assert epochs.dtype == np.uint8
+
+    speed = np.linalg.norm(cut_epochs(velocity, onset, **window), axis=2)
+    late = speed[:, 16:].argmax(axis=1) - (peak - onset)  # both from movement onset, bins
+    assert np.abs(late).max() <= 1  # the recorded peaks come from a finer grid
+    assert np.median(late) == 0
