@@ -1,0 +1,241 @@
+"""Simulated recordings: a random low-rank teacher RNN that performs several tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils import Bunch, check_random_state
+
+from ..rnn import RNNBatch
+
+TASKS = ("oscillation", "decision", "memory", "reach")
+CHANNELS = ("oscillation", "evidence", "cue", "go", "reach x", "reach y")
+
+
+def make_multitask(
+    n_trials=160,
+    *,
+    tasks=TASKS,
+    n_conditions_per_task=None,
+    n_neurons=200,
+    n_timesteps=150,
+    rank=5,
+    gain=1.8,
+    dt=0.01,
+    tau=0.1,
+    observe="state",
+    initial_jitter=0.1,
+    process_noise=0.01,
+    observation_noise=0.05,
+    teacher_seed=0,
+    random_state=0,
+):
+    """Trials of several tasks, made by one random low-rank teacher RNN.
+
+    The teacher has weights ``gain * U V^T / sqrt(n_neurons)`` and input weights with
+    standard normal entries, as in the synthetic data of the JEDI paper. It is driven by six
+    input channels. The four task families vary from trial to trial:
+
+    - ``"oscillation"``: a sinusoid of 1 to 4 Hz at a random phase,
+    - ``"decision"``: a step of either sign and varied strength,
+    - ``"memory"``: a pulse of either sign, a delay of varied length, a go cue,
+    - ``"reach"``: a ramp to a held target in a random direction (two channels).
+
+    Parameters
+    ----------
+    n_trials : int, default=160
+        Number of trials, spread evenly over the tasks (and conditions).
+    tasks : tuple of str
+        Task families to simulate.
+    n_conditions_per_task : int, optional
+        Draw each trial near one of this many prototypes per task (frequencies, strengths,
+        delays, directions) instead of from a continuum.
+    n_neurons, n_timesteps : int
+        Neurons and samples per trial.
+    rank : int, default=5
+        Rank of the teacher's weights.
+    gain : float, default=1.8
+        Scale of the teacher's weights.
+    dt, tau : float
+        Time step and time constant, s.
+    observe : {"state", "rate"}, default="state"
+        Record the state x, or the rate tanh(x).
+    initial_jitter : float, default=0.1
+        SD of each trial's initial state around the common one (SD 0.5 over neurons).
+    process_noise : float, default=0.01
+        SD of the noise added to each state at each step.
+    observation_noise : float, default=0.05
+        SD of the noise added to each observed sample.
+    teacher_seed : int, default=0
+        Seed of the teacher (weights, common initial state).
+    random_state : int or RandomState, default=0
+        Seed of the trials (task parameters, jitter, noise).
+
+    Returns
+    -------
+    Bunch
+        - ``X`` (n_trials, n_timesteps, n_neurons): recorded activity,
+        - ``task`` (n_trials,) str, ``condition`` (n_trials,) str: labels,
+        - ``inputs`` (n_trials, n_timesteps, 6), ``input_names``,
+        - ``time`` (n_timesteps,): s,
+        - ``free_run`` (n_trials, n_timesteps, n_neurons): what the teacher does from the true
+          initial states and inputs without process and observation noise; its R2 on `X` is the
+          ceiling of any model,
+        - ``teacher``: the teacher, an :class:`~jedi_sklearn.RNNBatch` of one RNN.
+
+    Examples
+    --------
+    >>> from jedi_sklearn.datasets import make_multitask
+    >>> data = make_multitask(n_trials=8, n_neurons=30, random_state=1)
+    >>> data.X.shape, sorted(set(data.task))
+    ((8, 150, 30), ['decision', 'memory', 'oscillation', 'reach'])
+    """
+    unknown = [t for t in tasks if t not in TASKS]
+    if unknown or not len(tasks):
+        raise ValueError(f"tasks must be among {TASKS}, got {tuple(tasks)}.")
+    rng = check_random_state(random_state)
+    teacher, x0 = _make_teacher(teacher_seed, n_neurons, rank, gain, len(CHANNELS), dt, tau)
+    time = np.arange(n_timesteps) * dt
+
+    task = np.array([tasks[i % len(tasks)] for i in range(n_trials)])
+    n_cond = n_conditions_per_task or 1
+    prototype = np.arange(n_trials) // len(tasks) % n_cond
+    draw = {"oscillation": _oscillation, "decision": _decision, "memory": _memory, "reach": _reach}
+    inputs = np.zeros((n_trials, n_timesteps, len(CHANNELS)))
+    for k in range(n_trials):
+        level = None if n_conditions_per_task is None else (prototype[k], n_cond)
+        inputs[k] = draw[task[k]](time, level, rng)
+    condition = task.copy()
+    if n_conditions_per_task is not None:
+        condition = np.array([f"{t}-{p}" for t, p in zip(task, prototype, strict=True)])
+    record = _record(
+        teacher, x0, inputs, time, observe, initial_jitter, process_noise, observation_noise, rng
+    )
+    return Bunch(**record, task=task, condition=condition, input_names=CHANNELS)
+
+
+def make_multifrequency(
+    n_trials_per_frequency=8,
+    *,
+    frequencies=tuple(range(1, 11)),
+    n_neurons=200,
+    n_timesteps=200,
+    rank=5,
+    gain=1.8,
+    dt=0.01,
+    tau=0.1,
+    observe="state",
+    initial_jitter=0.1,
+    process_noise=0.01,
+    observation_noise=0.05,
+    teacher_seed=0,
+    random_state=0,
+):
+    """Trials of the :func:`make_multitask` teacher driven by sinusoids of 1 to 10 Hz.
+
+    Parameters
+    ----------
+    n_trials_per_frequency : int, default=8
+        Trials of each frequency; their phases are random.
+    frequencies : tuple of float, default=(1, 2, ..., 10)
+        Frequencies of the input, Hz.
+    n_neurons, n_timesteps, rank, gain, dt, tau, observe, initial_jitter, process_noise, \
+    observation_noise, teacher_seed, random_state :
+        As in :func:`make_multitask`.
+
+    Returns
+    -------
+    Bunch
+        As from :func:`make_multitask`; ``frequency`` (n_trials,) in Hz stands beside
+        ``condition``, the same as str.
+
+    Examples
+    --------
+    >>> from jedi_sklearn.datasets import make_multifrequency
+    >>> data = make_multifrequency(2, frequencies=(1, 4), n_neurons=30)
+    >>> data.frequency
+    array([1., 1., 4., 4.])
+    """
+    rng = check_random_state(random_state)
+    teacher, x0 = _make_teacher(teacher_seed, n_neurons, rank, gain, 1, dt, tau)
+    time = np.arange(n_timesteps) * dt
+    frequency = np.repeat(np.asarray(frequencies, dtype=float), n_trials_per_frequency)
+    phase = rng.uniform(0, 2 * np.pi, len(frequency))
+    inputs = np.sin(2 * np.pi * frequency[:, None] * time + phase[:, None])[:, :, None]
+    condition = np.array([f"{f:g} Hz" for f in frequency])
+    record = _record(
+        teacher, x0, inputs, time, observe, initial_jitter, process_noise, observation_noise, rng
+    )
+    return Bunch(
+        **record,
+        task=np.full(len(frequency), "oscillation"),
+        condition=condition,
+        frequency=frequency,
+        input_names=("oscillation",),
+    )
+
+
+def _make_teacher(seed, n_neurons, rank, gain, n_inputs, dt, tau):
+    rng = np.random.RandomState(seed)
+    U, V = rng.standard_normal((2, n_neurons, rank))
+    B = rng.standard_normal((n_neurons, n_inputs))
+    teacher = RNNBatch(gain / np.sqrt(n_neurons) * U, V, input_weights=B, dt=dt, tau=tau)
+    return teacher, 0.5 * rng.standard_normal(n_neurons)
+
+
+def _record(teacher, x0, inputs, time, observe, jitter, process_noise, observation_noise, rng):
+    if observe not in ("state", "rate"):
+        raise ValueError(f'observe must be "state" or "rate", got {observe!r}.')
+    start = x0 + jitter * rng.standard_normal((len(inputs), len(x0)))
+    X = teacher.simulate(start, len(time), inputs, noise=process_noise, random_state=rng)
+    free_run = teacher.simulate(start, len(time), inputs)
+    if observe == "rate":
+        X, free_run = np.tanh(X), np.tanh(free_run)
+    X += observation_noise * rng.standard_normal(X.shape)
+    return Bunch(X=X, free_run=free_run, inputs=inputs, time=time, teacher=teacher)
+
+
+# Inputs of one trial of each task, (n_timesteps, channels). `level` is None (draw from the
+# continuum) or (prototype, number of prototypes): draw near that prototype.
+
+
+def _between(low, high, level, rng):
+    """A value in [low, high]: uniform, or near one of evenly spaced prototypes."""
+    if level is None:
+        return rng.uniform(low, high)
+    index, n = level
+    return low + (high - low) * (index + 0.5 + 0.05 * rng.standard_normal()) / n
+
+
+def _sign(level, rng):
+    return rng.choice([-1.0, 1.0]) if level is None else 1.0 - 2.0 * (level[0] % 2)
+
+
+def _oscillation(time, level, rng):
+    u = np.zeros((len(time), len(CHANNELS)))
+    phase = rng.uniform(0, 2 * np.pi) if level is None else 0.2 * rng.standard_normal()
+    u[:, 0] = np.sin(2 * np.pi * _between(1.0, 4.0, level, rng) * time + phase)
+    return u
+
+
+def _decision(time, level, rng):
+    u = np.zeros((len(time), len(CHANNELS)))
+    strength = _sign(level, rng) * _between(0.3, 1.2, level, rng)
+    u[time >= 0.2 * time[-1], 1] = strength
+    return u
+
+
+def _memory(time, level, rng):
+    u = np.zeros((len(time), len(CHANNELS)))
+    end = time[-1]
+    go = _between(0.5, 0.75, level, rng) * end
+    u[(time >= 0.1 * end) & (time < 0.25 * end), 2] = _sign(level, rng) * rng.uniform(0.8, 1.2)
+    u[(time >= go) & (time < go + 0.15 * end), 3] = 1.0
+    return u
+
+
+def _reach(time, level, rng):
+    u = np.zeros((len(time), len(CHANNELS)))
+    angle = _between(0.0, 2 * np.pi, level, rng)
+    ramp = np.clip((time / time[-1] - 0.2) / 0.4, 0.0, 1.0)
+    u[:, 4:] = ramp[:, None] * np.array([np.cos(angle), np.sin(angle)])
+    return u

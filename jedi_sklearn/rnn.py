@@ -1,0 +1,372 @@
+"""A batch of RNNs: step, simulate, Jacobian and spectrum, from plain arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+__all__ = ["RNNBatch"]
+
+
+class RNNBatch:
+    r"""A batch of n leaky tanh RNNs that share their size, time constant and time step.
+
+    RNN k follows (:math:`\alpha` = ``dt / tau``)
+
+    .. math:: x[t+1] = (1-\alpha)\, x[t] + \alpha\,(J_k \tanh(x[t]) + b_k + B_k u[t])
+
+    in one of three connectivities:
+
+    - ``"shared"``: :math:`J_k = U G_k V^T`, with `U` and `V` common to the batch,
+    - ``"low_rank"``: :math:`J_k = U_k V_k^T` (or :math:`U_k G_k V_k^T`),
+    - ``"full_rank"``: a dense :math:`J_k`, see :meth:`from_dense`.
+
+    A batch supports ``len``, indexing and iteration over RNNs, so that scikit-learn can split it
+    as it splits an array of samples. It knows nothing of fitting.
+
+    Parameters
+    ----------
+    U, V : array-like of shape (n_neurons, rank) or (n_rnns, n_neurons, rank)
+        Left and right factors. 2-D factors are shared by all RNNs.
+    core : array-like of shape (n_rnns, rank, rank), optional
+        The cores :math:`G_k`. Without cores they are the identity.
+    bias : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
+        Constant drive :math:`b_k`; zero by default.
+    input_weights : array-like of shape (n_neurons, n_inputs) or (n_rnns, n_neurons, n_inputs), \
+            optional
+        Input weights :math:`B_k`.
+    dt : float, default=0.01
+        Time step, s.
+    tau : float, default=0.1
+        Time constant of each neuron, s.
+
+    Attributes
+    ----------
+    connectivity : {"shared", "low_rank", "full_rank"}
+    n_neurons, n_inputs : int
+    rank : int
+        Rank of the connectivity: at most this many eigenvalues are not zero.
+    alpha : float
+        ``dt / tau``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, values are not finite or not ``0 < dt < tau``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch
+    >>> u = np.ones((4, 1)) / 2.0
+    >>> rnn = RNNBatch(u, 3.0 * u)              # one rank-1 RNN, eigenvalue 3
+    >>> rnn.eigenvalues().real
+    array([[3.]])
+    >>> rnn.simulate(0.1 * np.ones((1, 4)), n_timesteps=5).shape
+    (1, 5, 4)
+    """
+
+    def __init__(self, U, V, core=None, *, bias=None, input_weights=None, dt=0.01, tau=0.1):
+        self.U = _as_array(U, "U", (2, 3))
+        self.V = _as_array(V, "V", (2, 3))
+        if self.U.shape != self.V.shape:
+            raise ValueError(
+                f"U and V must have the same shape, got {self.U.shape} and {self.V.shape}."
+            )
+        self.J = None
+        self.core = None if core is None else _as_array(core, "core", (3,))
+        rank = self.U.shape[-1]
+        if self.core is not None and self.core.shape[1:] != (rank, rank):
+            raise ValueError(
+                f"core must have shape (n_rnns, {rank}, {rank}) to fit U and V of rank {rank}, "
+                f"got {self.core.shape}."
+            )
+        sizes = {
+            name: len(a)
+            for name, a in (("U", self.U), ("V", self.V), ("core", self.core))
+            if a is not None and a.ndim == 3
+        }
+        self._finish(sizes, bias, input_weights, dt, tau)
+
+    @classmethod
+    def from_dense(cls, J, *, bias=None, input_weights=None, dt=0.01, tau=0.1):
+        """Make a full-rank batch from dense weight matrices.
+
+        Parameters
+        ----------
+        J : array-like of shape (n_neurons, n_neurons) or (n_rnns, n_neurons, n_neurons)
+            Recurrent weights; ``J[i, j]`` is the weight from neuron j to neuron i.
+        bias, input_weights, dt, tau :
+            As in the constructor.
+
+        Returns
+        -------
+        RNNBatch
+            With ``connectivity == "full_rank"``.
+        """
+        self = cls.__new__(cls)
+        J = _as_array(J, "J", (2, 3))
+        self.J = J[np.newaxis] if J.ndim == 2 else J
+        if self.J.shape[1] != self.J.shape[2]:
+            raise ValueError(f"J must be square, got shape {J.shape}.")
+        self.U = self.V = self.core = None
+        self._finish({"J": len(self.J)}, bias, input_weights, dt, tau)
+        return self
+
+    def _finish(self, sizes, bias, input_weights, dt, tau):
+        self.dt, self.tau = float(dt), float(tau)
+        if not 0 < self.dt < self.tau:
+            raise ValueError(f"Expected 0 < dt < tau (both in s), got dt={dt}, tau={tau}.")
+        n = self.n_neurons
+        bias = np.zeros(n) if bias is None else _as_array(bias, "bias", (1, 2))
+        if bias.shape[-1] != n:
+            raise ValueError(f"bias must have n_neurons = {n} columns, got shape {bias.shape}.")
+        self.bias = bias
+        self.input_weights = None
+        if input_weights is not None:
+            self.input_weights = _as_array(input_weights, "input_weights", (2, 3))
+            if self.input_weights.shape[-2] != n:
+                raise ValueError(
+                    f"input_weights must have shape (..., n_neurons = {n}, n_inputs), "
+                    f"got {self.input_weights.shape}."
+                )
+            if self.input_weights.ndim == 3:
+                sizes["input_weights"] = len(self.input_weights)
+        if bias.ndim == 2:
+            sizes["bias"] = len(bias)
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"Arrays disagree on the number of RNNs: {sizes}.")
+        self._n_rnns = next(iter(sizes.values()), 1)
+
+    @property
+    def connectivity(self):
+        """How the weights are stored: "shared", "low_rank" or "full_rank"."""
+        if self.J is not None:
+            return "full_rank"
+        return "shared" if self.U.ndim == 2 else "low_rank"
+
+    @property
+    def n_neurons(self):
+        """Number of neurons."""
+        return (self.J if self.J is not None else self.U).shape[-1 if self.J is not None else -2]
+
+    @property
+    def n_inputs(self):
+        """Number of input channels, 0 without input weights."""
+        return 0 if self.input_weights is None else self.input_weights.shape[-1]
+
+    @property
+    def rank(self):
+        """Rank of the connectivity (n_neurons in a full-rank batch)."""
+        return self.n_neurons if self.J is not None else self.U.shape[-1]
+
+    @property
+    def alpha(self):
+        """Leak per step, dt / tau."""
+        return self.dt / self.tau
+
+    @property
+    def shape(self):
+        """(n_rnns, n_neurons)."""
+        return (self._n_rnns, self.n_neurons)
+
+    def __len__(self):
+        return self._n_rnns
+
+    def __getitem__(self, index):
+        """RNNs selected by an integer, slice, mask or integer array, as a batch."""
+        index = np.arange(self._n_rnns)[index]
+        index = np.atleast_1d(index)
+
+        def take(a, ndim):
+            return a[index] if a is not None and a.ndim == ndim else a
+
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.U, new.V, new.core = take(self.U, 3), take(self.V, 3), take(self.core, 3)
+        new.J, new.bias = take(self.J, 3), take(self.bias, 2)
+        new.input_weights = take(self.input_weights, 3)
+        new._n_rnns = len(index)
+        return new
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        return (
+            f"RNNBatch(n_rnns={len(self)}, n_neurons={self.n_neurons}, rank={self.rank}, "
+            f"connectivity={self.connectivity!r}, dt={self.dt:g}, tau={self.tau:g})"
+        )
+
+    # ------------------------------------------------------------------ dynamics
+
+    def _recurrent(self, rates):
+        """J_k @ rates for rates of shape (n, neurons), at the cost of the factors."""
+        if self.J is not None:
+            return np.matmul(self.J, rates[..., np.newaxis])[..., 0]
+        latent = _rows(rates, self.V)  # (n, rank)
+        if self.core is not None:
+            latent = np.matmul(self.core, latent[..., np.newaxis])[..., 0]
+        return _rows(latent, np.swapaxes(self.U, -1, -2))  # (n, neurons)
+
+    def _drive(self, inputs):
+        if inputs is None:
+            return 0.0
+        if self.input_weights is None:
+            raise ValueError("inputs were given, but these RNNs have no input_weights.")
+        if inputs.shape[-1] != self.n_inputs:
+            raise ValueError(
+                f"inputs must have n_inputs = {self.n_inputs} channels, got {inputs.shape[-1]}."
+            )
+        return _rows(inputs, np.swapaxes(self.input_weights, -1, -2))
+
+    def step(self, x, inputs=None):
+        """Advance the states by one time step.
+
+        Parameters
+        ----------
+        x : array-like of shape (n_rnns, n_neurons)
+            States; any number of rows when the batch holds one RNN.
+        inputs : array-like of shape (n_rnns, n_inputs), optional
+            Input during the step.
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, n_neurons)
+        """
+        x = self._check_states(x)
+        inputs = None if inputs is None else np.atleast_2d(np.asarray(inputs, dtype=float))
+        a = self.alpha
+        return (1 - a) * x + a * (self._recurrent(np.tanh(x)) + self.bias + self._drive(inputs))
+
+    def simulate(self, x0, n_timesteps, inputs=None, noise=0.0, random_state=None):
+        """Simulate the free run.
+
+        Parameters
+        ----------
+        x0 : array-like of shape (n_rnns, n_neurons)
+            Initial states. A batch of one RNN accepts any number of them.
+        n_timesteps : int
+            Number of samples, the initial state included.
+        inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
+            ``inputs[:, t]`` acts on the step from sample t to t + 1.
+        noise : float, default=0
+            SD of the Gaussian noise added to each neuron at each step.
+        random_state : int, RandomState or None
+            Source of the noise.
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, n_timesteps, n_neurons)
+            States; ``[:, 0]`` is `x0`.
+        """
+        x = self._check_states(x0)
+        if n_timesteps < 1:
+            raise ValueError(f"n_timesteps must be at least 1, got {n_timesteps}.")
+        if inputs is not None:
+            inputs = _as_array(inputs, "inputs", (3,))
+            if inputs.shape[:2] != (len(x), n_timesteps):
+                raise ValueError(
+                    f"inputs must have shape ({len(x)}, {n_timesteps}, n_inputs), "
+                    f"got {inputs.shape}."
+                )
+        rng = check_random_state(random_state)
+        states = np.empty((len(x), n_timesteps, self.n_neurons))
+        states[:, 0] = x
+        for t in range(n_timesteps - 1):
+            x = self.step(x, None if inputs is None else inputs[:, t])
+            if noise:
+                x += noise * rng.standard_normal(x.shape)
+            states[:, t + 1] = x
+        return states
+
+    def to_dense(self):
+        """Dense weights.
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, n_neurons, n_neurons)
+        """
+        if self.J is not None:
+            return self.J.copy()
+        left = self.U if self.core is None else np.matmul(self.U, self.core)
+        J = np.matmul(left, np.swapaxes(self.V, -1, -2))
+        return np.broadcast_to(J, (len(self), *J.shape[-2:])).copy()
+
+    def jacobian(self, x=None):
+        """Jacobian of one step with respect to the state, dense.
+
+        Parameters
+        ----------
+        x : array-like of shape (n_rnns, n_neurons), optional
+            Where; the origin by default.
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, n_neurons, n_neurons)
+            ``(1 - alpha) I + alpha J diag(tanh'(x))``. Its eigenvalues are the multipliers of
+            the discrete-time map; ``1 - alpha`` has multiplicity at least n_neurons - rank.
+        """
+        J = self.to_dense() if x is None else self.to_dense() * self._slope(x)[:, np.newaxis, :]
+        return (1 - self.alpha) * np.eye(self.n_neurons) + self.alpha * J
+
+    def eigenvalues(self, x=None):
+        """Nonzero eigenvalues of the (effective) weights, through the rank x rank product.
+
+        Parameters
+        ----------
+        x : array-like of shape (n_rnns, n_neurons), optional
+            Where to linearise; the origin by default, where the effective weights are `J`.
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, rank), complex
+            Eigenvalues of ``J diag(tanh'(x))`` by falling real part, of a pair the one with
+            positive imaginary part first. A multiplier of the map is ``1 + alpha (value - 1)``,
+            a continuous-time rate ``(value - 1) / tau`` in 1/s.
+        """
+        slope = None if x is None else self._slope(x)
+        if self.J is not None:
+            M = self.J if slope is None else self.J * slope[:, np.newaxis, :]
+        else:
+            V = self.V if slope is None else self.V * slope[:, :, np.newaxis]
+            M = np.matmul(np.swapaxes(V, -1, -2), self.U)  # (n, rank, rank)
+            if self.core is not None:
+                M = np.matmul(M, self.core)
+        values = np.linalg.eigvals(M).astype(complex)
+        values = np.broadcast_to(values, (max(len(self), len(M) if M.ndim == 3 else 1), self.rank))
+        order = np.lexsort((-values.imag, -np.round(values.real, 12)), axis=-1)
+        return np.take_along_axis(values, order, axis=-1)
+
+    def _slope(self, x):
+        return 1 - np.tanh(self._check_states(x)) ** 2
+
+    def _check_states(self, x):
+        x = np.atleast_2d(np.asarray(x, dtype=float))
+        if x.ndim != 2 or x.shape[1] != self.n_neurons:
+            raise ValueError(
+                f"States must have shape (n_rnns, n_neurons = {self.n_neurons}), got {x.shape}."
+            )
+        if len(self) > 1 and len(x) != len(self):
+            raise ValueError(
+                f"{len(x)} states were given for {len(self)} RNNs; give one per RNN, "
+                "or select one RNN, e.g. rnns[0], to run it from several states."
+            )
+        return x
+
+
+def _rows(rows, matrix):
+    """rows @ matrix, with one matrix for all rows or one for each."""
+    if matrix.ndim == 2:
+        return rows @ matrix
+    return np.matmul(rows[:, np.newaxis, :], matrix)[:, 0]
+
+
+def _as_array(values, name, ndims):
+    array = np.asarray(values, dtype=float)
+    if array.ndim not in ndims:
+        expected = " or ".join(f"{d}-D" for d in ndims)
+        raise ValueError(f"{name} must be {expected}, got shape {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds NaN or infinite values.")
+    return array
