@@ -1,0 +1,698 @@
+"""JEDIEstimator: parameters, checks, and the order of the steps of a fit."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted
+
+from ._hypernetwork import Hypernetwork
+from ._inference import InitialState
+from ._model import FittedModel
+from ._torch import make_generator, resolve_device, time_first
+from ._training import Progress, Schedule, train
+from ._trials import check_conditions, check_number, check_trials, trial_moments
+from ._warm_start import warm_start
+
+__all__ = ["JEDIEstimator"]
+
+OPTIONS = {
+    "connectivity": ("shared", "low_rank", "full_rank"),
+    "hypernetwork": ("linear", "mlp"),
+    "embedding": ("trial", "condition"),
+    "initial_state": ("observed", "inferred"),
+    "scale": ("global", "neuron", None),
+    "solver": ("annealed", "paper"),
+    "output": ("embedding", "dynamics"),
+}
+MAX_COMPONENTS, MAX_RANK, MAX_INITIAL_DIRECTIONS, MAX_BATCH = 16, 20, 8, 200
+
+
+class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Jointly Embedded Inference of Neural Dynamics.
+
+    A hypernetwork maps an embedding of every trial to the weights of an RNN whose free run
+    reproduces that trial's population activity. ``transform`` infers the embeddings of trials
+    never seen, ``score`` is the R2 of their free runs, and ``dynamics`` returns the RNNs.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Size of the embedding. "auto" is 16, or one less than the number of embeddings where
+        there are fewer.
+    rank : int or "auto", default="auto"
+        Rank of the connectivity. "auto" is 20, or the number of neurons where there are fewer.
+    connectivity : {"shared", "low_rank", "full_rank"}, default="shared"
+        Form of the weights J of an RNN with embedding c: ``U G(c) V^T`` with bases common to
+        all trials, ``U(c) V(c)^T``, or dense ``J(c)``.
+    hypernetwork : {"linear", "mlp"}, default="linear"
+        Affine in the embedding, or with a multilayer perceptron beside the affine path.
+    hidden_layer_sizes : tuple of int, default=(64,)
+        Hidden layers of the "mlp" hypernetwork (tanh).
+    embedding : {"trial", "condition"}, default="trial"
+        One embedding per trial, or one shared by the trials of a condition, during the fit.
+        ``transform`` infers one per trial in either case.
+    initial_state : {"observed", "inferred"}, default="observed"
+        Start free runs at the first sample, or at an initial state inferred with the embedding
+        (mean plus a few shared directions): better on noisy single trials.
+    dt : float, default=0.01
+        Sampling interval of the data, s.
+    tau : float, default=0.1
+        Time constant of the RNN's neurons, s.
+    scale : {"global", "neuron"} or None, default="global"
+        The model sees the activity less each neuron's mean, divided by one common SD
+        ("global") or by each neuron's SD ("neuron"), or untouched (None). Undone on output.
+    solver : {"annealed", "paper"}, default="annealed"
+        Closed-form start and annealed teacher forcing, or random start and Adam on the free
+        run, as in the paper.
+    max_iter : int, default=300
+        Gradient steps.
+    learning_rate_init : float, default=0.005
+        Learning rate of Adam at the start; it falls to 0 as a half cosine.
+    forcing : float, default=0.1
+        Share of the data mixed into the state at the start of the fit; it falls to 0 over the
+        first half of the steps. Not used by the "paper" solver.
+    batch_size : int or "auto", default="auto"
+        Trials per gradient step; "auto" is 200, or all trials where there are fewer.
+    n_starts : int, default=2
+        Starts in the inference of an embedding; the best one counts.
+    tol : float, default=1e-3
+        The fit has converged when R2 rose by less over the last tenth of the steps. With
+        `early_stopping`, the least rise of the validation R2 that counts.
+    early_stopping : bool, default=False
+        Leave out a share of the trials, stop when their R2 no longer rises, and return to the
+        best state.
+    validation_fraction : float, default=0.1
+        Share of trials left out for `early_stopping`.
+    n_iter_no_change : int, default=2
+        Looks at the validation R2 (one every tenth of `max_iter`) without a rise before the
+        fit stops.
+    output : {"embedding", "dynamics"}, default="embedding"
+        What ``transform`` returns: an array, or an :class:`RNNBatch` for the analyzers.
+    device : str, default="auto"
+        Torch device; "auto" is CUDA where there is one. Fitted models are kept on the CPU.
+    random_state : int, RandomState or None, default=None
+        Fixes random starts, mini-batches and validation trials: two fits with the same int
+        are bit-identical on one machine.
+    verbose : bool, default=False
+        Show progress (a bar where tqdm is installed).
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n_trials, n_components)
+        Embeddings of the training trials, as ``transform`` gives them: zero mean, identity
+        covariance, components ordered by how much they move the generated activity.
+    conditions_ : ndarray of shape (n_conditions,)
+        Sorted condition labels, where conditions were given.
+    condition_embeddings_ : ndarray of shape (n_conditions, n_components)
+        Mean embedding of each condition, where conditions were given.
+    loss_curve_ : list of float
+        1 - R2 of the (forced) run at each step.
+    validation_curve_ : list of (int, float)
+        Step and R2 of the validation trials, with `early_stopping`.
+    n_iter_ : int
+        Gradient steps made.
+    converged_ : bool
+        Whether training converged.
+    noise_variance_ : float
+        Variance of the free run's residuals, in scaled units.
+    noise_inflation_ : float
+        Samples in time that carry the information of one independent residual; the posterior
+        counts the data that much less.
+    mean_, scale_ : ndarray of shape (n_neurons,)
+        ``(X - mean_) / scale_`` is what the RNNs generate.
+    n_components_, rank_ : int
+        Sizes used.
+    n_features_in_ : int
+        Number of neurons.
+    n_timesteps_ : int
+        Samples per training trial.
+    hypernetwork_ : torch.nn.Module
+        The trained hypernetwork, float64, on the CPU.
+
+    Raises
+    ------
+    ValueError, TypeError
+        In ``fit``, for data or parameters that cannot be used; the text says what to try.
+    FloatingPointError
+        In ``fit``, when training diverges. The estimator keeps what it was.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When training or the inference of some trials has not converged, with cause and remedy.
+
+    References
+    ----------
+    Jamkhandi, Korojy, Codol, Lajoie, Perich (2026), "JEDI: Jointly Embedded Inference of Neural
+    Dynamics", arXiv:2603.10489. Estimation differs: docs/model.md says how and why.
+
+    Examples
+    --------
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> from jedi_sklearn.datasets import make_multitask
+    >>> data = make_multitask(n_trials=40, n_neurons=50, random_state=0)
+    >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+    >>> est.fit(data.X, data.task).transform(data.X).shape
+    (40, 4)
+    >>> est.dynamics(data.X[:2])
+    RNNBatch(n_rnns=2, n_neurons=50, rank=12, connectivity='shared', dt=0.01, tau=0.1)
+    """
+
+    def __init__(
+        self,
+        n_components="auto",
+        rank="auto",
+        *,
+        connectivity="shared",
+        hypernetwork="linear",
+        hidden_layer_sizes=(64,),
+        embedding="trial",
+        initial_state="observed",
+        dt=0.01,
+        tau=0.1,
+        scale="global",
+        solver="annealed",
+        max_iter=300,
+        learning_rate_init=5e-3,
+        forcing=0.1,
+        batch_size="auto",
+        n_starts=2,
+        tol=1e-3,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=2,
+        output="embedding",
+        device="auto",
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.rank = rank
+        self.connectivity = connectivity
+        self.hypernetwork = hypernetwork
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.embedding = embedding
+        self.initial_state = initial_state
+        self.dt = dt
+        self.tau = tau
+        self.scale = scale
+        self.solver = solver
+        self.max_iter = max_iter
+        self.learning_rate_init = learning_rate_init
+        self.forcing = forcing
+        self.batch_size = batch_size
+        self.n_starts = n_starts
+        self.tol = tol
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.output = output
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ----------------------------------------------------------------------------- fitting
+
+    def fit(self, X, y=None, *, conditions=None):
+        """Fit hypernetwork and embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity: rates, or any continuous signal, every `dt` seconds.
+        y : array-like of shape (n_trials,), optional
+            Labels, taken as conditions unless `conditions` are given (a continuous `y`, as of
+            a regression, is ignored).
+        conditions : array-like of shape (n_trials,), optional
+            Task or condition of each trial. They centre the prior of the embeddings during
+            the fit; the embeddings of ``transform`` never see them.
+
+        Returns
+        -------
+        self
+        """
+        X = check_trials(X, min_trials=2)
+        self._check_parameters()
+        labels, codes = self._conditions(y, conditions, len(X))
+        n_embeddings = len(X) if self.embedding == "trial" else len(labels)
+        d, rank = self._sizes(n_embeddings, X.shape[2])
+        mean, scale = self._scaling(X)
+        device = resolve_device(self.device)
+        random_state = check_random_state(self.random_state)
+        generator = make_generator(random_state)
+
+        left_out = self._validation_trials(len(X), random_state)
+        kept = np.setdiff1d(np.arange(len(X)), left_out)
+        if self.embedding == "trial":
+            rows = None
+            groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
+        else:
+            rows, groups = torch.as_tensor(codes[kept], device=device), None
+            if len(np.unique(codes[kept])) < len(labels):
+                raise ValueError(
+                    "early_stopping left no trial of some condition to train on. Lower "
+                    'validation_fraction, or use embedding="trial".'
+                )
+        used = X if not len(left_out) else X[kept]
+        data = time_first(used, mean, scale, torch.float32, device)
+        initial = self._initial_state(data)
+        q = (data[0] - initial.mean) @ initial.directions if initial.size else data[0, :, :0]
+        hyper, c = self._start(data, initial(q, data[0]), d, rank, rows, len(used), generator)
+
+        seed = random_state.randint(np.iinfo(np.int32).max)
+
+        def freeze(hyper, c, q):
+            return FittedModel.from_training(
+                hyper,
+                c,
+                q,
+                data,
+                initial,
+                rows,
+                seed=seed,
+                dt=float(self.dt),
+                tau=float(self.tau),
+                mean=mean,
+                scale=scale,
+                n_starts=self.n_starts,
+            )
+
+        def validate(hyper, c, q):
+            return _r2(X[left_out], freeze(hyper, c, q).infer(X[left_out], device).sse, scale)
+
+        result = train(
+            hyper,
+            c,
+            q,
+            data,
+            initial,
+            self.dt / self.tau,
+            self._schedule(),
+            rows=rows,
+            groups=groups,
+            generator=generator,
+            validate=validate if len(left_out) else None,
+            progress=Progress(self.max_iter, self.verbose),
+        )
+        model = freeze(hyper, result.c, result.q)
+        del data
+        found = model.infer(X, device)
+        embedding = model.fix_gauge(found)
+
+        # nothing above touched self: a fit that fails leaves the estimator as it was
+        self.n_features_in_ = X.shape[2]
+        self.n_timesteps_ = X.shape[1]
+        self.n_components_, self.rank_ = (
+            d,
+            rank if self.connectivity != "full_rank" else X.shape[2],
+        )
+        self._n_features_out = d
+        self.mean_, self.scale_ = mean, scale
+        self.hypernetwork_ = model.hyper
+        self.noise_variance_, self.noise_inflation_ = model.noise, model.inflation
+        self._model = model
+        self.embedding_ = embedding
+        self._mean_initial_state = X[:, 0].mean(axis=0, dtype=np.float64)
+        self.loss_curve_ = result.loss_curve
+        self.validation_curve_ = result.validation_curve
+        self.n_iter_ = len(result.loss_curve)
+        self.converged_ = result.converged
+        for name in ("conditions_", "condition_embeddings_"):
+            self.__dict__.pop(name, None)
+        if labels is not None:
+            self.conditions_ = labels
+            self.condition_embeddings_ = np.stack(
+                [embedding[codes == i].mean(axis=0) for i in range(len(labels))]
+            )
+        if result.complaint:
+            warnings.warn(result.complaint, ConvergenceWarning, stacklevel=2)
+        return self
+
+    def fit_transform(self, X, y=None, **fit_params):
+        """Fit, then infer the embeddings of the same trials: ``fit(X, y).transform(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        y : array-like of shape (n_trials,), optional
+        **fit_params : dict
+            Passed to ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_components), or RNNBatch
+        """
+        return self.fit(X, y, **fit_params).transform(X)
+
+    # --------------------------------------------------------------------- unseen trials
+
+    def transform(self, X):
+        """Infer the embeddings of trials from their activity alone.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Any number of samples per trial, at the interval `dt`.
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_components), or RNNBatch
+            Posterior modes; each depends on its own trial only. With ``output="dynamics"`` the
+            RNNs they generate.
+        """
+        _, found = self._infer(X)
+        embedding = found.p[:, : self.n_components_]
+        return self._model.rnns(embedding) if self.output == "dynamics" else embedding
+
+    def posterior(self, X):
+        """Embeddings of trials with their uncertainty.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+
+        Returns
+        -------
+        Bunch
+            - ``mean`` (n_trials, n_components): as from ``transform``,
+            - ``covariance`` (n_trials, n_components, n_components): of the Laplace
+              approximation, with residuals correlated in time as in the training data,
+            - ``initial_state`` (n_trials, n_neurons): where the free runs start,
+            - ``converged`` (n_trials,): whether the inference converged.
+        """
+        _, found = self._infer(X)
+        d = self.n_components_
+        covariance = np.linalg.inv(found.H)[:, :d, :d]
+        return Bunch(
+            mean=found.p[:, :d],
+            covariance=covariance,
+            initial_state=found.x0 * self.scale_ + self.mean_,
+            converged=found.converged,
+        )
+
+    def inverse_transform(self, E, initial_state=None, n_timesteps=None):
+        """Activity generated from embeddings: the free runs of their RNNs.
+
+        Parameters
+        ----------
+        E : array-like of shape (n_trials, n_components)
+        initial_state : array-like of shape (n_neurons,) or (n_trials, n_neurons), optional
+            Start of the free runs, in the units of `X`; the mean of the training trials by
+            default.
+        n_timesteps : int, optional
+            Samples to generate, the initial state included; as many as the training trials
+            have by default.
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
+            In the units of `X`.
+        """
+        E = self._check_embeddings(E)
+        if n_timesteps is None:
+            n_timesteps = self.n_timesteps_
+        check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
+        x0 = (
+            self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)
+        )
+        if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):
+            raise ValueError(
+                f"initial_state must have shape ({self.n_features_in_},) or "
+                f"({len(E)}, {self.n_features_in_}), got {x0.shape}."
+            )
+        if not np.isfinite(x0).all():
+            raise ValueError("initial_state holds NaN or infinite values.")
+        x0 = np.broadcast_to((x0 - self.mean_) / self.scale_, (len(E), self.n_features_in_))
+        return self._model.generate(E, x0, n_timesteps)
+
+    def predict(self, X):
+        """Free runs of trials: their RNNs, started where ``posterior`` says.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
+        """
+        X, found = self._infer(X)
+        return self._model.generate(found.p[:, : self.n_components_], found.x0, X.shape[1])
+
+    def score(self, X, y=None):
+        """R2 of the free runs, over all trials, samples and neurons.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            ``1 - SSE / SST``, with SST about each neuron's mean over `X`: the variance-weighted
+            R2 of scikit-learn.
+        """
+        X, found = self._infer(X)
+        return _r2(X, found.sse, self.scale_)
+
+    def score_samples(self, X):
+        """R2 of the free run of each trial.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+
+        Returns
+        -------
+        ndarray of shape (n_trials,)
+            ``1 - SSE / SST`` with SST about the neurons' means in the training data.
+        """
+        X, found = self._infer(X)
+        total = [np.square((trial - self.mean_) / self.scale_).sum() for trial in X]
+        return 1 - found.sse / np.maximum(total, np.finfo(float).tiny)
+
+    def dynamics(self, X):
+        """Batch of the RNNs behind trials.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+
+        Returns
+        -------
+        RNNBatch
+            One RNN per trial; its states are ``(activity - mean_) / scale_``.
+        """
+        _, found = self._infer(X)
+        return self._model.rnns(found.p[:, : self.n_components_])
+
+    def generate_rnns(self, E):
+        """Batch of the RNNs that the hypernetwork makes of embeddings.
+
+        Parameters
+        ----------
+        E : array-like of shape (n_trials, n_components)
+
+        Returns
+        -------
+        RNNBatch
+        """
+        return self._model.rnns(self._check_embeddings(E))
+
+    # ---------------------------------------------------------------- parameters and sizes
+
+    def _check_parameters(self):
+        for name, options in OPTIONS.items():
+            value = getattr(self, name)
+            if not any(value is o or (isinstance(o, str) and value == o) for o in options):
+                listed = ", ".join(repr(o) for o in options)
+                raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+        for name in ("n_components", "rank", "batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                if value != "auto":
+                    raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
+            else:
+                check_number(value, name, numbers.Integral, low=1)
+        check_number(self.dt, "dt", low=0, closed=False)
+        check_number(self.tau, "tau", low=0, closed=False)
+        if self.dt >= self.tau:
+            raise ValueError(
+                f"dt must be smaller than tau, got dt={self.dt}, tau={self.tau} (both in s). "
+                "Raise tau, or resample to a finer grid (preprocessing.resample_time)."
+            )
+        for name in ("max_iter", "n_starts", "n_iter_no_change"):
+            check_number(getattr(self, name), name, numbers.Integral, low=1)
+        check_number(self.learning_rate_init, "learning_rate_init", low=0, closed=False)
+        check_number(self.tol, "tol", low=0)
+        check_number(self.forcing, "forcing", low=0, high=1)
+        check_number(
+            self.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False
+        )
+        sizes = self.hidden_layer_sizes
+        if self.hypernetwork == "mlp":
+            if not isinstance(sizes, (tuple, list)) or not sizes:
+                raise ValueError(
+                    "hidden_layer_sizes must be a tuple of integers with at least one layer, "
+                    f"got {sizes!r}."
+                )
+            for size in sizes:
+                check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
+
+    def _conditions(self, y, conditions, n_trials):
+        if conditions is None and y is not None:
+            y = np.asarray(y)
+            continuous = y.ndim == 2 or (y.dtype.kind == "f" and _is_continuous(y))
+            conditions = None if continuous else y
+            if conditions is not None:
+                return check_conditions(conditions, n_trials, "y (the conditions)")
+        if conditions is None:
+            if self.embedding == "condition":
+                raise ValueError(
+                    'embedding="condition" needs the condition of each trial: '
+                    'fit(X, conditions). Or use embedding="trial".'
+                )
+            return None, None
+        return check_conditions(conditions, n_trials)
+
+    def _sizes(self, n_embeddings, n_neurons):
+        d, rank = self.n_components, self.rank
+        if d == "auto":
+            d = max(1, min(MAX_COMPONENTS, n_embeddings - 1))
+        elif d > max(1, n_embeddings - 1):
+            what = "trials" if self.embedding == "trial" else "conditions"
+            raise ValueError(
+                f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
+                f"identity covariance need n_components <= {max(1, n_embeddings - 1)}. "
+                'Lower it, or use n_components="auto".'
+            )
+        if rank == "auto":
+            rank = min(MAX_RANK, n_neurons)
+        elif rank > n_neurons:
+            raise ValueError(
+                f"rank={rank} is larger than the number of neurons, {n_neurons}. "
+                'Lower it, or use rank="auto".'
+            )
+        return int(d), int(rank)
+
+    def _scaling(self, X):
+        mean, variance = trial_moments(X)
+        size = max(np.abs(mean).max(), 1e-300)
+        if not np.sqrt(variance.max()) > 1e-10 * size:
+            raise ValueError(
+                "X is constant: no neuron changes over time or trials, so there are no dynamics "
+                "to fit. Check the time axis and the preprocessing."
+            )
+        n_neurons = X.shape[2]
+        if self.scale is None:
+            return np.zeros(n_neurons), np.ones(n_neurons)
+        if self.scale == "global":
+            return mean, np.full(n_neurons, np.sqrt(variance.mean()))
+        constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
+        return mean, np.sqrt(np.where(constant, 1.0, variance))
+
+    def _validation_trials(self, n_trials, random_state):
+        if not self.early_stopping:
+            return np.empty(0, dtype=int)
+        n = max(1, round(self.validation_fraction * n_trials))
+        if n_trials - n < 2:
+            raise ValueError(
+                f"early_stopping leaves {n_trials - n} trials to train on; at least 2 are "
+                "needed. Use more trials or early_stopping=False."
+            )
+        return np.sort(random_state.permutation(n_trials)[:n])
+
+    def _schedule(self):
+        paper = self.solver == "paper"
+        return Schedule(
+            max_iter=self.max_iter,
+            learning_rate=self.learning_rate_init,
+            forcing=0.0 if paper else self.forcing,
+            anneal=0.5,
+            batch_size=MAX_BATCH if self.batch_size == "auto" else self.batch_size,
+            tol=self.tol,
+            patience=self.n_iter_no_change,
+        )
+
+    # ------------------------------------------------------------------------------- start
+
+    def _initial_state(self, data):
+        if self.initial_state == "observed":
+            return InitialState()
+        first = data[0].double()
+        mean = first.mean(0)
+        n = min(MAX_INITIAL_DIRECTIONS, len(first) - 1, first.shape[1])
+        _, _, vt = torch.linalg.svd(first - mean, full_matrices=False)
+        return InitialState(mean.to(data.dtype), vt[:n].t().to(data.dtype).contiguous())
+
+    def _start(self, data, x0, d, rank, rows, n_used, generator):
+        hidden = tuple(self.hidden_layer_sizes) if self.hypernetwork == "mlp" else ()
+        paper = self.solver == "paper"
+        hyper = Hypernetwork(
+            d,
+            data.shape[2],
+            rank,
+            self.connectivity,
+            hidden,
+            skip=not paper,
+            generator=generator,
+        ).to(data.device)
+        if paper:
+            n = n_used if rows is None else int(rows.max()) + 1
+            return hyper, torch.randn(n, d, generator=generator).to(data.device)
+        U, V, maps, c = warm_start(data, x0, rank, d, self.dt / self.tau, rows)
+        hyper.start_from(U, V, maps)
+        return hyper, c
+
+    # --------------------------------------------------------------------------- inference
+
+    def _infer(self, X):
+        check_is_fitted(self, "hypernetwork_")
+        X = check_trials(X, n_neurons=self.n_features_in_)
+        found = self._model.infer(X, resolve_device(self.device))
+        if not found.converged.all():
+            bad = np.flatnonzero(~found.converged)
+            warnings.warn(
+                f"The embeddings of {len(bad)} of {len(X)} trials did not converge, first that "
+                f"of trial {bad[0]}; they are the best found. The model may not describe these "
+                "trials: compare score_samples, or raise n_starts.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return X, found
+
+    def _check_embeddings(self, E):
+        check_is_fitted(self, "hypernetwork_")
+        E = np.asarray(E, dtype=float)
+        if E.ndim != 2 or E.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "
+                f"got {E.shape}."
+            )
+        if not np.isfinite(E).all():
+            raise ValueError("Embeddings hold NaN or infinite values.")
+        return E
+
+
+def _r2(X, sse, scale):
+    """Variance-weighted R2 in scaled units."""
+    _, variance = trial_moments(X)
+    total = (variance / scale**2).sum() * X.shape[0] * X.shape[1]
+    return float(1 - sse.sum() / max(total, np.finfo(float).tiny))
+
+
+def _is_continuous(y):
+    try:
+        return type_of_target(y).startswith("continuous")
+    except ValueError:  # NaN: let the check of conditions name it
+        return False

@@ -1,0 +1,332 @@
+"""Embeddings of given trials under a frozen hypernetwork, by Levenberg-Marquardt.
+
+Trial k's parameters are p = [c, q]: its embedding and, when the initial state is inferred, its
+coordinates along shared directions. They minimise (docs/model.md, eq. 9)
+
+    weight * |free run(p) - data|^2 + (p - mean)' precision (p - mean).
+
+Damping, acceptance and stopping belong to each trial, so that its answer does not depend on the
+batch it came in; everything is float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ._rollout import _drive, tanh_
+
+__all__ = ["GaussianPrior", "InitialState", "infer"]
+
+CHUNK_BYTES = 64e6  # working memory of one chunk of problems, per large temporary
+START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
+SCREEN_FORCING = 0.05  # under which cluster centres are compared
+RACE_STEPS = 6  # iterations of every start before the best one goes on alone
+
+
+@dataclass
+class GaussianPrior:
+    """Prior of p: mean (m,), precision (m, m); candidate starts of c, (n_centres, d)."""
+
+    mean: torch.Tensor
+    precision: torch.Tensor
+    centres: torch.Tensor
+
+
+@dataclass
+class InitialState:
+    """x0 = data[0] without directions, else mean + directions @ q."""
+
+    mean: torch.Tensor | None = None  # (neurons,)
+    directions: torch.Tensor | None = None  # (neurons, n_directions)
+
+    @property
+    def size(self):
+        return 0 if self.directions is None else self.directions.shape[1]
+
+    def __call__(self, q, first):
+        return first if self.directions is None else self.mean + q @ self.directions.t()
+
+
+class _Problem:
+    """Runs and Gauss-Newton systems of (parameters, data) pairs under one hypernetwork."""
+
+    def __init__(self, hyper, initial, alpha):
+        self.hyper, self.initial, self.alpha = hyper, initial, alpha
+        self.d = hyper.n_components
+        self.shared = hyper.connectivity == "shared"
+        if self.shared:
+            U, V = hyper.U.detach(), hyper.V.detach()
+            basis = U if not initial.size else torch.cat([U, initial.directions], 1)
+            self.basis = basis
+            self.gram = basis.t() @ basis
+            self.read_basis = (V[:, :, None] * basis[:, None, :]).flatten(1)  # (n, r * (r + q))
+
+    def chunk(self, n_steps, n_neurons):
+        """How many problems are worked on at a time."""
+        if self.shared:
+            r, b = self.hyper.U.shape[1], self.basis.shape[1]
+            each = n_steps * max(n_neurons, r * b, b * (self.d + self.initial.size))
+        else:
+            each = n_neurons * max(n_steps, self.d * 2)
+            if self.hyper.connectivity == "full_rank":
+                each = max(each, self.d * n_neurons**2)
+            else:
+                each = max(each, 2 * self.d * n_neurons * self.hyper.left.shape[-1])
+        return max(1, int(CHUNK_BYTES / 8 / each))
+
+    def start(self, p, data):
+        return self.initial(p[:, self.d :], data[0])
+
+    @torch.no_grad()
+    def run(self, p, data, forcing=0.0, keep=False):
+        """Squared error of each problem's run; with `keep` also what `system` needs."""
+        weights, x0 = self.hyper(p[:, : self.d]), self.start(p, data)
+        if not self.shared:
+            return self._run_dense(weights, x0, data, forcing), None
+        a, g = self.alpha, forcing
+        U, V = self.hyper.U, self.hyper.V
+        n_steps = len(data)
+        hold = (1 - a) * (1 - g)
+        y, h = x0.clone(), x0.new_zeros(len(p), U.shape[1])
+        sse = x0.new_zeros(len(p))
+        slopes, reads, errors = [], [], []
+        for t in range(n_steps):
+            x = torch.addmm(y, h, U.t())
+            error = x - data[t]
+            sse += error.square().sum(1)
+            if keep:
+                errors.append(error @ self.basis)
+            if t == n_steps - 1:
+                break
+            if g:
+                x.sub_(error, alpha=g)
+                y.lerp_(data[t], g)
+            y.mul_(1 - a)
+            phi = tanh_(x)
+            z = phi @ V
+            h = hold * h + a * torch.baddbmm(
+                weights["bias"].unsqueeze(-1), weights["core"], z.unsqueeze(-1)
+            ).squeeze(-1)
+            if keep:
+                slopes.append(phi.square_().neg_().add_(1))
+                reads.append(z)
+        return sse, (
+            torch.stack(slopes),
+            torch.stack(reads),
+            torch.stack(errors),
+        ) if keep else None
+
+    def _run_dense(self, weights, x0, data, g):
+        x, sse = x0, x0.new_zeros(len(x0))
+        for t in range(len(data)):
+            error = x - data[t]
+            sse += error.square().sum(1)
+            x = x - g * error
+            x = (1 - self.alpha) * x + self.alpha * _drive(weights, torch.tanh(x))
+        return sse
+
+    @torch.no_grad()
+    def system(self, p, data, kept, forcing=0.0):
+        """J'J and J'error of each problem's residuals, (problems, m, m) and (problems, m)."""
+        if not self.shared:
+            return self._system_dense(p, data, forcing)
+        slopes, reads, errors = kept
+        weights, tangents = self.hyper.tangents(p[:, : self.d])
+        a, d, m = self.alpha, self.d, p.shape[1]
+        hold = (1 - a) * (1 - forcing)
+        n_steps, n, b = errors.shape
+        r = reads.shape[2]
+        # V' diag(slope) [U, directions] of every step: one large product
+        through = (slopes.flatten(0, 1) @ self.read_basis).reshape(n_steps - 1, n, r, b)
+        # drive by the change of the weights, (problems, rank * d, time)
+        direct = torch.einsum("dkrs,tks->tkrd", tangents["core"], reads)
+        direct += tangents["bias"].permute(1, 2, 0)
+        H = p.new_zeros(n_steps, n, b, m)
+        H[0, :, r:, d:] = torch.eye(b - r, dtype=p.dtype, device=p.device)
+        for t in range(n_steps - 1):
+            dz = torch.bmm(through[t], H[t]).mul_(1 - forcing)
+            drive = torch.bmm(weights["core"], dz)
+            drive[:, :, :d] += direct[t]
+            torch.add(a * drive, H[t, :, :r], alpha=hold, out=H[t + 1, :, :r])
+            H[t + 1, :, r:] = hold * H[t, :, r:]
+        stacked = H.transpose(0, 1).flatten(1, 2)  # (problems, time * b, m)
+        weighted = (H.transpose(2, 3) @ self.gram).transpose(2, 3).transpose(0, 1).flatten(1, 2)
+        JtJ = torch.bmm(stacked.transpose(1, 2), weighted)
+        Jte = torch.bmm(stacked.transpose(1, 2), errors.transpose(0, 1).flatten(1).unsqueeze(-1))
+        return JtJ, Jte[..., 0]
+
+    def _system_dense(self, p, data, g):
+        weights, tangents = self.hyper.tangents(p[:, : self.d])
+        a, d, n = self.alpha, self.d, len(p)
+        x = self.start(p, data)
+        dx = x.new_zeros(n, p.shape[1], x.shape[1])  # (problems, m, neurons)
+        if self.initial.size:
+            dx[:, d:] = self.initial.directions.t()
+        dbias = tangents["bias"].transpose(0, 1)  # (problems, d, neurons)
+        JtJ, Jte = 0.0, 0.0
+        for t in range(len(data)):
+            error = x - data[t]
+            JtJ = JtJ + torch.bmm(dx, dx.transpose(1, 2))
+            Jte = Jte + torch.bmm(dx, error.unsqueeze(-1))[..., 0]
+            x = x - g * error
+            phi = torch.tanh(x)
+            dphi = (1 - phi.square()).unsqueeze(1) * (1 - g) * dx
+            if "J" in weights:
+                ddrive = torch.bmm(dphi, weights["J"].transpose(1, 2))
+                ddrive[:, :d] += torch.einsum("dkij,kj->kdi", tangents["J"], phi) + dbias
+            else:
+                U, V = weights["U"], weights["V"]
+                z = torch.bmm(phi.unsqueeze(1), V)[:, 0]
+                dz = torch.bmm(dphi, V)
+                dz[:, :d] += torch.einsum("dkir,ki->kdr", tangents["V"], phi)
+                ddrive = torch.bmm(dz, U.transpose(1, 2))
+                ddrive[:, :d] += torch.einsum("dkir,kr->kdi", tangents["U"], z) + dbias
+            dx = (1 - a) * (1 - g) * dx + a * ddrive
+            x = (1 - a) * x + a * _drive(weights, phi)
+        return JtJ, Jte
+
+
+class _Fit:
+    """Levenberg-Marquardt of many (start, trial) problems; state lives in per-problem arrays."""
+
+    def __init__(self, problem, prior, weight, data, p, trial, forcing=0.0):
+        self.problem, self.prior, self.weight, self.data = problem, prior, weight, data
+        self.p, self.trial, self.forcing = p.clone(), trial, forcing
+        n, m = p.shape
+        self.damping = p.new_full((n,), -1.0)  # set at the first step
+        self.cost = p.new_full((n,), torch.inf)
+        self.H = p.new_zeros(n, m, m)
+        self.gradient = p.new_zeros(n, m)
+        self.converged = torch.zeros(n, dtype=torch.bool, device=p.device)
+        self.size = problem.chunk(len(data), data.shape[2])
+
+    def linearise(self, index, p):
+        """Cost, gradient and curvature at p."""
+        data = self.data[:, self.trial[index]]
+        sse, kept = self.problem.run(p, data, self.forcing, keep=True)
+        JtJ, Jte = self.problem.system(p, data, kept, self.forcing)
+        away = p - self.prior.mean
+        cost = self.weight * sse + torch.einsum("ki,ij,kj->k", away, self.prior.precision, away)
+        H = self.weight * JtJ + self.prior.precision
+        return cost, H, self.weight * Jte + away @ self.prior.precision
+
+    def gauss_newton(self):
+        """One undamped step of every problem."""
+        for i in torch.arange(len(self.p), device=self.p.device).split(self.size):
+            _, H, gradient = self.linearise(i, self.p[i])
+            self.p[i] -= torch.linalg.solve(H, gradient)
+        return self.p
+
+    def steps(self, n_steps, tol=0.0, only=None):
+        """Up to n_steps iterations; a problem stops for good when it has converged."""
+        for _ in range(n_steps):
+            active = ~self.converged if only is None else ~self.converged & only
+            index = active.nonzero()[:, 0]
+            if not len(index):
+                break
+            for part in index.split(self.size):
+                self._step(part, tol)
+        return self
+
+    def _step(self, i, tol):
+        fresh = i[self.damping[i] < 0]
+        if len(fresh):
+            self.cost[fresh], self.H[fresh], self.gradient[fresh] = self.linearise(
+                fresh, self.p[fresh]
+            )
+            relative = torch.linalg.solve(self.prior.precision, self.H[fresh])
+            self.damping[fresh] = 1e-3 * relative.diagonal(dim1=1, dim2=2).mean(1)
+        H = self.H[i] + self.damping[i, None, None] * self.prior.precision
+        move = -torch.linalg.solve(H, self.gradient[i])
+        new = self.p[i] + move
+        cost, newH, gradient = self.linearise(i, new)
+        predicted = -(move * (self.gradient[i] + 0.5 * (self.H[i] @ move[..., None])[..., 0])).sum(
+            1
+        )
+        gain = (self.cost[i] - cost) / (2 * predicted).clamp_min(1e-300)
+        better = torch.isfinite(cost) & (cost <= self.cost[i])
+        accepted = i[better]
+        self.p[accepted], self.cost[accepted] = new[better], cost[better]
+        self.H[accepted], self.gradient[accepted] = newH[better], gradient[better]
+        factor = torch.where(gain > 0.75, 0.2, torch.where(gain > 0.25, 1.0, 4.0))
+        self.damping[i] *= torch.where(better, factor, torch.full_like(factor, 8.0))
+        # 2 * predicted is twice the fall of the negative log posterior
+        small = 2 * predicted < tol * self.cost[i].clamp_min(1.0)
+        self.converged[i[small]] = True
+        self.converged[i[self.damping[i] > 1e12 * (1 + self.H[i].amax((1, 2)))]] = True
+
+
+@torch.no_grad()
+def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=50, tol=1e-8, n_starts=2):
+    """Embeddings (and initial-state coordinates) of trials.
+
+    Parameters
+    ----------
+    hyper : Hypernetwork, float64
+    data : Tensor (time, trials, neurons), float64
+    prior : GaussianPrior
+    weight : float
+        1 / variance of the residuals.
+    alpha : float
+        dt / tau.
+    initial : InitialState
+    max_iter, tol : int, float
+        Iterations of the final stage, and the relative fall of the cost at which a trial stops.
+    n_starts : int
+        Starts of each trial: the continuation from the prior mean, then cluster centres.
+
+    Returns
+    -------
+    p : Tensor (trials, m)
+    H : Tensor (trials, m, m)
+        Posterior precision of the Laplace approximation.
+    sse : Tensor (trials,)
+        Squared error of the free run.
+    converged : Tensor (trials,), bool
+    """
+    problem = _Problem(hyper, initial, alpha)
+    n_trials, m = data.shape[1], len(prior.mean)
+    everyone = torch.arange(n_trials, device=data.device)
+    first = prior.mean.expand(n_trials, m)
+    if initial.size:
+        shift = (data[0] - initial.mean) @ torch.linalg.pinv(initial.directions).t()
+        first = torch.cat([first[:, : problem.d], shift], 1)
+    p = first
+    for forcing in START_FORCING:
+        p = _Fit(problem, prior, weight, data, p, everyone, forcing).gauss_newton()
+    starts = [p]
+    if n_starts > 1 and len(prior.centres):
+        screened = []
+        for centre in prior.centres:
+            q = torch.cat([centre.expand(n_trials, -1), first[:, problem.d :]], 1)
+            size = problem.chunk(len(data), data.shape[2])
+            screened.append(
+                torch.cat(
+                    [
+                        problem.run(q[i], data[:, i], SCREEN_FORCING)[0]
+                        for i in everyone.split(size)
+                    ]
+                )
+            )
+        order = torch.stack(screened).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
+        for best in order[: n_starts - 1]:
+            starts.append(torch.cat([prior.centres[best], first[:, problem.d :]], 1))
+    n = len(starts)
+    fit = _Fit(problem, prior, weight, data, torch.cat(starts), everyone.repeat(n))
+    if n > 1:
+        fit.steps(RACE_STEPS, tol)
+    best = fit.cost.reshape(n, n_trials).argmin(0) if n > 1 else torch.zeros_like(everyone)
+    winner = best * n_trials + everyone
+    only = torch.zeros(n * n_trials, dtype=torch.bool, device=data.device)
+    only[winner] = True
+    fit.steps(max_iter, tol, only)
+    away = fit.p - prior.mean
+    sse = fit.cost - torch.einsum("ki,ij,kj->k", away, prior.precision, away)
+    return (
+        fit.p[winner],
+        fit.H[winner],
+        sse[winner] / weight,
+        fit.converged[winner],
+    )

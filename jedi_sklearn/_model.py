@@ -1,0 +1,195 @@
+"""The fitted model: what infers embeddings of trials and generates activity from embeddings.
+
+It holds a frozen float64 hypernetwork on the CPU with the scaling, the prior of the embeddings
+and the noise level, and knows nothing of how they were trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.utils import Bunch
+
+from ._hypernetwork import Hypernetwork
+from ._inference import GaussianPrior, InitialState, infer
+from ._rollout import simulate
+from ._torch import time_first
+from ._training import residual_inflation
+from .rnn import RNNBatch
+
+__all__ = ["FittedModel"]
+
+N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
+BLOCK = 256  # trials inferred or simulated at a time
+NOISE_FLOOR = 1e-8  # of the data's variance, so that noise-free data leave a regular system
+
+
+@dataclass
+class FittedModel:
+    """Hypernetwork, prior of p = [c, q], start, noise and scaling of a fit."""
+
+    hyper: Hypernetwork
+    prior: GaussianPrior
+    initial: InitialState
+    dt: float
+    tau: float
+    noise: float  # variance of the residuals, scaled units
+    inflation: float  # samples in time per independent residual
+    mean: np.ndarray
+    scale: np.ndarray
+    n_starts: int
+
+    @classmethod
+    def from_training(cls, hyper, c, q, data, initial, rows, *, seed, **rest):
+        """Freeze a trained hypernetwork and learn prior and noise from its training trials.
+
+        Parameters
+        ----------
+        hyper : Hypernetwork
+        c, q : Tensor
+            Trained embeddings (embeddings, d) and initial-state coordinates (trials, n).
+        data : Tensor (time, trials, neurons)
+        initial : InitialState
+        rows : Tensor or None
+            Embedding of each trial.
+        seed : int or RandomState
+            Of the clustering that gives the starts.
+        **rest : dict
+            The remaining fields.
+        """
+        each = c if rows is None else c[rows]
+        alpha = rest["dt"] / rest["tau"]
+        sse = inflation = 0.0
+        with torch.no_grad():
+            for i in torch.arange(data.shape[1], device=data.device).split(BLOCK):
+                target = data[:, i]
+                error = simulate(hyper(each[i]), initial(q[i], target[0]), len(data), alpha)
+                error.sub_(target)
+                sse += float(error.square().sum(dtype=torch.float64))
+                inflation += residual_inflation(error) * len(i) / data.shape[1]
+        if not np.isfinite(sse):
+            raise FloatingPointError(
+                "Training diverged: the free run of the trained model is not finite. Try a "
+                "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
+            )
+        floor = NOISE_FLOOR * float(data.square().mean())
+        c, each, q = (a.detach().double().cpu() for a in (c, each, q))
+        centres = KMeans(min(N_CENTRES, len(c)), n_init=1, random_state=seed).fit(c.numpy())
+        frozen = copy.deepcopy(hyper).double().cpu().requires_grad_(False)
+        if initial.size:
+            initial = InitialState(initial.mean.double().cpu(), initial.directions.double().cpu())
+        return cls(
+            hyper=frozen,
+            prior=GaussianPrior(
+                torch.cat([each.mean(0), q.mean(0)]),
+                torch.block_diag(_precision(c), _precision(q)),
+                torch.as_tensor(centres.cluster_centers_),
+            ),
+            initial=initial,
+            noise=max(sse / data.numel(), floor),
+            inflation=inflation,
+            **rest,
+        )
+
+    def infer(self, X, device):
+        """Posterior modes of trials, block by block, as arrays.
+
+        Returns
+        -------
+        Bunch
+            ``p`` (trials, m), ``H`` (trials, m, m) the posterior precision, ``sse`` (trials,)
+            in scaled units, ``x0`` (trials, neurons) scaled, ``converged`` (trials,).
+        """
+        hyper = copy.deepcopy(self.hyper).to(device)
+        prior = GaussianPrior(*(a.to(device) for a in vars(self.prior).values()))
+        initial = self.initial
+        if initial.size:
+            initial = InitialState(initial.mean.to(device), initial.directions.to(device))
+        blocks = []
+        for first in range(0, len(X), BLOCK):
+            data = time_first(
+                X[first : first + BLOCK], self.mean, self.scale, torch.float64, device
+            )
+            found = infer(
+                hyper,
+                data,
+                prior,
+                1 / (self.noise * self.inflation),
+                self.dt / self.tau,
+                initial,
+                n_starts=self.n_starts,
+            )
+            x0 = initial(found[0][:, hyper.n_components :], data[0])
+            blocks.append([a.cpu().numpy() for a in (*found, x0)])
+        names = ("p", "H", "sse", "converged", "x0")
+        return Bunch(
+            **{name: np.concatenate([b[i] for b in blocks]) for i, name in enumerate(names)}
+        )
+
+    def fix_gauge(self, found):
+        """Change coordinates so that the embeddings found are canonical; return them.
+
+        Zero mean, identity covariance, axes by falling effect on the generated activity (the
+        mean Gauss-Newton matrix), the largest entry of each axis positive. RNNs, prior and
+        posterior stay what they are.
+        """
+        d = self.hyper.n_components
+        c = torch.as_tensor(found.p[:, :d])
+        shift = c.mean(0)
+        spread, axes = torch.linalg.eigh(torch.cov(c.t(), correction=0).reshape(d, d))
+        spread = spread.clamp_min(1e-12 * float(spread.max()))
+        white = axes * spread.sqrt()
+        effect = torch.as_tensor(found.H[:, :d, :d].mean(0)) - self.prior.precision[:d, :d]
+        _, order = torch.linalg.eigh(white.t() @ effect @ white)
+        matrix = white @ order.flip(-1)
+        new = torch.linalg.solve(matrix, (c - shift).t()).t()
+        sign = torch.sign(new.gather(0, new.abs().argmax(0, keepdim=True)))[0]
+        sign[sign == 0] = 1
+        matrix, new = matrix * sign, new * sign
+        self.hyper.change_coordinates(shift, matrix)
+        everything = torch.block_diag(matrix, torch.eye(self.initial.size, dtype=c.dtype))
+        mean = self.prior.mean.clone()
+        mean[:d] = torch.linalg.solve(matrix, mean[:d] - shift)
+        self.prior = replace(
+            self.prior,
+            mean=mean,
+            precision=everything.t() @ self.prior.precision @ everything,
+            centres=torch.linalg.solve(matrix, (self.prior.centres - shift).t()).t(),
+        )
+        return new.numpy()
+
+    @torch.no_grad()
+    def generate(self, E, x0, n_timesteps):
+        """Free runs in the units of the data, (trials, time, neurons); x0 is scaled."""
+        out = np.empty((len(E), n_timesteps, len(self.mean)))
+        for first in range(0, len(E), BLOCK):
+            part = slice(first, first + BLOCK)
+            weights = self.hyper(torch.as_tensor(E[part]))
+            run = simulate(weights, torch.tensor(x0[part]), n_timesteps, self.dt / self.tau)
+            out[part] = run.transpose(0, 1).numpy() * self.scale + self.mean
+        return out
+
+    @torch.no_grad()
+    def rnns(self, E):
+        """The RNNs of embeddings, in scaled units."""
+        w = {name: a.numpy() for name, a in self.hyper(torch.as_tensor(E)).items()}
+        rest = {"dt": self.dt, "tau": self.tau}
+        if "J" in w:
+            return RNNBatch.from_dense(w["J"], bias=w["bias"], **rest)
+        if "core" in w:
+            return RNNBatch(w["U"], w["V"], w["core"], bias=w["bias"] @ w["U"].T, **rest)
+        return RNNBatch(w["U"], w["V"], bias=w["bias"], **rest)
+
+
+def _precision(values):
+    """Inverse covariance of (few) rows, regularised towards its mean variance."""
+    d = values.shape[1]
+    if not d:
+        return values.new_zeros(0, 0)
+    cov = torch.cov(values.t(), correction=0).reshape(d, d)
+    size = cov.diagonal().mean().clamp_min(1e-12)
+    return torch.linalg.inv(cov + 1e-3 * size * torch.eye(d, dtype=cov.dtype))

@@ -1,0 +1,332 @@
+"""Training: Adam on the free run, reached through annealed teacher forcing.
+
+`train` turns a started hypernetwork and embeddings into trained ones. It knows nothing of
+estimators, scaling or scikit-learn.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from ._rollout import rollout_loss, simulate
+
+__all__ = ["Progress", "Schedule", "Trained", "residual_inflation", "train"]
+
+REFRESHES = 10  # how often the prior is re-estimated, and validation looked at
+CLIP = 1.0  # norm at which the gradient is clipped
+BETAS = (0.9, 0.99)
+
+
+@dataclass
+class Schedule:
+    """What drives the optimiser.
+
+    The teacher forcing falls linearly from `forcing` to 0 over the share `anneal` of the steps,
+    the learning rate as a half cosine from `learning_rate` to 0.
+    """
+
+    max_iter: int
+    learning_rate: float
+    forcing: float
+    anneal: float
+    batch_size: int | None = None
+    tol: float = 1e-3
+    patience: int | None = None  # validations without improvement before the fit stops
+
+    def forcing_at(self, step):
+        """Forcing strength at a step."""
+        if not self.forcing:
+            return 0.0
+        return max(0.0, self.forcing * (1 - step / (self.anneal * self.max_iter)))
+
+    def learning_rate_at(self, step):
+        """Learning rate at a step."""
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / self.max_iter))
+
+
+@dataclass
+class Trained:
+    """Result of `train`; parameters live in the hypernetwork that was given."""
+
+    c: torch.Tensor
+    q: torch.Tensor
+    loss_curve: list = field(default_factory=list)
+    validation_curve: list = field(default_factory=list)
+    converged: bool = False
+    interrupted: bool = False
+    complaint: str = ""
+
+
+class Progress:
+    """A tqdm bar, or plain lines where tqdm is not installed; silent unless verbose."""
+
+    def __init__(self, total, verbose):
+        self.bar, self.every = None, max(1, total // 10)
+        self.verbose, self.total = verbose, total
+        if verbose:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                return
+            self.bar = tqdm(total=total, desc="JEDI", unit="step")
+
+    def __call__(self, step, loss, forcing):
+        """Report one step."""
+        if not self.verbose:
+            return
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix(R2=f"{1 - loss:.3f}", forcing=f"{forcing:.3f}", refresh=False)
+        elif (step + 1) % self.every == 0:
+            print(
+                f"[JEDI] step {step + 1}/{self.total}  R2 {1 - loss:.4f}  forcing {forcing:.3f}",
+                flush=True,
+            )
+
+    def close(self):
+        """End the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def train(
+    hyper,
+    c,
+    q,
+    data,
+    initial,
+    alpha,
+    schedule,
+    *,
+    rows=None,
+    groups=None,
+    generator=None,
+    validate=None,
+    progress=None,
+):
+    """Minimise the squared error of the run plus the prior of the embeddings.
+
+    Parameters
+    ----------
+    hyper : Hypernetwork
+        Trained in place.
+    c : Tensor (embeddings, n_components)
+    q : Tensor (trials, n_directions)
+        Initial-state coordinates, without columns when the initial state is observed.
+    data : Tensor (time, trials, neurons)
+    initial : InitialState
+    alpha : float
+        dt / tau.
+    schedule : Schedule
+    rows : Tensor (trials,), int, optional
+        Which embedding each trial uses; its own by default.
+    groups : Tensor (embeddings,), int, optional
+        Condition of each embedding: the prior is then centred on the condition.
+    generator : torch.Generator
+        Order of the mini-batches.
+    validate : callable, optional
+        ``validate(hyper, c, q) -> R2`` on trials left out, looked at when the forcing has ended.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    FloatingPointError
+        When the loss is no longer finite.
+    """
+    n_steps, n_trials, n_neurons = data.shape
+    batch = min(schedule.batch_size or n_trials, n_trials)
+    variance = float((data - data.mean((0, 1))).square().mean())
+    c = c.clone().requires_grad_()
+    q = q.clone().requires_grad_(q.shape[1] > 0)
+    free = [p for p in (*hyper.parameters(), c, q) if p.requires_grad]
+    optimiser = torch.optim.Adam(free, betas=BETAS)
+    prior = _EmbeddingPrior(groups)
+    result = Trained(c, q)
+    best, best_score, waited = None, -math.inf, 0
+    workspace, order, position = {}, None, n_trials
+    refresh = max(1, schedule.max_iter // REFRESHES)
+    step = 0
+    try:
+        for step in range(schedule.max_iter):
+            forcing = schedule.forcing_at(step)
+            if step % refresh == 0:
+                prior.estimate(hyper, c.detach(), q, data, initial, alpha, rows, variance)
+            if batch == n_trials:
+                chosen, target, ci, qi = None, data, c if rows is None else c[rows], q
+            else:
+                if position + batch > n_trials:
+                    order = torch.randperm(n_trials, generator=generator).to(data.device)
+                    position = 0
+                chosen = order[position : position + batch]
+                position += batch
+                target = data[:, chosen]
+                ci, qi = c[chosen if rows is None else rows[chosen]], q[chosen]
+            x0 = initial(qi, target[0])
+            sse = rollout_loss(hyper(ci), x0, target, alpha, forcing, workspace)
+            loss = sse / (target.numel() * variance)
+            penalty = prior.penalty(ci, chosen if rows is None else _pick(rows, chosen))
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise FloatingPointError(_diverged(step, schedule, forcing))
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.learning_rate_at(step)
+            optimiser.zero_grad()
+            (loss + penalty).backward()
+            torch.nn.utils.clip_grad_norm_(free, CLIP)
+            optimiser.step()
+            result.loss_curve.append(value)
+            if progress is not None:
+                progress(step, value, forcing)
+            if validate is not None and not forcing and step % refresh == refresh - 1:
+                score = validate(hyper, c.detach(), q.detach())
+                result.validation_curve.append((step + 1, score))
+                if score > best_score + schedule.tol:
+                    best, best_score, waited = _snapshot(hyper, c, q), score, 0
+                else:
+                    waited += 1
+                    if waited >= schedule.patience:
+                        result.converged = True
+                        break
+    except KeyboardInterrupt:
+        if not result.loss_curve:
+            raise
+        result.interrupted = True
+    finally:
+        if progress is not None:
+            progress.close()
+    if best is not None:
+        _restore(best, hyper, c, q)
+    result.c, result.q = c.detach(), q.detach()
+    _judge(result, schedule)
+    return result
+
+
+class _EmbeddingPrior:
+    """c ~ N(mean of its condition, diagonal), its strength set by the residuals (eq. 8).
+
+    Mean, spread and noise level are re-estimated from the state of the fit, so that nothing has
+    to be tuned; the spread is of all embeddings without conditions.
+    """
+
+    def __init__(self, groups):
+        self.groups = groups
+        self.mean = self.precision = None
+        self.strength = 0.0
+
+    def estimate(self, hyper, c, q, data, initial, alpha, rows, variance, most=64):
+        n_steps, n_trials, n_neurons = data.shape
+        some = torch.arange(n_trials, device=data.device)[:: max(1, n_trials // most)]
+        with torch.no_grad():
+            ci = c[some if rows is None else rows[some]]
+            target = data[:, some]
+            error = simulate(hyper(ci), initial(q.detach()[some], target[0]), n_steps, alpha).sub_(
+                target
+            )
+            noise = min(float(error.square().mean()), variance)
+            if not math.isfinite(noise):
+                noise = variance
+            inflation = residual_inflation(error)
+        trials_per_row = n_trials / len(c)
+        self.strength = noise * inflation / (variance * n_steps * n_neurons * trials_per_row)
+        if self.groups is None:
+            self.mean = c.mean(0).expand_as(c)
+        else:
+            n = int(self.groups.max()) + 1
+            total = c.new_zeros(n, c.shape[1]).index_add_(0, self.groups, c)
+            count = torch.bincount(self.groups, minlength=n).to(c.dtype)
+            self.mean = (total / count[:, None])[self.groups]
+        spread = (c - self.mean).square().mean(0)
+        floor = 1e-2 * c.var(0, correction=0).clamp_min(1e-12)
+        self.precision = 1 / torch.maximum(spread, floor)
+
+    def penalty(self, c, chosen):
+        mean = self.mean if chosen is None else self.mean[chosen]
+        return self.strength * ((c - mean).square() @ self.precision).mean()
+
+
+def residual_inflation(error):
+    """How many samples in time carry the information of one independent residual (>= 1).
+
+    The integrated autocorrelation time of the residuals (time, trials, neurons), summed to the
+    first lag below 0.05 (Sokal 1997, "Monte Carlo methods in statistical mechanics").
+    """
+    power = float(error.square().sum())
+    if not math.isfinite(power) or power == 0:
+        return 1.0
+    total = 1.0
+    for lag in range(1, len(error)):
+        rho = float((error[lag:] * error[:-lag]).sum()) / power
+        if rho < 0.05:
+            break
+        total += 2 * rho
+    return total
+
+
+def _pick(rows, chosen):
+    return rows if chosen is None else rows[chosen]
+
+
+def _snapshot(hyper, c, q):
+    return copy.deepcopy(hyper.state_dict()), c.detach().clone(), q.detach().clone()
+
+
+def _restore(state, hyper, c, q):
+    hyper.load_state_dict(state[0])
+    with torch.no_grad():
+        c.copy_(state[1])
+        q.copy_(state[2])
+
+
+def _diverged(step, schedule, forcing):
+    if forcing:
+        cause = f"the run left the data in spite of teacher forcing {forcing:.3f}"
+    else:
+        cause = "the free run or the weights grew without bound"
+    return (
+        f"Training diverged: the loss was not finite at step {step + 1} of {schedule.max_iter}; "
+        f"{cause}. Try a smaller learning_rate_init (now {schedule.learning_rate:g}), a smaller "
+        'rank, or scale="neuron" if a few neurons are much larger than the others. '
+        "Nothing was changed in the estimator."
+    )
+
+
+def _judge(result, schedule):
+    """Set `converged`, or the complaint of the ConvergenceWarning: a cause and a remedy."""
+    n = len(result.loss_curve)
+    if result.interrupted:
+        result.complaint = (
+            f"Training was interrupted after {n} of {schedule.max_iter} steps; the state reached "
+            "so far is kept. Fit again to go through the whole schedule."
+        )
+        if schedule.forcing_at(n):
+            result.complaint += (
+                " The teacher forcing had not ended, so the free run may leave the data."
+            )
+        return
+    if result.converged:
+        return
+    tail = max(1, schedule.max_iter // 10)
+    last = sum(result.loss_curve[-tail:]) / tail
+    before = result.loss_curve[-2 * tail : -tail]
+    gain = sum(before) / max(1, len(before)) - last if before else math.inf
+    if last >= 1:
+        result.complaint = (
+            f"The free run is no better than the mean of the data (R2 {1 - last:.2f}). The data "
+            "may have no dynamics in common, or dt and tau do not suit them: check that dt is "
+            "the sampling interval in seconds, smooth the data, or raise rank and n_components."
+        )
+    elif gain > schedule.tol:
+        result.complaint = (
+            f"R2 still rose by {gain:.4f} over the last tenth of the {schedule.max_iter} steps "
+            f"(tol={schedule.tol:g}). Raise max_iter."
+        )
+    else:
+        result.converged = True

@@ -1,0 +1,124 @@
+"""Closed-form start of the fit: bases, maps and embeddings by alternating least squares.
+
+The data are put into the nonlinearity and filtered once, so that each trial becomes a small ridge
+regression (docs/model.md, eq. 6): with r[t+1] = (1-a) r[t] + a tanh(x[t]), r[0] = 0, and s the
+same filter of ones, x[t] - (1-a)^t x[0] = J r[t] + b s[t] is linear in J and b.
+"""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["warm_start"]
+
+RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
+N_SWEEPS = 4
+
+
+def warm_start(data, x0, rank, n_components, alpha, rows=None):
+    """Closed-form solution of the teacher-forced problem in the shared-basis model.
+
+    Parameters
+    ----------
+    data : Tensor (time, trials, neurons)
+    x0 : Tensor (trials, neurons)
+    rank, n_components : int
+    alpha : float
+        dt / tau.
+    rows : Tensor (trials,), int, optional
+        Which embedding each trial uses; by default its own.
+
+    Returns
+    -------
+    U, V : Tensor (neurons, rank)
+        Orthonormal bases.
+    maps : Tensor (n_components + 1, rank + 1, rank)
+        Weights and bias (last row) as an affine function of the embedding.
+    c : Tensor (embeddings, n_components)
+        Zero mean, identity covariance.
+    """
+    U, V = _bases(data, x0, rank, alpha)
+    A, B = _moments(data, x0, U, V, alpha)
+    if rows is not None:
+        n = int(rows.max()) + 1
+        A = A.new_zeros(n, *A.shape[1:]).index_add_(0, rows, A)
+        B = B.new_zeros(n, *B.shape[1:]).index_add_(0, rows, B)
+    ridge = RIDGE * float(A.diagonal(dim1=1, dim2=2).mean())
+    ridge = max(ridge, torch.finfo(A.dtype).eps)
+
+    eye = torch.eye(rank + 1, dtype=A.dtype, device=A.device)
+    each = torch.linalg.solve(A + ridge * eye, B).flatten(1)
+    u, _, _ = torch.linalg.svd(each - each.mean(0), full_matrices=False)
+    c = u[:, :n_components] * len(u) ** 0.5
+    for _ in range(N_SWEEPS):
+        maps = _solve_maps(A, B, c, ridge)
+        c = _solve_embeddings(A, B, maps, ridge)
+        c, maps = _whiten(c, maps)
+    return U, V, maps.to(data.dtype), c.to(data.dtype)
+
+
+def _filtered(data, x0, alpha):
+    """Yield r[t], s[t] and x[t] - (1-a)^t x0 step by step, (trials, neurons) each."""
+    r, s, rest = torch.zeros_like(x0), 0.0, x0.clone()
+    for x in data:
+        yield r, s, x - rest
+        r = torch.lerp(r, torch.tanh(x), alpha)
+        s += alpha * (1 - s)
+        rest = rest * (1 - alpha)
+
+
+def _bases(data, x0, rank, alpha):
+    """Leading principal directions of the explained side (U) and of the filtered rates (V)."""
+    n = data.shape[2]
+    evoked = torch.zeros(n, n, dtype=torch.float64, device=data.device)
+    filtered = torch.zeros_like(evoked)
+    for r, _, y in _filtered(data, x0, alpha):
+        evoked += y.t() @ y
+        filtered += r.t() @ r
+
+    def leading(gram):
+        return torch.linalg.eigh(gram)[1][:, -rank:].flip(-1).to(data.dtype).contiguous()
+
+    return leading(evoked), leading(filtered)
+
+
+def _moments(data, x0, U, V, alpha):
+    """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(x - decay x0)."""
+    n_steps, n_trials, _ = data.shape
+    rank = U.shape[1]
+    Z = torch.zeros(n_trials, n_steps, rank + 1, dtype=torch.float64, device=data.device)
+    Y = torch.zeros(n_trials, n_steps, rank, dtype=torch.float64, device=data.device)
+    for t, (r, s, y) in enumerate(_filtered(data, x0, alpha)):
+        Z[:, t, :-1], Z[:, t, -1] = r @ V, s
+        Y[:, t] = y @ U
+    return Z.transpose(1, 2) @ Z, Z.transpose(1, 2) @ Y
+
+
+def _solve_embeddings(A, B, maps, ridge):
+    """c_k given the maps: argmin |Y - Z maps(c)|^2 + ridge |c|^2, one small system a trial."""
+    moved = torch.einsum("kij,djl->kdil", A, maps[1:])
+    M = torch.einsum("eil,kdil->ked", maps[1:], moved)
+    M += ridge * torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+    return torch.linalg.solve(M, torch.einsum("dil,kil->kd", maps[1:], B - A @ maps[0]))
+
+
+def _solve_maps(A, B, c, ridge):
+    """Maps given the embeddings: one system of size (n_components + 1)(rank + 1)."""
+    c1 = torch.cat([torch.ones_like(c[:, :1]), c], 1)
+    d1, z = c1.shape[1], A.shape[1]
+    outer = (c1[:, :, None] * c1[:, None, :]).flatten(1)  # (k, d1 * d1)
+    H = (outer.t() @ A.flatten(1)).reshape(d1, d1, z, z)
+    H = H.permute(0, 2, 1, 3).reshape(d1 * z, d1 * z)
+    H = H + ridge * torch.eye(d1 * z, dtype=H.dtype, device=H.device)
+    rhs = torch.einsum("kd,kil->dil", c1, B).reshape(d1 * z, -1)
+    return torch.linalg.solve(H, rhs).reshape(d1, z, -1)
+
+
+def _whiten(c, maps):
+    """Move mean and covariance of the embeddings into the maps: same RNNs, c ~ (0, I)."""
+    mean = c.mean(0)
+    u, sv, vt = torch.linalg.svd((c - mean) / len(c) ** 0.5, full_matrices=False)
+    sv = sv.clamp_min(1e-12)
+    shifted = maps[0] + torch.einsum("d,dil->il", mean, maps[1:])
+    rotated = torch.einsum("ed,dil->eil", sv[:, None] * vt, maps[1:])
+    return u * len(c) ** 0.5, torch.cat([shifted[None], rotated])
