@@ -18,8 +18,8 @@ from ._inference import InitialState
 from ._model import FittedModel
 from ._torch import make_generator, resolve_device, time_first
 from ._training import Progress, Schedule, train
-from ._trials import check_conditions, check_number, check_trials, trial_moments
-from ._warm_start import warm_start
+from ._trials import as_plain_array, check_conditions, check_number, check_trials, trial_moments
+from ._warm_start import signal_rank, warm_start
 
 __all__ = ["JEDIEstimator"]
 
@@ -32,7 +32,8 @@ OPTIONS = {
     "solver": ("annealed", "paper"),
     "output": ("embedding", "dynamics"),
 }
-MAX_COMPONENTS, MAX_RANK, MAX_INITIAL_DIRECTIONS, MAX_BATCH = 16, 20, 8, 200
+LARGEST_UNSCALED = 1e6
+MAX_COMPONENTS, MIN_RANK, MAX_RANK, MAX_INITIAL_DIRECTIONS, MAX_BATCH = 16, 20, 40, 8, 200
 
 
 class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -48,7 +49,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Size of the embedding. "auto" is 16, or one less than the number of embeddings where
         there are fewer.
     rank : int or "auto", default="auto"
-        Rank of the connectivity. "auto" is 20, or the number of neurons where there are fewer.
+        Rank of the connectivity. "auto" is the number of principal components of the data that
+        stand out of the noise (Gavish & Donoho 2014), but 20 to 40 and no more than neurons.
     connectivity : {"shared", "low_rank", "full_rank"}, default="shared"
         Form of the weights J of an RNN with embedding c: ``U G(c) V^T`` with bases common to
         all trials, ``U(c) V(c)^T``, or dense ``J(c)``.
@@ -72,7 +74,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     solver : {"annealed", "paper"}, default="annealed"
         Closed-form start and annealed teacher forcing, or random start and Adam on the free
         run, as in the paper.
-    max_iter : int, default=300
+    max_iter : int, default=400
         Gradient steps.
     learning_rate_init : float, default=0.005
         Learning rate of Adam at the start; it falls to 0 as a half cosine.
@@ -180,7 +182,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tau=0.1,
         scale="global",
         solver="annealed",
-        max_iter=300,
+        max_iter=400,
         learning_rate_init=5e-3,
         forcing=0.1,
         batch_size="auto",
@@ -242,8 +244,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X = check_trials(X, min_trials=2)
         self._check_parameters()
         labels, codes = self._conditions(y, conditions, len(X))
-        n_embeddings = len(X) if self.embedding == "trial" else len(labels)
-        d, rank = self._sizes(n_embeddings, X.shape[2])
         mean, scale = self._scaling(X)
         device = resolve_device(self.device)
         random_state = check_random_state(self.random_state)
@@ -251,6 +251,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         left_out = self._validation_trials(len(X), random_state)
         kept = np.setdiff1d(np.arange(len(X)), left_out)
+        used = X if not len(left_out) else X[kept]
+        data = time_first(used, mean, scale, torch.float32, device)
+        n_embeddings = len(kept) if self.embedding == "trial" else len(labels)
+        d, rank = self._sizes(n_embeddings, data)
         if self.embedding == "trial":
             rows = None
             groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
@@ -261,8 +265,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                     "early_stopping left no trial of some condition to train on. Lower "
                     'validation_fraction, or use embedding="trial".'
                 )
-        used = X if not len(left_out) else X[kept]
-        data = time_first(used, mean, scale, torch.float32, device)
         initial = self._initial_state(data)
         q = (data[0] - initial.mean) @ initial.directions if initial.size else data[0, :, :0]
         hyper, c = self._start(data, initial(q, data[0]), d, rank, rows, len(used), generator)
@@ -303,7 +305,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             progress=Progress(self.max_iter, self.verbose),
         )
         model = freeze(hyper, result.c, result.q)
-        del data
         found = model.infer(X, device)
         embedding = model.fix_gauge(found)
 
@@ -337,7 +338,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self
 
     def fit_transform(self, X, y=None, **fit_params):
-        """Fit, then infer the embeddings of the same trials: ``fit(X, y).transform(X)``.
+        """Fit and return what ``fit(X, y).transform(X)`` would, without inferring it twice.
 
         Parameters
         ----------
@@ -350,7 +351,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         ndarray of shape (n_trials, n_components), or RNNBatch
         """
-        return self.fit(X, y, **fit_params).transform(X)
+        self.fit(X, y, **fit_params)
+        return self._output(self.embedding_)
 
     # --------------------------------------------------------------------- unseen trials
 
@@ -369,8 +371,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             RNNs they generate.
         """
         _, found = self._infer(X)
-        embedding = found.p[:, : self.n_components_]
-        return self._model.rnns(embedding) if self.output == "dynamics" else embedding
+        return self._output(found.p[:, : self.n_components_])
+
+    def _output(self, embedding):
+        return self._model.rnns(embedding) if self.output == "dynamics" else embedding.copy()
 
     def posterior(self, X):
         """Embeddings of trials with their uncertainty.
@@ -460,7 +464,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         float
             ``1 - SSE / SST``, with SST about each neuron's mean over `X`: the variance-weighted
-            R2 of scikit-learn.
+            R2 of scikit-learn. With ``scale="neuron"`` of the scaled activity, so that every
+            neuron counts alike.
         """
         X, found = self._infer(X)
         return _r2(X, found.sse, self.scale_)
@@ -507,14 +512,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         RNNBatch
         """
-        return self._model.rnns(self._check_embeddings(E))
+        E = self._check_embeddings(E)
+        return self._model.rnns(E)
 
     # ---------------------------------------------------------------- parameters and sizes
 
     def _check_parameters(self):
         for name, options in OPTIONS.items():
             value = getattr(self, name)
-            if not any(value is o or (isinstance(o, str) and value == o) for o in options):
+            if not any(value is o or (isinstance(value, str) and value == o) for o in options):
                 listed = ", ".join(repr(o) for o in options)
                 raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
         for name in ("n_components", "rank", "batch_size"):
@@ -551,7 +557,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _conditions(self, y, conditions, n_trials):
         if conditions is None and y is not None:
-            y = np.asarray(y)
+            y = as_plain_array(y, "y")
+            if y.ndim and len(y) != n_trials:
+                raise ValueError(
+                    f"y must hold one label per trial, ({n_trials},), got shape {y.shape}."
+                )
             continuous = y.ndim == 2 or (y.dtype.kind == "f" and _is_continuous(y))
             conditions = None if continuous else y
             if conditions is not None:
@@ -565,28 +575,40 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return None, None
         return check_conditions(conditions, n_trials)
 
-    def _sizes(self, n_embeddings, n_neurons):
-        d, rank = self.n_components, self.rank
-        if d == "auto":
-            d = max(1, min(MAX_COMPONENTS, n_embeddings - 1))
-        elif d > max(1, n_embeddings - 1):
-            what = "trials" if self.embedding == "trial" else "conditions"
-            raise ValueError(
-                f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
-                f"identity covariance need n_components <= {max(1, n_embeddings - 1)}. "
-                'Lower it, or use n_components="auto".'
-            )
+    def _sizes(self, n_embeddings, data):
+        d, rank, n_neurons = self.n_components, self.rank, data.shape[2]
         if rank == "auto":
-            rank = min(MAX_RANK, n_neurons)
+            rank = min(max(signal_rank(data), MIN_RANK), MAX_RANK, n_neurons)
         elif rank > n_neurons:
             raise ValueError(
                 f"rank={rank} is larger than the number of neurons, {n_neurons}. "
                 'Lower it, or use rank="auto".'
             )
+        n_weights = rank * (rank + 1)  # that the embedding can change in the shared basis
+        if d == "auto":
+            d = max(1, min(MAX_COMPONENTS, n_embeddings - 1, n_weights))
+        elif d > n_weights:
+            raise ValueError(
+                f"n_components={d} is more than the {n_weights} weights of an RNN of rank {rank}. "
+                'Lower it, raise rank, or use n_components="auto".'
+            )
+        elif d > max(1, n_embeddings - 1):
+            what = "training trials" if self.embedding == "trial" else "conditions"
+            raise ValueError(
+                f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
+                f"identity covariance need n_components <= {max(1, n_embeddings - 1)}. "
+                'Lower it, or use n_components="auto".'
+            )
         return int(d), int(rank)
 
     def _scaling(self, X):
-        mean, variance = trial_moments(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, variance = trial_moments(X)
+        if not np.isfinite(variance).all():
+            raise ValueError(
+                f"X is too large for its variance to be computed (up to {np.abs(X).max():.1e}). "
+                "Divide it by a constant."
+            )
         size = max(np.abs(mean).max(), 1e-300)
         if not np.sqrt(variance.max()) > 1e-10 * size:
             raise ValueError(
@@ -595,6 +617,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         n_neurons = X.shape[2]
         if self.scale is None:
+            if (rms := np.sqrt((variance + mean**2).max())) > LARGEST_UNSCALED:
+                raise ValueError(
+                    f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
+                    'Use scale="global", or divide X by a constant.'
+                )
             return np.zeros(n_neurons), np.ones(n_neurons)
         if self.scale == "global":
             return mean, np.full(n_neurons, np.sqrt(variance.mean()))
@@ -620,6 +647,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             forcing=0.0 if paper else self.forcing,
             anneal=0.5,
             batch_size=MAX_BATCH if self.batch_size == "auto" else self.batch_size,
+            regularised=not paper,
             tol=self.tol,
             patience=self.n_iter_no_change,
         )
@@ -667,13 +695,16 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"of trial {bad[0]}; they are the best found. The model may not describe these "
                 "trials: compare score_samples, or raise n_starts.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return X, found
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
-        E = np.asarray(E, dtype=float)
+        E = as_plain_array(E, "Embeddings")
+        if E.dtype.kind not in "fiub":
+            raise TypeError(f"Embeddings must be real numbers, got dtype {E.dtype}.")
+        E = E.astype(float)
         if E.ndim != 2 or E.shape[1] != self.n_components_:
             raise ValueError(
                 f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "
@@ -688,11 +719,11 @@ def _r2(X, sse, scale):
     """Variance-weighted R2 in scaled units."""
     _, variance = trial_moments(X)
     total = (variance / scale**2).sum() * X.shape[0] * X.shape[1]
-    return float(1 - sse.sum() / max(total, np.finfo(float).tiny))
+    if total == 0:  # as r2_score has it
+        return float(sse.sum() == 0)
+    return float(1 - sse.sum() / total)
 
 
 def _is_continuous(y):
-    try:
-        return type_of_target(y).startswith("continuous")
-    except ValueError:  # NaN: let the check of conditions name it
-        return False
+    # NaN and infinity: let the check of conditions name them
+    return bool(np.isfinite(y).all()) and type_of_target(y).startswith("continuous")

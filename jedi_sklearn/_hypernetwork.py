@@ -79,7 +79,10 @@ class Hypernetwork(nn.Module):
 
     def forward(self, c):
         """Weights of each trial's RNN, a dict as `_rollout` takes it."""
-        f = self.features(c)
+        return self._weights(self.features(c))
+
+    def _weights(self, f):
+        """The weights as a linear function of features (trials, n_features)."""
 
         def combine(maps):  # (n_features, ...) -> (trials, ...)
             return (f @ maps.flatten(1)).reshape(len(f), *maps.shape[1:])
@@ -107,7 +110,7 @@ class Hypernetwork(nn.Module):
         if not self.skip:
             raise ValueError("A hypernetwork without the affine path cannot take a warm start.")
         d1 = self.n_components + 1
-        for p in (self.maps,) if self.connectivity == "shared" else self._outputs():
+        for p in self.outputs():
             p.zero_()
         if self.connectivity == "shared":
             self.U.copy_(U)
@@ -122,7 +125,7 @@ class Hypernetwork(nn.Module):
         else:
             self.dense[:d1] = U @ core @ V.t()
 
-    def _outputs(self):
+    def outputs(self):
         """Parameters that are linear in the features, features first."""
         if self.connectivity == "shared":
             return (self.maps,)
@@ -135,7 +138,7 @@ class Hypernetwork(nn.Module):
         """Rewrite the parameters for embeddings c' with c = shift + matrix @ c'."""
         d = self.n_components
         if self.skip:
-            for p in self._outputs():
+            for p in self.outputs():
                 flat = p.flatten(1)
                 flat[0] += shift @ flat[1 : d + 1]
                 flat[1 : d + 1] = matrix.t() @ flat[1 : d + 1]
@@ -145,13 +148,23 @@ class Hypernetwork(nn.Module):
             first[-1] += shift @ first[:-1]
             first[:-1] = matrix.t() @ first[:-1]
 
+    @torch.no_grad()
     def tangents(self, c):
         """Weights at c and their derivatives along each component, (n_components, trials, ...)."""
-        c = c.detach()
-        weights = {k: w.detach() for k, w in self(c).items()}
-        basis = torch.eye(self.n_components, dtype=c.dtype, device=c.device)
-
-        def along(direction):
-            return torch.func.jvp(self, (c,), (direction.expand_as(c),))[1]
-
-        return weights, torch.func.vmap(along)(basis)
+        # by hand: torch.func.jvp loads torch.jit, which warns of its own deprecation
+        n, d = c.shape
+        slope = torch.eye(d, dtype=c.dtype, device=c.device)[:, None].expand(d, n, d)
+        parts = [torch.zeros_like(slope[..., :1])]
+        if self.skip:
+            parts.append(slope)
+        if len(self.hidden):
+            h = c
+            for layer in self.hidden:
+                h = torch.tanh(torch.addmm(layer[-1], h, layer[:-1]))
+                slope = (slope @ layer[:-1]) * (1 - h.square())
+            parts.append(slope)
+        slopes = self._weights(torch.cat(parts, -1).flatten(0, 1))
+        constant = ("U", "V") if self.connectivity == "shared" else ()
+        return self(c), {
+            name: w.unflatten(0, (d, n)) for name, w in slopes.items() if name not in constant
+        }

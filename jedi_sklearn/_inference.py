@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ._rollout import _drive, tanh_
+from ._rollout import drive, matvec, tanh_
 
 __all__ = ["GaussianPrior", "InitialState", "infer"]
 
-CHUNK_BYTES = 64e6  # working memory of one chunk of problems, per large temporary
+CHUNK_BYTES = 16e6  # working memory of one chunk of problems, per large temporary
 START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
 SCREEN_FORCING = 0.05  # under which cluster centres are compared
 RACE_STEPS = 6  # iterations of every start before the best one goes on alone
@@ -87,6 +87,7 @@ class _Problem:
             return self._run_dense(weights, x0, data, forcing), None
         a, g = self.alpha, forcing
         U, V = self.hyper.U, self.hyper.V
+        coreT = weights["core"].transpose(1, 2).contiguous()
         n_steps = len(data)
         hold = (1 - a) * (1 - g)
         y, h = x0.clone(), x0.new_zeros(len(p), U.shape[1])
@@ -106,9 +107,7 @@ class _Problem:
             y.mul_(1 - a)
             phi = tanh_(x)
             z = phi @ V
-            h = hold * h + a * torch.baddbmm(
-                weights["bias"].unsqueeze(-1), weights["core"], z.unsqueeze(-1)
-            ).squeeze(-1)
+            h = hold * h + a * (weights["bias"] + matvec(weights["core"], coreT, z))
             if keep:
                 slopes.append(phi.square_().neg_().add_(1))
                 reads.append(z)
@@ -124,7 +123,7 @@ class _Problem:
             error = x - data[t]
             sse += error.square().sum(1)
             x = x - g * error
-            x = (1 - self.alpha) * x + self.alpha * _drive(weights, torch.tanh(x))
+            x = (1 - self.alpha) * x + self.alpha * drive(weights, torch.tanh(x))
         return sse
 
     @torch.no_grad()
@@ -147,9 +146,9 @@ class _Problem:
         H[0, :, r:, d:] = torch.eye(b - r, dtype=p.dtype, device=p.device)
         for t in range(n_steps - 1):
             dz = torch.bmm(through[t], H[t]).mul_(1 - forcing)
-            drive = torch.bmm(weights["core"], dz)
-            drive[:, :, :d] += direct[t]
-            torch.add(a * drive, H[t, :, :r], alpha=hold, out=H[t + 1, :, :r])
+            change = torch.bmm(weights["core"], dz)
+            change[:, :, :d] += direct[t]
+            torch.add(a * change, H[t, :, :r], alpha=hold, out=H[t + 1, :, :r])
             H[t + 1, :, r:] = hold * H[t, :, r:]
         stacked = H.transpose(0, 1).flatten(1, 2)  # (problems, time * b, m)
         weighted = (H.transpose(2, 3) @ self.gram).transpose(2, 3).transpose(0, 1).flatten(1, 2)
@@ -184,7 +183,7 @@ class _Problem:
                 ddrive = torch.bmm(dz, U.transpose(1, 2))
                 ddrive[:, :d] += torch.einsum("dkir,kr->kdi", tangents["U"], z) + dbias
             dx = (1 - a) * (1 - g) * dx + a * ddrive
-            x = (1 - a) * x + a * _drive(weights, phi)
+            x = (1 - a) * x + a * drive(weights, phi)
         return JtJ, Jte
 
 
@@ -252,14 +251,13 @@ class _Fit:
         self.H[accepted], self.gradient[accepted] = newH[better], gradient[better]
         factor = torch.where(gain > 0.75, 0.2, torch.where(gain > 0.25, 1.0, 4.0))
         self.damping[i] *= torch.where(better, factor, torch.full_like(factor, 8.0))
-        # 2 * predicted is twice the fall of the negative log posterior
-        small = 2 * predicted < tol * self.cost[i].clamp_min(1.0)
+        small = 2 * predicted < tol
         self.converged[i[small]] = True
         self.converged[i[self.damping[i] > 1e12 * (1 + self.H[i].amax((1, 2)))]] = True
 
 
 @torch.no_grad()
-def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=50, tol=1e-8, n_starts=2):
+def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4, n_starts=2):
     """Embeddings (and initial-state coordinates) of trials.
 
     Parameters
@@ -273,7 +271,8 @@ def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=50, tol=1e-8, 
         dt / tau.
     initial : InitialState
     max_iter, tol : int, float
-        Iterations of the final stage, and the relative fall of the cost at which a trial stops.
+        Iterations of the final stage; a trial stops when a step promises to lower its cost by
+        less than `tol`, that is, about sqrt(tol) posterior SDs from the mode.
     n_starts : int
         Starts of each trial: the continuation from the prior mean, then cluster centres.
 

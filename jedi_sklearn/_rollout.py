@@ -16,12 +16,25 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["rollout_loss", "simulate", "tanh_"]
+__all__ = ["drive", "matvec", "rollout_loss", "simulate", "tanh_"]
 
 
 def tanh_(x):
     """In-place tanh as 2 sigmoid(2x) - 1, which torch vectorises about four times better."""
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
+def matvec(matrices, transposed, vectors, out=None):
+    """matrices[k] @ vectors[k]; `transposed` is the contiguous transpose of `matrices`.
+
+    Batched products of MKL are several times slower on columns than on rows from rank 20 on, and
+    the other way round below.
+    """
+    if vectors.shape[1] < 20:
+        column = None if out is None else out.unsqueeze(-1)
+        return torch.bmm(matrices, vectors.unsqueeze(-1), out=column).squeeze(-1)
+    row = None if out is None else out.unsqueeze(1)
+    return torch.bmm(vectors.unsqueeze(1), transposed, out=row).squeeze(1)
 
 
 def rollout_loss(weights, x0, data, alpha, forcing=0.0, workspace=None):
@@ -62,70 +75,74 @@ class _SharedRollout(torch.autograd.Function):
     def forward(ctx, U, V, core, bias, x0, data, alpha, forcing, workspace):
         n_steps, n_trials, n_neurons = data.shape
         keep, g = (1 - alpha) * (1 - forcing), forcing
-        Ut = U.t().contiguous()
+        Ut, coreT = U.t().contiguous(), core.transpose(1, 2).contiguous()
         error, rates = _like(data, workspace)
         latent = data.new_zeros(n_steps, n_trials, U.shape[1])  # h
         read = data.new_empty(n_steps, n_trials, U.shape[1])  # z = V' phi
-        y = x0.clone()
-        loss = data.new_zeros((), dtype=torch.float64)
-        drive = torch.empty_like(latent[0]).unsqueeze(-1)
-        for t in range(n_steps):
-            e, phi = error[t], rates[t]
-            torch.addmm(y, latent[t], Ut, out=phi)  # x, (trials, neurons)
-            torch.sub(phi, data[t], out=e)
+        y, decay = x0.clone() if g else x0, 1.0
+        squares = data.new_empty(n_steps)
+        recurrent = torch.empty_like(latent[0])
+        steps = zip(data, error, rates, latent, read, strict=True)  # views, made once
+        for t, (target, e, phi, h, z) in enumerate(steps):
+            torch.addmm(y, h, Ut, beta=decay, out=phi)  # x, (trials, neurons)
+            torch.sub(phi, target, out=e)
             if t == n_steps - 1:
                 break
             if g:
                 phi.sub_(e, alpha=g)
-                y.lerp_(data[t], g)
-            y.mul_(1 - alpha)
+                y.lerp_(target, g).mul_(1 - alpha)
+            else:
+                decay *= 1 - alpha  # of y, which is x0 itself in a free run
             tanh_(phi)
-            torch.mm(phi, V, out=read[t])
-            torch.bmm(core, read[t].unsqueeze(-1), out=drive)
-            torch.add(bias, drive.squeeze(-1), out=latent[t + 1])
-            latent[t + 1].mul_(alpha).add_(latent[t], alpha=keep)
-        for e in error:  # by step: float64 sums without a float64 copy of everything
-            loss += torch.dot(e.reshape(-1), e.reshape(-1))
+            torch.mm(phi, V, out=z)
+            matvec(core, coreT, z, out=recurrent)
+            following = torch.add(bias, recurrent, out=latent[t + 1])
+            following.mul_(alpha).add_(h, alpha=keep)
+        for t, e in enumerate(error.flatten(1)):
+            torch.dot(e, e, out=squares[t])
+        loss = squares.sum(dtype=torch.float64)
         ctx.alpha, ctx.forcing = alpha, forcing
-        ctx.buffers = (U, V, core, error, rates, latent, read)
+        ctx.buffers = (U, V, core, coreT, error, rates, latent, read)
         ctx.need_x0 = x0.requires_grad
         return loss
 
     @staticmethod
     def backward(ctx, grad):
-        U, V, core, error, rates, latent, read = ctx.buffers
+        U, V, core, coreT, error, rates, latent, read = ctx.buffers
         ctx.buffers = None
         alpha, g = ctx.alpha, ctx.forcing
         keep = (1 - alpha) * (1 - g)
         n_steps, n_trials, n_neurons = error.shape
         rank = U.shape[1]
-        Vt, coreT = V.t().contiguous(), core.transpose(1, 2).contiguous()
+        Vt = V.t().contiguous()
         scale = 2.0 * float(grad)
         grad_h = error.new_zeros(n_steps, n_trials, rank)
-        grad_U, grad_V = torch.zeros_like(U), torch.zeros_like(V)
+        # rank first: these products are faster that way round
+        grad_Ut, grad_Vt = U.new_zeros(rank, n_neurons), U.new_zeros(rank, n_neurons)
         grad_x = torch.empty_like(error[0])
         grad_y = torch.zeros_like(error[0]) if ctx.need_x0 else None
-        grad_z = torch.empty_like(latent[0]).unsqueeze(-1)
+        z_bar = torch.empty_like(latent[0])
         for t in range(n_steps - 1, -1, -1):
-            e, phi = error[t].mul_(scale), rates[t]
+            e, phi = error[t], rates[t]
             if t < n_steps - 1:
-                torch.bmm(coreT, grad_h[t + 1].unsqueeze(-1), out=grad_z)
-                z_bar = grad_z.squeeze(-1).mul_(alpha)
-                grad_V.addmm_(phi.t(), z_bar)
+                matvec(coreT, core, grad_h[t + 1], out=z_bar).mul_(alpha)
+                grad_Vt.addmm_(z_bar.t(), phi)
                 torch.mm(z_bar, Vt, out=grad_x)
                 torch.ops.aten.tanh_backward.grad_input(grad_x, phi, grad_input=grad_x)
                 e.add_(grad_x, alpha=1 - g)
-                torch.add(torch.mm(e, U), grad_h[t + 1], alpha=keep, out=grad_h[t])
+                torch.addmm(grad_h[t + 1], e, U, beta=keep, out=grad_h[t])
             else:
                 torch.mm(e, U, out=grad_h[t])
-            grad_U.addmm_(e.t(), latent[t])
+            grad_Ut.addmm_(latent[t].t(), e)
             if grad_y is not None:
                 grad_y.mul_(keep).add_(e)
         # (trials, rank, time) @ (trials, time, rank)
         incoming = grad_h[1:].permute(1, 2, 0)
         grad_core = torch.bmm(incoming, read[:-1].transpose(0, 1)).mul_(alpha)
         grad_bias = incoming.sum(-1).mul_(alpha)
-        return grad_U, grad_V, grad_core, grad_bias, grad_y, None, None, None, None
+        # the pass is linear in the error: the factor 2 of the square comes last
+        grads = (grad_Ut.t(), grad_Vt.t(), grad_core, grad_bias, grad_y)
+        return *(g if g is None else g.mul_(scale) for g in grads), None, None, None, None
 
 
 def _like(data, workspace):
@@ -147,11 +164,11 @@ def _plain_loss(weights, x0, data, alpha, forcing=0.0):
         loss = loss + error.square().sum()
         if t < len(data) - 1:
             x = x - forcing * error
-            x = (1 - alpha) * x + alpha * _drive(weights, torch.tanh(x))
+            x = (1 - alpha) * x + alpha * drive(weights, torch.tanh(x))
     return loss
 
 
-def _drive(weights, rates):
+def drive(weights, rates):
     """J_k rates + b_k of each trial."""
     if "J" in weights:
         return torch.baddbmm(weights["bias"].unsqueeze(-1), weights["J"], rates.unsqueeze(-1))[
@@ -174,5 +191,5 @@ def simulate(weights, x0, n_steps, alpha):
     x = x0
     for t in range(n_steps):
         states[t] = x
-        x = (1 - alpha) * x + alpha * _drive(weights, tanh_(x.clone()))
+        x = (1 - alpha) * x + alpha * drive(weights, tanh_(x.clone()))
     return states

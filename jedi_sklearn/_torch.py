@@ -15,9 +15,12 @@ def resolve_device(device):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+        if resolved.type != "cuda":
+            torch.zeros(1, dtype=torch.float64, device=resolved).item()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
         raise ValueError(
-            f'device must be "auto", "cpu", "cuda" or another torch device, got {device!r}.'
+            f'device must be "auto", "cpu", "cuda" or another torch device that works here in '
+            f"double precision, got {device!r}."
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(

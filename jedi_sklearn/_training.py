@@ -34,6 +34,7 @@ class Schedule:
     forcing: float
     anneal: float
     batch_size: int | None = None
+    regularised: bool = True
     tol: float = 1e-3
     patience: int | None = None  # validations without improvement before the fit stops
 
@@ -148,7 +149,7 @@ def train(
     q = q.clone().requires_grad_(q.shape[1] > 0)
     free = [p for p in (*hyper.parameters(), c, q) if p.requires_grad]
     optimiser = torch.optim.Adam(free, betas=BETAS)
-    prior = _EmbeddingPrior(groups)
+    prior = _Prior(hyper, groups) if schedule.regularised else None
     result = Trained(c, q)
     best, best_score, waited = None, -math.inf, 0
     workspace, order, position = {}, None, n_trials
@@ -157,7 +158,7 @@ def train(
     try:
         for step in range(schedule.max_iter):
             forcing = schedule.forcing_at(step)
-            if step % refresh == 0:
+            if prior is not None and step % refresh == 0:
                 prior.estimate(hyper, c.detach(), q, data, initial, alpha, rows, variance)
             if batch == n_trials:
                 chosen, target, ci, qi = None, data, c if rows is None else c[rows], q
@@ -172,7 +173,7 @@ def train(
             x0 = initial(qi, target[0])
             sse = rollout_loss(hyper(ci), x0, target, alpha, forcing, workspace)
             loss = sse / (target.numel() * variance)
-            penalty = prior.penalty(ci, chosen if rows is None else _pick(rows, chosen))
+            penalty = 0.0 if prior is None else prior.penalty(hyper, c)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise FloatingPointError(_diverged(step, schedule, forcing))
@@ -209,33 +210,33 @@ def train(
     return result
 
 
-class _EmbeddingPrior:
-    """c ~ N(mean of its condition, diagonal), its strength set by the residuals (eq. 8).
+class _Prior:
+    """Gaussian priors of embeddings and maps; their weight follows the residuals (eq. 8).
 
-    Mean, spread and noise level are re-estimated from the state of the fit, so that nothing has
-    to be tuned; the spread is of all embeddings without conditions.
+    c ~ N(mean of its condition, diagonal), its mean and spread re-estimated from the state of the
+    fit, and maps ~ N(0, their mean square at the start): with the noise level estimated too,
+    nothing has to be tuned. Without conditions, mean and spread are those of all embeddings.
     """
 
-    def __init__(self, groups):
+    def __init__(self, hyper, groups):
         self.groups = groups
         self.mean = self.precision = None
         self.strength = 0.0
+        self.size = [float(p.detach().square().mean()) for p in hyper.outputs()]
 
     def estimate(self, hyper, c, q, data, initial, alpha, rows, variance, most=64):
-        n_steps, n_trials, n_neurons = data.shape
+        """Learn noise level, means and spread from the state of the fit."""
+        n_trials = data.shape[1]
         some = torch.arange(n_trials, device=data.device)[:: max(1, n_trials // most)]
         with torch.no_grad():
             ci = c[some if rows is None else rows[some]]
             target = data[:, some]
-            error = simulate(hyper(ci), initial(q.detach()[some], target[0]), n_steps, alpha).sub_(
-                target
-            )
-            noise = min(float(error.square().mean()), variance)
-            if not math.isfinite(noise):
-                noise = variance
+            x0 = initial(q.detach()[some], target[0])
+            error = simulate(hyper(ci), x0, len(data), alpha).sub_(target)
+            noise = min(variance, float(error.square().mean()))  # NaN never compares as smaller
             inflation = residual_inflation(error)
-        trials_per_row = n_trials / len(c)
-        self.strength = noise * inflation / (variance * n_steps * n_neurons * trials_per_row)
+        # of the loss, in units of which one prior term counts this much
+        self.strength = noise * inflation / (variance * data.numel())
         if self.groups is None:
             self.mean = c.mean(0).expand_as(c)
         else:
@@ -247,9 +248,12 @@ class _EmbeddingPrior:
         floor = 1e-2 * c.var(0, correction=0).clamp_min(1e-12)
         self.precision = 1 / torch.maximum(spread, floor)
 
-    def penalty(self, c, chosen):
-        mean = self.mean if chosen is None else self.mean[chosen]
-        return self.strength * ((c - mean).square() @ self.precision).mean()
+    def penalty(self, hyper, c):
+        """Minus twice the log prior, in units of the loss."""
+        total = ((c - self.mean).square() @ self.precision).sum()
+        for p, size in zip(hyper.outputs(), self.size, strict=True):
+            total = total + p[1:].square().sum() / size
+        return self.strength * total
 
 
 def residual_inflation(error):
@@ -268,10 +272,6 @@ def residual_inflation(error):
             break
         total += 2 * rho
     return total
-
-
-def _pick(rows, chosen):
-    return rows if chosen is None else rows[chosen]
 
 
 def _snapshot(hyper, c, q):
@@ -316,7 +316,7 @@ def _judge(result, schedule):
     tail = max(1, schedule.max_iter // 10)
     last = sum(result.loss_curve[-tail:]) / tail
     before = result.loss_curve[-2 * tail : -tail]
-    gain = sum(before) / max(1, len(before)) - last if before else math.inf
+    gain = sum(before) / len(before) - last if before else 1 - last  # a lone step
     if last >= 1:
         result.complaint = (
             f"The free run is no better than the mean of the data (R2 {1 - last:.2f}). The data "

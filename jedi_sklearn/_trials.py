@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-__all__ = ["check_conditions", "check_number", "check_trials", "trial_moments"]
+__all__ = ["as_plain_array", "check_conditions", "check_number", "check_trials", "trial_moments"]
 
 
 def check_trials(X, *, name="X", n_neurons=None, min_trials=1, min_timesteps=2):
@@ -34,25 +34,33 @@ def check_trials(X, *, name="X", n_neurons=None, min_trials=1, min_timesteps=2):
     """
     expected = f"{name} must have shape (n_trials, n_timesteps, n_neurons)"
     if isinstance(X, (list, tuple)):
-        shapes = {np.shape(trial) for trial in X}
+        shapes = {as_plain_array(trial, name, _UNEQUAL).shape for trial in X}
         if len(shapes) > 1:
             raise ValueError(
                 f"{expected}, got a list of trials of {len(shapes)} different shapes, e.g. "
                 f"{' and '.join(map(str, sorted(shapes)[:2]))}. {_UNEQUAL}"
             )
-    X = np.asarray(X)
-    if X.dtype == object:
+    if np.ma.is_masked(X):
         raise ValueError(
-            f"{expected} of numbers, got an object array of shape {X.shape}. {_UNEQUAL}"
+            f"{name} has masked values, which would be taken as data. Interpolate them, or drop "
+            "their trials or neurons."
         )
+    X = as_plain_array(X, name, _UNEQUAL)
+    if X.dtype == object:
+        advice = _UNEQUAL if X.ndim == 1 else f"Convert it, e.g. np.array({name}.tolist(), float)."
+        raise ValueError(f"{expected} of numbers, got objects of shape {X.shape}. {advice}")
     if X.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got dtype {X.dtype}.")
+        raise TypeError(
+            f"{name} must hold real numbers, got dtype {X.dtype}. Convert it, e.g. "
+            f"{name}.astype(float)"
+            + (", or take its real part or magnitude." if X.dtype.kind == "c" else ".")
+        )
     if X.ndim != 3:
         advice = {
             2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial.",
             1: f"Reshape your data, e.g. {name}[np.newaxis, :, np.newaxis] for a single trial "
             "of one neuron.",
-        }.get(X.ndim, "")
+        }.get(X.ndim, f"Merge or drop axes, e.g. {name}.reshape(-1, n_timesteps, n_neurons).")
         raise ValueError(f"{expected}, got {X.shape}. {advice}".rstrip())
     for axis, (least, word, what) in enumerate(
         (
@@ -76,6 +84,15 @@ def check_trials(X, *, name="X", n_neurons=None, min_trials=1, min_timesteps=2):
         X = X.astype(np.float64)
     _refuse_non_finite(X, name)
     return X
+
+
+def as_plain_array(values, name, advice=""):
+    """np.asarray; ragged nesting raises with the name of the argument."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        text = f"{name} is ragged: its rows differ in length. {advice}".rstrip()
+        raise ValueError(text) from error
 
 
 _UNEQUAL = (
@@ -108,19 +125,20 @@ def check_conditions(conditions, n_trials, name="conditions"):
     ValueError
         For a wrong length, more than one dimension, or missing labels.
     """
-    labels = np.asarray(conditions)
+    labels = as_plain_array(conditions, name)
     if labels.ndim != 1 or len(labels) != n_trials:
         raise ValueError(
             f"{name} must hold one label per trial, shape ({n_trials},), got {labels.shape}."
         )
     missing = (
-        np.isnan(labels)
+        ~np.isfinite(labels)
         if labels.dtype.kind == "f"
         else np.array([v is None or (isinstance(v, float) and v != v) for v in labels])
     )
     if missing.any():
         raise ValueError(
-            f"{name} is missing (NaN or None), first for trial {int(np.argmax(missing))}. "
+            f"{name} has missing labels (NaN, infinity or None), first for trial "
+            f"{int(np.argmax(missing))}. "
             "Label every trial, or leave those trials out."
         )
     if labels.dtype == object:
@@ -146,7 +164,7 @@ def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
         raise TypeError(f"{text}, got {value!r}.")
     too_low = low is not None and (value < low if closed else value <= low)
-    if too_low or (high is not None and value > high) or value != value:
+    if too_low or (high is not None and value > high) or not np.isfinite(value):
         raise ValueError(f"{text}, got {value!r}.")
 
 

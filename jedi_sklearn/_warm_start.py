@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["warm_start"]
+__all__ = ["signal_rank", "warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
 N_SWEEPS = 4
@@ -31,13 +31,13 @@ def warm_start(data, x0, rank, n_components, alpha, rows=None):
     Returns
     -------
     U, V : Tensor (neurons, rank)
-        Orthonormal bases.
+        Orthogonal bases; their columns are scaled to bring what they carry closer together.
     maps : Tensor (n_components + 1, rank + 1, rank)
         Weights and bias (last row) as an affine function of the embedding.
     c : Tensor (embeddings, n_components)
         Zero mean, identity covariance.
     """
-    U, V = _bases(data, x0, rank, alpha)
+    U, V, balance = _bases(data, x0, rank, alpha)
     A, B = _moments(data, x0, U, V, alpha)
     if rows is not None:
         n = int(rows.max()) + 1
@@ -54,7 +54,29 @@ def warm_start(data, x0, rank, n_components, alpha, rows=None):
         maps = _solve_maps(A, B, c, ridge)
         c = _solve_embeddings(A, B, maps, ridge)
         c, maps = _whiten(c, maps)
-    return U, V, maps.to(data.dtype), c.to(data.dtype)
+    # Adam moves every weight alike: let the weights of small and large directions be alike too
+    left, right = balance
+    maps = maps / left
+    maps[:, :-1] *= right[:, None]
+    return (
+        (U * left).to(data.dtype).contiguous(),
+        (V / right).to(data.dtype).contiguous(),
+        maps.to(data.dtype),
+        c.to(data.dtype),
+    )
+
+
+def signal_rank(data):
+    """Number of principal components that stand out of the noise.
+
+    The optimal hard threshold of Gavish & Donoho 2014 (IEEE Trans. Inf. Theory 60:5040) for an
+    unknown noise level: singular values above omega(beta) times their median.
+    """
+    rows = (data - data.mean((0, 1))).flatten(0, 1)
+    values = torch.linalg.eigvalsh((rows.t() @ rows).double()).clamp_min(0).sqrt()
+    beta = min(rows.shape) / max(rows.shape)
+    omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
+    return int((values > omega * values.median()).sum())
 
 
 def _filtered(data, x0, alpha):
@@ -68,7 +90,10 @@ def _filtered(data, x0, alpha):
 
 
 def _bases(data, x0, rank, alpha):
-    """Leading principal directions of the explained side (U) and of the filtered rates (V)."""
+    """Leading principal directions of the explained side (U) and of the filtered rates (V).
+
+    Beside them the square roots of the relative sizes of what each column carries.
+    """
     n = data.shape[2]
     evoked = torch.zeros(n, n, dtype=torch.float64, device=data.device)
     filtered = torch.zeros_like(evoked)
@@ -77,9 +102,13 @@ def _bases(data, x0, rank, alpha):
         filtered += r.t() @ r
 
     def leading(gram):
-        return torch.linalg.eigh(gram)[1][:, -rank:].flip(-1).to(data.dtype).contiguous()
+        values, vectors = torch.linalg.eigh(gram)
+        size = values[-rank:].flip(-1).clamp_min(1e-8 * values[-1].clamp_min(1e-30)).sqrt()
+        balance = (size / size.log().mean().exp()).sqrt()
+        return vectors[:, -rank:].flip(-1).to(data.dtype).contiguous(), balance
 
-    return leading(evoked), leading(filtered)
+    (U, left), (V, right) = leading(evoked), leading(filtered)
+    return U, V, (left, right)
 
 
 def _moments(data, x0, U, V, alpha):

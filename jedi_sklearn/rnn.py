@@ -209,7 +209,7 @@ class RNNBatch:
             latent = np.matmul(self.core, latent[..., np.newaxis])[..., 0]
         return _rows(latent, np.swapaxes(self.U, -1, -2))  # (n, neurons)
 
-    def _drive(self, inputs):
+    def _drive(self, inputs, n_states):
         if inputs is None:
             return 0.0
         if self.input_weights is None:
@@ -218,6 +218,8 @@ class RNNBatch:
             raise ValueError(
                 f"inputs must have n_inputs = {self.n_inputs} channels, got {inputs.shape[-1]}."
             )
+        if len(inputs) not in (1, n_states):
+            raise ValueError(f"inputs has {len(inputs)} rows for {n_states} states.")
         return _rows(inputs, np.swapaxes(self.input_weights, -1, -2))
 
     def step(self, x, inputs=None):
@@ -237,7 +239,8 @@ class RNNBatch:
         x = self._check_states(x)
         inputs = None if inputs is None else np.atleast_2d(np.asarray(inputs, dtype=float))
         a = self.alpha
-        return (1 - a) * x + a * (self._recurrent(np.tanh(x)) + self.bias + self._drive(inputs))
+        drive = self._recurrent(np.tanh(x)) + self.bias + self._drive(inputs, len(x))
+        return (1 - a) * x + a * drive
 
     def simulate(self, x0, n_timesteps, inputs=None, noise=0.0, random_state=None):
         """Simulate the free run.
@@ -261,8 +264,11 @@ class RNNBatch:
             States; ``[:, 0]`` is `x0`.
         """
         x = self._check_states(x0)
-        if n_timesteps < 1:
-            raise ValueError(f"n_timesteps must be at least 1, got {n_timesteps}.")
+        if n_timesteps != int(n_timesteps) or n_timesteps < 1:
+            raise ValueError(f"n_timesteps must be an integer of at least 1, got {n_timesteps}.")
+        if not 0 <= noise < np.inf:
+            raise ValueError(f"noise is an SD and must be >= 0, got {noise}.")
+        n_timesteps = int(n_timesteps)
         if inputs is not None:
             inputs = _as_array(inputs, "inputs", (3,))
             if inputs.shape[:2] != (len(x), n_timesteps):
