@@ -1,0 +1,562 @@
+"""Facts about JEDIEstimator: known dynamics recovered, and the scikit-learn contract kept."""
+
+import importlib.util
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from jedi_sklearn import JEDIEstimator, RNNBatch
+from jedi_sklearn.datasets import make_multitask
+from jedi_sklearn.preprocessing import cut_epochs, resample_time, smooth_counts
+
+# short fits leave a few trials of the inference, or the training, short of convergence
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def r2(X, run):
+    """scikit-learn's R2 over all trials and samples."""
+    n = X.shape[-1]
+    return r2_score(X.reshape(-1, n), run.reshape(-1, n), multioutput="variance_weighted")
+
+
+def numpy_global_state():
+    return np.random.get_state()[1].copy()  # noqa: NPY002
+
+
+def classify(X, y, **changes):
+    """Mean accuracy of logistic regression, 3 folds."""
+    return cross_val_score(LogisticRegression(), X, y, cv=3, **changes).mean()
+
+
+# A known model is recovered
+
+
+def test_noise_free_trials_of_a_model_are_reproduced(known, recovered):
+    assert recovered.score(known.X[:30]) > 0.999
+    assert recovered.score(known.X[30:]) > 0.999  # never seen
+    assert recovered.score_samples(known.X[30:]).min() > 0.99
+
+
+def test_the_spectrum_of_a_known_model_is_recovered(known, recovered):
+    values = recovered.dynamics(known.X).eigenvalues()
+    assert_allclose(values, known.rnns.eigenvalues(), atol=0.03)
+
+
+def test_the_weights_of_a_known_model_are_recovered_where_activity_goes(known, recovered):
+    J = recovered.dynamics(known.X[30:]).to_dense()
+    assert_allclose(
+        known.P.T @ J @ known.P, known.P.T @ known.rnns.to_dense()[30:] @ known.P, atol=0.05
+    )
+
+
+def test_embeddings_are_an_affine_image_of_the_true_ones(known, recovered):
+    design = np.column_stack([np.ones(40), recovered.transform(known.X)])
+    fit = design @ np.linalg.lstsq(design, known.c, rcond=None)[0]
+    assert r2_score(known.c, fit) > 0.99
+
+
+def test_a_recovered_model_extrapolates_in_time(known, recovered, make_model):
+    longer = make_model(40, 120, rank=2, turning=1.5)  # the same trials, run on
+    assert_allclose(longer.X[:, :50], known.X)
+    E = recovered.transform(known.X[30:])
+    run = recovered.inverse_transform(E, known.X[30:, 0], n_timesteps=120)
+    assert r2(longer.X[30:, 50:], run[:, 50:]) > 0.99
+
+
+def test_the_paper_solver_gets_nowhere_near_in_the_same_steps(known, recovered):
+    paper = clone(recovered).set_params(solver="paper").fit(known.X[:30])
+    assert 0.2 < paper.score(known.X[:30]) < recovered.score(known.X[:30])
+    assert paper.loss_curve_[0] > 0.5 > recovered.loss_curve_[0]
+
+
+# Gauge
+
+
+def test_embeddings_have_zero_mean_and_identity_covariance(fitted, recovered):
+    for est in (fitted, recovered):
+        E = est.embedding_
+        assert_allclose(E.mean(axis=0), 0, atol=1e-9)
+        assert_allclose(np.cov(E.T, bias=True), np.eye(E.shape[1]), atol=1e-8)
+
+
+def test_signs_make_the_largest_entry_positive(fitted):
+    E = fitted.embedding_
+    assert (E[np.abs(E).argmax(axis=0), np.arange(E.shape[1])] > 0).all()
+
+
+def test_components_are_ordered_by_how_much_they_move_the_activity(fitted, multitask):
+    E, x0, eps = fitted.embedding_, multitask.X[:30, 0], 1e-4
+    moves = []
+    for i in range(E.shape[1]):
+        step = eps * np.eye(E.shape[1])[i]
+        above = fitted.inverse_transform(E + step, x0)
+        moves.append((above - fitted.inverse_transform(E - step, x0)).ravel() / (2 * eps))
+    effect = np.stack(moves) @ np.stack(moves).T
+    assert (np.diff(np.diag(effect)) < 0).all()
+    size = np.sqrt(np.diag(effect))
+    assert_allclose(effect / np.outer(size, size), np.eye(len(size)), atol=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 10}, {"hypernetwork": "mlp"}], ids=str)
+def test_seeds_agree_on_what_can_be_known(known, changes):
+    first, other = (
+        JEDIEstimator(
+            2,
+            2,
+            scale=None,
+            dt=known.dt,
+            max_iter=150,
+            hidden_layer_sizes=(4,),
+            tol=1.0,
+            random_state=seed,
+            **changes,
+        ).fit(known.X[:30])
+        for seed in (0, 1)
+    )
+    assert np.abs(first.embedding_ - other.embedding_).max() > 0  # the seed did something
+    values = first.dynamics(known.X[30:]).eigenvalues()
+    assert_allclose(values, other.dynamics(known.X[30:]).eigenvalues(), atol=0.15)
+    for a, b in zip(first.embedding_.T, other.embedding_.T, strict=True):
+        assert np.corrcoef(a, b)[0, 1] > 0.98  # sign and order included
+
+
+# Every combination fits
+
+
+@pytest.mark.parametrize("embedding", ["trial", "condition"])
+@pytest.mark.parametrize("hypernetwork", ["linear", "mlp"])
+@pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+def test_every_form_of_the_model_fits(make_model, connectivity, hypernetwork, embedding):
+    codes = np.arange(24) % 6
+    model = make_model(24, 40, n_neurons=12, rank=3, conditions=codes, noise=0.05)
+    est = JEDIEstimator(
+        2,
+        3,
+        connectivity=connectivity,
+        hypernetwork=hypernetwork,
+        hidden_layer_sizes=(5,),
+        embedding=embedding,
+        dt=model.dt,
+        max_iter=40,
+        random_state=0,
+    ).fit(model.X[:18], codes[:18])
+    assert est.score(model.X[18:]) > 0.9  # new trials of the same conditions
+    rnns = est.dynamics(model.X[18:])
+    assert rnns.connectivity == connectivity
+    assert est.rank_ == rnns.rank == (12 if connectivity == "full_rank" else 3)
+    assert est.condition_embeddings_.shape == (6, 2)
+    assert_allclose(np.cov(est.embedding_.T, bias=True), np.eye(2), atol=1e-6)
+
+
+# The contract of transform
+
+
+def test_transform_of_the_training_trials_is_embedding_(known, recovered):
+    assert_allclose(recovered.transform(known.X[:30]), recovered.embedding_, atol=1e-4)
+
+
+def test_a_trial_alone_among_others_and_reordered(fitted, multitask):
+    X = multitask.X
+    together = fitted.transform(X)
+    assert_allclose(fitted.transform(X[::-1])[::-1], together, atol=1e-6)
+    for k in (0, 17, 39):
+        assert_allclose(fitted.transform(X[k : k + 1])[0], together[k], atol=1e-6)
+    assert_array_equal(fitted.transform(X), together)
+
+
+def test_fit_transform_is_fit_then_transform(small, multitask):
+    X, y = multitask.X[:20], multitask.task[:20]
+    est = small(max_iter=15)
+    expected = small(max_iter=15).fit(X, y).transform(X)
+    assert_allclose(est.fit_transform(X, y), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"hypernetwork": "mlp", "batch_size": 6, "early_stopping": True}], ids=str
+)
+def test_two_fits_with_one_seed_are_bit_identical(small, multitask, changes):
+    X = multitask.X[:20]
+    torch_state, numpy_state = torch.random.get_rng_state(), numpy_global_state()
+    first, again = (small(max_iter=20, **changes).fit(X) for _ in range(2))
+    assert_array_equal(first.embedding_, again.embedding_)
+    assert_array_equal(first.transform(multitask.X[30:]), again.transform(multitask.X[30:]))
+    assert first.loss_curve_ == again.loss_curve_
+    assert first.validation_curve_ == again.validation_curve_
+    # and the global generators were not touched
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    assert_array_equal(numpy_global_state(), numpy_state)
+
+
+def test_a_noise_free_fit_is_deterministic_without_a_seed(small, known):
+    first, again = (
+        small(n_components=2, rank=2, max_iter=15, random_state=None).fit(known.X[:15])
+        for _ in range(2)
+    )
+    assert_allclose(first.embedding_, again.embedding_, atol=1e-5)
+
+
+# Labels
+
+
+@pytest.fixture(scope="module")
+def more_trials():
+    return make_multitask(80, n_neurons=30, n_timesteps=50, dt=0.02, random_state=0)
+
+
+def test_labels_leave_no_trace_in_the_embeddings(small, more_trials):
+    fake = np.random.RandomState(0).permutation(np.arange(80) % 4)
+    E = small(n_components=8).fit_transform(more_trials.X, fake)
+    assert classify(E, more_trials.task) > 0.65
+    assert classify(E, fake) < 0.45  # chance is 0.25
+
+
+def test_a_pipeline_classifies_trials_it_has_not_seen(small, more_trials):
+    pipeline = make_pipeline(small(n_components=8, max_iter=25), LogisticRegression())
+    assert cross_val_score(pipeline, more_trials.X, more_trials.task, cv=2).mean() > 0.55
+
+
+def test_labels_are_taken_from_y_or_conditions_and_conditions_win(small, multitask):
+    X, task = multitask.X[:20], multitask.task[:20]
+    other = np.arange(20) % 3
+    by_y, by_name = small(max_iter=10).fit(X, task), small(max_iter=10).fit(X, conditions=task)
+    both = small(max_iter=10).fit(X, other, conditions=task)
+    for est in (by_y, by_name, both):
+        assert_array_equal(est.conditions_, np.unique(task))
+        assert_array_equal(est.embedding_, by_y.embedding_)
+    for i, label in enumerate(by_y.conditions_):
+        assert_allclose(by_y.condition_embeddings_[i], by_y.embedding_[task == label].mean(axis=0))
+
+
+def test_a_continuous_y_is_ignored(small, multitask):
+    X = multitask.X[:20]
+    target = np.linspace(0.05, 1, 20) ** 2
+    est, plain = small(max_iter=10).fit(X, target), small(max_iter=10).fit(X)
+    assert_array_equal(est.embedding_, plain.embedding_)
+    assert not hasattr(est, "conditions_") and not hasattr(est, "condition_embeddings_")
+
+
+def test_a_refit_without_labels_forgets_the_old_ones(small, multitask):
+    est = small(max_iter=10).fit(multitask.X[:20], multitask.task[:20])
+    est.fit(multitask.X[:20])
+    assert not hasattr(est, "conditions_") and not hasattr(est, "condition_embeddings_")
+
+
+def test_conditions_are_routed_through_a_pipeline(small, multitask):
+    X, task = multitask.X[:20], multitask.task[:20]
+    with sklearn.config_context(enable_metadata_routing=True):
+        est = small(max_iter=10).set_fit_request(conditions=True)
+        pipeline = make_pipeline(est, LogisticRegression())
+        pipeline.fit(X, np.arange(20) % 2, conditions=task)
+    assert_array_equal(pipeline[0].conditions_, np.unique(task))
+    assert_array_equal(pipeline[1].classes_, [0, 1])
+
+
+# Units
+
+
+@pytest.mark.parametrize("scale", ["global", "neuron"])
+def test_units_and_offsets_of_the_data_do_not_matter(small, multitask, scale):
+    X = multitask.X[:20]
+    offsets = 50 * np.random.RandomState(0).standard_normal(30)
+    plain = small(max_iter=15, scale=scale).fit(X)
+    moved = small(max_iter=15, scale=scale).fit(100 * X + offsets)
+    assert moved.score(100 * X + offsets) == pytest.approx(plain.score(X), abs=1e-3)
+    assert_allclose(moved.predict(100 * X + offsets), 100 * plain.predict(X) + offsets, atol=5.0)
+    assert_allclose(moved.scale_, 100 * plain.scale_)
+    assert_allclose(moved.mean_, 100 * plain.mean_ + offsets)
+
+
+def test_each_neuron_can_have_its_own_unit(small, multitask):
+    X = multitask.X[:20]
+    units = np.geomspace(0.01, 100, 30)
+    plain = small(max_iter=15, scale="neuron").fit(X)
+    scaled = small(max_iter=15, scale="neuron").fit(units * X)
+    assert scaled.score(units * X) == pytest.approx(plain.score(X), abs=1e-3)
+    assert_allclose(scaled.scale_, units * X.std(axis=(0, 1)))
+
+
+def test_without_scaling_the_rnns_live_in_the_units_of_the_data(known, recovered):
+    assert_array_equal(recovered.mean_, 0)
+    assert_array_equal(recovered.scale_, 1)
+    run = recovered.dynamics(known.X[:5]).simulate(known.X[:5, 0], 50)
+    assert_allclose(run, recovered.predict(known.X[:5]), rtol=1e-9)
+
+
+def test_a_silent_neuron_stays_silent(small, multitask):
+    X = multitask.X[:20].copy()
+    X[:, :, 7] = 3.5
+    for scale in ("global", "neuron"):
+        est = small(max_iter=10, scale=scale).fit(X)
+        assert np.isfinite(est.scale_).all() and (est.scale_ > 0).all()
+        assert_allclose(est.predict(X)[:, :, 7], 3.5, atol=0.3)
+
+
+# Scores and free runs
+
+
+@pytest.mark.parametrize("scale", ["global", None])
+def test_the_score_is_scikit_learns(small, multitask, scale):
+    X = multitask.X
+    est = small(max_iter=10, scale=scale).fit(X[:30])
+    assert est.score(X[30:]) == pytest.approx(r2(X[30:], est.predict(X[30:])), abs=1e-9)
+
+
+def test_the_score_counts_scaled_neurons_alike(small, multitask):
+    X = multitask.X * np.geomspace(0.1, 10, 30)
+    est = small(max_iter=10, scale="neuron").fit(X[:30])
+    scaled = [(a - est.mean_) / est.scale_ for a in (X[30:], est.predict(X[30:]))]
+    assert est.score(X[30:]) == pytest.approx(r2(*scaled), abs=1e-9)
+
+
+def test_scores_of_trials_pool_to_the_score(fitted, multitask):
+    X = multitask.X[:30]
+    weight = np.square(X - fitted.mean_).sum(axis=(1, 2))
+    pooled = 1 - ((1 - fitted.score_samples(X)) * weight).sum() / weight.sum()
+    assert pooled == pytest.approx(fitted.score(X), abs=1e-9)
+
+
+def test_a_scrambled_trial_scores_worse(fitted, multitask):
+    X = multitask.X[30:].copy()
+    before = fitted.score_samples(X)
+    X[3] = np.random.RandomState(0).permutation(X[3])
+    after = fitted.score_samples(X)
+    assert after[3] < before[3] - 0.1
+    assert_allclose(np.delete(after, 3), np.delete(before, 3), atol=1e-9)
+
+
+def test_predict_is_the_inverse_of_transform(fitted, multitask):
+    X = multitask.X[30:]
+    E = fitted.transform(X)
+    assert_allclose(fitted.inverse_transform(E, X[:, 0]), fitted.predict(X), atol=1e-9)
+    assert_allclose(fitted.predict(X)[:, 0], X[:, 0], atol=1e-12)
+    one = fitted.inverse_transform(E, X[0, 0], n_timesteps=7)
+    assert one.shape == (10, 7, 30)
+    assert_allclose(one[0], fitted.predict(X)[0, :7], atol=1e-9)
+    default = fitted.inverse_transform(E)  # from the mean initial state
+    assert default.shape == (10, fitted.n_timesteps_, 30)
+    assert_allclose(default[:, 0], np.tile(multitask.X[:30, 0].mean(axis=0), (10, 1)))
+
+
+def test_the_rnns_run_as_the_estimator_predicts(fitted, multitask):
+    X = multitask.X[30:]
+    rnns = fitted.dynamics(X)
+    assert isinstance(rnns, RNNBatch) and len(rnns) == 10
+    assert (rnns.dt, rnns.tau) == (fitted.dt, fitted.tau)
+    run = rnns.simulate((X[:, 0] - fitted.mean_) / fitted.scale_, 50)
+    assert_allclose(run * fitted.scale_ + fitted.mean_, fitted.predict(X), atol=1e-9)
+    again = fitted.generate_rnns(fitted.transform(X))
+    assert_array_equal(again.to_dense(), rnns.to_dense())
+
+
+def test_output_dynamics_makes_transform_return_the_rnns(fitted, multitask):
+    est = pickle.loads(pickle.dumps(fitted)).set_params(output="dynamics")
+    rnns = est.transform(multitask.X[30:])
+    assert_array_equal(rnns.to_dense(), fitted.dynamics(multitask.X[30:]).to_dense())
+
+
+def test_trials_of_another_length_are_welcome(known, recovered):
+    short = recovered.transform(known.X[30:, :35])
+    assert_allclose(short, recovered.transform(known.X[30:]), atol=0.05)  # same dynamics
+    assert recovered.predict(known.X[30:, :35]).shape == (10, 35, 24)
+    assert recovered.score(known.X[30:, :35]) > 0.999
+
+
+def test_the_posterior_is_about_transform(fitted, multitask):
+    X = multitask.X[30:]
+    posterior = fitted.posterior(X)
+    assert_array_equal(posterior.mean, fitted.transform(X))
+    assert posterior.covariance.shape == (10, 4, 4)
+    assert (np.linalg.eigvalsh(posterior.covariance) > 0).all()
+    assert_allclose(posterior.initial_state, X[:, 0], atol=1e-12)
+    less = fitted.posterior(X[:, :10]).covariance  # a fifth of the data
+    assert np.trace(less.mean(axis=0)) > np.trace(posterior.covariance.mean(axis=0))
+
+
+# Sizes
+
+
+def test_auto_sizes_adapt_to_few_trials_and_neurons(make_model):
+    model = make_model(12, 30, n_neurons=6, rank=3)
+    est = JEDIEstimator(dt=model.dt, max_iter=3, tol=1.0, random_state=0)
+    est.fit(model.X[:5])
+    assert (est.n_components_, est.rank_) == (4, 6)
+    est.set_params(embedding="condition").fit(model.X, np.arange(12) % 3)
+    assert (est.n_components_, est.rank_) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "n_neurons", "expected"), [(30, 1, (2, 1)), (30, 2, (6, 2)), (2, 6, (1, 6))]
+)
+def test_auto_sizes_know_how_many_weights_there_are(multitask, n_trials, n_neurons, expected):
+    X = multitask.X[:n_trials, :, :n_neurons]
+    est = JEDIEstimator(dt=0.02, max_iter=3, tol=1.0, random_state=0).fit(X)
+    assert (est.n_components_, est.rank_) == expected
+    assert np.isfinite(est.predict(X)).all()
+
+
+def test_auto_sizes_count_the_trials_left_to_train_on(multitask):
+    est = JEDIEstimator(dt=0.02, max_iter=4, tol=1.0, early_stopping=True, random_state=0)
+    est.set_params(validation_fraction=0.5).fit(multitask.X[:14])
+    assert est.n_components_ == 6  # of 7 training trials
+
+
+# scikit-learn
+
+
+def test_parameters_are_stored_as_given_and_cloned():
+    sizes = [8, 4]
+    est = JEDIEstimator(3, 5, hidden_layer_sizes=sizes, random_state=np.random.RandomState(0))
+    assert est.hidden_layer_sizes is sizes
+    copy = clone(est)
+    assert copy.get_params().keys() == est.get_params().keys()
+    assert copy.n_components == 3 and copy.rank == 5 and copy.hidden_layer_sizes == sizes
+    assert not [name for name in vars(est) if name.endswith("_")]
+
+
+def test_fitting_changes_no_parameter(fitted, small):
+    assert fitted.get_params() == small().get_params()
+    assert clone(fitted).get_params() == fitted.get_params()
+    assert not hasattr(clone(fitted), "embedding_")
+
+
+def test_nothing_works_before_fit():
+    X, E = np.zeros((2, 5, 3)), np.zeros((2, 1))
+    est = JEDIEstimator()
+    for name, argument in (
+        ("transform", X),
+        ("predict", X),
+        ("score", X),
+        ("score_samples", X),
+        ("dynamics", X),
+        ("posterior", X),
+        ("inverse_transform", E),
+        ("generate_rnns", E),
+    ):
+        with pytest.raises(NotFittedError):
+            getattr(est, name)(argument)
+
+
+def test_a_pickled_estimator_gives_the_same_numbers(fitted, multitask):
+    again = pickle.loads(pickle.dumps(fitted))
+    X = multitask.X[30:]
+    assert_array_equal(again.transform(X), fitted.transform(X))
+    assert_array_equal(again.predict(X), fitted.predict(X))
+    assert_array_equal(again.embedding_, fitted.embedding_)
+    assert all(p.device.type == "cpu" for p in again.hypernetwork_.parameters())
+
+
+def test_transform_leaves_the_estimator_as_it_was(fitted, multitask):
+    before = pickle.dumps(fitted)
+    fitted.transform(multitask.X[30:35])
+    fitted.score(multitask.X[30:35])
+    fitted.dynamics(multitask.X[30:35])
+    assert pickle.dumps(fitted) == before
+
+
+def test_features_have_names(fitted):
+    names = fitted.get_feature_names_out()
+    assert names.tolist() == [f"jediestimator{i}" for i in range(4)]
+    assert fitted.n_features_in_ == 30
+
+
+def test_set_output_makes_data_frames_where_pandas_is(fitted, multitask):
+    est = pickle.loads(pickle.dumps(fitted))
+    if importlib.util.find_spec("pandas") is None:
+        pytest.skip("pandas is not installed")
+    frame = est.set_output(transform="pandas").transform(multitask.X[30:])
+    assert frame.columns.tolist() == est.get_feature_names_out().tolist()
+    assert_array_equal(frame.to_numpy(), fitted.transform(multitask.X[30:]))
+
+
+# Kinds of input
+
+
+def test_lists_and_single_precision_are_the_same_data(small, multitask):
+    X = multitask.X[:8].astype(np.float32)
+    est = small(max_iter=4).fit(X.astype(np.float64))
+    for same in (X, X.tolist(), list(X)):
+        assert_allclose(small(max_iter=4).fit(same).embedding_, est.embedding_, atol=1e-2)
+        assert_allclose(est.transform(same), est.transform(X.astype(np.float64)), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16])
+def test_narrow_types_do_not_overflow(small, multitask, dtype):
+    X = np.round(200 / (1 + np.exp(-multitask.X[:12])))
+    narrow = X.astype(dtype)
+    est, expected = small(max_iter=8).fit(narrow), small(max_iter=8).fit(narrow.astype(float))
+    assert_array_equal(est.embedding_, expected.embedding_)
+    assert est.score(narrow) == expected.score(narrow.astype(float))
+
+
+def test_the_data_are_left_as_they_are(small, multitask):
+    X = multitask.X[:12].copy()
+    est = small(max_iter=5).fit(X)
+    est.predict(X)
+    assert_array_equal(X, multitask.X[:12])
+
+
+def test_a_read_only_memory_map_is_data_too(small, multitask, tmp_path):
+    np.save(tmp_path / "X.npy", multitask.X[:12])
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    est, expected = small(max_iter=5).fit(mapped), small(max_iter=5).fit(multitask.X[:12])
+    assert_array_equal(est.embedding_, expected.embedding_)
+    assert_array_equal(est.transform(mapped), expected.transform(multitask.X[:12]))
+
+
+def test_the_memory_layout_does_not_matter(small, multitask):
+    X = multitask.X[:12]
+    fortran = np.asfortranarray(X)
+    est, expected = small(max_iter=5).fit(fortran), small(max_iter=5).fit(X)
+    assert_allclose(est.embedding_, expected.embedding_, atol=1e-4)
+
+
+def test_importing_the_package_asks_for_no_extra():
+    code = (
+        "import sys\n"
+        "for name in ('pandas', 'matplotlib', 'tqdm'): sys.modules[name] = None\n"
+        "import jedi_sklearn, jedi_sklearn.datasets\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# Real recordings
+
+
+def test_condition_averaged_reaches_are_reproduced(recording):
+    rates = recording("reach_m1_suresh2020.npz")["firing_rate"]
+    est = JEDIEstimator(max_iter=60, tol=1.0, random_state=0).fit(rates)
+    assert est.n_components_ == 7
+    assert est.score(rates) > 0.85
+
+
+def test_single_trials_of_reaches_beat_the_condition_mean(recording):
+    file = recording("center_out_m1_trials.npz")
+    trials = np.split(file["spike_counts"], np.cumsum(file["trial_length"])[:-1])
+    chosen = np.arange(0, len(trials), 2)
+    rates = [smooth_counts(trials[i], bin_width=0.05, sigma=0.05) for i in chosen]
+    X = cut_epochs(rates, file["idx_movement_on"][chosen], start=-8, stop=12)
+    X = resample_time(X, dt=0.05, new_dt=0.025)
+    direction = file["direction_deg"][chosen]
+    train = np.arange(len(X)) % 3 > 0
+    est = JEDIEstimator(8, 12, dt=0.025, scale="neuron", max_iter=80, tol=1.0, random_state=0)
+    est.fit(X[train], direction[train])
+    Z = (X - est.mean_) / est.scale_
+    mean = np.stack([Z[train & (direction == d)].mean(axis=0) for d in direction[~train]])
+    assert est.score(X[~train]) > r2(Z[~train], mean) + 0.03
+    classifier = LogisticRegression().fit(est.transform(X[train]), direction[train])
+    assert classifier.score(est.transform(X[~train]), direction[~train]) > 0.6  # chance 0.125

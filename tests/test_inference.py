@@ -1,0 +1,236 @@
+"""Facts about inference: true embeddings found, one trial at a time, with honest error bars."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import r2_score
+from torch.testing import assert_close
+
+from jedi_sklearn import JEDIEstimator, RNNBatch
+from jedi_sklearn._hypernetwork import Hypernetwork
+from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, infer
+from jedi_sklearn._rollout import simulate
+
+D, ALPHA, TIME = 2, 0.2, 40
+CONNECTIVITIES = ("shared", "low_rank", "full_rank")
+KINDS = {"linear": (), "mlp": (5,)}
+
+
+def normal(*shape, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+
+def make_hyper(model, connectivity, kind="linear"):
+    """The known model in any connectivity; the hidden layer of the mlp adds a little."""
+    g = torch.Generator().manual_seed(0)
+    hyper = Hypernetwork(
+        D, len(model.P), model.rank, connectivity, KINDS[kind], generator=g
+    ).double()
+    hyper.requires_grad_(False)
+    P, maps = torch.as_tensor(model.P), torch.as_tensor(model.maps)
+    hyper.start_from(P, P, maps)
+    if kind == "mlp":
+        for p in hyper.outputs():
+            p[D + 1 :] = 0.1 * torch.randn(p[D + 1 :].shape, generator=g, dtype=p.dtype) / len(P)
+    return hyper
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    return make_model(12, TIME, n_neurons=8, rank=4, alpha=ALPHA)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    eye = torch.eye(D, dtype=torch.float64)
+    return GaussianPrior(torch.zeros(D, dtype=torch.float64), eye, normal(12, D, seed=9))
+
+
+def run_of(hyper, c, x0):
+    return simulate(hyper(c), x0, TIME, ALPHA)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_true_embeddings_are_found(model, prior, connectivity, kind):
+    hyper = make_hyper(model, connectivity, kind)
+    c, x0 = normal(10, D, seed=3), torch.as_tensor(model.X[:10, 0])
+    data = run_of(hyper, c, x0)
+    p, H, sse, converged = infer(hyper, data, prior, 1e8, ALPHA, InitialState())
+    assert converged.all()
+    assert_close(p, c, rtol=0, atol=1e-4)
+    assert_close(sse, (run_of(hyper, p, x0) - data).square().sum((0, 2)), rtol=1e-6, atol=1e-12)
+    assert (torch.linalg.eigvalsh(H) > 0).all()
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_a_trial_has_one_answer_whatever_its_company(model, prior, connectivity):
+    hyper = make_hyper(model, connectivity)
+    c, x0 = normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0])
+    data = run_of(hyper, c, x0) + 0.1 * normal(TIME, 9, x0.shape[1], seed=4)
+
+    def answers(order):
+        p, H, sse, _ = infer(hyper, data[:, order], prior, 100.0, ALPHA, InitialState())
+        return p, H, sse
+
+    together = answers(list(range(9)))
+    order = [4, 0, 8, 2, 6, 1, 7, 5, 3]
+    for got, expected in zip(answers(order), together, strict=True):
+        assert_close(got, expected[order], rtol=1e-9, atol=1e-9)
+    for k in (0, 5):
+        for got, expected in zip(answers([k]), together, strict=True):
+            assert_close(got[0], expected[k], rtol=1e-9, atol=1e-9)
+
+
+def test_small_chunks_change_nothing(model, prior, monkeypatch):
+    hyper = make_hyper(model, "shared")
+    data = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
+    data += 0.1 * normal(*data.shape, seed=4)
+    whole = infer(hyper, data, prior, 100.0, ALPHA, InitialState())
+    monkeypatch.setattr("jedi_sklearn._inference.CHUNK_BYTES", 2e4)
+    assert _Problem(hyper, InitialState(), ALPHA).chunk(TIME, data.shape[2]) < 9
+    parts = infer(hyper, data, prior, 100.0, ALPHA, InitialState())
+    assert_close(parts[0], whole[0], rtol=1e-9, atol=1e-9)
+
+
+# The Gauss-Newton system
+
+INITIAL = InitialState(normal(8, seed=5), torch.linalg.qr(normal(8, 3, seed=6))[0])
+
+
+def forced_run(hyper, initial, p, data, g):
+    """The forced run of the equation, from dense weights in numpy."""
+    weights = {k: w.numpy() for k, w in hyper(p[:, :D]).items()}
+    if "J" in weights:
+        rnns = RNNBatch.from_dense(weights["J"], bias=weights["bias"], dt=ALPHA, tau=1.0)
+    elif "core" in weights:
+        bias = weights["bias"] @ weights["U"].T
+        rnns = RNNBatch(weights["U"], weights["V"], weights["core"], bias=bias, dt=ALPHA, tau=1.0)
+    else:
+        rnns = RNNBatch(weights["U"], weights["V"], bias=weights["bias"], dt=ALPHA, tau=1.0)
+    x = initial(p[:, D:], data[0]).numpy()
+    states = []
+    for target in data.numpy():
+        states.append(x)
+        x = rnns.step((1 - g) * x + g * target)
+    return np.stack(states)
+
+
+@pytest.mark.parametrize("initial", [InitialState(), INITIAL], ids=["observed", "inferred"])
+@pytest.mark.parametrize("forcing", [0.0, 0.3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_the_system_is_that_of_finite_differences(model, connectivity, kind, forcing, initial):
+    hyper = make_hyper(model, connectivity, kind)
+    data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
+    p = normal(3, D + initial.size, seed=8)
+    error = forced_run(hyper, initial, p, data, forcing) - data.numpy()
+    eps = 1e-6
+    slopes = []
+    for i in range(p.shape[1]):
+        move = eps * torch.eye(p.shape[1], dtype=torch.float64)[i]
+        above = forced_run(hyper, initial, p + move, data, forcing)
+        slopes.append((above - forced_run(hyper, initial, p - move, data, forcing)) / (2 * eps))
+    jacobian = np.stack(slopes)  # (m, time, trials, neurons)
+
+    problem = _Problem(hyper, initial, ALPHA)
+    sse, kept = problem.run(p, data, forcing, keep=True)
+    JtJ, Jte = problem.system(p, data, kept, forcing)
+    np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
+    np.testing.assert_allclose(
+        JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        Jte, np.einsum("itkn,tkn->ki", jacobian, error), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("forcing", [0.0, 0.3])
+def test_the_fast_path_agrees_with_the_generic_one(model, forcing):
+    data = torch.as_tensor(model.X[:6]).transpose(0, 1)
+    p = normal(6, D + INITIAL.size, seed=8)
+    systems = []
+    for connectivity in CONNECTIVITIES:
+        problem = _Problem(make_hyper(model, connectivity), INITIAL, ALPHA)
+        sse, kept = problem.run(p, data, forcing, keep=True)
+        systems.append((sse, *problem.system(p, data, kept, forcing)))
+    for other in systems[1:]:
+        for got, expected in zip(other, systems[0], strict=True):
+            assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+# Uncertainty
+
+
+def test_error_bars_of_the_posterior_are_calibrated(model, prior):
+    hyper, sd, n = make_hyper(model, "shared"), 0.5, 150
+    c = normal(n, D, seed=20)
+    x0 = torch.as_tensor(model.X[:, 0])[torch.arange(n) % len(model.X)]
+    run = run_of(hyper, c, x0)
+    data = run + sd * normal(*run.shape, seed=21)
+    data[0] = run[0]  # the start is known
+    p, H, _, converged = infer(hyper, data, prior, sd**-2, ALPHA, InitialState())
+    assert converged.all()
+    z = torch.linalg.cholesky(H).transpose(1, 2) @ (p - c)[..., None]
+    assert 0.85 < float(z.square().mean().sqrt()) < 1.15
+    assert abs(float(z.mean())) < 0.2
+    # and tight: the data say much more than the prior
+    assert float(torch.linalg.inv(H).diagonal(dim1=1, dim2=2).mean()) < 0.1
+
+
+def test_without_evidence_the_prior_is_the_answer(model):
+    hyper = make_hyper(model, "shared")
+    mean = torch.tensor([0.3, -0.2], dtype=torch.float64)
+    precision = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    prior = GaussianPrior(mean, precision, normal(4, D))
+    data = torch.as_tensor(model.X).transpose(0, 1)
+    p, H, _, _ = infer(hyper, data, prior, 1e-12, ALPHA, InitialState())
+    assert_close(p, mean.expand_as(p), rtol=0, atol=1e-6)
+    assert_close(H, precision.expand_as(H), rtol=0, atol=1e-6)
+
+
+def test_more_noise_means_wider_error_bars(known, recovered):
+    calm = recovered.posterior(known.X[30:]).covariance
+    assert (np.linalg.eigvalsh(calm) > 0).all()
+    np.testing.assert_allclose(calm, calm.transpose(0, 2, 1), atol=1e-12)
+    noisy = JEDIEstimator(2, 2, scale=None, dt=known.dt, max_iter=60, tol=1.0, random_state=0)
+    noisy.fit(known.X[:30] + 0.3 * np.random.RandomState(0).standard_normal(known.X[:30].shape))
+    wide = noisy.posterior(known.X[30:]).covariance
+    assert np.trace(wide, axis1=1, axis2=2).min() > np.trace(calm, axis1=1, axis2=2).max()
+
+
+# Initial states
+
+
+def test_an_inferred_start_is_found_with_the_embedding(model):
+    hyper, n = make_hyper(model, "shared"), 8
+    initial = InitialState(torch.zeros(8, dtype=torch.float64), torch.as_tensor(model.P))
+    size = D + initial.size
+    eye = torch.eye(size, dtype=torch.float64)
+    prior = GaussianPrior(torch.zeros(size, dtype=torch.float64), eye, normal(8, D))
+    p = normal(n, size, seed=11)
+    data = run_of(hyper, p[:, :D], initial(p[:, D:], None))
+    found, _, _, converged = infer(hyper, data, prior, 1e8, ALPHA, initial)
+    assert converged.all()
+    assert_close(found, p, rtol=0, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_inferred_start_beats_a_noisy_first_sample(make_model):
+    model = make_model(40, rank=2, turning=1.5, noise=0.6, seed=1)
+    score = {}
+    for start in ("observed", "inferred"):
+        est = JEDIEstimator(
+            2, 2, initial_state=start, scale=None, dt=model.dt, max_iter=80, random_state=0
+        ).fit(model.X[:30])
+        truth = model.free_run[30:].reshape(-1, model.X.shape[2])
+        run = est.predict(model.X[30:]).reshape(truth.shape)
+        score[start] = r2_score(truth, run, multioutput="variance_weighted")
+        starts = est.posterior(model.X[30:]).initial_state
+        if start == "observed":
+            np.testing.assert_allclose(starts, model.X[30:, 0])
+        else:
+            error = np.square(starts - model.free_run[30:, 0]).mean()
+            assert error < 0.5 * np.square(model.X[30:, 0] - model.free_run[30:, 0]).mean()
+    assert score["inferred"] > score["observed"] + 0.02

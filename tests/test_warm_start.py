@@ -1,0 +1,135 @@
+"""Facts about the closed-form start: exact where the model is exact, canonical embeddings."""
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from jedi_sklearn import _warm_start
+from jedi_sklearn._hypernetwork import Hypernetwork
+from jedi_sklearn._rollout import rollout_loss
+from jedi_sklearn._warm_start import (
+    _filtered,
+    _moments,
+    _solve_embeddings,
+    _solve_maps,
+    _whiten,
+    warm_start,
+)
+
+CONDITIONS = np.arange(24) % 6
+
+
+@pytest.fixture(params=["trial", "condition"])
+def case(request, make_model, monkeypatch):
+    """Noise-free data of a known model and their start, with next to no ridge."""
+    monkeypatch.setattr(_warm_start, "RIDGE", 1e-10)
+    codes = CONDITIONS if request.param == "condition" else None
+    model = make_model(24, rank=3, turning=1.5, conditions=codes)
+    data = torch.as_tensor(model.X).transpose(0, 1).contiguous()
+    rows = None if codes is None else torch.as_tensor(codes)
+    return model, data, rows, warm_start(data, data[0], 3, 2, model.alpha, rows)
+
+
+def random_moments(seed=0, n=7, z=4, r=3):
+    g = torch.Generator().manual_seed(seed)
+    Z = torch.randn(n, 12, z, generator=g, dtype=torch.float64)
+    Y = torch.randn(n, 12, r, generator=g, dtype=torch.float64)
+    return Z, Y, Z.transpose(1, 2) @ Z, Z.transpose(1, 2) @ Y
+
+
+def test_noise_free_runs_are_linear_in_the_weights(known):
+    x = torch.as_tensor(known.X).transpose(0, 1)
+    J = torch.as_tensor(known.rnns.to_dense())
+    bias = torch.as_tensor(known.rnns.bias)
+    for r, s, evoked in _filtered(x, x[0], known.alpha):
+        assert_close(evoked, (J @ r[..., None])[..., 0] + s * bias, rtol=1e-9, atol=1e-11)
+
+
+def test_bases_span_what_the_data_span(case):
+    model, _, _, (U, V, _, _) = case
+    projector = torch.as_tensor(model.P @ model.P.T)
+    for basis in (U, V):
+        q = torch.linalg.qr(basis)[0]
+        assert_close(q @ q.t(), projector, rtol=0, atol=1e-8)
+        gram = basis.t() @ basis  # orthogonal columns
+        assert_close(gram, torch.diag(gram.diagonal()), rtol=0, atol=1e-10)
+
+
+def test_the_teacher_forced_residual_vanishes(case):
+    model, data, rows, (U, V, maps, c) = case
+    A, B = _moments(data, data[0], U, V, model.alpha)
+    each = c if rows is None else c[rows]
+    theta = torch.einsum("kd,dij->kij", torch.cat([torch.ones_like(each[:, :1]), each], 1), maps)
+    explained = 2 * (theta * B).sum() - (theta * (A @ theta)).sum()
+    x = data - torch.stack([data[0] * (1 - model.alpha) ** t for t in range(len(data))])
+    assert 1 - float(explained / x.square().sum()) < 1e-8
+
+
+def test_generated_weights_are_the_true_ones(case):
+    model, _, rows, (U, V, maps, c) = case
+    each = c if rows is None else c[rows]
+    weights = torch.einsum("kd,dij->kij", torch.cat([torch.ones_like(each[:, :1]), each], 1), maps)
+    J = U @ weights[:, :-1].transpose(1, 2) @ V.t()
+    assert_close(J, torch.as_tensor(model.rnns.to_dense()), rtol=0, atol=1e-4)
+    assert_close(weights[:, -1] @ U.t(), torch.as_tensor(model.rnns.bias), rtol=0, atol=1e-4)
+
+
+def test_embeddings_are_an_affine_image_of_the_true_ones(case):
+    model, _, rows, (_, _, _, c) = case
+    each = (c if rows is None else c[rows]).numpy()
+    design = np.column_stack([np.ones(len(each)), each])
+    fit = design @ np.linalg.lstsq(design, model.c, rcond=None)[0]
+    np.testing.assert_allclose(fit, model.c, atol=1e-4)
+
+
+def test_the_free_run_of_an_exact_start_is_the_data(case):
+    model, data, rows, (U, V, maps, c) = case
+    hyper = Hypernetwork(2, data.shape[2], 3).double()
+    hyper.start_from(U, V, maps)
+    loss = rollout_loss(hyper(c if rows is None else c[rows]), data[0], data, model.alpha)
+    assert float(loss.detach() / data.square().sum()) < 1e-7
+
+
+@pytest.mark.parametrize("rows", [None, CONDITIONS])
+def test_embeddings_of_any_data_are_white(multitask, rows):
+    data = torch.as_tensor(multitask.X[:24], dtype=torch.float32).transpose(0, 1).contiguous()
+    rows = None if rows is None else torch.as_tensor(rows)
+    U, V, maps, c = warm_start(data, data[0], 8, 4, 0.2, rows)
+    assert {a.dtype for a in (U, V, maps, c)} == {torch.float32}
+    assert c.shape == (24 if rows is None else 6, 4)
+    assert_close(c.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
+    assert_close(torch.cov(c.t(), correction=0), torch.eye(4), rtol=0, atol=1e-4)
+
+
+def test_whitening_leaves_the_weights_as_they_are():
+    g = torch.Generator().manual_seed(0)
+    c = 1 + torch.randn(9, 2, generator=g, dtype=torch.float64) @ torch.tensor(
+        [[2.0, 1.0], [0.0, 0.3]], dtype=torch.float64
+    )
+    maps = torch.randn(3, 4, 3, generator=g, dtype=torch.float64)
+    white, new = _whiten(c, maps)
+    for k in range(9):
+        before = maps[0] + torch.tensordot(c[k], maps[1:], dims=1)
+        assert_close(new[0] + torch.tensordot(white[k], new[1:], dims=1), before)
+    assert_close(torch.cov(white.t(), correction=0), torch.eye(2, dtype=torch.float64))
+
+
+def test_each_half_sweep_is_a_minimum():
+    Z, Y, A, B = random_moments()
+    g = torch.Generator().manual_seed(1)
+    ridge = 0.3
+
+    def cost(maps, c):
+        theta = maps[0] + torch.einsum("kd,dij->kij", c, maps[1:])
+        misfit = (Y - Z @ theta).square().sum()
+        return misfit + ridge * (c.square().sum() + maps.square().sum())
+
+    c = torch.randn(7, 2, generator=g, dtype=torch.float64)
+    maps = _solve_maps(A, B, c, ridge).requires_grad_()
+    (slope,) = torch.autograd.grad(cost(maps, c), maps)
+    assert float(slope.abs().max()) < 1e-9
+    maps = maps.detach()
+    c = _solve_embeddings(A, B, maps, ridge).requires_grad_()
+    (slope,) = torch.autograd.grad(cost(maps, c), c)
+    assert float(slope.abs().max()) < 1e-9
