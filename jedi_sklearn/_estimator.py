@@ -10,30 +10,26 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from ._hypernetwork import Hypernetwork
 from ._inference import InitialState
 from ._model import FittedModel
+from ._parameters import (
+    check_parameters,
+    choose_labels,
+    choose_scaling,
+    choose_sizes,
+    choose_validation,
+)
 from ._torch import make_generator, resolve_device, time_first
 from ._training import Progress, Schedule, train
-from ._trials import as_plain_array, check_conditions, check_number, check_trials, trial_moments
-from ._warm_start import signal_rank, warm_start
+from ._trials import as_plain_array, check_number, check_trials, trial_moments
+from ._warm_start import warm_start
 
 __all__ = ["JEDIEstimator"]
 
-OPTIONS = {
-    "connectivity": ("shared", "low_rank", "full_rank"),
-    "hypernetwork": ("linear", "mlp"),
-    "embedding": ("trial", "condition"),
-    "initial_state": ("observed", "inferred"),
-    "scale": ("global", "neuron", None),
-    "solver": ("annealed", "paper"),
-    "output": ("embedding", "dynamics"),
-}
-LARGEST_UNSCALED = 1e6
-MAX_COMPONENTS, MIN_RANK, MAX_RANK, MAX_INITIAL_DIRECTIONS, MAX_BATCH = 16, 20, 40, 8, 200
+MAX_INITIAL_DIRECTIONS, MAX_BATCH = 8, 200
 
 
 class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -242,19 +238,19 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self
         """
         X = check_trials(X, min_trials=2)
-        self._check_parameters()
-        labels, codes = self._conditions(y, conditions, len(X))
-        mean, scale = self._scaling(X)
+        check_parameters(self)
+        labels, codes = choose_labels(self, y, conditions, len(X))
+        mean, scale = choose_scaling(self, X)
         device = resolve_device(self.device)
         random_state = check_random_state(self.random_state)
         generator = make_generator(random_state)
 
-        left_out = self._validation_trials(len(X), random_state)
+        left_out = choose_validation(self, len(X), random_state)
         kept = np.setdiff1d(np.arange(len(X)), left_out)
         used = X if not len(left_out) else X[kept]
         data = time_first(used, mean, scale, torch.float32, device)
         n_embeddings = len(kept) if self.embedding == "trial" else len(labels)
-        d, rank = self._sizes(n_embeddings, data)
+        d, rank = choose_sizes(self, n_embeddings, data)
         if self.embedding == "trial":
             rows = None
             groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
@@ -335,6 +331,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         if result.complaint:
             warnings.warn(result.complaint, ConvergenceWarning, stacklevel=2)
+        _warn_unconverged(found.converged, stacklevel=3)
         return self
 
     def fit_transform(self, X, y=None, **fit_params):
@@ -390,15 +387,17 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             - ``covariance`` (n_trials, n_components, n_components): of the Laplace
               approximation, with residuals correlated in time as in the training data,
             - ``initial_state`` (n_trials, n_neurons): where the free runs start,
+            - ``r2`` (n_trials,): as from ``score_samples``,
             - ``converged`` (n_trials,): whether the inference converged.
         """
-        _, found = self._infer(X)
+        X, found = self._infer(X)
         d = self.n_components_
         covariance = np.linalg.inv(found.H)[:, :d, :d]
         return Bunch(
             mean=found.p[:, :d],
             covariance=covariance,
             initial_state=found.x0 * self.scale_ + self.mean_,
+            r2=self._trial_r2(X, found.sse),
             converged=found.converged,
         )
 
@@ -483,8 +482,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``1 - SSE / SST`` with SST about the neurons' means in the training data.
         """
         X, found = self._infer(X)
-        total = [np.square((trial - self.mean_) / self.scale_).sum() for trial in X]
-        return 1 - found.sse / np.maximum(total, np.finfo(float).tiny)
+        return self._trial_r2(X, found.sse)
 
     def dynamics(self, X):
         """Batch of the RNNs behind trials.
@@ -515,129 +513,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         E = self._check_embeddings(E)
         return self._model.rnns(E)
 
-    # ---------------------------------------------------------------- parameters and sizes
-
-    def _check_parameters(self):
-        for name, options in OPTIONS.items():
-            value = getattr(self, name)
-            if not any(value is o or (isinstance(value, str) and value == o) for o in options):
-                listed = ", ".join(repr(o) for o in options)
-                raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
-        for name in ("n_components", "rank", "batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                if value != "auto":
-                    raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
-            else:
-                check_number(value, name, numbers.Integral, low=1)
-        check_number(self.dt, "dt", low=0, closed=False)
-        check_number(self.tau, "tau", low=0, closed=False)
-        if self.dt >= self.tau:
-            raise ValueError(
-                f"dt must be smaller than tau, got dt={self.dt}, tau={self.tau} (both in s). "
-                "Raise tau, or resample to a finer grid (preprocessing.resample_time)."
-            )
-        for name in ("max_iter", "n_starts", "n_iter_no_change"):
-            check_number(getattr(self, name), name, numbers.Integral, low=1)
-        check_number(self.learning_rate_init, "learning_rate_init", low=0, closed=False)
-        check_number(self.tol, "tol", low=0)
-        check_number(self.forcing, "forcing", low=0, high=1)
-        check_number(
-            self.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False
-        )
-        sizes = self.hidden_layer_sizes
-        if self.hypernetwork == "mlp":
-            if not isinstance(sizes, (tuple, list)) or not sizes:
-                raise ValueError(
-                    "hidden_layer_sizes must be a tuple of integers with at least one layer, "
-                    f"got {sizes!r}."
-                )
-            for size in sizes:
-                check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
-
-    def _conditions(self, y, conditions, n_trials):
-        if conditions is None and y is not None:
-            y = as_plain_array(y, "y")
-            if y.ndim and len(y) != n_trials:
-                raise ValueError(
-                    f"y must hold one label per trial, ({n_trials},), got shape {y.shape}."
-                )
-            continuous = y.ndim == 2 or (y.dtype.kind == "f" and _is_continuous(y))
-            conditions = None if continuous else y
-            if conditions is not None:
-                return check_conditions(conditions, n_trials, "y (the conditions)")
-        if conditions is None:
-            if self.embedding == "condition":
-                raise ValueError(
-                    'embedding="condition" needs the condition of each trial: '
-                    'fit(X, conditions). Or use embedding="trial".'
-                )
-            return None, None
-        return check_conditions(conditions, n_trials)
-
-    def _sizes(self, n_embeddings, data):
-        d, rank, n_neurons = self.n_components, self.rank, data.shape[2]
-        if rank == "auto":
-            rank = min(max(signal_rank(data), MIN_RANK), MAX_RANK, n_neurons)
-        elif rank > n_neurons:
-            raise ValueError(
-                f"rank={rank} is larger than the number of neurons, {n_neurons}. "
-                'Lower it, or use rank="auto".'
-            )
-        n_weights = rank * (rank + 1)  # that the embedding can change in the shared basis
-        if d == "auto":
-            d = max(1, min(MAX_COMPONENTS, n_embeddings - 1, n_weights))
-        elif d > n_weights:
-            raise ValueError(
-                f"n_components={d} is more than the {n_weights} weights of an RNN of rank {rank}. "
-                'Lower it, raise rank, or use n_components="auto".'
-            )
-        elif d > max(1, n_embeddings - 1):
-            what = "training trials" if self.embedding == "trial" else "conditions"
-            raise ValueError(
-                f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
-                f"identity covariance need n_components <= {max(1, n_embeddings - 1)}. "
-                'Lower it, or use n_components="auto".'
-            )
-        return int(d), int(rank)
-
-    def _scaling(self, X):
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, variance = trial_moments(X)
-        if not np.isfinite(variance).all():
-            raise ValueError(
-                f"X is too large for its variance to be computed (up to {np.abs(X).max():.1e}). "
-                "Divide it by a constant."
-            )
-        size = max(np.abs(mean).max(), 1e-300)
-        if not np.sqrt(variance.max()) > 1e-10 * size:
-            raise ValueError(
-                "X is constant: no neuron changes over time or trials, so there are no dynamics "
-                "to fit. Check the time axis and the preprocessing."
-            )
-        n_neurons = X.shape[2]
-        if self.scale is None:
-            if (rms := np.sqrt((variance + mean**2).max())) > LARGEST_UNSCALED:
-                raise ValueError(
-                    f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
-                    'Use scale="global", or divide X by a constant.'
-                )
-            return np.zeros(n_neurons), np.ones(n_neurons)
-        if self.scale == "global":
-            return mean, np.full(n_neurons, np.sqrt(variance.mean()))
-        constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
-        return mean, np.sqrt(np.where(constant, 1.0, variance))
-
-    def _validation_trials(self, n_trials, random_state):
-        if not self.early_stopping:
-            return np.empty(0, dtype=int)
-        n = max(1, round(self.validation_fraction * n_trials))
-        if n_trials - n < 2:
-            raise ValueError(
-                f"early_stopping leaves {n_trials - n} trials to train on; at least 2 are "
-                "needed. Use more trials or early_stopping=False."
-            )
-        return np.sort(random_state.permutation(n_trials)[:n])
+    # --------------------------------------------------------------------- steps of a fit
 
     def _schedule(self):
         paper = self.solver == "paper"
@@ -651,8 +527,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             tol=self.tol,
             patience=self.n_iter_no_change,
         )
-
-    # ------------------------------------------------------------------------------- start
 
     def _initial_state(self, data):
         if self.initial_state == "observed":
@@ -688,16 +562,12 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self, "hypernetwork_")
         X = check_trials(X, n_neurons=self.n_features_in_)
         found = self._model.infer(X, resolve_device(self.device))
-        if not found.converged.all():
-            bad = np.flatnonzero(~found.converged)
-            warnings.warn(
-                f"The embeddings of {len(bad)} of {len(X)} trials did not converge, first that "
-                f"of trial {bad[0]}; they are the best found. The model may not describe these "
-                "trials: compare score_samples, or raise n_starts.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        _warn_unconverged(found.converged, stacklevel=5)
         return X, found
+
+    def _trial_r2(self, X, sse):
+        total = [np.square((trial - self.mean_) / self.scale_).sum() for trial in X]
+        return 1 - sse / np.maximum(total, np.finfo(float).tiny)
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
@@ -715,6 +585,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return E
 
 
+def _warn_unconverged(converged, stacklevel):
+    if not converged.all():
+        bad = np.flatnonzero(~converged)
+        warnings.warn(
+            f"The embeddings of {len(bad)} of {len(converged)} trials did not converge, first "
+            f"that of trial {bad[0]}; they are the best found. The model may not describe these "
+            "trials: compare score_samples, or raise n_starts.",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )
+
+
 def _r2(X, sse, scale):
     """Variance-weighted R2 in scaled units."""
     _, variance = trial_moments(X)
@@ -722,8 +604,3 @@ def _r2(X, sse, scale):
     if total == 0:  # as r2_score has it
         return float(sse.sum() == 0)
     return float(1 - sse.sum() / total)
-
-
-def _is_continuous(y):
-    # NaN and infinity: let the check of conditions name them
-    return bool(np.isfinite(y).all()) and type_of_target(y).startswith("continuous")

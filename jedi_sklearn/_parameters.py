@@ -1,0 +1,166 @@
+"""The estimator's parameters against each other and the data: checks, and what "auto" becomes."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+from sklearn.utils.multiclass import type_of_target
+
+from ._trials import as_plain_array, check_conditions, check_number, trial_moments
+from ._warm_start import signal_rank
+
+__all__ = [
+    "check_parameters",
+    "choose_labels",
+    "choose_scaling",
+    "choose_sizes",
+    "choose_validation",
+]
+
+OPTIONS = {
+    "connectivity": ("shared", "low_rank", "full_rank"),
+    "hypernetwork": ("linear", "mlp"),
+    "embedding": ("trial", "condition"),
+    "initial_state": ("observed", "inferred"),
+    "scale": ("global", "neuron", None),
+    "solver": ("annealed", "paper"),
+    "output": ("embedding", "dynamics"),
+}
+LARGEST_UNSCALED = 1e6
+MAX_COMPONENTS, MIN_RANK, MAX_RANK = 16, 20, 40
+
+
+def check_parameters(est):
+    """Raise unless every parameter of the estimator is usable by itest."""
+    for name, options in OPTIONS.items():
+        value = getattr(est, name)
+        if not any(value is o or (isinstance(value, str) and value == o) for o in options):
+            listed = ", ".join(repr(o) for o in options)
+            raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+    for name in ("n_components", "rank", "batch_size"):
+        value = getattr(est, name)
+        if isinstance(value, str):
+            if value != "auto":
+                raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
+        else:
+            check_number(value, name, numbers.Integral, low=1)
+    check_number(est.dt, "dt", low=0, closed=False)
+    check_number(est.tau, "tau", low=0, closed=False)
+    if est.dt >= est.tau:
+        raise ValueError(
+            f"dt must be smaller than tau, got dt={est.dt}, tau={est.tau} (both in s). "
+            "Raise tau, or resample to a finer grid (preprocessing.resample_time)."
+        )
+    for name in ("max_iter", "n_starts", "n_iter_no_change"):
+        check_number(getattr(est, name), name, numbers.Integral, low=1)
+    check_number(est.learning_rate_init, "learning_rate_init", low=0, closed=False)
+    check_number(est.tol, "tol", low=0)
+    check_number(est.forcing, "forcing", low=0, high=1)
+    check_number(est.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False)
+    sizes = est.hidden_layer_sizes
+    if est.hypernetwork == "mlp":
+        if not isinstance(sizes, (tuple, list)) or not sizes:
+            raise ValueError(
+                "hidden_layer_sizes must be a tuple of integers with at least one layer, "
+                f"got {sizes!r}."
+            )
+        for size in sizes:
+            check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
+
+
+def choose_labels(est, y, conditions, n_trials):
+    """Labels and codes of the trials from `conditions`, else from a discrete `y`, else None."""
+    if conditions is None and y is not None:
+        y = as_plain_array(y, "y")
+        if y.ndim and len(y) != n_trials:
+            raise ValueError(
+                f"y must hold one label per trial, ({n_trials},), got shape {y.shape}."
+            )
+        continuous = y.ndim == 2 or (y.dtype.kind == "f" and _is_continuous(y))
+        conditions = None if continuous else y
+        if conditions is not None:
+            return check_conditions(conditions, n_trials, "y (the conditions)")
+    if conditions is None:
+        if est.embedding == "condition":
+            raise ValueError(
+                'embedding="condition" needs the condition of each trial: '
+                'fit(X, conditions). Or use embedding="trial".'
+            )
+        return None, None
+    return check_conditions(conditions, n_trials)
+
+
+def choose_sizes(est, n_embeddings, data):
+    """Number of components and rank for scaled data (time, trials, neurons)."""
+    d, rank, n_neurons = est.n_components, est.rank, data.shape[2]
+    if rank == "auto":
+        rank = min(max(signal_rank(data), MIN_RANK), MAX_RANK, n_neurons)
+    elif rank > n_neurons:
+        raise ValueError(
+            f"rank={rank} is larger than the number of neurons, {n_neurons}. "
+            'Lower it, or use rank="auto".'
+        )
+    n_weights = rank * (rank + 1)  # that the embedding can change in the shared basis
+    if d == "auto":
+        d = max(1, min(MAX_COMPONENTS, n_embeddings - 1, n_weights))
+    elif d > n_weights:
+        raise ValueError(
+            f"n_components={d} is more than the {n_weights} weights of an RNN of rank {rank}. "
+            'Lower it, raise rank, or use n_components="auto".'
+        )
+    elif d > max(1, n_embeddings - 1):
+        what = "training trials" if est.embedding == "trial" else "conditions"
+        raise ValueError(
+            f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
+            f"identity covariance need n_components <= {max(1, n_embeddings - 1)}. "
+            'Lower it, or use n_components="auto".'
+        )
+    return int(d), int(rank)
+
+
+def choose_scaling(est, X):
+    """Mean and scale of each neuron."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = trial_moments(X)
+    if not np.isfinite(variance).all():
+        raise ValueError(
+            f"X is too large for its variance to be computed (up to {np.abs(X).max():.1e}). "
+            "Divide it by a constant."
+        )
+    size = max(np.abs(mean).max(), 1e-300)
+    if not np.sqrt(variance.max()) > 1e-10 * size:
+        raise ValueError(
+            "X is constant: no neuron changes over time or trials, so there are no dynamics "
+            "to fit. Check the time axis and the preprocessing."
+        )
+    n_neurons = X.shape[2]
+    if est.scale is None:
+        if (rms := np.sqrt((variance + mean**2).max())) > LARGEST_UNSCALED:
+            raise ValueError(
+                f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
+                'Use scale="global", or divide X by a constant.'
+            )
+        return np.zeros(n_neurons), np.ones(n_neurons)
+    if est.scale == "global":
+        return mean, np.full(n_neurons, np.sqrt(variance.mean()))
+    constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
+    return mean, np.sqrt(np.where(constant, 1.0, variance))
+
+
+def choose_validation(est, n_trials, random_state):
+    """Indices of the trials left out for early stopping."""
+    if not est.early_stopping:
+        return np.empty(0, dtype=int)
+    n = max(1, round(est.validation_fraction * n_trials))
+    if n_trials - n < 2:
+        raise ValueError(
+            f"early_stopping leaves {n_trials - n} trials to train on; at least 2 are "
+            "needed. Use more trials or early_stopping=False."
+        )
+    return np.sort(random_state.permutation(n_trials)[:n])
+
+
+def _is_continuous(y):
+    # NaN and infinity: let the check of conditions name them
+    return bool(np.isfinite(y).all()) and type_of_target(y).startswith("continuous")
