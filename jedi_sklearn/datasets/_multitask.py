@@ -86,7 +86,7 @@ def make_multitask(
     --------
     >>> from jedi_sklearn.datasets import make_multitask
     >>> data = make_multitask(n_trials=8, n_neurons=30, random_state=1)
-    >>> data.X.shape, sorted(set(data.task))
+    >>> data.X.shape, sorted(set(data.task.tolist()))
     ((8, 150, 30), ['decision', 'memory', 'oscillation', 'reach'])
     """
     unknown = [t for t in tasks if t not in TASKS]
