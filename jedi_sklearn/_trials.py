@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 
 import numpy as np
 
-__all__ = ["as_plain_array", "check_conditions", "check_number", "check_trials", "trial_moments"]
+__all__ = [
+    "as_plain_array",
+    "check_conditions",
+    "check_number",
+    "check_trials",
+    "describe_index",
+    "trial_moments",
+]
 
 
-def check_trials(X, *, name="X", n_neurons=None, min_trials=1, min_timesteps=2):
+def check_trials(
+    X,
+    *,
+    name="X",
+    ndim=(3,),
+    n_neurons=None,
+    fitted="the model",
+    min_trials=1,
+    min_timesteps=2,
+    objects=False,
+):
     """Check an array of trials and convert it to floats.
 
     Parameters
     ----------
-    X : array-like of shape (n_trials, n_timesteps, n_neurons)
+    X : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
     name : str
         What the error texts call it.
+    ndim : tuple of int
+        Numbers of axes accepted: 3, or 2 for a single trial.
     n_neurons : int, optional
-        Number of neurons required.
+        Number of neurons required, because `fitted` has seen that many.
+    fitted : str
+        What the error texts call it.
     min_trials, min_timesteps : int
         Fewest trials and samples accepted.
+    objects : bool
+        Read numbers out of an array of objects instead of refusing it.
 
     Returns
     -------
-    ndarray of shape (n_trials, n_timesteps, n_neurons), float32 or float64
+    ndarray of the shape of `X`, float32 or float64
         float32 and float64 input is not copied.
 
     Raises
@@ -32,7 +56,7 @@ def check_trials(X, *, name="X", n_neurons=None, min_trials=1, min_timesteps=2):
     ValueError, TypeError
         Text says what was expected, what came and what to try.
     """
-    expected = f"{name} must have shape (n_trials, n_timesteps, n_neurons)"
+    expected = f"{name} must have shape {' or '.join(_shape_text(n) for n in ndim)}"
     if isinstance(X, (list, tuple)):
         shapes = {as_plain_array(trial, name, _UNEQUAL).shape for trial in X}
         if len(shapes) > 1:
@@ -47,37 +71,33 @@ def check_trials(X, *, name="X", n_neurons=None, min_trials=1, min_timesteps=2):
         )
     X = as_plain_array(X, name, _UNEQUAL)
     if X.dtype == object:
-        advice = _UNEQUAL if X.ndim == 1 else f"Convert it, e.g. np.array({name}.tolist(), float)."
-        raise ValueError(f"{expected} of numbers, got objects of shape {X.shape}. {advice}")
+        X = _read_objects(X, name, expected, objects)
     if X.dtype.kind not in "fiub":
         raise TypeError(
             f"{name} must hold real numbers, got dtype {X.dtype}. Convert it, e.g. "
             f"{name}.astype(float)"
             + (", or take its real part or magnitude." if X.dtype.kind == "c" else ".")
         )
-    if X.ndim != 3:
+    if X.ndim not in ndim:
         advice = {
             2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial.",
             1: f"Reshape your data, e.g. {name}[np.newaxis, :, np.newaxis] for a single trial "
             "of one neuron.",
+            0: "Pass one array of all trials.",
         }.get(X.ndim, f"Merge or drop axes, e.g. {name}.reshape(-1, n_timesteps, n_neurons).")
-        raise ValueError(f"{expected}, got {X.shape}. {advice}".rstrip())
-    for axis, (least, word, what) in enumerate(
-        (
-            (min_trials, "trial", "n_trials"),
-            (min_timesteps, "time step", "n_timesteps"),
-            (1, "neuron", "n_neurons"),
-        )
+        raise ValueError(f"{expected}, got {X.shape}. {advice}")
+    least = (min_trials, min_timesteps, 1)[-X.ndim :]
+    for n, few, axis, word in zip(
+        X.shape, least, _AXES[-X.ndim :], _WORDS[-X.ndim :], strict=True
     ):
-        if X.shape[axis] < least:
+        if n < few:
             raise ValueError(
-                f"{name} has {X.shape[axis]} {word}(s) ({what}={X.shape[axis]}) in its shape "
-                f"{X.shape}; at least {least} are needed. Are the axes in the order "
-                "(n_trials, n_timesteps, n_neurons)?"
+                f"{name} has {n} {word}(s) ({axis}={n}) in its shape {X.shape}; at least {few} "
+                f"are needed. Are the axes in the order {_shape_text(X.ndim)}?"
             )
-    if n_neurons is not None and X.shape[2] != n_neurons:
+    if n_neurons is not None and X.shape[-1] != n_neurons:
         raise ValueError(
-            f"{name} has {X.shape[2]} neurons, but the model was fitted to {n_neurons}. "
+            f"{name} has {X.shape[-1]} neurons, but {fitted} was fitted to {n_neurons}. "
             "Give the same neurons in the same order."
         )
     if X.dtype not in (np.float32, np.float64):
@@ -95,25 +115,57 @@ def as_plain_array(values, name, advice=""):
         raise ValueError(text) from error
 
 
+def describe_index(index):
+    """An index of an array of trials, or of a single trial, in words."""
+    words = _WORDS[-len(index) :]
+    return ", ".join(f"{word} {i}" for word, i in zip(words, index, strict=True))
+
+
+_AXES = ("n_trials", "n_timesteps", "n_neurons")
+_WORDS = ("trial", "time step", "neuron")
 _UNEQUAL = (
-    "Trials must share one length: cut them around an event "
-    "(jedi_sklearn.preprocessing.cut_epochs) or resample them to a common length."
+    "Trials must share one length: cut the same window around an event from each "
+    "(jedi_sklearn.preprocessing.cut_epochs), or resample them to a common length."
 )
+
+
+def _shape_text(ndim):
+    return f"({', '.join(_AXES[-ndim:])})"
+
+
+def _read_objects(X, name, expected, convert):
+    """Numbers out of an array of objects, where they are wanted and there are any."""
+    got = f"{expected} of numbers, got objects of shape {X.shape}."
+    if X.ndim == 0:
+        raise ValueError(f"{got} Pass one array of all trials.")
+    if X.ndim == 1:
+        raise ValueError(f"{got} {_UNEQUAL} np.stack then makes one array of them.")
+    advice = f"Convert it, e.g. np.array({name}.tolist(), float)."
+    if not convert:
+        raise ValueError(f"{got} {advice}")
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{got} Reading them as numbers failed: {error}. {advice}") from error
 
 
 def _refuse_non_finite(X, name):
     """Raise with the first trial, time and neuron that is NaN or infinite; no copy of X."""
-    for k, trial in enumerate(X):
+    first, count = None, 0
+    for k, trial in enumerate(X if X.ndim == 3 else X[np.newaxis]):
         # one sum tells whether anything is wrong
-        if np.isfinite(trial.sum(dtype=np.float64)):
-            continue
-        bad = ~np.isfinite(trial)
-        if not bad.any():  # finite values whose sum overflows
-            continue
-        t, n = np.argwhere(bad)[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(trial.sum(dtype=np.float64)):
+                continue
+        bad = ~np.isfinite(trial)  # nothing, if finite values have a sum that overflows
+        count += np.count_nonzero(bad)
+        if first is None and bad.any():
+            first = (k, *np.argwhere(bad)[0])[-X.ndim :]
+    if first is not None:
         raise ValueError(
-            f"{name} contains {'NaN' if np.isnan(trial[t, n]) else 'infinity'}, first at trial "
-            f"{k}, time step {t}, neuron {n}. Drop or interpolate these samples first."
+            f"{name} contains {'NaN' if np.isnan(X[first]) else 'infinity'}, first at "
+            f"{describe_index(first)} ({count} of {X.size} values are not finite). "
+            "Drop or interpolate these samples first, or drop their trials or neurons."
         )
 
 
@@ -152,19 +204,21 @@ def check_conditions(conditions, n_trials, name="conditions"):
     return np.unique(labels, return_inverse=True)
 
 
-def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=True):
+def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=True, unit=None):
     """Raise unless `value` is a number of this kind within the bounds (low open if not closed)."""
-    word = "an integer" if kind is numbers.Integral else "a number"
+    word = "an integer" if kind is numbers.Integral else "a finite number"
     bounds = []
     if low is not None:
         bounds.append(f"{'>=' if closed else '>'} {low}")
     if high is not None:
         bounds.append(f"<= {high}")
     text = f"{name} must be {word} {' and '.join(bounds)}".rstrip()
+    if unit is not None:
+        text += f" (in {unit})"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
         raise TypeError(f"{text}, got {value!r}.")
     too_low = low is not None and (value < low if closed else value <= low)
-    if too_low or (high is not None and value > high) or not np.isfinite(value):
+    if too_low or (high is not None and value > high) or value != value or abs(value) == math.inf:
         raise ValueError(f"{text}, got {value!r}.")
 
 

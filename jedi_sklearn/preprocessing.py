@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -14,6 +13,8 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
+
+from ._trials import check_number, check_trials, describe_index
 
 __all__ = ["SoftNormalizer", "TrialScaler", "cut_epochs", "resample_time", "smooth_counts"]
 
@@ -68,11 +69,11 @@ def smooth_counts(
            [ 7.98, 15.96],
            [ 4.84,  9.68]])
     """
-    _check_number(bin_width, "bin_width", "s")
-    _check_number(sigma, "sigma", "s", zero=True)
-    rates = _check_array(counts, "counts", ndim=(2, 3))
-    if (rates < 0).any():
-        where = _describe(np.argwhere(rates < 0)[0])
+    check_number(bin_width, "bin_width", low=0, closed=False, unit="s")
+    check_number(sigma, "sigma", low=0, unit="s")
+    rates = _check(counts, "counts", ndim=(2, 3))
+    if rates.min() < 0:
+        where = describe_index(np.argwhere(rates < 0)[0])
         raise ValueError(
             f"counts must not be negative, got {rates.min():g} (first at {where}). For activity "
             "that is no longer counts use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
@@ -125,9 +126,9 @@ def resample_time(
     >>> resample_time(X, dt=1.0, new_dt=0.5).ravel()
     array([0.  , 0.25, 1.  , 2.25, 4.  , 6.25, 9.  ])
     """
-    _check_number(dt, "dt", "s")
-    _check_number(new_dt, "new_dt", "s")
-    X = _check_array(X, "X", ndim=(2, 3))
+    check_number(dt, "dt", low=0, closed=False, unit="s")
+    check_number(new_dt, "new_dt", low=0, closed=False, unit="s")
+    X = _check(X, ndim=(2, 3), min_timesteps=2)
     n_timesteps = X.shape[-2]
     if kind not in ("cubic", "linear", "pchip"):
         raise ValueError(f'kind must be "cubic", "linear" or "pchip", got {kind!r}.')
@@ -136,8 +137,6 @@ def resample_time(
             f"new_dt must be at most dt={dt:g} s, got {new_dt:g} s. For a coarser grid sum counts "
             "over wider bins, or smooth and take every k-th sample, e.g. X[:, ::2]."
         )
-    if n_timesteps < 2:
-        raise ValueError("X must have at least 2 time steps to interpolate between, got 1.")
     # The small constant keeps the last sample when dt / new_dt is whole but for rounding.
     n_new = int(np.floor((n_timesteps - 1) * dt / new_dt + 1e-9)) + 1
     time = np.arange(n_timesteps) * dt
@@ -284,7 +283,7 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         self : object
             The fitted transformer.
         """
-        X = _check_array(X)
+        X = _check(X)
         self.center_, self.scale_ = self._learn(X.reshape(-1, X.shape[-1]))
         self.n_features_in_ = X.shape[-1]
         return self
@@ -302,7 +301,7 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         X_scaled : ndarray of shape (n_trials, n_timesteps, n_neurons)
             Scaled activity, without unit.
         """
-        X, center, scale = self._check(X)
+        X, center, scale = self._prepare(X)
         return (X - center) / scale
 
     def inverse_transform(self, X: ArrayLike) -> NDArray:
@@ -318,21 +317,16 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         X_original : ndarray of shape (n_trials, n_timesteps, n_neurons)
             Activity in the unit of the data seen in :meth:`fit`.
         """
-        X, center, scale = self._check(X)
+        X, center, scale = self._prepare(X)
         return X * scale + center
 
     def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
         raise NotImplementedError
 
-    def _check(self, X: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
+    def _prepare(self, X: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
         """X, centre and scale in the dtype of X."""
         check_is_fitted(self)
-        X = _check_array(X)
-        if X.shape[-1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[-1]} neurons, but {type(self).__name__} was fitted on "
-                f"{self.n_features_in_}. Pass the same neurons in the same order."
-            )
+        X = _check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__)
         return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
 
     def __sklearn_tags__(self) -> Any:
@@ -435,13 +429,18 @@ class SoftNormalizer(_NeuronScaler):
         self.center = center
 
     def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
-        _check_number(self.soft_constant, "soft_constant", "the unit of the data", zero=True)
+        check_number(self.soft_constant, "soft_constant", low=0, unit="the unit of the data")
         if self.center not in ("mean", None):
             raise ValueError(f'center must be "mean" or None, got {self.center!r}.')
         scale = np.ptp(samples, axis=0).astype(float) + self.soft_constant
         scale[scale == 0] = 1.0
         mean = samples.mean(axis=0, dtype=float)
         return (mean if self.center == "mean" else np.zeros_like(mean)), scale
+
+
+def _check(X: ArrayLike, name: str = "X", **limits: Any) -> NDArray:
+    """`check_trials` for what comes before a fit: a single sample is enough, objects are read."""
+    return check_trials(X, name=name, **({"min_timesteps": 1, "objects": True} | limits))
 
 
 def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
@@ -480,52 +479,3 @@ def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
                 f"channels: trial {k} has shape {trial.shape}, trial 0 {trials[0].shape}."
             )
     return trials
-
-
-def _check_array(X: Any, name: str = "X", ndim: tuple[int, ...] = (3,)) -> NDArray:
-    """X as a finite float array of shape (..., n_timesteps, n_neurons)."""
-    try:
-        X = np.asarray(X)
-        if X.dtype.kind == "O":
-            X = X.astype(float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be one array of numbers, but it could not be read as such: {error}. If "
-            "trials have unequal lengths, cut the same window from each with cut_epochs."
-        ) from error
-    if X.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {X.dtype}.")
-    if X.ndim not in ndim:
-        shapes = ["(n_timesteps, n_neurons)", "(n_trials, n_timesteps, n_neurons)"]
-        expected = " or ".join(shapes[n - 2] for n in ndim)
-        raise ValueError(
-            f"{name} must have shape {expected}, got {X.shape}. Reshape your data, e.g. "
-            f"{name}[np.newaxis] for a single trial."
-        )
-    if 0 in X.shape:
-        raise ValueError(f"{name} must not be empty, got shape {X.shape}.")
-    X = X.astype(np.float32 if X.dtype == np.float32 else np.float64, copy=False)
-    finite = np.isfinite(X)
-    if not finite.all():
-        first = tuple(np.argwhere(~finite)[0])
-        raise ValueError(
-            f"{name} must be finite, got {X[first]} at {_describe(first)} (the first of "
-            f"{(~finite).sum()} such values). Drop those trials or neurons, or fill the gaps."
-        )
-    return X
-
-
-def _describe(index: Sequence[int]) -> str:
-    """An index of X in words."""
-    axes = ("trial", "time step", "neuron")[-len(index) :]
-    return ", ".join(f"{axis} {i}" for axis, i in zip(axes, index, strict=True))
-
-
-def _check_number(value: Any, name: str, unit: str, *, zero: bool = False) -> None:
-    """Raise unless value is a finite number, positive (or zero, where that is allowed)."""
-    sign = "non-negative" if zero else "positive"
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a {sign} number ({unit}), got {value!r}.")
-    number = float(value)
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise ValueError(f"{name} must be a {sign} number ({unit}), got {value!r}.")

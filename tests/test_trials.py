@@ -1,0 +1,84 @@
+"""What counts as trials: what is left alone, what is converted, and how refusals read."""
+
+import numbers
+import tracemalloc
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from jedi_sklearn._trials import check_number, check_trials
+
+X = np.random.RandomState(0).standard_normal((40, 60, 50))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_floats_are_checked_without_a_copy(dtype, order):
+    floats = X.astype(dtype, order=order)
+    check_trials(floats[:2])  # imports and caches
+    tracemalloc.start()
+    try:
+        checked = check_trials(floats)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert checked.dtype == dtype
+    assert np.shares_memory(checked, floats)
+    assert peak < 2 * 8 * floats[0].size  # one trial in double precision
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, ">f8"])
+def test_everything_else_becomes_double_precision(dtype):
+    values = (np.abs(X) > 1).astype(dtype)
+    checked = check_trials(values)
+    assert checked.dtype == np.dtype(float)
+    np.testing.assert_array_equal(checked, values)
+
+
+def test_single_trials_only_where_they_are_expected():
+    assert check_trials(X[0], ndim=(2, 3)).shape == (60, 50)
+    with pytest.raises(
+        ValueError, match=r"shape \(n_trials, n_timesteps, n_neurons\), got \(60, "
+    ):
+        check_trials(X[0])
+    both = r"shape \(n_timesteps, n_neurons\) or \(n_trials, n_timesteps, n_neurons\), got \(50,\)"
+    with pytest.raises(ValueError, match=both):
+        check_trials(X[0, 0], ndim=(2, 3))
+    with pytest.raises(
+        ValueError, match=r"1 time step.*in the order \(n_timesteps, n_neurons\)\?"
+    ):
+        check_trials(X[0, :1], ndim=(2, 3))
+
+
+def test_infinities_that_cancel_are_found():
+    bad = X.copy()
+    bad[3, 5, :2] = np.inf, -np.inf  # their sum is NaN, of which numpy would warn
+    message = r"contains infinity, first at trial 3, time step 5, neuron 0 \(2 of 120000 values"
+    with pytest.raises(ValueError, match=message):
+        check_trials(bad)
+
+
+def test_finite_values_whose_sum_overflows_pass():
+    assert check_trials(np.full((1, 3, 2), 1e308)).shape == (1, 3, 2)
+
+
+def test_trials_in_an_array_of_objects_are_to_be_stacked():
+    trials = np.empty(2, dtype=object)
+    trials[:] = [X[0], X[1]]
+    for objects in (False, True):
+        with pytest.raises(ValueError, match=r"objects of shape \(2,\).*np\.stack"):
+            check_trials(trials, objects=objects)
+
+
+def test_numbers_of_any_sort_within_bounds_pass():
+    for value in (1, 0.5, np.float32(0.1), np.int8(3), Fraction(1, 3), 10**400):
+        check_number(value, "dt", low=0, closed=False)
+    check_number(np.int64(1), "rank", numbers.Integral, low=1, high=1)
+
+
+def test_a_refused_number_reads_with_its_bounds_and_unit():
+    with pytest.raises(ValueError, match=r"^dt must be a finite number > 0 \(in s\), got 0\.$"):
+        check_number(0, "dt", low=0, closed=False, unit="s")
+    with pytest.raises(ValueError, match=r"^x must be a finite number >= 0 and <= 1, got nan\.$"):
+        check_number(np.nan, "x", low=0, high=1)
