@@ -237,22 +237,27 @@ class _Fit:
             )
             relative = torch.linalg.solve(self.prior.precision, self.H[fresh])
             self.damping[fresh] = 1e-3 * relative.diagonal(dim1=1, dim2=2).mean(1)
+        # an undamped step would lower the cost by this: the distance to the mode
+        newton = torch.linalg.solve(self.H[i], self.gradient[i])
+        done = (self.gradient[i] * newton).sum(1) < tol
+        self.converged[i[done]] = True
+        i = i[~done]
+        if not len(i):
+            return
         H = self.H[i] + self.damping[i, None, None] * self.prior.precision
         move = -torch.linalg.solve(H, self.gradient[i])
         new = self.p[i] + move
         cost, newH, gradient = self.linearise(i, new)
-        predicted = -(move * (self.gradient[i] + 0.5 * (self.H[i] @ move[..., None])[..., 0])).sum(
-            1
-        )
-        gain = (self.cost[i] - cost) / (2 * predicted).clamp_min(1e-300)
+        curved = (self.H[i] @ move[..., None])[..., 0]
+        predicted = -(move * (2 * self.gradient[i] + curved)).sum(1)
+        gain = (self.cost[i] - cost) / predicted.clamp_min(1e-300)
         better = torch.isfinite(cost) & (cost <= self.cost[i])
         accepted = i[better]
         self.p[accepted], self.cost[accepted] = new[better], cost[better]
         self.H[accepted], self.gradient[accepted] = newH[better], gradient[better]
         factor = torch.where(gain > 0.75, 0.2, torch.where(gain > 0.25, 1.0, 4.0))
         self.damping[i] *= torch.where(better, factor, torch.full_like(factor, 8.0))
-        small = 2 * predicted < tol
-        self.converged[i[small]] = True
+        # no step lowers the cost any more: rounding
         self.converged[i[self.damping[i] > 1e12 * (1 + self.H[i].amax((1, 2)))]] = True
 
 
@@ -271,8 +276,8 @@ def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4,
         dt / tau.
     initial : InitialState
     max_iter, tol : int, float
-        Iterations of the final stage; a trial stops when a step promises to lower its cost by
-        less than `tol`, that is, about sqrt(tol) posterior SDs from the mode.
+        Iterations of the final stage; a trial stops when an undamped step promises to lower its
+        cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode.
     n_starts : int
         Starts of each trial: the continuation from the prior mean, then cluster centres.
 
