@@ -42,7 +42,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Size of the embedding. "auto" is 16, or one less than the number of embeddings where
+        Size of the embedding. "auto" is 24, or one less than the number of embeddings where
         there are fewer.
     rank : int or "auto", default="auto"
         Rank of the connectivity. "auto" is the number of principal components of the data that

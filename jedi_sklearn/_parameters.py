@@ -28,11 +28,11 @@ OPTIONS = {
     "output": ("embedding", "dynamics"),
 }
 LARGEST_UNSCALED = 1e6
-MAX_COMPONENTS, MIN_RANK, MAX_RANK = 16, 20, 40
+MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
 
 
 def check_parameters(est):
-    """Raise unless every parameter of the estimator is usable by itest."""
+    """Raise unless every parameter of the estimator is usable by itself."""
     for name, options in OPTIONS.items():
         value = getattr(est, name)
         if not any(value is o or (isinstance(value, str) and value == o) for o in options):
