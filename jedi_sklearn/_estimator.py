@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ._hypernetwork import Hypernetwork
@@ -30,6 +31,7 @@ from ._warm_start import warm_start
 __all__ = ["JEDIEstimator"]
 
 MAX_INITIAL_DIRECTIONS, MAX_BATCH = 8, 200
+FAR = 100  # mean square, in training SDs, of samples that hardly come from the same recording
 
 
 class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -38,6 +40,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     A hypernetwork maps an embedding of every trial to the weights of an RNN whose free run
     reproduces that trial's population activity. ``transform`` infers the embeddings of trials
     never seen, ``score`` is the R2 of their free runs, and ``dynamics`` returns the RNNs.
+    After a fit, only `output`, `device` and `verbose` may be changed without fitting again.
 
     Parameters
     ----------
@@ -120,7 +123,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     converged_ : bool
         Whether training converged.
     noise_variance_ : float
-        Variance of the free run's residuals, in scaled units.
+        Variance of the free run's residuals on the training trials, in scaled units.
     noise_inflation_ : float
         Samples in time that carry the information of one independent residual; the posterior
         counts the data that much less.
@@ -370,6 +373,23 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _, found = self._infer(X)
         return self._output(found.p[:, : self.n_components_])
 
+    @available_if(lambda self: self.output != "dynamics")
+    def get_feature_names_out(self, input_features=None):
+        """Names of the components: "jediestimator0", ...
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str
+            Not available with ``output="dynamics"``: RNNs are not columns, and scikit-learn
+            then leaves them as they are, whatever ``set_output`` asks for.
+        """
+        return super().get_feature_names_out(input_features)
+
     def _output(self, embedding):
         return self._model.rnns(embedding) if self.output == "dynamics" else embedding.copy()
 
@@ -384,18 +404,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         Bunch
             - ``mean`` (n_trials, n_components): as from ``transform``,
-            - ``covariance`` (n_trials, n_components, n_components): of the Laplace
-              approximation, with residuals correlated in time as in the training data,
+            - ``covariance`` (n_trials, n_components, n_components): of ``mean`` under the
+              noise of the trial, with the residuals' variance of each neuron and their
+              correlation in time as in the training data (docs/model.md, eq. 11),
             - ``initial_state`` (n_trials, n_neurons): where the free runs start,
             - ``r2`` (n_trials,): as from ``score_samples``,
             - ``converged`` (n_trials,): whether the inference converged.
         """
-        X, found = self._infer(X)
+        X, found = self._infer(X, errors=True)
         d = self.n_components_
-        covariance = np.linalg.inv(found.H)[:, :d, :d]
         return Bunch(
             mean=found.p[:, :d],
-            covariance=covariance,
+            covariance=found.covariance[:, :d, :d],
             initial_state=found.x0 * self.scale_ + self.mean_,
             r2=self._trial_r2(X, found.sse),
             converged=found.converged,
@@ -558,10 +578,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # --------------------------------------------------------------------------- inference
 
-    def _infer(self, X):
+    def _infer(self, X, errors=False):
         check_is_fitted(self, "hypernetwork_")
         X = check_trials(X, n_neurons=self.n_features_in_)
-        found = self._model.infer(X, resolve_device(self.device))
+        found = self._model.infer(X, resolve_device(self.device), errors)
+        size = float(np.square((X[:, 0] - self.mean_) / self.scale_).mean())
+        if self.scale is not None and size > FAR:
+            warnings.warn(
+                f"The first samples of X are {size**0.5:.0f} SDs from the training data on "
+                "average: is X in the same units, with the same preprocessing?",
+                UserWarning,
+                stacklevel=4,
+            )
         _warn_unconverged(found.converged, stacklevel=5)
         return X, found
 

@@ -17,7 +17,7 @@ import torch
 
 from ._rollout import drive, matvec, tanh_
 
-__all__ = ["GaussianPrior", "InitialState", "infer"]
+__all__ = ["GaussianPrior", "InitialState", "error_bars", "infer"]
 
 CHUNK_BYTES = 16e6  # working memory of one chunk of problems, per large temporary
 START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
@@ -157,21 +157,42 @@ class _Problem:
         return JtJ, Jte[..., 0]
 
     def _system_dense(self, p, data, g):
-        weights, tangents = self.hyper.tangents(p[:, : self.d])
+        JtJ, Jte = 0.0, 0.0
+        for error, dx, _ in self.tangent_run(p, data, g):
+            JtJ = JtJ + torch.bmm(dx, dx.transpose(1, 2))
+            Jte = Jte + torch.bmm(dx, error.unsqueeze(-1))[..., 0]
+        return JtJ, Jte
+
+    def per_trial(self, c):
+        """Weights and tangents with nothing shared between trials."""
+        weights, tangents = self.hyper.tangents(c)
+        if self.shared:
+            U, V = self.hyper.U.detach(), self.hyper.V.detach()
+            weights = {
+                "U": U @ weights["core"],
+                "V": V.expand(len(c), -1, -1),
+                "bias": weights["bias"] @ U.t(),
+            }
+            tangents = {"U": U @ tangents["core"], "bias": tangents["bias"] @ U.t()}
+        return weights, tangents
+
+    @torch.no_grad()
+    def tangent_run(self, p, data, g=0.0):
+        """Yield error (problems, neurons), tangents of x (problems, m, neurons) and tanh'(x~)."""
+        weights, tangents = self.per_trial(p[:, : self.d])
         a, d, n = self.alpha, self.d, len(p)
         x = self.start(p, data)
-        dx = x.new_zeros(n, p.shape[1], x.shape[1])  # (problems, m, neurons)
+        dx = x.new_zeros(n, p.shape[1], x.shape[1])
         if self.initial.size:
             dx[:, d:] = self.initial.directions.t()
         dbias = tangents["bias"].transpose(0, 1)  # (problems, d, neurons)
-        JtJ, Jte = 0.0, 0.0
-        for t in range(len(data)):
-            error = x - data[t]
-            JtJ = JtJ + torch.bmm(dx, dx.transpose(1, 2))
-            Jte = Jte + torch.bmm(dx, error.unsqueeze(-1))[..., 0]
+        for target in data:
+            error = x - target
             x = x - g * error
             phi = torch.tanh(x)
-            dphi = (1 - phi.square()).unsqueeze(1) * (1 - g) * dx
+            slope = 1 - phi.square()
+            yield error, dx, slope
+            dphi = slope.unsqueeze(1) * (1 - g) * dx
             if "J" in weights:
                 ddrive = torch.bmm(dphi, weights["J"].transpose(1, 2))
                 ddrive[:, :d] += torch.einsum("dkij,kj->kdi", tangents["J"], phi) + dbias
@@ -179,12 +200,12 @@ class _Problem:
                 U, V = weights["U"], weights["V"]
                 z = torch.bmm(phi.unsqueeze(1), V)[:, 0]
                 dz = torch.bmm(dphi, V)
-                dz[:, :d] += torch.einsum("dkir,ki->kdr", tangents["V"], phi)
+                if "V" in tangents:
+                    dz[:, :d] += torch.einsum("dkir,ki->kdr", tangents["V"], phi)
                 ddrive = torch.bmm(dz, U.transpose(1, 2))
                 ddrive[:, :d] += torch.einsum("dkir,kr->kdi", tangents["U"], z) + dbias
             dx = (1 - a) * (1 - g) * dx + a * ddrive
             x = (1 - a) * x + a * drive(weights, phi)
-        return JtJ, Jte
 
 
 class _Fit:
@@ -334,3 +355,52 @@ def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4,
         sse[winner] / weight,
         fit.converged[winner],
     )
+
+
+@torch.no_grad()
+def error_bars(hyper, data, p, H, prior, weight, alpha, initial, noise, inflation):
+    """Covariance of the estimates p under the noise of the data (docs/model.md, eq. 11).
+
+    The sandwich H^-1 M H^-1: H is the curvature that the fit used, with one noise variance for
+    all neurons; M takes each neuron's own, and the noise of the first sample where free runs
+    start there.
+
+    Parameters
+    ----------
+    hyper, data, prior, weight, alpha, initial :
+        As in `infer`.
+    p, H : Tensor (trials, m), (trials, m, m)
+        What `infer` returned.
+    noise : Tensor (neurons,)
+        Variance of the residuals of each neuron.
+    inflation : float
+        Samples in time per independent residual.
+
+    Returns
+    -------
+    Tensor (trials, m, m)
+    """
+    problem = _Problem(hyper, initial, alpha)
+    n_steps, n_trials, n_neurons = data.shape
+    size = max(1, int(CHUNK_BYTES / 8 / (n_steps * p.shape[1] * n_neurons)))
+    middles = []
+    for i in torch.arange(n_trials, device=data.device).split(size):
+        tangents, slopes = [], []
+        middle = torch.zeros_like(H[i])
+        for _, dx, slope in problem.tangent_run(p[i], data[:, i]):
+            middle += inflation * torch.bmm(dx * noise, dx.transpose(1, 2))
+            tangents.append(dx)
+            slopes.append(slope)
+        if not initial.size:
+            weights, _ = problem.per_trial(p[i])
+            back = tangents[-1]
+            for dx, slope in zip(tangents[-2::-1], slopes[-2::-1], strict=True):
+                if "J" in weights:
+                    pulled = torch.bmm(back, weights["J"])
+                else:
+                    pulled = torch.bmm(back @ weights["U"], weights["V"].transpose(1, 2))
+                back = dx + (1 - alpha) * back + alpha * slope.unsqueeze(1) * pulled
+            middle += torch.bmm(back * noise, back.transpose(1, 2))
+        middles.append(weight**2 * middle + prior.precision)
+    inverse = torch.linalg.inv(H)
+    return inverse @ torch.cat(middles) @ inverse

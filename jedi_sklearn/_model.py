@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.utils import Bunch
 
 from ._hypernetwork import Hypernetwork
-from ._inference import GaussianPrior, InitialState, infer
+from ._inference import GaussianPrior, InitialState, error_bars, infer
 from ._rollout import simulate
 from ._torch import time_first
 from ._training import residual_inflation
@@ -38,6 +38,7 @@ class FittedModel:
     dt: float
     tau: float
     noise: float  # variance of the residuals, scaled units
+    noise_of_neuron: np.ndarray  # the same of each neuron
     inflation: float  # samples in time per independent residual
     mean: np.ndarray
     scale: np.ndarray
@@ -63,22 +64,24 @@ class FittedModel:
         """
         each = c if rows is None else c[rows]
         alpha = rest["dt"] / rest["tau"]
-        sse = inflation = 0.0
+        squares = data.new_zeros(data.shape[2], dtype=torch.float64)
+        inflation = 0.0
         with torch.no_grad():
             for i in torch.arange(data.shape[1], device=data.device).split(BLOCK):
                 target = data[:, i]
                 error = simulate(hyper(each[i]), initial(q[i], target[0]), len(data), alpha)
                 error.sub_(target)
-                sse += float(error.square().sum(dtype=torch.float64))
+                squares += error.square().sum((0, 1), dtype=torch.float64)
                 inflation += residual_inflation(error) * len(i) / data.shape[1]
-        if not np.isfinite(sse):
+        if not torch.isfinite(squares).all():
             raise FloatingPointError(
                 "Training diverged: the free run of the trained model is not finite. Try a "
                 "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
             )
         floor = NOISE_FLOOR * float(data.square().mean())
         c, each, q = (a.detach().double().cpu() for a in (c, each, q))
-        centres = KMeans(min(N_CENTRES, len(c)), n_init=1, random_state=seed).fit(c.numpy())
+        n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
+        centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
         frozen = copy.deepcopy(hyper).double().cpu().requires_grad_(False)
         if initial.size:
             initial = InitialState(initial.mean.double().cpu(), initial.directions.double().cpu())
@@ -90,42 +93,40 @@ class FittedModel:
                 torch.as_tensor(centres.cluster_centers_),
             ),
             initial=initial,
-            noise=max(sse / data.numel(), floor),
+            noise=max(float(squares.sum()) / data.numel(), floor),
+            noise_of_neuron=(squares / data[..., 0].numel()).clamp_min(floor).cpu().numpy(),
             inflation=inflation,
             **rest,
         )
 
-    def infer(self, X, device):
+    def infer(self, X, device, errors=False):
         """Posterior modes of trials, block by block, as arrays.
 
         Returns
         -------
         Bunch
-            ``p`` (trials, m), ``H`` (trials, m, m) the posterior precision, ``sse`` (trials,)
-            in scaled units, ``x0`` (trials, neurons) scaled, ``converged`` (trials,).
+            ``p`` (trials, m), ``H`` (trials, m, m) the curvature of the fit, ``sse`` (trials,)
+            in scaled units, ``x0`` (trials, neurons) scaled, ``converged`` (trials,); with
+            `errors` also ``covariance`` (trials, m, m) of p.
         """
         hyper = copy.deepcopy(self.hyper).to(device)
         prior = GaussianPrior(*(a.to(device) for a in vars(self.prior).values()))
         initial = self.initial
         if initial.size:
             initial = InitialState(initial.mean.to(device), initial.directions.to(device))
+        weight, alpha = 1 / (self.noise * self.inflation), self.dt / self.tau
+        noise = torch.as_tensor(self.noise_of_neuron, device=device)
+        names = ["p", "H", "sse", "converged", "x0"] + ["covariance"] * errors
         blocks = []
         for first in range(0, len(X), BLOCK):
-            data = time_first(
-                X[first : first + BLOCK], self.mean, self.scale, torch.float64, device
-            )
-            found = infer(
-                hyper,
-                data,
-                prior,
-                1 / (self.noise * self.inflation),
-                self.dt / self.tau,
-                initial,
-                n_starts=self.n_starts,
-            )
-            x0 = initial(found[0][:, hyper.n_components :], data[0])
-            blocks.append([a.cpu().numpy() for a in (*found, x0)])
-        names = ("p", "H", "sse", "converged", "x0")
+            part = X[first : first + BLOCK]
+            data = time_first(part, self.mean, self.scale, torch.float64, device)
+            rest = (prior, weight, alpha, initial)
+            p, H, sse, converged = infer(hyper, data, *rest, n_starts=self.n_starts)
+            arrays = [p, H, sse, converged, initial(p[:, hyper.n_components :], data[0])]
+            if errors:
+                arrays.append(error_bars(hyper, data, p, H, *rest, noise, self.inflation))
+            blocks.append([a.cpu().numpy() for a in arrays])
         return Bunch(
             **{name: np.concatenate([b[i] for b in blocks]) for i, name in enumerate(names)}
         )
@@ -141,7 +142,12 @@ class FittedModel:
         c = torch.as_tensor(found.p[:, :d])
         shift = c.mean(0)
         spread, axes = torch.linalg.eigh(torch.cov(c.t(), correction=0).reshape(d, d))
-        spread = spread.clamp_min(1e-12 * float(spread.max()))
+        varied = int((spread > 1e-8 * spread.max().clamp_min(1e-12)).sum())
+        if varied < d:
+            raise ValueError(
+                f"Only {varied} of the n_components={d} dimensions of the embedding vary between "
+                "trials. Lower n_components, or leave out repeated trials."
+            )
         white = axes * spread.sqrt()
         effect = torch.as_tensor(found.H[:, :d, :d].mean(0)) - self.prior.precision[:d, :d]
         _, order = torch.linalg.eigh(white.t() @ effect @ white)

@@ -45,6 +45,10 @@ def check_parameters(est):
                 raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
         else:
             check_number(value, name, numbers.Integral, low=1)
+    for name in ("early_stopping", "verbose"):
+        value = getattr(est, name)
+        if not isinstance(value, (bool, np.bool_, numbers.Integral)):
+            raise TypeError(f"{name} must be True or False, got {value!r}.")
     check_number(est.dt, "dt", low=0, closed=False)
     check_number(est.tau, "tau", low=0, closed=False)
     if est.dt >= est.tau:
@@ -71,21 +75,26 @@ def check_parameters(est):
 
 def choose_labels(est, y, conditions, n_trials):
     """Labels and codes of the trials from `conditions`, else from a discrete `y`, else None."""
+    ignored = ""
     if conditions is None and y is not None:
         y = as_plain_array(y, "y")
         if y.ndim and len(y) != n_trials:
             raise ValueError(
                 f"y must hold one label per trial, ({n_trials},), got shape {y.shape}."
             )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
         continuous = y.ndim == 2 or (y.dtype.kind == "f" and _is_continuous(y))
-        conditions = None if continuous else y
+        conditions, ignored = (
+            (None, " (y was taken as continuous: pass conditions=y)") if continuous else (y, "")
+        )
         if conditions is not None:
             return check_conditions(conditions, n_trials, "y (the conditions)")
     if conditions is None:
         if est.embedding == "condition":
             raise ValueError(
                 'embedding="condition" needs the condition of each trial: '
-                'fit(X, conditions). Or use embedding="trial".'
+                f'fit(X, conditions){ignored}. Or use embedding="trial".'
             )
         return None, None
     return check_conditions(conditions, n_trials)
@@ -162,5 +171,8 @@ def choose_validation(est, n_trials, random_state):
 
 
 def _is_continuous(y):
-    # NaN and infinity: let the check of conditions name them
-    return bool(np.isfinite(y).all()) and type_of_target(y).startswith("continuous")
+    # NaN and infinity: let the check of conditions name them. Values that repeat, such as the
+    # angles of eight targets, are labels.
+    if not np.isfinite(y).all() or len(np.unique(y)) <= len(y) / 2:
+        return False
+    return type_of_target(y).startswith("continuous")

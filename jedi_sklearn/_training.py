@@ -186,12 +186,15 @@ def train(
             result.loss_curve.append(value)
             if progress is not None:
                 progress(step, value, forcing)
-            if validate is not None and not forcing and step % refresh == refresh - 1:
-                score = validate(hyper, c.detach(), q.detach())
-                result.validation_curve.append((step + 1, score))
-                if score > best_score + schedule.tol:
-                    best, best_score, waited = _snapshot(hyper, c, q), score, 0
+            if not forcing and step % refresh == refresh - 1:
+                if validate is None:  # kept in case of an interruption only
+                    score = 1 - sum(result.loss_curve[-refresh:]) / refresh
                 else:
+                    score = validate(hyper, c.detach(), q.detach())
+                    result.validation_curve.append((step + 1, score))
+                if score > best_score + (validate is not None) * schedule.tol:
+                    best, best_score, waited = _snapshot(hyper, c, q), score, 0
+                elif validate is not None:
                     waited += 1
                     if waited >= schedule.patience:
                         result.converged = True
@@ -203,7 +206,10 @@ def train(
     finally:
         if progress is not None:
             progress.close()
-    if best is not None:
+    latest = result.loss_curve[-refresh:]
+    if validate is None and 1 - sum(latest) / len(latest) >= best_score:
+        best = None  # the last state is the best one
+    if best is not None and (validate is not None or result.interrupted):
         _restore(best, hyper, c, q)
     result.c, result.q = c.detach(), q.detach()
     _judge(result, schedule)
@@ -227,7 +233,9 @@ class _Prior:
     def estimate(self, hyper, c, q, data, initial, alpha, rows, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""
         n_trials = data.shape[1]
-        some = torch.arange(n_trials, device=data.device)[:: max(1, n_trials // most)]
+        # a fixed random choice: a regular one would meet trials of one task where tasks alternate
+        order = torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))
+        some = order[:most].to(data.device)
         with torch.no_grad():
             ci = c[some if rows is None else rows[some]]
             target = data[:, some]

@@ -182,11 +182,10 @@ def check_conditions(conditions, n_trials, name="conditions"):
         raise ValueError(
             f"{name} must hold one label per trial, shape ({n_trials},), got {labels.shape}."
         )
-    missing = (
-        ~np.isfinite(labels)
-        if labels.dtype.kind == "f"
-        else np.array([v is None or (isinstance(v, float) and v != v) for v in labels])
-    )
+    if labels.dtype.kind in "fmM":  # floats and times
+        missing = ~np.isfinite(labels)
+    else:
+        missing = np.array([_is_missing(v) for v in labels], dtype=bool)
     if missing.any():
         raise ValueError(
             f"{name} has missing labels (NaN, infinity or None), first for trial "
@@ -202,6 +201,13 @@ def check_conditions(conditions, n_trials, name="conditions"):
                 "Use one kind of label."
             ) from None
     return np.unique(labels, return_inverse=True)
+
+
+def _is_missing(label):
+    """None, NaN, or a missing value of pandas, which is not imported for this."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, float) and label != label
 
 
 def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=True, unit=None):

@@ -340,7 +340,8 @@ class RNNBatch:
             if self.core is not None:
                 M = np.matmul(M, self.core)
         values = np.linalg.eigvals(M).astype(complex)
-        values = np.broadcast_to(values, (max(len(self), len(M) if M.ndim == 3 else 1), self.rank))
+        n = len(M) if M.ndim == 3 and x is not None else len(self)
+        values = np.broadcast_to(values, (n, self.rank))
         order = np.lexsort((-values.imag, -np.round(values.real, 12)), axis=-1)
         return np.take_along_axis(values, order, axis=-1)
 
@@ -358,6 +359,8 @@ class RNNBatch:
                 f"{len(x)} states were given for {len(self)} RNNs; give one per RNN, "
                 "or select one RNN, e.g. rnns[0], to run it from several states."
             )
+        if not np.isfinite(x).all():
+            raise ValueError("States hold NaN or infinite values.")
         return x
 
 

@@ -1,6 +1,5 @@
 """Facts about JEDIEstimator: known dynamics recovered, and the scikit-learn contract kept."""
 
-import importlib.util
 import pickle
 import subprocess
 import sys
@@ -473,11 +472,11 @@ def test_features_have_names(fitted):
 
 def test_set_output_makes_data_frames_where_pandas_is(fitted, multitask):
     est = pickle.loads(pickle.dumps(fitted))
-    if importlib.util.find_spec("pandas") is None:
-        pytest.skip("pandas is not installed")
     frame = est.set_output(transform="pandas").transform(multitask.X[30:])
     assert frame.columns.tolist() == est.get_feature_names_out().tolist()
     assert_array_equal(frame.to_numpy(), fitted.transform(multitask.X[30:]))
+    rnns = est.set_params(output="dynamics").transform(multitask.X[30:])  # no columns: left alone
+    assert isinstance(rnns, RNNBatch)
 
 
 # Kinds of input
@@ -560,3 +559,48 @@ def test_single_trials_of_reaches_beat_the_condition_mean(recording):
     assert est.score(X[~train]) > r2(Z[~train], mean) + 0.03
     classifier = LogisticRegression().fit(est.transform(X[train]), direction[train])
     assert classifier.score(est.transform(X[~train]), direction[~train]) > 0.6  # chance 0.125
+
+
+def test_error_bars_cover_the_difference_of_two_recordings_of_the_same_trials(multitask):
+    rng, noise = np.random.RandomState(0), 0.3 * multitask.X.std()
+    gain = np.exp(0.8 * rng.standard_normal(30))  # neurons of unequal noise
+    first, second = (
+        gain * (multitask.X + noise * rng.standard_normal(multitask.X.shape)) for _ in range(2)
+    )
+    for initial_state in ("observed", "inferred"):
+        est = JEDIEstimator(4, 8, dt=0.02, initial_state=initial_state, max_iter=80, tol=1.0)
+        a, b = (est.fit(first[:30]).posterior(X[30:]) for X in (first, second))
+        difference = a.mean - b.mean
+        inverse = np.linalg.inv(a.covariance + b.covariance)
+        z2 = np.einsum("ki,kij,kj->k", difference, inverse, difference) / 4
+        assert 0.1 < np.median(z2) < 4  # 20 to 200 for a curvature that trusts the first sample
+
+
+def test_labels_in_a_column_and_repeated_angles_are_conditions(small, multitask):
+    X, task = multitask.X[:24], multitask.task[:24]
+    column = small(max_iter=3).fit(X, task[:, np.newaxis])
+    assert column.conditions_.tolist() == sorted(set(task))
+    angle = np.pi / 4 * (np.arange(24) % 8)
+    assert_allclose(small(max_iter=3).fit(X, angle).conditions_, np.unique(angle))
+
+
+def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
+    X = np.repeat(multitask.X[:3], 10, axis=0)
+    with pytest.raises(ValueError, match=r"Only 2 of the n_components=4 .* leave out repeated"):
+        small(max_iter=3).fit(X)
+
+
+def test_data_in_other_units_are_noticed(fitted, multitask):
+    with pytest.warns(UserWarning, match="same units"):
+        fitted.transform(100 * multitask.X[30:])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+def test_a_fit_on_cuda_is_the_fit_on_the_cpu_and_loads_without_cuda(small, multitask):
+    X, y = multitask.X[:30], multitask.task[:30]
+    on_cpu = small(device="cpu").fit(X, y)
+    on_cuda = small(device="cuda").fit(X, y)
+    assert_allclose(on_cuda.score(X), on_cpu.score(X), atol=0.02)
+    assert all(p.device.type == "cpu" for p in on_cuda.hypernetwork_.parameters())
+    copy = pickle.loads(pickle.dumps(on_cuda)).set_params(device="cpu")
+    assert_allclose(copy.transform(X), on_cuda.transform(X), atol=1e-6)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from jedi_sklearn import JEDIEstimator, RNNBatch
 from jedi_sklearn._hypernetwork import Hypernetwork
-from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, infer
+from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, error_bars, infer
 from jedi_sklearn._rollout import simulate
 
 D, ALPHA, TIME = 2, 0.2, 40
@@ -177,6 +177,29 @@ def test_error_bars_of_the_posterior_are_calibrated(model, prior):
     assert abs(float(z.mean())) < 0.2
     # and tight: the data say much more than the prior
     assert float(torch.linalg.inv(H).diagonal(dim1=1, dim2=2).mean()) < 0.1
+
+
+@pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+def test_error_bars_count_a_noisy_start_and_unequal_noise(model, prior, connectivity):
+    hyper, n = make_hyper(model, connectivity), 120
+    c = normal(n, D, seed=20)
+    x0 = torch.as_tensor(model.X[:, 0])[torch.arange(n) % len(model.X)]
+    run = run_of(hyper, c, x0)
+    sd = 0.15 * torch.exp(0.5 * normal(run.shape[2], seed=22))
+    data = run + sd * normal(*run.shape, seed=21)  # the first sample too
+    weight = 1 / float(sd.square().mean())
+    p, H, _, _ = infer(hyper, data, prior, weight, ALPHA, InitialState())
+    arguments = (prior, weight, ALPHA, InitialState(), sd.square(), 1.0)
+    covariance = error_bars(hyper, data, p, H, *arguments)
+
+    def spread(covariance):
+        z = torch.linalg.solve_triangular(
+            torch.linalg.cholesky(covariance), (p - c)[..., None], upper=False
+        )
+        return float(z.square().mean().sqrt())
+
+    assert 0.8 < spread(covariance) < 1.25
+    assert spread(torch.linalg.inv(H)) > 1.4 * spread(covariance)  # what the curvature alone says
 
 
 def test_without_evidence_the_prior_is_the_answer(model):
