@@ -89,7 +89,7 @@ def choose_labels(est, y, conditions, n_trials):
             (None, " (y was taken as continuous: pass conditions=y)") if continuous else (y, "")
         )
         if conditions is not None:
-            return check_conditions(conditions, n_trials, "y (the conditions)")
+            return check_conditions(y, n_trials, "y (the conditions)")
     if conditions is None:
         if est.embedding == "condition":
             raise ValueError(
