@@ -97,8 +97,9 @@ ax_embedding.legend(frameon=False, handletextpad=0.1)
 ax_spectrum.axvline(0, color="0.6", lw=0.8, ls="--", zorder=0)
 ax_spectrum.set(xlabel="growth rate (1/s)", ylabel="frequency (Hz)", xlim=(-50, None))
 ax_spectrum.set_title("Eigenvalues of the held-out trials' RNNs")
-note = f"{100 * (growth < -50).mean():.1f} % further left"
-ax_spectrum.text(0.02, 0.97, note, transform=ax_spectrum.transAxes, color="0.4", va="top")
+if (growth < -50).any():
+    note = f"{100 * (growth < -50).mean():.1f} % further left"
+    ax_spectrum.text(0.02, 0.97, note, transform=ax_spectrum.transAxes, color="0.4", va="top")
 
 ax_loss.axvspan(0, 0.5 * est.max_iter, color="0.93", lw=0)  # the first half is forced
 ax_loss.semilogy(np.arange(1, est.n_iter_ + 1), est.loss_curve_, color="k", lw=1.2)
