@@ -33,7 +33,7 @@ from jedi_sklearn.preprocessing import TrialScaler, cut_epochs, smooth_counts
 BIN = 0.05  # s
 SIGMA = 0.1  # s, of the Gaussian that smooths the counts
 START, STOP = -0.8, 0.6  # s from movement onset
-SETTINGS = dict(dt=BIN, tau=0.1, initial_state="inferred", random_state=0)
+SETTINGS = dict(dt=BIN, tau=0.1, initial_state="inferred", max_iter=200, random_state=0)
 N_SPLITS = 5
 
 parser = argparse.ArgumentParser(description="Fit single trials of centre-out reaches.")
