@@ -149,7 +149,7 @@ for degrees in np.unique(direction):
     style = dict(color=color(degrees), linestyle="none", marker="o")
     ax_plane.plot(*plane_train[direction[train] == degrees].T, **style, ms=3.5, mew=0, alpha=0.35)
     ax_plane.plot(*plane_test[direction[test] == degrees].T, **style, ms=6, mec="k", mew=0.5)
-ax_plane.set(xlabel="discriminant 1 of the embeddings", ylabel="discriminant 2")
+ax_plane.set(xlabel="discriminant 1 (LDA on training labels)", ylabel="discriminant 2")
 ax_plane.set_title("Embeddings, held-out trials outlined")
 compass = ax_plane.inset_axes((0.84, 0.8, 0.2, 0.2), projection="polar")
 angles = np.unique(direction)
