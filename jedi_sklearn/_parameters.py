@@ -84,12 +84,9 @@ def choose_labels(est, y, conditions, n_trials):
             )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
-        continuous = y.ndim == 2 or (y.dtype.kind == "f" and _is_continuous(y))
-        conditions, ignored = (
-            (None, " (y was taken as continuous: pass conditions=y)") if continuous else (y, "")
-        )
-        if conditions is not None:
+        if y.ndim < 2 and not (y.dtype.kind == "f" and _is_continuous(y)):
             return check_conditions(y, n_trials, "y (the conditions)")
+        ignored = " (y was taken as continuous: pass conditions=y)"
     if conditions is None:
         if est.embedding == "condition":
             raise ValueError(
