@@ -230,8 +230,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
             Activity: rates, or any continuous signal, every `dt` seconds.
         y : array-like of shape (n_trials,), optional
-            Labels, taken as conditions unless `conditions` are given (a continuous `y`, as of
-            a regression, is ignored).
+            Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
+            a regression, or one of several columns is ignored.
         conditions : array-like of shape (n_trials,), optional
             Task or condition of each trial. They centre the prior of the embeddings during
             the fit; the embeddings of ``transform`` never see them.
@@ -310,10 +310,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         # nothing above touched self: a fit that fails leaves the estimator as it was
         self.n_features_in_ = X.shape[2]
         self.n_timesteps_ = X.shape[1]
-        self.n_components_, self.rank_ = (
-            d,
-            rank if self.connectivity != "full_rank" else X.shape[2],
-        )
+        self.n_components_ = d
+        self.rank_ = X.shape[2] if self.connectivity == "full_rank" else rank
         self._n_features_out = d
         self.mean_, self.scale_ = mean, scale
         self.hypernetwork_ = model.hyper

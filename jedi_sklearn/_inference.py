@@ -1,7 +1,7 @@
-"""Embeddings of given trials under a frozen hypernetwork, by Levenberg-Marquardt.
+"""Embeddings of given trials under a frozen hypernetwork, and their error bars.
 
 Trial k's parameters are p = [c, q]: its embedding and, when the initial state is inferred, its
-coordinates along shared directions. They minimise (docs/model.md, eq. 9)
+coordinates along shared directions. By Levenberg-Marquardt they minimise (docs/model.md, eq. 9)
 
     weight * |free run(p) - data|^2 + (p - mean)' precision (p - mean).
 
