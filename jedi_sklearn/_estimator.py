@@ -240,6 +240,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         self
         """
+        self._fit(X, y, conditions)
+        return self
+
+    def _fit(self, X, y, conditions):
+        """Fit, and return what was inferred of the training trials."""
         X = check_trials(X, min_trials=2)
         check_parameters(self)
         labels, codes = choose_labels(self, y, conditions, len(X))
@@ -331,26 +336,25 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 [embedding[codes == i].mean(axis=0) for i in range(len(labels))]
             )
         if result.complaint:
-            warnings.warn(result.complaint, ConvergenceWarning, stacklevel=2)
-        _warn_unconverged(found.converged, stacklevel=3)
-        return self
+            warnings.warn(result.complaint, ConvergenceWarning, stacklevel=3)
+        _warn_unconverged(found.converged, stacklevel=4)
+        return found
 
-    def fit_transform(self, X, y=None, **fit_params):
+    def fit_transform(self, X, y=None, *, conditions=None):
         """Fit and return what ``fit(X, y).transform(X)`` would, without inferring it twice.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-        y : array-like of shape (n_trials,), optional
-        **fit_params : dict
-            Passed to ``fit``.
+        y, conditions : array-like of shape (n_trials,), optional
+            As in ``fit``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_components), or RNNBatch
         """
-        self.fit(X, y, **fit_params)
-        return self._output(self.embedding_)
+        found = self._fit(X, y, conditions)
+        return self._output(self.embedding_, found.x0, self.n_timesteps_)
 
     # --------------------------------------------------------------------- unseen trials
 
@@ -368,8 +372,24 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Posterior modes; each depends on its own trial only. With ``output="dynamics"`` the
             RNNs they generate.
         """
-        _, found = self._infer(X)
-        return self._output(found.p[:, : self.n_components_])
+        X, found = self._infer(X)
+        return self._output(found.p[:, : self.n_components_], found.x0, X.shape[1])
+
+    def set_output(self, *, transform=None):
+        """Choose the container of ``transform``, as in scikit-learn.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None
+
+        Returns
+        -------
+        self
+            With ``output="dynamics"`` unchanged: RNNs are not columns.
+        """
+        if self.output == "dynamics":
+            return self
+        return super().set_output(transform=transform)
 
     @available_if(lambda self: self.output != "dynamics")
     def get_feature_names_out(self, input_features=None):
@@ -388,8 +408,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return super().get_feature_names_out(input_features)
 
-    def _output(self, embedding):
-        return self._model.rnns(embedding) if self.output == "dynamics" else embedding.copy()
+    def _output(self, embedding, x0, n_timesteps):
+        if self.output == "dynamics":
+            return self._model.rnns(embedding, initial_states=x0, n_timesteps=n_timesteps)
+        return embedding.copy()
 
     def posterior(self, X):
         """Embeddings of trials with their uncertainty.
@@ -437,21 +459,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ndarray of shape (n_trials, n_timesteps, n_neurons)
             In the units of `X`.
         """
-        E = self._check_embeddings(E)
-        if n_timesteps is None:
-            n_timesteps = self.n_timesteps_
-        check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
-        x0 = (
-            self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)
-        )
-        if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):
-            raise ValueError(
-                f"initial_state must have shape ({self.n_features_in_},) or "
-                f"({len(E)}, {self.n_features_in_}), got {x0.shape}."
-            )
-        if not np.isfinite(x0).all():
-            raise ValueError("initial_state holds NaN or infinite values.")
-        x0 = np.broadcast_to((x0 - self.mean_) / self.scale_, (len(E), self.n_features_in_))
+        E, x0, n_timesteps = self._check_free_run(E, initial_state, n_timesteps)
         return self._model.generate(E, x0, n_timesteps)
 
     def predict(self, X):
@@ -512,24 +520,29 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         RNNBatch
-            One RNN per trial; its states are ``(activity - mean_) / scale_``.
+            One RNN per trial, which knows the start and the length of its free run; its states
+            are ``(activity - mean_) / scale_``.
         """
-        _, found = self._infer(X)
-        return self._model.rnns(found.p[:, : self.n_components_])
+        X, found = self._infer(X)
+        embedding = found.p[:, : self.n_components_]
+        return self._model.rnns(embedding, initial_states=found.x0, n_timesteps=X.shape[1])
 
-    def generate_rnns(self, E):
+    def generate_rnns(self, E, initial_state=None, n_timesteps=None):
         """Batch of the RNNs that the hypernetwork makes of embeddings.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
+        initial_state, n_timesteps :
+            Start and length of their free runs, as in ``inverse_transform``.
 
         Returns
         -------
         RNNBatch
+            Its states are ``(activity - mean_) / scale_``.
         """
-        E = self._check_embeddings(E)
-        return self._model.rnns(E)
+        E, x0, n_timesteps = self._check_free_run(E, initial_state, n_timesteps)
+        return self._model.rnns(E, initial_states=x0, n_timesteps=n_timesteps)
 
     # --------------------------------------------------------------------- steps of a fit
 
@@ -594,6 +607,25 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _trial_r2(self, X, sse):
         total = [np.square((trial - self.mean_) / self.scale_).sum() for trial in X]
         return 1 - sse / np.maximum(total, np.finfo(float).tiny)
+
+    def _check_free_run(self, E, initial_state, n_timesteps):
+        """Embeddings with start (scaled) and length of their free runs."""
+        E = self._check_embeddings(E)
+        if n_timesteps is None:
+            n_timesteps = self.n_timesteps_
+        check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
+        x0 = (
+            self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)
+        )
+        if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):
+            raise ValueError(
+                f"initial_state must have shape ({self.n_features_in_},) or "
+                f"({len(E)}, {self.n_features_in_}), got {x0.shape}."
+            )
+        if not np.isfinite(x0).all():
+            raise ValueError("initial_state holds NaN or infinite values.")
+        x0 = np.broadcast_to((x0 - self.mean_) / self.scale_, (len(E), self.n_features_in_))
+        return E, x0, n_timesteps
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")

@@ -180,10 +180,10 @@ class FittedModel:
         return out
 
     @torch.no_grad()
-    def rnns(self, E):
-        """The RNNs of embeddings, in scaled units."""
+    def rnns(self, E, **free_run):
+        """The RNNs of embeddings, in scaled units; `free_run` holds start and length."""
         w = {name: a.numpy() for name, a in self.hyper(torch.as_tensor(E)).items()}
-        rest = {"dt": self.dt, "tau": self.tau}
+        rest = {"dt": self.dt, "tau": self.tau, **free_run}
         if "J" in w:
             return RNNBatch.from_dense(w["J"], bias=w["bias"], **rest)
         if "core" in w:

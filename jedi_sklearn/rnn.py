@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils import check_random_state
+
+from ._trials import check_number
 
 __all__ = ["RNNBatch"]
 
@@ -39,6 +43,10 @@ class RNNBatch:
         Time step, s.
     tau : float, default=0.1
         Time constant of each neuron, s.
+    initial_states : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
+        Where the free runs of :meth:`free_run` start.
+    n_timesteps : int, optional
+        Samples of those free runs.
 
     Attributes
     ----------
@@ -66,7 +74,19 @@ class RNNBatch:
     (1, 5, 4)
     """
 
-    def __init__(self, U, V, core=None, *, bias=None, input_weights=None, dt=0.01, tau=0.1):
+    def __init__(
+        self,
+        U,
+        V,
+        core=None,
+        *,
+        bias=None,
+        input_weights=None,
+        dt=0.01,
+        tau=0.1,
+        initial_states=None,
+        n_timesteps=None,
+    ):
         self.U = _as_array(U, "U", (2, 3))
         self.V = _as_array(V, "V", (2, 3))
         if self.U.shape != self.V.shape:
@@ -86,17 +106,27 @@ class RNNBatch:
             for name, a in (("U", self.U), ("V", self.V), ("core", self.core))
             if a is not None and a.ndim == 3
         }
-        self._finish(sizes, bias, input_weights, dt, tau)
+        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps)
 
     @classmethod
-    def from_dense(cls, J, *, bias=None, input_weights=None, dt=0.01, tau=0.1):
+    def from_dense(
+        cls,
+        J,
+        *,
+        bias=None,
+        input_weights=None,
+        dt=0.01,
+        tau=0.1,
+        initial_states=None,
+        n_timesteps=None,
+    ):
         """Make a full-rank batch from dense weight matrices.
 
         Parameters
         ----------
         J : array-like of shape (n_neurons, n_neurons) or (n_rnns, n_neurons, n_neurons)
             Recurrent weights; ``J[i, j]`` is the weight from neuron j to neuron i.
-        bias, input_weights, dt, tau :
+        bias, input_weights, dt, tau, initial_states, n_timesteps :
             As in the constructor.
 
         Returns
@@ -110,18 +140,87 @@ class RNNBatch:
         if self.J.shape[1] != self.J.shape[2]:
             raise ValueError(f"J must be square, got shape {J.shape}.")
         self.U = self.V = self.core = None
-        self._finish({"J": len(self.J)}, bias, input_weights, dt, tau)
+        sizes = {"J": len(self.J)}
+        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps)
         return self
 
-    def _finish(self, sizes, bias, input_weights, dt, tau):
+    @classmethod
+    def concatenate(cls, batches):
+        """Join batches of RNNs of one size into one batch.
+
+        Parameters
+        ----------
+        batches : sequence of RNNBatch
+            With the same n_neurons, n_inputs, dt and tau. Ranks and connectivities may differ.
+
+        Returns
+        -------
+        RNNBatch
+            "shared" if all are and have the same bases, "full_rank" if any is, else "low_rank".
+
+        Raises
+        ------
+        ValueError
+            If sizes, time steps or time constants differ.
+        """
+        for name in ("n_neurons", "n_inputs", "dt", "tau"):
+            values = sorted({getattr(b, name) for b in batches})
+            if len(values) > 1:
+                raise ValueError(
+                    f"RNNs of one batch must agree on {name}, got {values}. Treat them as "
+                    "separate batches."
+                )
+        lengths = {b.n_timesteps for b in batches}
+        rest = {
+            "dt": batches[0].dt,
+            "tau": batches[0].tau,
+            "n_timesteps": lengths.pop() if len(lengths) == 1 else None,
+        }
+        for name, shape in (
+            ("bias", lambda b: b.shape),
+            ("input_weights", lambda b: (*b.shape, b.n_inputs)),
+            ("initial_states", lambda b: b.shape),
+        ):
+            arrays = [getattr(b, name) for b in batches]
+            if all(a is not None for a in arrays):
+                pairs = zip(arrays, batches, strict=True)
+                rest[name] = np.concatenate([np.broadcast_to(a, shape(b)) for a, b in pairs])
+        if any(b.J is not None for b in batches):
+            return cls.from_dense(np.concatenate([b.to_dense() for b in batches]), **rest)
+        U, V = batches[0].U, batches[0].V
+        if all(b.connectivity == "shared" and b.core is not None for b in batches) and all(
+            np.array_equal(b.U, U) and np.array_equal(b.V, V) for b in batches
+        ):
+            return cls(U, V, np.concatenate([b.core for b in batches]), **rest)
+        factors = []
+        for b in batches:  # missing ranks are columns of zeros
+            left = b.U if b.core is None else np.matmul(b.U, b.core)
+            pad = ((0, 0), (0, 0), (0, max(c.rank for c in batches) - b.rank))
+            shape = (*b.shape, b.rank)
+            factors.append([np.pad(np.broadcast_to(a, shape), pad) for a in (left, b.V)])
+        left, right = (np.concatenate(f) for f in zip(*factors, strict=True))
+        return cls(left, right, **rest)
+
+    def _finish(self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps):
         self.dt, self.tau = float(dt), float(tau)
         if not 0 < self.dt < self.tau:
             raise ValueError(f"Expected 0 < dt < tau (both in s), got dt={dt}, tau={tau}.")
         n = self.n_neurons
-        bias = np.zeros(n) if bias is None else _as_array(bias, "bias", (1, 2))
-        if bias.shape[-1] != n:
-            raise ValueError(f"bias must have n_neurons = {n} columns, got shape {bias.shape}.")
-        self.bias = bias
+        self.bias = np.zeros(n) if bias is None else _as_array(bias, "bias", (1, 2))
+        self.initial_states = None
+        if initial_states is not None:
+            self.initial_states = _as_array(initial_states, "initial_states", (1, 2))
+        for name in ("bias", "initial_states"):
+            a = getattr(self, name)
+            if a is None:
+                continue
+            if a.shape[-1] != n:
+                raise ValueError(f"{name} must have n_neurons = {n} columns, got shape {a.shape}.")
+            if a.ndim == 2:
+                sizes[name] = len(a)
+        self.n_timesteps = n_timesteps
+        if n_timesteps is not None:
+            check_number(n_timesteps, "n_timesteps", Integral, low=1)
         self.input_weights = None
         if input_weights is not None:
             self.input_weights = _as_array(input_weights, "input_weights", (2, 3))
@@ -132,8 +231,6 @@ class RNNBatch:
                 )
             if self.input_weights.ndim == 3:
                 sizes["input_weights"] = len(self.input_weights)
-        if bias.ndim == 2:
-            sizes["bias"] = len(bias)
         if len(set(sizes.values())) > 1:
             raise ValueError(f"Arrays disagree on the number of RNNs: {sizes}.")
         self._n_rnns = next(iter(sizes.values()), 1)
@@ -186,6 +283,7 @@ class RNNBatch:
         new.U, new.V, new.core = take(self.U, 3), take(self.V, 3), take(self.core, 3)
         new.J, new.bias = take(self.J, 3), take(self.bias, 2)
         new.input_weights = take(self.input_weights, 3)
+        new.initial_states = take(self.initial_states, 2)
         new._n_rnns = len(index)
         return new
 
@@ -264,11 +362,8 @@ class RNNBatch:
             States; ``[:, 0]`` is `x0`.
         """
         x = self._check_states(x0)
-        if n_timesteps != int(n_timesteps) or n_timesteps < 1:
-            raise ValueError(f"n_timesteps must be an integer of at least 1, got {n_timesteps}.")
-        if not 0 <= noise < np.inf:
-            raise ValueError(f"noise is an SD and must be >= 0, got {noise}.")
-        n_timesteps = int(n_timesteps)
+        check_number(n_timesteps, "n_timesteps", Integral, low=1)
+        check_number(noise, "noise", low=0)
         if inputs is not None:
             inputs = _as_array(inputs, "inputs", (3,))
             if inputs.shape[:2] != (len(x), n_timesteps):
@@ -285,6 +380,36 @@ class RNNBatch:
                 x += noise * rng.standard_normal(x.shape)
             states[:, t + 1] = x
         return states
+
+    def free_run(self, n_timesteps=None, inputs=None):
+        """Simulate from the batch's own initial states.
+
+        Parameters
+        ----------
+        n_timesteps : int, optional
+            Samples, the initial state included; the batch's own number by default.
+        inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
+            As in :meth:`simulate`.
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, n_timesteps, n_neurons)
+
+        Raises
+        ------
+        ValueError
+            If the batch has no initial states, or nobody says how many samples.
+        """
+        n_timesteps = self.n_timesteps if n_timesteps is None else n_timesteps
+        if self.initial_states is None or n_timesteps is None:
+            missing = "initial_states" if self.initial_states is None else "n_timesteps"
+            raise ValueError(
+                f"These RNNs have no {missing}, so that their free runs are not known. Give "
+                f"{missing} to the constructor, give states, or use JEDIEstimator.dynamics, "
+                "which gives both."
+            )
+        x0 = np.broadcast_to(self.initial_states, self.shape)
+        return self.simulate(x0, n_timesteps, inputs)
 
     def to_dense(self):
         """Dense weights.
