@@ -1,0 +1,148 @@
+"""One RNN in the coordinates of the space its recurrent weights write to.
+
+The weights of an RNN of rank r write to an r-dimensional space, J = Q P^T with orthonormal
+columns of Q (n_neurons, r). With the constant drive h = b + B u, every state decays at the rate
+of the leak to the affine space h + span(Q), and that space maps to itself: in its coordinates y,
+
+    x = h + Q y,    y[t+1] = (1 - alpha) y[t] + alpha P^T tanh(h + Q y[t]).
+
+All fixed points lie in it, all nonzero eigenvalues of J diag(tanh'(x)) are those of the r x r
+matrix P^T diag(tanh'(x)) Q, and distances in y are distances in x (docs/model.md, eq. 12-14).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._trials import as_plain_array
+from .rnn import RNNBatch
+
+__all__ = ["ReducedRNN", "check_inputs", "check_rnns", "check_states", "sort_by_size"]
+
+WORK = 4_000_000  # numbers in the largest temporary array
+
+
+class ReducedRNN:
+    """RNN `k` of a batch under a constant input, see the module's text.
+
+    Parameters
+    ----------
+    rnns : RNNBatch
+    k : int
+    inputs : ndarray of shape (n_inputs,), optional
+    """
+
+    def __init__(self, rnns, k, inputs=None):
+        rnn = rnns[k]
+        self.alpha, self.dt, self.tau = rnn.alpha, rnn.dt, rnn.tau
+        self.h = rnn.bias if rnn.bias.ndim == 1 else rnn.bias[0]
+        if inputs is not None:
+            weights = rnn.input_weights
+            self.h = self.h + (weights if weights.ndim == 2 else weights[0]) @ inputs
+        if rnn.J is not None:  # every direction is written to: y = x - h
+            self.Q, self.P = None, rnn.J[0].T
+        else:
+            U = rnn.U if rnn.U.ndim == 2 else rnn.U[0]
+            V = rnn.V if rnn.V.ndim == 2 else rnn.V[0]
+            self.Q, T = np.linalg.qr(U if rnn.core is None else U @ rnn.core[0])
+            self.P = V @ T.T
+        self.n_neurons, self.rank = self.P.shape
+        # P_i Q_i^T of each neuron i: Jacobians of many states are one product with it
+        self._outer = None
+        if self.Q is not None:
+            outer = self.P[:, :, np.newaxis] * self.Q[:, np.newaxis, :]
+            self._outer = outer.reshape(self.n_neurons, -1)
+
+    def lift(self, y):
+        """States of coordinates (n, rank)."""
+        return self.h + (y if self.Q is None else y @ self.Q.T)
+
+    def project(self, x):
+        """Coordinates of the states (n, n_neurons), and of what is nearest to them."""
+        return (x - self.h) @ self.Q if self.Q is not None else x - self.h
+
+    def target(self, x):
+        """Coordinates to which the state moves, P^T tanh(x)."""
+        return np.tanh(x) @ self.P
+
+    def weights_at(self, x):
+        """Effective weights P^T diag(tanh'(x)) Q at states (n, n_neurons), (n, rank, rank)."""
+        slope = 1 - np.tanh(x) ** 2
+        if self._outer is None:
+            return self.P.T * slope[:, np.newaxis, :]
+        return (slope @ self._outer).reshape(-1, self.rank, self.rank)
+
+    def blocks(self, n):
+        """Slices of n states whose temporary arrays stay small."""
+        size = max(1, WORK // max(self.n_neurons, self.rank**2))
+        return [slice(i, i + size) for i in range(0, n, size)]
+
+
+def sort_by_size(values):
+    """Multipliers by falling modulus, of a pair the one with positive imaginary part first."""
+    order = np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)), axis=-1)
+    return np.take_along_axis(values, order, axis=-1)
+
+
+def check_rnns(rnns):
+    """A batch of RNNs, from one or from a sequence of batches of one size."""
+    if isinstance(rnns, RNNBatch):
+        batch = rnns
+    elif isinstance(rnns, (list, tuple)) and rnns and all(isinstance(r, RNNBatch) for r in rnns):
+        batch = RNNBatch.concatenate(rnns)
+    else:
+        got = type(rnns).__name__
+        if isinstance(rnns, (list, tuple)) and rnns:
+            got += f" of {type(rnns[0]).__name__}"
+        elif hasattr(rnns, "shape"):
+            got += f" of shape {rnns.shape}"
+        raise TypeError(
+            f"Expected a batch of RNNs (RNNBatch), got {got}. They come from "
+            'JEDIEstimator.dynamics(X), in a Pipeline from JEDIEstimator(output="dynamics"), '
+            "and for known weights from RNNBatch(U, V) or RNNBatch.from_dense(J)."
+        )
+    if not len(batch):
+        raise ValueError("Expected at least one RNN, got an empty batch.")
+    return batch
+
+
+def check_inputs(inputs, rnns):
+    """Constant input of each RNN, (n_rnns, n_inputs), or None."""
+    if inputs is None:
+        return None
+    if not rnns.n_inputs:
+        raise ValueError(
+            "inputs were given, but these RNNs have no input_weights. Leave inputs out; the "
+            "RNNs of a fitted JEDIEstimator hold constant inputs in their bias."
+        )
+    inputs = np.asarray(as_plain_array(inputs, "inputs"), dtype=float)
+    if inputs.shape not in ((rnns.n_inputs,), (len(rnns), rnns.n_inputs)):
+        raise ValueError(
+            f"inputs must be constant, of shape (n_inputs = {rnns.n_inputs},) or "
+            f"(n_rnns = {len(rnns)}, {rnns.n_inputs}), got {inputs.shape}."
+        )
+    if not np.isfinite(inputs).all():
+        raise ValueError("inputs hold NaN or infinite values.")
+    return np.broadcast_to(inputs, (len(rnns), rnns.n_inputs))
+
+
+def check_states(states, rnns, ndim=(2, 3), name="states"):
+    """States of each RNN: (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), as floats."""
+    states = as_plain_array(states, name)
+    if states.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {states.dtype}.")
+    shapes = {
+        2: f"(n_rnns = {len(rnns)}, n_neurons = {rnns.n_neurons})",
+        3: f"(n_rnns = {len(rnns)}, n_states, n_neurons = {rnns.n_neurons})",
+    }
+    expected = f"{name} must have shape {' or '.join(shapes[n] for n in ndim)}"
+    if states.ndim not in ndim or states.shape[-1] != rnns.n_neurons or 0 in states.shape:
+        raise ValueError(f"{expected}, got {states.shape}.")
+    if len(states) != len(rnns):
+        raise ValueError(
+            f"{expected}, got {states.shape}: {len(states)} rows for {len(rnns)} RNNs. For many "
+            "states of one RNN select it and add an axis, e.g. rnns[0] with states[np.newaxis]."
+        )
+    if not np.isfinite(states).all():
+        raise ValueError(f"{name} hold NaN or infinite values.")
+    return states.astype(float, copy=False)

@@ -1,0 +1,362 @@
+"""Fixed points and slow points of RNNs, with their stability."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ._reduced import ReducedRNN, check_inputs, check_rnns, check_states, sort_by_size
+from ._trials import check_number
+
+__all__ = ["FixedPoints", "find_fixed_points"]
+
+DAMPING = 1e-2  # of the first step; it falls tenfold with each success
+STUCK = 1e8  # damping at which no step makes progress: a minimum of the speed that is not zero
+SLOW_STEPS = 8  # damped steps that take a slow point to where only slow directions are left
+SLOW_DAMPING = 1e-2  # they correct what relaxes faster than about ten time constants
+MARGIN = 1e-6  # a multiplier outside the unit circle by less counts as marginal, not unstable
+RELAXATION = 20  # time constants that half of the random starts run freely before the search
+
+
+@dataclass(frozen=True)
+class FixedPoints:
+    """Fixed points and slow points of one RNN.
+
+    Exact points come before slow ones, among them stable ones first (few unstable directions),
+    then those nearest to the origin.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n_points, n_neurons)
+        States.
+    exact : ndarray of bool of shape (n_points,)
+        Whether the point is a fixed point to within the tolerance, or only slow.
+    speeds : ndarray of shape (n_points,)
+        RMS over neurons of the change of state per second, 1/s in the units of the state.
+    multipliers : ndarray of shape (n_points, rank), complex
+        Eigenvalues of one time step there, by falling modulus. The remaining
+        ``n_neurons - rank`` are ``1 - alpha``.
+    n_starts_each : ndarray of shape (n_points,)
+        Starts that ended there.
+    n_starts, n_failed : int
+        Starts made, and those that ended neither in a fixed point nor in a slow one (a local
+        minimum of the speed, a state not finite, no convergence in `max_iter` steps).
+    merge_distance : float
+        RMS distance over neurons below which points count as one.
+    dt, tau : float
+        Time step and time constant of the RNN, s.
+    """
+
+    points: np.ndarray
+    exact: np.ndarray
+    speeds: np.ndarray
+    multipliers: np.ndarray
+    n_starts_each: np.ndarray
+    n_starts: int
+    n_failed: int
+    merge_distance: float
+    dt: float
+    tau: float
+
+    @property
+    def n_unstable(self):
+        """Number of unstable directions of each point: multipliers outside the unit circle.
+
+        Marginal ones (along a continuous attractor) do not count: more than 1e-6 outside.
+        """
+        return (np.abs(self.multipliers) > 1 + MARGIN).sum(axis=1)
+
+    @property
+    def stable(self):
+        """Whether a point has no unstable direction."""
+        return self.n_unstable == 0
+
+    @property
+    def eigenvalues(self):
+        """Eigenvalues of the effective weights ``J diag(tanh'(x))``, as from RNNBatch."""
+        return 1 + (self.multipliers - 1) * self.tau / self.dt
+
+    @property
+    def growth_rates(self):
+        """log|multiplier| / dt, 1/s."""
+        return growth_rates(self.multipliers, self.dt)
+
+    @property
+    def frequencies(self):
+        """Angle of the multiplier over 2 pi dt, Hz."""
+        return frequencies(self.multipliers, self.dt)
+
+    def __len__(self):
+        return len(self.points)
+
+    def __getitem__(self, index):
+        """Points selected by an integer, slice, mask or integer array."""
+        index = np.atleast_1d(np.arange(len(self))[index])
+        names = ("points", "exact", "speeds", "multipliers", "n_starts_each")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    def __repr__(self):
+        exact, stable = self.exact, self.stable
+        return (
+            f"FixedPoints({(exact & stable).sum()} stable, {(exact & ~stable).sum()} unstable, "
+            f"{(~exact).sum()} slow; {self.n_failed} of {self.n_starts} starts failed)"
+        )
+
+
+def growth_rates(multipliers, dt):
+    """log|multiplier| / dt, 1/s; a multiplier of 0 counts as the smallest positive number."""
+    return np.log(np.maximum(np.abs(multipliers), np.finfo(float).tiny)) / dt
+
+
+def frequencies(multipliers, dt):
+    """Angle of the multiplier over 2 pi dt, Hz."""
+    return np.angle(multipliers) / (2 * np.pi * dt)
+
+
+def find_fixed_points(
+    rnns,
+    states=None,
+    *,
+    inputs=None,
+    n_random_starts=128,
+    tol=1e-9,
+    slow_speed=None,
+    merge_distance=0.01,
+    max_iter=200,
+    random_state=0,
+):
+    r"""Find the fixed points, and if asked the slow points, of RNNs under constant input.
+
+    Damped Newton (Levenberg-Marquardt) from many starts at once, in the coordinates of the space
+    that the weights write to: `rank` dimensions instead of `n_neurons`.
+
+    Parameters
+    ----------
+    rnns : RNNBatch
+        From ``JEDIEstimator.dynamics``, or of known weights.
+    states : array-like of shape (n_rnns, n_states, n_neurons) or (n_rnns, n_neurons), optional
+        States to start from, for example trajectories. Default: the free runs of the RNNs,
+        where the batch knows their initial states, at most 64 samples of each.
+    inputs : array-like of shape (n_inputs,) or (n_rnns, n_inputs), optional
+        Constant input.
+    n_random_starts : int, default=128
+        Starts besides, in random directions at an RMS state of 0.1 to 3. Half of them first
+        run freely for 20 time constants, which leads to the attractors.
+    tol : float, default=1e-9
+        A fixed point is exact when the RMS over neurons of :math:`-x + J\tanh(x) + h` is at
+        most this (in units of the state).
+    slow_speed : float, optional
+        States that change by less than this per second (RMS over neurons, 1/s in units of the
+        state) are slow points. The first such state on the way of each start is kept, after
+        a few steps that correct its fast directions: a set of them traces a continuous
+        attractor. Default: exact fixed points only.
+    merge_distance : float, default=0.01
+        Points nearer to each other than this (RMS over neurons) are one point: the exact, the
+        slowest is kept.
+    max_iter : int, default=200
+        Most Newton steps.
+    random_state : int, RandomState or None, default=0
+        Of the random starts.
+
+    Returns
+    -------
+    list of FixedPoints
+        One for each RNN.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not fit, input is given to RNNs without input weights, or there is no start.
+
+    Warns
+    -----
+    UserWarning
+        If some RNN has no fixed point among those found; its result is empty.
+
+    Notes
+    -----
+    Fixed points of a finite search are those that were found: more starts may find more, above
+    all saddles. Docs/dynamics.md says when to believe them. Sussillo & Barak (2013), Neural
+    Computation 25, minimise the speed of the state by gradient descent in all neurons instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch, find_fixed_points
+    >>> m = np.ones((10, 1))
+    >>> found = find_fixed_points(RNNBatch(m, 0.15 * m))[0]         # x = 1.5 tanh(x)
+    >>> found
+    FixedPoints(2 stable, 1 unstable, 0 slow; 0 of 128 starts failed)
+    >>> found.points[found.stable, 0].round(4)
+    array([ 1.2878, -1.2878])
+    """
+    rnns = check_rnns(rnns)
+    inputs = check_inputs(inputs, rnns)
+    check_number(n_random_starts, "n_random_starts", Integral, low=0)
+    check_number(tol, "tol", low=0, closed=False)
+    check_number(merge_distance, "merge_distance", low=0)
+    check_number(max_iter, "max_iter", Integral, low=1)
+    if slow_speed is not None:
+        check_number(slow_speed, "slow_speed", low=0, closed=False, unit="1/s")
+    if states is not None:
+        states = check_states(states, rnns)
+        states = states[:, np.newaxis] if states.ndim == 2 else states
+    elif rnns.initial_states is not None and rnns.n_timesteps is not None and inputs is None:
+        run = rnns.free_run()
+        states = run[:, np.linspace(0, run.shape[1] - 1, min(64, run.shape[1])).astype(int)]
+    elif not n_random_starts:
+        raise ValueError("There is no start: give states, or n_random_starts of at least 1.")
+
+    random_state = check_random_state(random_state)
+    # the same directions for each RNN: its result does not depend on its place in the batch
+    size = 10.0 ** random_state.uniform(-1, np.log10(3), (n_random_starts, 1))
+    directions = random_state.standard_normal((n_random_starts, rnns.rank))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True) + np.finfo(float).tiny
+    found = []
+    for k in range(len(rnns)):
+        rnn = ReducedRNN(rnns, k, None if inputs is None else inputs[k])
+        y = directions[:, : rnn.rank] * size * np.sqrt(rnn.n_neurons)
+        y[::2] = _relax(rnn, y[::2])
+        if states is not None:
+            y = np.concatenate([rnn.project(states[k]), y])
+        found.append(_search(rnn, y, tol, slow_speed, merge_distance, max_iter))
+    empty = [k for k, points in enumerate(found) if not len(points)]
+    if empty:
+        warnings.warn(
+            f"No fixed point was found for {len(empty)} of {len(found)} RNNs, first for RNN "
+            f"{empty[0]}. It may have none (a limit cycle has one inside); else give states "
+            "near the suspected point, more n_random_starts, or a slow_speed.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _relax(rnn, y):
+    """Where the free run takes coordinates in RELAXATION time constants."""
+    for _ in range(int(RELAXATION / rnn.alpha)):
+        y = y + rnn.alpha * (rnn.target(rnn.lift(y)) - y)
+    return y
+
+
+def _search(rnn, starts, tol, slow_speed, merge_distance, max_iter):
+    """Points of one RNN from starts in its coordinates."""
+    unit = np.sqrt(rnn.n_neurons)  # norm of y -> RMS over neurons
+    threshold = -np.inf if slow_speed is None else slow_speed * rnn.tau * unit
+    parts = [
+        _newton(rnn, starts[block], tol * unit, threshold, max_iter)
+        for block in rnn.blocks(len(starts))
+    ]
+    y, norm, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
+    exact = norm <= tol * unit
+    centres, counts = _merge(y[exact], norm[exact], merge_distance * unit)
+    is_exact = np.ones(len(centres), dtype=bool)
+    n_failed = int((~exact).sum())
+    if slow_speed is not None:
+        reached = np.isfinite(slow).all(axis=1)
+        n_failed = int((~exact & ~reached).sum())
+        y, norm = _settle(rnn, slow[reached])
+        y, norm = y[norm <= threshold], norm[norm <= threshold]
+        for centre in centres:
+            away = np.linalg.norm(y - centre, axis=1) > merge_distance * unit
+            y, norm = y[away], norm[away]
+        more, more_counts = _merge(y, norm, merge_distance * unit)
+        centres, counts = np.concatenate([centres, more]), np.concatenate([counts, more_counts])
+        is_exact = np.concatenate([is_exact, np.zeros(len(more), dtype=bool)])
+
+    points = rnn.lift(centres)
+    multipliers = np.empty((len(points), rnn.rank), dtype=complex)
+    for block in rnn.blocks(len(points)):
+        multipliers[block] = np.linalg.eigvals(rnn.weights_at(points[block]))
+    multipliers = sort_by_size(1 + rnn.alpha * (multipliers - 1))
+    speeds = np.linalg.norm(rnn.target(points) - centres, axis=1) / (rnn.tau * unit)
+    result = FixedPoints(
+        points,
+        is_exact,
+        speeds,
+        multipliers,
+        counts,
+        len(starts),
+        n_failed,
+        merge_distance,
+        rnn.dt,
+        rnn.tau,
+    )
+    distance = np.round(np.linalg.norm(points, axis=1) / unit, 6)
+    first = -points[:, 0] if len(points) else distance
+    return result[np.lexsort((first, distance, result.n_unstable, ~is_exact))]
+
+
+def _newton(rnn, y, tol, threshold, max_iter):
+    """Levenberg-Marquardt from all starts to |F| <= tol, F = P^T tanh(h + Q y) - y.
+
+    Returns
+    -------
+    y, norm : ndarray
+        Where each start ended, and |F| there.
+    slow : ndarray
+        First state of each start with |F| <= threshold, NaN where there is none.
+    """
+    F = rnn.target(rnn.lift(y)) - y
+    norm = np.linalg.norm(F, axis=1)
+    slow = np.where((norm <= threshold)[:, np.newaxis], y, np.nan)
+    damping = np.full(len(y), DAMPING)
+    active = np.flatnonzero(norm > tol)
+    for _ in range(max_iter):
+        if not len(active):
+            break
+        step = _damped_step(rnn, y[active], F[active], damping[active])
+        new_y = y[active] + step
+        new_F = rnn.target(rnn.lift(new_y)) - new_y
+        new_norm = np.linalg.norm(new_F, axis=1)
+        better = new_norm < norm[active]
+        moved = active[better]
+        y[moved], F[moved], norm[moved] = new_y[better], new_F[better], new_norm[better]
+        arrived = moved[(norm[moved] <= threshold) & np.isnan(slow[moved, 0])]
+        slow[arrived] = y[arrived]
+        damping[active] *= np.where(better, 0.1, 10.0)
+        damping = np.maximum(damping, 1e-15)
+        active = active[(norm[active] > tol) & (damping[active] < STUCK)]
+    return y, norm, slow
+
+
+def _damped_step(rnn, y, F, damping):
+    """Solution of (A^T A + damping) step = -A^T F with A the derivative of F."""
+    A = rnn.weights_at(rnn.lift(y))
+    diagonal = np.arange(rnn.rank)
+    A[:, diagonal, diagonal] -= 1
+    At = np.swapaxes(A, 1, 2)
+    H = At @ A
+    H[:, diagonal, diagonal] += damping[:, np.newaxis]
+    return -np.linalg.solve(H, At @ F[..., np.newaxis])[..., 0]
+
+
+def _settle(rnn, y):
+    """Correct the fast directions of slow points and leave the slow ones; return y and |F|."""
+    F = rnn.target(rnn.lift(y)) - y
+    for _ in range(SLOW_STEPS):
+        new = y + _damped_step(rnn, y, F, np.full(len(y), SLOW_DAMPING))
+        new_F = rnn.target(rnn.lift(new)) - new
+        better = np.linalg.norm(new_F, axis=1) < np.linalg.norm(F, axis=1)
+        y = np.where(better[:, np.newaxis], new, y)
+        F = np.where(better[:, np.newaxis], new_F, F)
+    return y, np.linalg.norm(F, axis=1)
+
+
+def _merge(y, norm, distance):
+    """Points with others nearer than `distance` dropped, the smallest |F| kept, and counts."""
+    order = np.argsort(norm, kind="stable")
+    y = y[order]
+    kept, counts = [], []
+    while len(y):
+        near = np.linalg.norm(y - y[0], axis=1) <= distance
+        near[0] = True
+        kept.append(y[0])
+        counts.append(int(near.sum()))
+        y = y[~near]
+    shape = (len(kept), y.shape[1])
+    return np.array(kept).reshape(shape), np.array(counts, dtype=int)

@@ -1,0 +1,170 @@
+"""Flow of an RNN on a plane through its state space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+
+from ._reduced import check_inputs, check_rnns
+from ._trials import as_plain_array, check_number
+
+__all__ = ["FlowField", "flow_field", "principal_plane"]
+
+
+@dataclass(frozen=True)
+class FlowField:
+    """Flow of one RNN on a plane.
+
+    Attributes
+    ----------
+    x, y : ndarray of shape (n_grid,)
+        Coordinates of the grid along the two axes.
+    velocity : ndarray of shape (n_grid, n_grid, 2)
+        Change per second of the two coordinates, 1/s in units of the state, at ``(y[i], x[j])``.
+    speed : ndarray of shape (n_grid, n_grid)
+        Norm of the change of the whole state per second, the part that leaves the plane
+        included.
+    axes : ndarray of shape (2, n_neurons)
+        Orthonormal axes of the plane.
+    origin : ndarray of shape (n_neurons,)
+        State at coordinates (0, 0).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    velocity: np.ndarray
+    speed: np.ndarray
+    axes: np.ndarray
+    origin: np.ndarray
+
+    def project(self, states):
+        """Coordinates of states (..., n_neurons) on the plane, (..., 2)."""
+        return (np.asarray(states) - self.origin) @ self.axes.T
+
+
+def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid=21, inputs=None):
+    """Flow of one RNN on a plane: where each state of the plane moves, and how fast.
+
+    Parameters
+    ----------
+    rnns : RNNBatch
+        A batch of one RNN; select one, e.g. ``rnns[0]``.
+    states : array-like of shape (..., n_neurons), optional
+        States, for example trajectories, whose first two principal components span the plane,
+        whose mean is its origin and whose range its extent, where these are not given. Default:
+        the RNN's free run, where the batch knows its initial state.
+    axes : array-like of shape (2, n_neurons), optional
+        Two directions that span the plane; they are made orthonormal, the first one kept.
+    origin : array-like of shape (n_neurons,), optional
+        A state on the plane.
+    extent : float or tuple (x_low, x_high, y_low, y_high), optional
+        Range of the grid, in units of the state; a number stands for both signs of both axes.
+    n_grid : int, default=21
+        Points of the grid along each axis.
+    inputs : array-like of shape (n_inputs,), optional
+        Constant input.
+
+    Returns
+    -------
+    FlowField
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is more than one RNN, shapes do not fit, or nothing says where the plane lies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch, flow_field
+    >>> rnn = RNNBatch.from_dense([[0.0, -2.0], [2.0, 0.0]])
+    >>> field = flow_field(rnn, axes=np.eye(2), extent=1.0, n_grid=3)
+    >>> field.velocity[1, 2].round(2)                 # at (1, 0): inwards and upwards
+    array([-10.  ,  15.23])
+    """
+    rnns = check_rnns(rnns)
+    if len(rnns) != 1:
+        raise ValueError(f"flow_field draws one RNN, got {len(rnns)}: select one, e.g. rnns[0].")
+    n = rnns.n_neurons
+    inputs = check_inputs(inputs, rnns)
+    check_number(n_grid, "n_grid", Integral, low=2)
+    if states is not None:
+        states = _vectors(states, "states", n, None)
+    elif rnns.initial_states is not None and rnns.n_timesteps is not None:
+        states = rnns.free_run().reshape(-1, n)
+    if axes is None:
+        if states is None:
+            raise ValueError("Nothing says where the plane lies: give states, or axes.")
+        mean, axes = principal_plane(states)
+        origin = mean if origin is None else origin
+    axes = _vectors(axes, "axes", n, 2)
+    q, r = np.linalg.qr(axes.T)
+    if np.abs(np.diag(r)).min() <= 1e-12 * np.abs(r).max():
+        raise ValueError("axes must be two linearly independent directions.")
+    axes = (q * np.sign(np.diag(r))).T
+    if origin is None:
+        origin = np.zeros(n) if states is None else states.mean(axis=0)
+    origin = _vectors(origin, "origin", n, 1)[0]
+    x, y = _grid(extent, None if states is None else (states - origin) @ axes.T, n_grid)
+
+    grid = origin + x[np.newaxis, :, np.newaxis] * axes[0] + y[:, np.newaxis, np.newaxis] * axes[1]
+    grid = grid.reshape(-1, n)
+    change = (rnns.step(grid, inputs) - grid) / rnns.dt
+    return FlowField(
+        x,
+        y,
+        (change @ axes.T).reshape(n_grid, n_grid, 2),
+        np.linalg.norm(change, axis=1).reshape(n_grid, n_grid),
+        axes,
+        origin,
+    )
+
+
+def principal_plane(states):
+    """Mean and first two principal axes of states (n, n_neurons), signs fixed.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_neurons,)
+    axes : ndarray of shape (2, n_neurons)
+    """
+    mean = states.mean(axis=0)
+    _, _, axes = np.linalg.svd(states - mean, full_matrices=False)
+    if len(axes) < 2:
+        raise ValueError("At least two states of two neurons are needed for a principal plane.")
+    axes = axes[:2]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
+    return mean, axes * np.where(largest < 0, -1.0, 1.0)
+
+
+def _vectors(values, name, n, rows):
+    """Vectors over neurons as rows: any number of them, or exactly `rows`."""
+    a = np.asarray(as_plain_array(values, name), dtype=float)
+    shape = f"(..., n_neurons = {n})" if rows is None else f"({rows}, n_neurons = {n})"
+    fits = a.ndim >= 1 and a.shape[-1] == n and a.size
+    a = a.reshape(-1, n) if fits else a
+    if not fits or (rows is not None and len(a) != rows):
+        raise ValueError(f"{name} must have shape {shape}, got {np.shape(values)}.")
+    if not np.isfinite(a).all():
+        raise ValueError(f"{name} hold NaN or infinite values.")
+    return a
+
+
+def _grid(extent, coordinates, n_grid):
+    if extent is None:
+        if coordinates is None:
+            raise ValueError("Nothing says how far the grid reaches: give states, or extent.")
+        low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+        margin = 0.2 * max((high - low).max(), 1e-12)
+        bounds = (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin)
+    else:
+        values = np.asarray(extent, dtype=float)
+        bounds = (-values, values, -values, values) if values.ndim == 0 else tuple(values)
+        if len(bounds) != 4 or not (bounds[0] < bounds[1] and bounds[2] < bounds[3]):
+            raise ValueError(
+                "extent must be a positive number or (x_low, x_high, y_low, y_high), "
+                f"got {extent!r}."
+            )
+    return np.linspace(*bounds[:2], n_grid), np.linspace(*bounds[2:], n_grid)

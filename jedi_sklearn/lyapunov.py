@@ -1,0 +1,139 @@
+"""Lyapunov exponents of RNNs along trajectories."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+
+from ._reduced import ReducedRNN, check_rnns, check_states
+from ._trials import check_number
+from .fixed_points import growth_rates
+
+__all__ = ["lyapunov_exponents"]
+
+N_BLOCKS = 8  # consecutive parts of a trajectory whose spread gives the standard error
+
+
+def lyapunov_exponents(
+    rnns,
+    states=None,
+    *,
+    n_timesteps=None,
+    inputs=None,
+    burn_in=0,
+    n_exponents=None,
+    return_error=False,
+):
+    """Lyapunov exponents: mean rates at which small perturbations grow along a trajectory.
+
+    QR method (Benettin et al. 1980) on the tangent dynamics in the space that the weights write
+    to, of dimension `rank`; the other ``n_neurons - rank`` exponents are exactly
+    ``log(1 - alpha) / dt``, the leak.
+
+    Parameters
+    ----------
+    rnns : RNNBatch
+    states : array-like of shape (n_rnns, n_timesteps, n_neurons) or (n_rnns, n_neurons), optional
+        Trajectories along which to measure, or initial states of free runs of `n_timesteps`.
+        Default: the free runs of the RNNs, where the batch knows their initial states.
+    n_timesteps : int, optional
+        Samples of the free run; by default as many as the batch says. Not with trajectories.
+    inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
+        Inputs during the free run. Along given trajectories they do not matter.
+    burn_in : int, default=0
+        Steps at the start that turn the tangent vectors but do not count.
+    n_exponents : int, optional
+        Exponents to return, the largest first; all `n_neurons` by default.
+    return_error : bool, default=False
+        Return standard errors too.
+
+    Returns
+    -------
+    exponents : ndarray of shape (n_rnns, n_exponents)
+        By falling size, 1/s. Of a finite trajectory: finite-time exponents.
+    error : ndarray of shape (n_rnns, n_exponents)
+        Standard error over eight consecutive parts of the trajectory (0 for the exponents of
+        the leak). Only with `return_error`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not fit, or the trajectory is shorter than `burn_in` and one step (eight
+        steps with `return_error`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch, lyapunov_exponents
+    >>> rnn = RNNBatch.from_dense(np.zeros((3, 3)), dt=0.01, tau=0.1)     # leak only
+    >>> lyapunov_exponents(rnn, np.ones((1, 3)), n_timesteps=50).round(2)
+    array([[-10.54, -10.54, -10.54]])
+    """
+    rnns = check_rnns(rnns)
+    check_number(burn_in, "burn_in", Integral, low=0)
+    n = rnns.n_neurons
+    if n_exponents is not None:
+        check_number(n_exponents, "n_exponents", Integral, low=1, high=n)
+    if n_timesteps is not None:
+        check_number(n_timesteps, "n_timesteps", Integral, low=2)
+    states = _trajectories(rnns, states, n_timesteps, inputs)
+    n_steps = states.shape[1] - 1 - burn_in
+    least = N_BLOCKS if return_error else 1
+    if n_steps < least:
+        raise ValueError(
+            f"Trajectories of {states.shape[1]} samples leave {n_steps} steps after burn_in="
+            f"{burn_in}; at least {least} are needed. Lower burn_in, or give longer ones."
+        )
+
+    reduced = [ReducedRNN(rnns, k) for k in range(len(rnns))]
+    rank = reduced[0].rank
+    leak = growth_rates(1 - rnns.alpha, rnns.dt)
+    exponents, errors = np.full((2, len(rnns), n), leak)
+    errors[:] = 0
+    per_block = max(1, 4 * 10**6 // (states.shape[1] * rank**2))
+    for first in range(0, len(rnns), per_block):
+        rows = slice(first, first + per_block)
+        growth = _stretching(reduced[rows], states[rows])[:, burn_in:]
+        order = np.argsort(-growth.mean(axis=1), axis=1)[:, np.newaxis]
+        growth = np.take_along_axis(growth, order, axis=2) / rnns.dt
+        exponents[rows, :rank] = growth.mean(axis=1)
+        if return_error:
+            parts = np.stack([p.mean(axis=1) for p in np.array_split(growth, N_BLOCKS, axis=1)])
+            errors[rows, :rank] = parts.std(axis=0, ddof=1) / np.sqrt(N_BLOCKS)
+    order = np.argsort(-exponents, axis=1, kind="stable")[:, :n_exponents]
+    exponents = np.take_along_axis(exponents, order, axis=1)
+    return (exponents, np.take_along_axis(errors, order, axis=1)) if return_error else exponents
+
+
+def _trajectories(rnns, states, n_timesteps, inputs):
+    if states is None:
+        return rnns.free_run(n_timesteps, inputs)
+    states = check_states(states, rnns)
+    if states.ndim == 2:
+        n_timesteps = rnns.n_timesteps if n_timesteps is None else n_timesteps
+        if n_timesteps is None:
+            raise ValueError(
+                "states of shape (n_rnns, n_neurons) are initial states: give n_timesteps, the "
+                "samples of the free run. A trajectory has shape (n_rnns, n_timesteps, n_neurons)."
+            )
+        return rnns.simulate(states, n_timesteps, inputs)
+    if n_timesteps is not None:
+        raise ValueError("n_timesteps is for free runs; the trajectories given have their own.")
+    return states
+
+
+def _stretching(reduced, states):
+    """Log growth of each tangent direction at each step, (n_rnns, n_steps, rank)."""
+    rank, alpha = reduced[0].rank, reduced[0].alpha
+    n_steps = states.shape[1] - 1
+    steps = np.stack([r.weights_at(x[:-1]) for r, x in zip(reduced, states, strict=True)])
+    steps *= alpha
+    steps[..., np.arange(rank), np.arange(rank)] += 1 - alpha
+    growth = np.empty((len(reduced), n_steps, rank))
+    directions = np.broadcast_to(np.eye(rank), (len(reduced), rank, rank))
+    for t in range(n_steps):
+        directions, R = np.linalg.qr(steps[:, t] @ directions)
+        size = np.abs(np.diagonal(R, axis1=1, axis2=2))
+        growth[:, t] = np.log(np.maximum(size, np.finfo(float).tiny))
+    return growth

@@ -1,0 +1,115 @@
+"""Eigenspectra of RNNs: multipliers of one time step, growth rates and frequencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._reduced import ReducedRNN, check_rnns, check_states, sort_by_size
+from .fixed_points import frequencies, growth_rates
+
+__all__ = ["Eigenspectrum", "eigenspectrum"]
+
+PLACES = ("origin", "weights", "trajectory")
+
+
+@dataclass(frozen=True)
+class Eigenspectrum:
+    """Eigenvalues of one time step of each RNN, linearised somewhere.
+
+    Attributes
+    ----------
+    multipliers : ndarray of shape (n_rnns, rank) or (n_rnns, n_states, rank), complex
+        Eigenvalues of the Jacobian of one step, ``1 + alpha (eigenvalue - 1)``, by falling
+        modulus, of a pair the one with positive imaginary part first. The remaining
+        ``n_neurons - rank`` are all ``1 - alpha``.
+    dt, tau : float
+        Time step and time constant of the RNNs, s.
+    """
+
+    multipliers: np.ndarray
+    dt: float
+    tau: float
+
+    @property
+    def eigenvalues(self):
+        """Eigenvalues of the effective weights ``J diag(tanh'(x))``, as from RNNBatch."""
+        return 1 + (self.multipliers - 1) * self.tau / self.dt
+
+    @property
+    def growth_rates(self):
+        """log|multiplier| / dt, 1/s: negative where perturbations decay."""
+        return growth_rates(self.multipliers, self.dt)
+
+    @property
+    def frequencies(self):
+        """Angle of the multiplier over 2 pi dt, Hz.
+
+        At most 1 / (2 dt), which a negative real multiplier has: the perturbation changes sign
+        at each step.
+        """
+        return frequencies(self.multipliers, self.dt)
+
+    @property
+    def rates(self):
+        """Eigenvalues (1/s) of the differential equation whose Euler step the RNN is.
+
+        ``(eigenvalue - 1) / tau``; near ``growth_rates + 2 pi i frequencies`` while both are
+        small against 1 / dt.
+        """
+        return (self.multipliers - 1) / self.dt
+
+
+def eigenspectrum(rnns, at="origin"):
+    """Eigenvalues of the RNNs' time step, linearised at given states.
+
+    The rank nonzero eigenvalues of ``J diag(tanh'(x))`` are those of a rank x rank matrix; no
+    n_neurons x n_neurons matrix is formed.
+
+    Parameters
+    ----------
+    rnns : RNNBatch
+        From ``JEDIEstimator.dynamics``, or of known weights.
+    at : {"origin", "weights", "trajectory"} or array-like, default="origin"
+        Where: at the origin (there the effective weights are J itself, so that "weights" means
+        the same); at each sample of the RNNs' free runs, which a batch from
+        ``JEDIEstimator.dynamics`` knows; or at states of shape (n_rnns, n_neurons) or
+        (n_rnns, n_states, n_neurons), such as fixed points.
+
+    Returns
+    -------
+    Eigenspectrum
+        Its arrays have shape (n_rnns, rank) or (n_rnns, n_states, rank).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `at` is unknown, states have the wrong shape, or the free runs are not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch, eigenspectrum
+    >>> rnn = RNNBatch.from_dense([[1.0, -6.0], [6.0, 1.0]], dt=0.001, tau=0.1)
+    >>> spectrum = eigenspectrum(rnn)
+    >>> spectrum.frequencies.round(2)                 # 6 / (2 pi tau), nearly
+    array([[ 9.54, -9.54]])
+    """
+    rnns = check_rnns(rnns)
+    if isinstance(at, str):
+        if at not in PLACES:
+            options = ", ".join(map(repr, PLACES))
+            raise ValueError(f"at must be one of {options}, or an array of states, got {at!r}.")
+        states = rnns.free_run() if at == "trajectory" else None
+    else:
+        states = check_states(at, rnns, name="at")
+    if states is None or states.ndim == 2:
+        values = rnns.eigenvalues(states)
+    else:
+        values = np.empty((*states.shape[:2], min(rnns.rank, rnns.n_neurons)), dtype=complex)
+        for k, x in enumerate(states):
+            rnn = ReducedRNN(rnns, k)
+            for block in rnn.blocks(len(x)):
+                values[k, block] = np.linalg.eigvals(rnn.weights_at(x[block]))
+    return Eigenspectrum(sort_by_size(1 + rnns.alpha * (values - 1)), rnns.dt, rnns.tau)
