@@ -1,0 +1,334 @@
+"""Transformers from RNNs to features: eigenspectra, fixed points, Lyapunov exponents."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ._reduced import check_rnns
+from ._trials import check_number
+from .fixed_points import find_fixed_points, frequencies, growth_rates
+from .lyapunov import lyapunov_exponents
+from .spectra import PLACES, eigenspectrum
+
+__all__ = [
+    "DynamicsAnalyzer",
+    "EigenspectrumAnalyzer",
+    "FixedPointAnalyzer",
+    "LyapunovAnalyzer",
+]
+
+
+class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+    """Base of the transformers that turn a batch of RNNs into real features, one row per RNN.
+
+    A subclass says which columns there are (``_names``) and computes them (``_features``). Each
+    row depends on its own RNN only, so that nothing is learned in ``fit`` but the size of the
+    RNNs. In a Pipeline an analyzer follows ``JEDIEstimator(output="dynamics")``.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of neurons of the RNNs.
+    """
+
+    def fit(self, X, y=None):
+        """Check the parameters against the RNNs.
+
+        Parameters
+        ----------
+        X : RNNBatch, or sequence of RNNBatch of one size
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        X = check_rnns(X)
+        self._check_parameters(X)
+        self.n_features_in_ = X.n_neurons
+        return self
+
+    def transform(self, X):
+        """Features of the RNNs.
+
+        Parameters
+        ----------
+        X : RNNBatch, or sequence of RNNBatch of one size
+
+        Returns
+        -------
+        ndarray of shape (n_rnns, n_features)
+            In the order of ``get_feature_names_out``.
+        """
+        check_is_fitted(self)
+        X = check_rnns(X)
+        if X.n_neurons != self.n_features_in_:
+            raise ValueError(
+                f"{type(self).__name__} was fitted to RNNs of {self.n_features_in_} neurons, "
+                f"got RNNs of {X.n_neurons}."
+            )
+        self._check_parameters(X)
+        return self._features(X)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        return np.asarray(self._names(), dtype=object)
+
+    def __sklearn_tags__(self):
+        """Input is a batch of RNNs, not a 2-D array."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+    @abstractmethod
+    def _check_parameters(self, rnns):
+        """Raise where the parameters cannot be used on these RNNs."""
+
+    @abstractmethod
+    def _names(self):
+        """Names of the columns of ``_features``."""
+
+    @abstractmethod
+    def _features(self, rnns):
+        """Real features, (n_rnns, n_features)."""
+
+
+class EigenspectrumAnalyzer(DynamicsAnalyzer):
+    """Features of the eigenspectra of RNNs.
+
+    The leading eigenvalues of a time step as growth rates (1/s) and frequencies (Hz), of a
+    conjugate pair once, and three summaries. An RNN with fewer eigenvalues than asked for has
+    those of the leak, ``log(1 - alpha) / dt`` and 0 Hz, in the columns left.
+
+    Parameters
+    ----------
+    at : {"origin", "weights", "trajectory"}, default="origin"
+        Where to linearise, as in :func:`eigenspectrum`. "trajectory": features are means over
+        the samples of the RNN's free run.
+    n_eigenvalues : int, default=3
+        Leading eigenvalues to give one by one; 0 for the summaries only.
+    min_growth_rate : float, optional
+        Eigenvalues that decay faster (1/s) do not count for ``max_frequency``: they are gone
+        before they could be seen, and are fitted to noise. By default all count.
+
+    Notes
+    -----
+    Columns: ``growth_rate0``, ``frequency0``, ..., then ``max_frequency`` (Hz, the largest;
+    0 where no eigenvalue counts), ``spectral_radius`` (largest modulus of a multiplier) and
+    ``n_unstable`` (multipliers outside the unit circle).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import EigenspectrumAnalyzer, RNNBatch
+    >>> rnn = RNNBatch.from_dense([[1.0, -6.0], [6.0, 1.0]], dt=0.001)
+    >>> EigenspectrumAnalyzer(n_eigenvalues=1).fit_transform(rnn).round(2)
+    array([[1.8 , 9.54, 9.54, 1.  , 2.  ]])
+    """
+
+    def __init__(self, at="origin", n_eigenvalues=3, min_growth_rate=None):
+        self.at = at
+        self.n_eigenvalues = n_eigenvalues
+        self.min_growth_rate = min_growth_rate
+
+    def _check_parameters(self, rnns):
+        check_number(self.n_eigenvalues, "n_eigenvalues", Integral, low=0)
+        if self.min_growth_rate is not None:
+            check_number(self.min_growth_rate, "min_growth_rate", unit="1/s")
+        if not isinstance(self.at, str) or self.at not in PLACES:
+            options = ", ".join(map(repr, PLACES))
+            raise ValueError(f"at must be one of {options}, got {self.at!r}.")
+
+    def _names(self):
+        each = [f"{n}{i}" for i in range(self.n_eigenvalues) for n in ("growth_rate", "frequency")]
+        return [*each, "max_frequency", "spectral_radius", "n_unstable"]
+
+    def _features(self, rnns):
+        values = eigenspectrum(rnns, self.at).multipliers
+        if values.ndim == 2:
+            values = values[:, np.newaxis]
+        leak = np.full((*values.shape[:2], self.n_eigenvalues), 1 - rnns.alpha)
+        # of each pair the second is put behind everything and cut off
+        single = np.where(values.imag < 0, 0, values)
+        single = np.concatenate([single, leak], axis=2)
+        order = np.argsort(-np.abs(single), axis=2, kind="stable")[..., : self.n_eigenvalues]
+        growth, frequency = _rates(np.take_along_axis(single, order, axis=2), rnns.dt)
+        each = np.stack([growth, frequency], axis=-1).reshape(*values.shape[:2], -1)
+        size = np.abs(values)
+        growth, frequency = _rates(values, rnns.dt)
+        if self.min_growth_rate is not None:
+            frequency = np.where(growth < self.min_growth_rate, 0.0, frequency)
+        summary = [
+            frequency.max(axis=2),
+            np.maximum(size.max(axis=2), 1 - rnns.alpha),
+            (size > 1).sum(axis=2),
+        ]
+        return np.concatenate([each, np.stack(summary, axis=-1)], axis=-1).mean(axis=1)
+
+
+class FixedPointAnalyzer(DynamicsAnalyzer):
+    """Features of the fixed points of RNNs.
+
+    How many there are, and the one that matters most to the trial: the point nearest to the end
+    of the RNN's free run, or nearest to the origin where the batch knows no free run. Fixed
+    points themselves, of which every RNN has another number, come from
+    :func:`find_fixed_points`.
+
+    Parameters
+    ----------
+    n_random_starts, slow_speed, merge_distance, max_iter, random_state :
+        As in :func:`find_fixed_points`.
+    fill_value : float, default=0.0
+        What the features of the nearest point are in an RNN of which no point was found.
+
+    Notes
+    -----
+    Columns: ``n_stable``, ``n_unstable`` and ``n_slow`` points; of the nearest point
+    ``distance`` (RMS over neurons from the end of the free run, or from the origin), ``norm``
+    (RMS of its state), ``growth_rate`` (1/s) and ``frequency`` (Hz) of its leading eigenvalue,
+    ``n_unstable_directions`` and ``speed`` (1/s).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import FixedPointAnalyzer, RNNBatch
+    >>> m = np.ones((10, 1))
+    >>> analyzer = FixedPointAnalyzer().fit(RNNBatch(m, 0.15 * m))
+    >>> analyzer.transform(RNNBatch(m, 0.15 * m))[0, :3]
+    array([2., 1., 0.])
+    """
+
+    def __init__(
+        self,
+        n_random_starts=64,
+        slow_speed=None,
+        merge_distance=0.01,
+        max_iter=200,
+        random_state=0,
+        fill_value=0.0,
+    ):
+        self.n_random_starts = n_random_starts
+        self.slow_speed = slow_speed
+        self.merge_distance = merge_distance
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.fill_value = fill_value
+
+    def _check_parameters(self, rnns):
+        if not isinstance(self.fill_value, (int, float)):  # NaN and infinity are allowed
+            raise TypeError(f"fill_value must be a number, got {self.fill_value!r}.")
+
+    def _names(self):
+        return [
+            "n_stable",
+            "n_unstable",
+            "n_slow",
+            "distance",
+            "norm",
+            "growth_rate",
+            "frequency",
+            "n_unstable_directions",
+            "speed",
+        ]
+
+    def _features(self, rnns):
+        with warnings.catch_warnings():  # an RNN without fixed points is told by its counts
+            warnings.filterwarnings("ignore", "No fixed point was found", UserWarning)
+            found = find_fixed_points(
+                rnns,
+                n_random_starts=self.n_random_starts,
+                slow_speed=self.slow_speed,
+                merge_distance=self.merge_distance,
+                max_iter=self.max_iter,
+                random_state=self.random_state,
+            )
+        end = np.zeros(rnns.shape)
+        if rnns.initial_states is not None and rnns.n_timesteps is not None:
+            end = rnns.free_run()[:, -1]
+        return np.stack([self._row(points, x) for points, x in zip(found, end, strict=True)])
+
+    def _row(self, points, reference):
+        counts = [
+            (points.exact & points.stable).sum(),
+            (points.exact & ~points.stable).sum(),
+            (~points.exact).sum(),
+        ]
+        if not len(points):
+            return np.array([*counts, *[self.fill_value] * 6], dtype=float)
+        distance = np.sqrt(np.square(points.points - reference).mean(axis=1))
+        i = int(distance.argmin())
+        leak = 1 - points.dt / points.tau
+        leading = max(points.multipliers[i, 0], leak, key=abs)
+        growth, frequency = _rates(leading, points.dt)
+        norm = np.sqrt(np.square(points.points[i]).mean())
+        rest = [distance[i], norm, growth, frequency, points.n_unstable[i], points.speeds[i]]
+        return np.array([*counts, *rest], dtype=float)
+
+
+class LyapunovAnalyzer(DynamicsAnalyzer):
+    """Leading Lyapunov exponents of the RNNs' free runs.
+
+    Parameters
+    ----------
+    n_exponents : int, default=3
+        Exponents, the largest first.
+    n_timesteps : int, optional
+        Samples of the free run; by default as many as the trials that the RNNs were made of.
+    burn_in : int, default=0
+        Steps at the start that do not count.
+
+    Notes
+    -----
+    Columns: ``lyapunov0``, ``lyapunov1``, ... (1/s). The RNNs must know their initial states, as
+    those from ``JEDIEstimator(output="dynamics")`` do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import LyapunovAnalyzer, RNNBatch
+    >>> rnn = RNNBatch.from_dense(np.zeros((3, 3)), initial_states=np.ones(3), n_timesteps=9)
+    >>> LyapunovAnalyzer(n_exponents=1).fit_transform(rnn).round(2)
+    array([[-10.54]])
+    """
+
+    def __init__(self, n_exponents=3, n_timesteps=None, burn_in=0):
+        self.n_exponents = n_exponents
+        self.n_timesteps = n_timesteps
+        self.burn_in = burn_in
+
+    def _check_parameters(self, rnns):
+        check_number(self.n_exponents, "n_exponents", Integral, low=1, high=rnns.n_neurons)
+
+    def _names(self):
+        return [f"lyapunov{i}" for i in range(self.n_exponents)]
+
+    def _features(self, rnns):
+        return lyapunov_exponents(
+            rnns,
+            n_timesteps=self.n_timesteps,
+            burn_in=self.burn_in,
+            n_exponents=self.n_exponents,
+        )
+
+
+def _rates(multipliers, dt):
+    """Growth rate (1/s) and frequency (Hz, not negative) of multipliers."""
+    return growth_rates(multipliers, dt), np.abs(frequencies(multipliers, dt))
