@@ -1,5 +1,15 @@
 """Simulated recordings with known answers."""
 
+from ._analytic import make_bistable_decision, make_ring_attractor
+from ._flip_flop import make_flip_flop
+from ._memory_pro import make_memory_pro
 from ._multitask import make_multifrequency, make_multitask
 
-__all__ = ["make_multifrequency", "make_multitask"]
+__all__ = [
+    "make_bistable_decision",
+    "make_flip_flop",
+    "make_memory_pro",
+    "make_multifrequency",
+    "make_multitask",
+    "make_ring_attractor",
+]
