@@ -17,9 +17,8 @@ from _common import (
     training_r2,
 )
 from _report import Result, Table
-from scipy.stats import linregress
 
-from jedi_sklearn.datasets import make_multifrequency, make_multitask
+from jedi_sklearn.datasets import make_multitask
 
 # Noise of the noisy set. With tanh(state) observed, observation noise of this SD alone leaves the
 # free run of the true teacher an R2 of 0.982; recurrence amplifies the process noise, which takes
@@ -197,90 +196,3 @@ def subspace_ceiling(est, Z):
     Q, _ = np.linalg.qr(est.hypernetwork_.U.detach().numpy())
     start = decay(est, Z)
     return r2(Z, start + (Z - start) @ Q @ Q.T)
-
-
-def frequency(options):
-    """Imaginary parts of the eigenvalues against the frequency of the input."""
-    places = ("origin", "mean Jacobian", "trajectory")
-    rows, spectra = [], []
-    for seed in options.seeds:
-        data = make(options, make_multifrequency, seed, n_trials_per_frequency=8)
-        train, test = split(data.condition, 0.25, seed)
-        est = estimator(options)
-        seconds = fit(est, data.X[train], data.condition[train])
-        found = infer(est, data.X[test])
-        inputs = data.frequency[test]
-        hertz = spectral_frequency(est, found)
-        mine = [
-            {"seed": seed, "input": float(f)}
-            | {place: float(hertz[place][inputs == f].mean()) for place in places}
-            for f in np.unique(inputs)
-        ]
-        spectra += mine
-        row = {
-            "seed": seed,
-            "train_r2": training_r2(est, data.X[train]),
-            "r2": found.r2,
-            "teacher_r2": r2(scaled(est, data.X[test]), scaled(est, data.free_run[test])),
-            "fit_seconds": seconds,
-            "unconverged": found.unconverged,
-        }
-        for place in places:
-            line = linregress([s["input"] for s in mine], [s[place] for s in mine])
-            row |= {f"{place} r": float(line.rvalue), f"{place} slope": float(line.slope)}
-        rows.append(row)
-        log(f"frequency, seed {seed}: held-out R2 {found.r2:.4f}, r {row['origin r']:.3f}")
-    lines = [
-        (f"{place} {what}", f"{place} {what}", ".3f")
-        for place in places
-        for what in ("r", "slope")
-    ]
-    table = Table(
-        ["seed", "train_r2", "r2", "teacher_r2", *lines, "fit_seconds", "unconverged"], rows
-    )
-    averages = [
-        {"input": f}
-        | {
-            place: float(np.mean([s[place] for s in spectra if s["input"] == f]))
-            for place in places
-        }
-        for f in sorted({s["input"] for s in spectra})
-    ]
-    curve = Table(
-        [("input", "input Hz", "g"), *((place, f"{place} Hz", ".2f") for place in places)],
-        averages,
-        title="Frequency of the RNNs of held-out trials, mean over trials and seeds:",
-        summarise=False,
-    )
-    return Result(
-        "Input frequency and eigenvalues",
-        [table, curve],
-        [
-            f"`make_multifrequency`, {len(train)} trials to fit, {len(test)} held out. The "
-            "frequency of a held-out trial's RNN is the largest |Im| of the eigenvalues of "
-            "J phi'(x), over 2 pi tau: at the origin, of the Jacobian averaged over the free run, "
-            "and of the Jacobian at each state of the free run, averaged afterwards (both without "
-            "its first quarter). Pearson r and slope against the frequency of the input. For the "
-            "record: spectra have targets of their own elsewhere."
-        ],
-        options.params,
-    )
-
-
-def spectral_frequency(est, found):
-    """Largest |Im| / (2 pi tau) of each trial's RNN, Hz, by where it is linearised."""
-    rnns = est.generate_rnns(found.embedding)
-    states = found.free_run[:, found.free_run.shape[1] // 4 :]
-    slope = (1 - np.tanh(states) ** 2).mean(axis=1)
-    # eigenvalues(x) takes a state: this one has the mean slope, so it gives the mean Jacobian
-    equivalent = np.arctanh(np.sqrt(1 - slope))
-
-    def hertz(x=None):
-        return np.abs(rnns.eigenvalues(x).imag).max(axis=1) / (2 * np.pi * est.tau)
-
-    along = [hertz(states[:, t]) for t in range(0, states.shape[1], 5)]
-    return {
-        "origin": hertz(),
-        "mean Jacobian": hertz(equivalent),
-        "trajectory": np.mean(along, axis=0),
-    }
