@@ -141,8 +141,9 @@ def memory_pro(options):
             '`JEDIEstimator(embedding="condition")`, all else by default, and the RNN of the '
             f"condition *memory*. Points are fixed, or so slow that they move less than {SLOW} SD "
             "of the data (RMS over neurons) within the time of a segment, with at most one "
-            "unstable direction, for teacher and RNN alike. Distances are means over points of the distance to the nearest point of the "
-            "other set; the symmetric Chamfer distance is the mean of the two directions. "
+            "unstable direction, for teacher and RNN alike. Distances are means over points of "
+            "the distance to the nearest point of the other set; the symmetric Chamfer distance "
+            "is the mean of the two directions. "
             "The angle of a point is what the teacher answers when it goes on to the response "
             "from there. *In order*: neighbours on the ring "
             "in its plane whose angles rise. *Same stability*: RNN points whose nearest teacher "
@@ -327,7 +328,7 @@ def rnn_of(est, condition):
 
 
 def search(est, rnn, X, **arguments):
-    """Fixed (and slow) points of a fitted RNN in the units of the data, from data and at random."""
+    """Fixed (and slow) points of a fitted RNN, in the units of the data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = find_fixed_points(rnn, thin(scaled(est, X)), n_random_starts=512, **arguments)[0]

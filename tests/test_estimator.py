@@ -365,6 +365,86 @@ def test_output_dynamics_makes_transform_return_the_rnns(fitted, multitask):
     assert_array_equal(rnns.to_dense(), fitted.dynamics(multitask.X[30:]).to_dense())
 
 
+@pytest.fixture(scope="module")
+def inferring(small, multitask):
+    """As `fitted`, with initial states that are inferred too."""
+    est = small(max_iter=15, initial_state="inferred", scale="neuron")
+    return est.fit(multitask.X[:30])
+
+
+@pytest.mark.parametrize("name", ["fitted", "inferring"])
+def test_free_runs_of_the_rnns_are_the_prediction(request, multitask, name):
+    est, X = request.getfixturevalue(name), multitask.X[30:]
+    rnns = est.dynamics(X)
+    assert rnns.n_timesteps == 50
+    assert_allclose(rnns.free_run() * est.scale_ + est.mean_, est.predict(X), atol=1e-9)
+
+
+def test_rnns_know_the_initial_states_that_were_inferred(inferring, multitask):
+    X = multitask.X[30:]
+    rnns, x0 = inferring.dynamics(X), inferring.posterior(X).initial_state
+    assert_allclose(rnns.initial_states * inferring.scale_ + inferring.mean_, x0, atol=1e-9)
+    assert np.abs(x0 - X[:, 0]).max() > 0.01
+
+
+def test_rnns_of_shorter_trials_run_as_long_as_these(fitted, multitask):
+    X = multitask.X[30:, :35]
+    rnns = fitted.dynamics(X)
+    assert rnns.n_timesteps == 35
+    assert_allclose(rnns.free_run() * fitted.scale_ + fitted.mean_, fitted.predict(X), atol=1e-9)
+
+
+@pytest.mark.parametrize("start", ["mean", "common", "each"])
+def test_generated_rnns_run_as_the_inverse_transform(fitted, multitask, start):
+    X = multitask.X[30:]
+    x0 = {"mean": None, "common": X[0, 0], "each": X[:, 0]}[start]
+    n_timesteps = None if start == "mean" else 20
+    E = fitted.transform(X)
+    rnns = fitted.generate_rnns(E, x0, n_timesteps)
+    assert rnns.n_timesteps == (20 if n_timesteps else 50)
+    run = rnns.free_run() * fitted.scale_ + fitted.mean_
+    assert_allclose(run, fitted.inverse_transform(E, x0, n_timesteps), atol=1e-9)
+
+
+@pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+@pytest.mark.parametrize("initial_state", ["observed", "inferred"])
+def test_fit_transform_gives_the_rnns_of_fit_then_transform(
+    small, multitask, connectivity, initial_state
+):
+    X, y = multitask.X[:16], multitask.task[:16]
+    changes = {"connectivity": connectivity, "initial_state": initial_state, "max_iter": 10}
+    est, other = (small(output="dynamics", **changes) for _ in range(2))
+    rnns, expected = est.fit_transform(X, y), other.fit(X, y).transform(X)
+    assert isinstance(rnns, RNNBatch) and rnns.n_timesteps == 50
+    assert_allclose(rnns.to_dense(), expected.to_dense(), atol=1e-8)
+    assert_allclose(rnns.initial_states, expected.initial_states, atol=1e-8)
+    assert_allclose(rnns.free_run(), expected.free_run(), atol=1e-6)
+    assert_allclose(rnns.free_run() * est.scale_ + est.mean_, est.predict(X), atol=1e-6)
+
+
+def test_fit_transform_takes_conditions_by_name(small, multitask):
+    X, task = multitask.X[:20], multitask.task[:20]
+    est = small(max_iter=10)
+    E = est.fit_transform(X, np.arange(20) % 3, conditions=task)
+    assert_array_equal(est.conditions_, np.unique(task))
+    assert_allclose(E, small(max_iter=10).fit(X, task).embedding_)
+
+
+@pytest.mark.parametrize("container", ["pandas", "default", None])
+def test_rnns_stay_rnns_whatever_container_is_asked_for(small, multitask, container):
+    est = small(max_iter=4, output="dynamics")
+    assert est.set_output(transform=container) is est
+    assert isinstance(est.fit_transform(multitask.X[:10]), RNNBatch)
+    assert isinstance(est.transform(multitask.X[30:]), RNNBatch)
+
+
+def test_fit_transform_makes_data_frames_too(small, multitask):
+    est = small(max_iter=4).set_output(transform="pandas")
+    frame = est.fit_transform(multitask.X[:10])
+    assert frame.columns.tolist() == est.get_feature_names_out().tolist()
+    assert_array_equal(frame.to_numpy(), est.embedding_)
+
+
 def test_trials_of_another_length_are_welcome(known, recovered):
     short = recovered.transform(known.X[30:, :35])
     assert_allclose(short, recovered.transform(known.X[30:]), atol=0.05)  # same dynamics

@@ -205,6 +205,101 @@ def test_order_does_not_depend_on_the_order_of_the_factors():
     assert_allclose(flipped.eigenvalues(), rnns.eigenvalues(), atol=1e-10)
 
 
+# Free runs, and batches joined
+
+
+def with_starts(kind, n_timesteps=6, **changes):
+    """A batch that knows where its free runs start."""
+    rnns = make_batch(kind, **changes)
+    w = (rnns.J,) if kind == "full_rank" else (rnns.U, rnns.V, rnns.core)
+    make = RNNBatch.from_dense if kind == "full_rank" else RNNBatch
+    return make(
+        *w,
+        bias=rnns.bias,
+        input_weights=rnns.input_weights,
+        dt=rnns.dt,
+        tau=rnns.tau,
+        initial_states=np.random.RandomState(1).standard_normal((N_RNNS, N)),
+        n_timesteps=n_timesteps,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_free_run_is_a_simulation_from_the_initial_states(kind, x0, inputs):
+    rnns = with_starts(kind)
+    assert_array_equal(rnns.free_run(), rnns.simulate(x0, 6))
+    assert_array_equal(rnns.free_run(4), rnns.simulate(x0, 4))
+    assert_array_equal(rnns.free_run(inputs=inputs), rnns.simulate(x0, 6, inputs))
+
+
+def test_a_common_initial_state_starts_every_run():
+    rnns = RNNBatch.from_dense(np.zeros((3, 2, 2)), initial_states=[1.0, 2.0], n_timesteps=2)
+    assert_allclose(rnns.free_run(), np.tile([[1.0, 2.0], [0.9, 1.8]], (3, 1, 1)))
+    assert_allclose(rnns[1:].free_run(), rnns.free_run()[1:])
+
+
+def test_initial_states_say_how_many_rnns_there_are():
+    rnns = RNNBatch(np.ones((2, 1)), np.ones((2, 1)), initial_states=np.eye(2), n_timesteps=3)
+    assert len(rnns) == 2
+    assert_array_equal(rnns.free_run()[:, 0], np.eye(2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("index", [2, slice(1, 3), [3, 0]])
+def test_selected_rnns_keep_their_free_runs(kind, index):
+    rnns = with_starts(kind)
+    expected = rnns.free_run()[np.atleast_1d(np.arange(N_RNNS)[index])]
+    assert_allclose(rnns[index].free_run(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_a_batch_join_to_the_batch(kind, inputs):
+    rnns = with_starts(kind)
+    joined = RNNBatch.concatenate([rnns[:1], rnns[1:3], rnns[3:]])
+    assert joined.connectivity == rnns.connectivity
+    assert (len(joined), joined.rank, joined.n_timesteps) == (N_RNNS, rnns.rank, 6)
+    assert_allclose(joined.to_dense(), rnns.to_dense(), rtol=1e-12)
+    assert_allclose(joined.free_run(inputs=inputs), rnns.free_run(inputs=inputs), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kinds", [KINDS, KINDS[:3], KINDS[1:3]])
+def test_batches_of_several_connectivities_join(kinds, inputs):
+    parts = [with_starts(kind, seed=i) for i, kind in enumerate(kinds)]
+    joined = RNNBatch.concatenate(parts)
+    assert joined.connectivity == ("full_rank" if "full_rank" in kinds else "low_rank")
+    for i, part in enumerate(parts):
+        mine = joined[i * N_RNNS : (i + 1) * N_RNNS]
+        assert_allclose(mine.free_run(inputs=inputs), part.free_run(inputs=inputs), rtol=1e-10)
+
+
+def test_shared_bases_that_differ_do_not_stay_shared():
+    parts = [make_batch("shared", seed=i) for i in (0, 1)]
+    joined = RNNBatch.concatenate(parts)
+    assert joined.connectivity == "low_rank"
+    assert_allclose(joined.to_dense(), np.concatenate([b.to_dense() for b in parts]), atol=1e-12)
+
+
+def test_ranks_that_differ_are_filled_with_zeros():
+    rng = np.random.RandomState(0)
+    parts = [RNNBatch(*rng.standard_normal((2, 2, N, r))) for r in (1, 3)]
+    joined = RNNBatch.concatenate(parts)
+    assert joined.rank == 3
+    assert_allclose(joined.to_dense(), np.concatenate([b.to_dense() for b in parts]), atol=1e-12)
+    assert_allclose(joined.eigenvalues()[0].prod(), 0, atol=1e-12)
+
+
+def test_runs_of_other_lengths_join_to_rnns_of_no_length():
+    joined = RNNBatch.concatenate([with_starts("shared", 6), with_starts("shared", 9)])
+    assert joined.n_timesteps is None
+    assert joined.free_run(4).shape == (2 * N_RNNS, 4, N)
+
+
+def test_rnns_without_a_start_leave_the_join_without_starts():
+    joined = RNNBatch.concatenate([with_starts("shared"), make_batch("shared")])
+    assert joined.initial_states is None
+    assert len(joined) == 2 * N_RNNS
+
+
 # A sequence of RNNs
 
 
@@ -319,11 +414,7 @@ ONES = np.ones((N, RANK))
         ),
         (
             lambda: make_batch("shared").simulate(np.ones((4, 7)), 0),
-            ["n_timesteps", "at least 1", "got 0"],
-        ),
-        (
-            lambda: make_batch("shared").simulate(np.ones((4, 7)), 2.5),
-            ["n_timesteps", "integer", "2.5"],
+            ["n_timesteps", "integer >= 1", "got 0"],
         ),
         (
             lambda: make_batch("shared").simulate(np.ones((4, 7)), 5, noise=-0.1),
@@ -335,6 +426,41 @@ ONES = np.ones((N, RANK))
         ),
         (lambda: make_batch("shared").jacobian(np.ones((2, 7))), ["2 states", "4 RNNs"]),
         (lambda: make_batch("shared").eigenvalues(np.ones((4, 5))), ["n_neurons = 7", "(4, 5)"]),
+        (
+            lambda: make_batch("shared").free_run(5),
+            ["no initial_states", "constructor", "JEDIEstimator.dynamics"],
+        ),
+        (lambda: with_starts("shared", None).free_run(), ["no n_timesteps", "constructor"]),
+        (lambda: with_starts("shared").free_run(0), ["n_timesteps", "integer >= 1", "got 0"]),
+        (
+            lambda: RNNBatch(ONES, ONES, initial_states=np.ones(3)),
+            ["initial_states", "n_neurons = 7", "(3,)"],
+        ),
+        (
+            lambda: RNNBatch(ONES, ONES, initial_states=np.full(7, np.inf)),
+            ["initial_states", "NaN or infinite"],
+        ),
+        (
+            lambda: RNNBatch(ONES, ONES, bias=np.ones((4, 7)), initial_states=np.ones((2, 7))),
+            ["disagree on the number of RNNs", "'bias': 4", "'initial_states': 2"],
+        ),
+        (lambda: RNNBatch(ONES, ONES, n_timesteps=0), ["n_timesteps", "integer >= 1", "0"]),
+        (
+            lambda: RNNBatch.concatenate([make_batch("shared"), RNNBatch(ONES, ONES, dt=0.02)]),
+            ["agree on n_inputs", "[0, 2]", "separate batches"],
+        ),
+        (
+            lambda: RNNBatch.concatenate([RNNBatch(ONES, ONES), RNNBatch(ONES[:5], ONES[:5])]),
+            ["agree on n_neurons", "[5, 7]"],
+        ),
+        (
+            lambda: RNNBatch.concatenate([RNNBatch(ONES, ONES), RNNBatch(ONES, ONES, dt=0.02)]),
+            ["agree on dt", "[0.01, 0.02]"],
+        ),
+        (
+            lambda: RNNBatch.concatenate([RNNBatch(ONES, ONES), RNNBatch(ONES, ONES, tau=0.2)]),
+            ["agree on tau", "[0.1, 0.2]"],
+        ),
     ],
 )
 def test_refusals_say_what_was_expected_and_what_came(make, words):
@@ -342,3 +468,8 @@ def test_refusals_say_what_was_expected_and_what_came(make, words):
         make()
     for word in words:
         assert word in str(refusal.value)
+
+
+def test_half_a_sample_is_refused():
+    with pytest.raises(TypeError, match=r"n_timesteps must be an integer >= 1, got 2\.5"):
+        make_batch("shared").simulate(np.ones((4, 7)), 2.5)
