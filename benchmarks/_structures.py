@@ -25,6 +25,8 @@ SLOW = 0.1  # a slow point moves less than this, in SDs of the data, within the 
 N_MATCHED = 16  # trials whose Lyapunov exponents are compared
 SPURIOUS = 0.25  # of the spacing: a stable point farther than this from every true one
 
+SEED = ("seed", "seed of trials", "d")
+R2 = ("r2", "training R2", ".4f")
 PHASES = ("context", "memory")  # of MemoryPro, which have the same input
 PER_CONDITION = {"embedding": "condition"}
 
@@ -39,7 +41,7 @@ def flip_flop(options):
             log(f"flip-flop, {noise}, seed {seed}: {rows[-1]}")
     result = Result(
         "Flip-flop: eight memories",
-        [Table([("noise", "noise", "s"), "seed", *MEMORY_COLUMNS], rows)],
+        [Table([("noise", "noise", "s"), SEED, *MEMORY_COLUMNS], rows)],
         [
             "`make_flip_flop`, 40 trials cut into 280 segments of constant input; "
             '`JEDIEstimator(embedding="condition")`, all else by default, and the RNN of the '
@@ -62,7 +64,7 @@ def flip_flop(options):
 
 
 MEMORY_COLUMNS = [
-    "r2",
+    R2,
     ("teacher_stable", "stable, teacher", "d"),
     ("stable", "stable, RNN", "d"),
     ("found", "found", "d"),
@@ -119,8 +121,8 @@ def memory_pro(options):
             log(f"MemoryPro, {noise}, seed {seed}: {rows[-1]}")
     columns = [
         ("noise", "noise", "s"),
-        "seed",
-        "r2",
+        SEED,
+        R2,
         ("teacher_points", "points, teacher", "d"),
         ("points", "points, RNN", "d"),
         ("forth", "RNN to teacher / radius", ".3f"),
@@ -217,7 +219,7 @@ def analytic(options):
                 row = analytic_row(options, name, data)
                 rows.append({"network": name, "noise": noise, "seed": seed, **row})
                 log(f"{name}, {noise}, seed {seed}: {row}")
-    columns = [("network", "network", "s"), ("noise", "noise", "s"), "seed", "r2"]
+    columns = [("network", "network", "s"), ("noise", "noise", "s"), SEED, R2]
     columns += ANALYTIC_COLUMNS
     return Result(
         "Ring attractor and bistable decision",
@@ -291,10 +293,10 @@ def subsampling(options):
             )
             memory_rows.append({"observed": n, "seed": seed, **flip_flop_row(options, data)})
             log(f"flip-flop, {n} of 64 neurons, seed {seed}: {memory_rows[-1]}")
-    columns = [("observed", "observed neurons", "d"), ("seed", "seed", "d")]
+    columns = [("observed", "observed neurons", "d"), SEED]
     tables = [
         Table(
-            [*columns, "r2", *ANALYTIC_COLUMNS],
+            [*columns, R2, *ANALYTIC_COLUMNS],
             sorted(ring_rows, key=lambda r: -r["observed"]),
             title="Ring attractor of 200 neurons:",
             summarise=False,
