@@ -1,0 +1,22 @@
+"""Figures of what a fit and its RNNs hold: displays after the convention of scikit-learn.
+
+A display stores what it draws. ``from_estimator`` and its other constructors compute that and
+draw it at once; ``plot`` draws it again, on given axes or in another way, and returns the display
+with what it drew on as ``ax_`` and ``figure_``. Legends stand beside the axes, off the data: make
+figures of your own with ``layout="constrained"``, which leaves room for them. Needs matplotlib:
+``pip install "jedi-sklearn[plot]"``.
+"""
+
+from ._embedding import EmbeddingDisplay
+from ._fixed_points import FixedPointDisplay
+from ._flow import FlowFieldDisplay
+from ._free_run import FreeRunDisplay
+from ._spectrum import EigenspectrumDisplay
+
+__all__ = [
+    "EigenspectrumDisplay",
+    "EmbeddingDisplay",
+    "FixedPointDisplay",
+    "FlowFieldDisplay",
+    "FreeRunDisplay",
+]

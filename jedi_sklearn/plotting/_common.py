@@ -1,0 +1,339 @@
+"""What all displays share: axes, colours of conditions, legends, points, trajectories, units."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._trials import as_plain_array, check_conditions, check_number
+
+__all__ = [
+    "PALETTE",
+    "Colours",
+    "add_colorbar",
+    "add_legend",
+    "as_trajectories",
+    "check_jedi",
+    "check_option",
+    "draw_fixed_points",
+    "draw_trajectories",
+    "fade",
+    "handle",
+    "import_pyplot",
+    "label_axes",
+    "make_axes",
+    "scatter",
+    "state_unit",
+]
+
+# Okabe & Ito, told apart with every common colour blindness; the pale ones come last
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#F0E442",
+)
+MARKERS = "os^Dv"  # conditions beyond the palette: its colours again, in the next marker
+STABLE, UNSTABLE, SLOW = "black", "#D55E00", "0.45"
+ABOVE = 5  # zorder of fixed points, above trajectories and axes
+
+
+def import_pyplot():
+    """matplotlib.pyplot, or an ImportError that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "Displays need matplotlib, which cannot be imported. Install it with "
+            'pip install "jedi-sklearn[plot]".'
+        ) from error
+    return plt
+
+
+# ---------------------------------------------------------------------------- checks
+
+
+def check_option(value, name, options):
+    """Raise unless `value` is one of the options."""
+    if value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.")
+
+
+def check_jedi(est):
+    """Raise unless `est` infers and generates as a JEDIEstimator does."""
+    if not (hasattr(est, "posterior") and hasattr(est, "generate_rnns")):
+        advice = ""
+        if hasattr(est, "named_steps"):
+            advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
+        raise TypeError(f"Expected a fitted JEDIEstimator, got {type(est).__name__}.{advice}")
+
+
+def as_trajectories(states, n_neurons, name="trajectories"):
+    """States of trajectories, (n_trajectories, n_timesteps, n_neurons), or None."""
+    if states is None:
+        return None
+    a = np.asarray(as_plain_array(states, name), dtype=float)
+    a = a[np.newaxis] if a.ndim == 2 else a
+    if a.ndim != 3 or a.shape[2] != n_neurons or not a.size:
+        raise ValueError(
+            f"{name} must have shape (n_trajectories, n_timesteps, n_neurons = {n_neurons}) or "
+            f"(n_timesteps, {n_neurons}), got {np.shape(states)}."
+        )
+    return a
+
+
+def state_unit(est):
+    """Unit of the states of an estimator's RNNs."""
+    return "units of X" if est.scale is None else "SD"
+
+
+# ------------------------------------------------------------------------------ axes
+
+
+def make_axes(ax, n_dims=2, figsize=None):
+    """`ax` if it is given and has so many dimensions, else the axes of a new figure."""
+    plt = import_pyplot()
+    if ax is None:
+        if n_dims == 3:  # whose labels no layout engine knows
+            figure = plt.figure(figsize=(7.6, 4.6))
+            return figure.add_axes((0.0, 0.06, 0.6, 0.92), projection="3d")
+        ax = plt.figure(figsize=figsize, layout="constrained").add_subplot()
+        ax.spines[["top", "right"]].set_visible(False)
+    elif not hasattr(ax, "plot"):
+        raise TypeError(f"ax must be axes of matplotlib, got {type(ax).__name__}.")
+    elif hasattr(ax, "get_zlim") != (n_dims == 3):
+        need = 'made with projection="3d"' if n_dims == 3 else "two-dimensional"
+        raise ValueError(f"A plot of {n_dims} dimensions needs axes that are {need}.")
+    return ax
+
+
+def label_axes(ax, labels):
+    """Label two or three axes."""
+    for name, label in zip("xyz", labels, strict=False):
+        getattr(ax, f"set_{name}label")(label)
+
+
+def add_legend(ax, handles, title=None, below=False):
+    """Legend outside of the axes, where no data are: on their right, or below their label."""
+    if not handles:
+        return
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+    if below:  # the title above is the user's
+        from matplotlib.transforms import ScaledTranslation
+
+        shift = ScaledTranslation(0, -40 / 72, ax.figure.dpi_scale_trans)
+        place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "ncols": 2}
+        place["bbox_transform"] = ax.transAxes + shift
+    elif hasattr(ax, "get_zlim"):
+        place["bbox_to_anchor"] = (1.13, 0.9)
+    ax.legend(
+        handles=handles,
+        title=title,
+        frameon=False,
+        alignment="left",
+        borderaxespad=0,
+        handletextpad=0.5,
+        **place,
+    )
+
+
+def add_colorbar(ax, mappable, label, **options):
+    """Colour bar at the right of the axes."""
+    if hasattr(ax, "get_zlim"):
+        options |= {"ax": ax, "pad": 0.12, "shrink": 0.7}
+    elif ax.figure.get_layout_engine() is None:
+        options |= {"ax": ax, "pad": 0.03}
+    else:  # stays beside its axes, whatever room the legends of other axes take
+        options |= {"cax": ax.inset_axes((1.03, 0, 0.045, 1))}
+    bar = ax.figure.colorbar(mappable, **options)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    return bar
+
+
+# --------------------------------------------------------------------------- colours
+
+
+class Colours:
+    """Colour and marker of each row, and the legend or the colour bar that explains them.
+
+    Strings, booleans and at most eight different integers are labels; other numbers are values
+    of a continuous quantity.
+
+    Parameters
+    ----------
+    conditions : array-like of shape (n,) or None
+    n : int
+        Number of rows that need a colour.
+    cyclic : bool or float
+        Whether values are angles, and their period; True stands for 2 pi.
+    """
+
+    def __init__(self, conditions, n, cyclic=False):
+        import_pyplot()
+        from matplotlib.colors import to_rgba_array
+
+        self.handles, self.mappable = [], None
+        self.markers = np.full(n, MARKERS[0])
+        self.rgba = np.tile(to_rgba_array(PALETTE[0]), (n, 1))
+        if conditions is None:
+            return
+        labels, codes = check_conditions(conditions, n)
+        number = labels.dtype.kind in "fiu"
+        if cyclic and not number:
+            raise ValueError(f"cyclic conditions must be numbers, got labels such as {labels[0]}.")
+        if cyclic or labels.dtype.kind == "f" or (number and len(labels) > len(PALETTE)):
+            self._continuous(labels[codes].astype(float), cyclic)
+            return
+        self.rgba = to_rgba_array(PALETTE)[codes % len(PALETTE)]
+        self.markers = np.array(list(MARKERS))[codes // len(PALETTE) % len(MARKERS)]
+        first = np.unique(codes, return_index=True)[1]
+        self.handles = [
+            handle(str(label), marker=self.markers[i], color=self.rgba[i])
+            for label, i in zip(labels, first, strict=True)
+        ]
+
+    def _continuous(self, values, cyclic):
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import ListedColormap, Normalize
+
+        plt = import_pyplot()
+        self.period = None
+        if cyclic:
+            self.period = 2 * np.pi if cyclic is True else cyclic
+            check_number(self.period, "cyclic", low=0, closed=False)
+            values = values % self.period
+            table = plt.get_cmap("twilight")(np.linspace(0, 1, 256))
+            table[:, :3] *= 1 - 0.25 * table[:, :3].min(axis=1, keepdims=True) ** 2  # not white
+            self.mappable = ScalarMappable(Normalize(0, self.period), ListedColormap(table))
+        else:
+            self.mappable = ScalarMappable(Normalize(values.min(), values.max()), "viridis")
+        self.rgba = self.mappable.to_rgba(values)
+
+    def explain(self, ax, title=None, handles=()):
+        """Draw the colour bar, or the legend of conditions, and the legend of other handles."""
+        if self.mappable is None:
+            # a title of conditions does not suit what else there is in the same legend
+            add_legend(ax, [*self.handles, *handles], title if self.handles else None)
+            return
+        bar = add_colorbar(ax, self.mappable, title or "condition")
+        if self.period is not None:
+            bar.set_ticks(np.linspace(0, self.period, 5))
+            if np.isclose(self.period, 2 * np.pi):
+                bar.set_ticklabels(["0", r"$\pi/2$", r"$\pi$", r"$3\pi/2$", r"$2\pi$"])
+                bar.set_label(title or "condition (rad)")
+        add_legend(ax, handles, below=True)
+
+
+def handle(label, **style):
+    """Entry of a legend: a marker, or a line where a linestyle is given."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **({"linestyle": "none", "markeredgewidth": 0} | style))
+
+
+def fade(n, low=0.08, high=0.85):
+    """Opacity at which n overlapping points can still be told apart."""
+    return float(np.clip(np.sqrt(150 / max(n, 1)), low, high))
+
+
+# ------------------------------------------------------------------- drawing of data
+
+
+def scatter(ax, coordinates, colours, rows=None, **options):
+    """Scatter coordinates (n, n_dims), point i in the colour of row ``rows[i]``."""
+    rows = np.arange(len(coordinates)) if rows is None else rows
+    drawn = []
+    for marker in dict.fromkeys(colours.markers[rows]):
+        chosen = colours.markers[rows] == marker
+        drawn.append(
+            ax.scatter(
+                *coordinates[chosen].T,
+                c=colours.rgba[rows[chosen]],
+                marker=marker,
+                **({"s": 22, "linewidths": 0} | options),
+            )
+        )
+    return drawn
+
+
+def draw_trajectories(ax, coordinates, colours):
+    """Thin lines (n_trajectories, n_timesteps, n_dims), each with a marker at its start.
+
+    Returns
+    -------
+    list of legend handles
+    """
+    alpha = fade(15 * len(coordinates))
+    for line, colour in zip(coordinates, colours.rgba, strict=True):
+        ax.plot(*line.T, color=colour, lw=1, alpha=alpha, zorder=3)
+    start = {"marker": "s", "ms": 4, "linestyle": "none", "markeredgewidth": 0.6}
+    for x0, colour in zip(coordinates[:, 0], colours.rgba, strict=True):
+        ax.plot(*x0[:, np.newaxis], **start, color=colour, markeredgecolor="white", zorder=4)
+    colour = "0.4" if colours.handles or colours.mappable else colours.rgba[0]
+    return [handle("start of a trajectory", **(start | {"markeredgewidth": 0}), color=colour)]
+
+
+def draw_fixed_points(ax, coordinates, points):
+    """Fixed points: filled where stable, else open with their number of unstable directions.
+
+    Slow points are small dots below both. The artists have the gids "stable", "unstable" and
+    "slow".
+
+    Returns
+    -------
+    list of legend handles
+    """
+    stable = points.exact & points.stable
+    unstable = points.exact & ~points.stable
+    styles = {
+        "slow": {"marker": "o", "ms": 3.2, "color": SLOW, "markeredgewidth": 0},
+        "unstable": {
+            "marker": "o",
+            "ms": 9.5,
+            "markerfacecolor": "white",
+            "markeredgecolor": UNSTABLE,
+            "markeredgewidth": 1.2,
+        },
+        "stable": {
+            "marker": "o",
+            "ms": 8,
+            "markerfacecolor": STABLE,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.7,
+        },
+    }
+    texts = {
+        "slow": "slow point",
+        "unstable": "unstable, with its number\nof unstable directions",
+        "stable": "stable fixed point",
+    }
+    handles = []
+    chosen = {"slow": ~points.exact, "unstable": unstable, "stable": stable}
+    for i, (name, rows) in enumerate(chosen.items()):
+        if not rows.any():
+            continue
+        style = styles[name]
+        handles.insert(0, handle(texts[name], **style))
+        if name != "unstable":
+            ax.plot(*coordinates[rows].T, linestyle="none", gid=name, zorder=ABOVE + i, **style)
+            continue
+        # the marker and its number together, so that a point above hides both
+        order = np.argsort(-points.n_unstable[rows], kind="stable")
+        step = 0.5 / len(order)
+        for j, k in enumerate(np.flatnonzero(rows)[order]):
+            z = ABOVE + i + j * step
+            ax.plot(*coordinates[k, :, np.newaxis], linestyle="none", gid=name, zorder=z, **style)
+            ax.text(
+                *coordinates[k],
+                str(points.n_unstable[k]),
+                ha="center",
+                va="center_baseline",
+                fontsize=6.5,
+                zorder=z + step / 2,
+                clip_on=True,
+            )
+    return handles

@@ -1,0 +1,211 @@
+"""Which trials have similar dynamics: their embeddings, coloured by condition."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+
+from .._trials import as_plain_array
+from ._common import Colours, check_jedi, fade, import_pyplot, label_axes, make_axes, scatter
+
+__all__ = ["EmbeddingDisplay"]
+
+
+class EmbeddingDisplay:
+    """Embeddings of trials in two or three of their components.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_embedding`.
+
+    Parameters
+    ----------
+    embedding : array-like of shape (n_trials, n_components)
+    conditions : array-like of shape (n_trials,), optional
+        Colour of each trial: labels, or a continuous quantity.
+    covariance : array-like of shape (n_trials, n_components, n_components), optional
+        Posterior covariance of each embedding.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What was drawn on.
+    figure_ : matplotlib Figure
+        Its figure.
+    ellipses_ : list of matplotlib Ellipse
+        One for each trial, empty without uncertainty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.plotting import EmbeddingDisplay
+    >>> E = np.random.default_rng(0).normal(size=(20, 4))
+    >>> display = EmbeddingDisplay.from_embedding(E, ["left", "right"] * 10, components=(0, 2))
+    >>> display.ax_.get_ylabel()
+    'embedding, component 3 (SD)'
+    """
+
+    def __init__(self, embedding, conditions=None, covariance=None):
+        self.embedding = embedding
+        self.conditions = conditions
+        self.covariance = covariance
+
+    @classmethod
+    def from_estimator(
+        cls, est, X, conditions=None, *, uncertainty=False, ax=None, **plot_options
+    ):
+        """Draw the embeddings of trials, inferred from their activity.
+
+        Parameters
+        ----------
+        est : JEDIEstimator
+            Fitted.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        conditions : array-like of shape (n_trials,), optional
+            Colour of each trial: labels, or a continuous quantity.
+        uncertainty : bool, default=False
+            Draw the posterior of each embedding as an ellipse.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        EmbeddingDisplay
+        """
+        check_jedi(est)
+        found = est.posterior(X)
+        display = cls(found.mean, conditions, found.covariance)
+        return display.plot(ax=ax, uncertainty=uncertainty, **plot_options)
+
+    @classmethod
+    def from_embedding(cls, embedding, conditions=None, *, ax=None, **plot_options):
+        """Draw given embeddings.
+
+        Parameters
+        ----------
+        embedding : array-like of shape (n_trials, n_components)
+            As from ``transform``, or the attribute ``embedding_`` of the training trials.
+        conditions : array-like of shape (n_trials,), optional
+            Colour of each trial: labels, or a continuous quantity.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        EmbeddingDisplay
+        """
+        return cls(embedding, conditions).plot(ax=ax, **plot_options)
+
+    def plot(
+        self,
+        components=(0, 1),
+        ax=None,
+        *,
+        uncertainty=False,
+        confidence=0.95,
+        cyclic=False,
+        conditions_label=None,
+        unit="SD",
+        legend=True,
+        scatter_kwargs=None,
+    ):
+        """Draw the embeddings.
+
+        Parameters
+        ----------
+        components : tuple of two or three int, default=(0, 1)
+            Which components, counted from 0; the axes are labelled from 1. Three of them need
+            axes made with ``projection="3d"``.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        uncertainty : bool, default=False
+            Draw the posterior covariance of each embedding as an ellipse (two components only).
+        confidence : float, default=0.95
+            Posterior probability inside an ellipse.
+        cyclic : bool or float, default=False
+            Whether continuous conditions are angles, and their period; True stands for 2 pi.
+        conditions_label : str, optional
+            Title of the legend or label of the colour bar, e.g. "direction (rad)".
+        unit : str, default="SD"
+            Unit of the components: embeddings have SD 1 over the training trials.
+        legend : bool, default=True
+            Draw the legend, or the colour bar of continuous conditions.
+        scatter_kwargs : dict, optional
+            Passed to ``Axes.scatter``.
+
+        Returns
+        -------
+        EmbeddingDisplay
+        """
+        E = np.asarray(as_plain_array(self.embedding, "embedding"), dtype=float)
+        if E.ndim != 2 or not E.size:
+            raise ValueError(f"embedding must have shape (n_trials, n_components), got {E.shape}.")
+        components = _check_components(components, E.shape[1])
+        if uncertainty:
+            covariance = self._covariance_of(components, E)
+            if not 0 < confidence < 1:
+                raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+        colours = Colours(self.conditions, len(E), cyclic)
+        ax = make_axes(ax, len(components), figsize=(5.6, 4.2))
+        shown = E[:, components]
+        self.ellipses_ = []
+        if uncertainty:
+            self.ellipses_ = _draw_ellipses(ax, shown, covariance, confidence, colours)
+        scatter(ax, shown, colours, **({"alpha": fade(len(E), 0.4)} | (scatter_kwargs or {})))
+        name = "embedding, component" if len(components) == 2 else "component"
+        label_axes(ax, [f"{name} {i + 1} ({unit})" for i in components])
+        if legend:
+            colours.explain(ax, conditions_label)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _covariance_of(self, components, E):
+        if len(components) != 2:
+            raise ValueError("Ellipses of uncertainty need two components, got three.")
+        if self.covariance is None:
+            raise ValueError(
+                "uncertainty needs the covariance of each embedding: use from_estimator, or give "
+                "est.posterior(X).covariance to the constructor."
+            )
+        covariance = np.asarray(self.covariance, dtype=float)
+        if covariance.shape != (*E.shape, E.shape[1]):
+            raise ValueError(
+                f"covariance must have shape {(*E.shape, E.shape[1])}, got {covariance.shape}."
+            )
+        return covariance[:, components][:, :, components]
+
+
+def _check_components(components, n):
+    """Two or three different components that exist."""
+    given = tuple(np.atleast_1d(components).tolist())
+    whole = all(isinstance(i, Integral) for i in given)
+    if len(given) not in (2, 3) or not whole or len(set(given)) < len(given):
+        raise ValueError(
+            f"components must be two or three different integers, got {components!r}."
+        )
+    if min(given) < 0 or max(given) >= n:
+        raise ValueError(f"components must lie in 0 to {n - 1}, got {components!r}.")
+    return list(given)
+
+
+def _draw_ellipses(ax, centres, covariance, confidence, colours):
+    """Ellipses that hold a given share of normal distributions."""
+    import_pyplot()
+    from matplotlib.patches import Ellipse
+
+    variance, directions = np.linalg.eigh(covariance)
+    # chi-squared of two degrees of freedom
+    widths = 2 * np.sqrt(-2 * np.log(1 - confidence) * np.maximum(variance, 0))
+    angles = np.degrees(np.arctan2(directions[:, 1, 1], directions[:, 0, 1]))
+    opacity = fade(5 * len(centres))
+    ellipses = []
+    for centre, (minor, major), angle, colour in zip(
+        centres, widths, angles, colours.rgba, strict=True
+    ):
+        face, edge = (*colour[:3], 0.15 * opacity), (*colour[:3], 0.7 * opacity)
+        ellipse = Ellipse(centre, major, minor, angle=angle, fc=face, ec=edge, lw=0.7, zorder=1)
+        ellipses.append(ax.add_patch(ellipse))
+    return ellipses

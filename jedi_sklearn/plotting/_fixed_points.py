@@ -1,0 +1,242 @@
+"""Where activity settles and where it turns away: fixed points among trajectories."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+
+from .._reduced import check_rnns
+from .._trials import check_conditions, check_number, check_trials
+from ..fixed_points import find_fixed_points
+from ..flow import principal_axes
+from ._common import (
+    Colours,
+    as_trajectories,
+    check_jedi,
+    draw_fixed_points,
+    draw_trajectories,
+    label_axes,
+    make_axes,
+    state_unit,
+)
+
+__all__ = ["FixedPointDisplay"]
+
+MAX_STARTS = 512  # samples of trajectories from which the search starts
+
+
+class FixedPointDisplay:
+    """Fixed points of one RNN and trajectories, in two or three principal components.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_rnns`.
+
+    Parameters
+    ----------
+    fixed_points : FixedPoints
+        Of one RNN, from :func:`~jedi_sklearn.find_fixed_points`.
+    trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
+        States in the units of the RNN.
+    conditions : array-like of shape (n_trajectories,), optional
+        Colour of each trajectory: labels, or a continuous quantity.
+    unit : str, default="state units"
+        Unit of the states.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What was drawn on.
+    figure_ : matplotlib Figure
+        Its figure.
+    mean_ : ndarray of shape (n_neurons,)
+        State at the origin of the axes.
+    components_ : ndarray of shape (n_dims, n_neurons)
+        Principal axes drawn; ``(states - mean_) @ components_.T`` are the coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch
+    >>> from jedi_sklearn.plotting import FixedPointDisplay
+    >>> rng = np.random.default_rng(0)
+    >>> U, V = rng.normal(size=(2, 30, 2))
+    >>> rnn = RNNBatch(U, V + U, dt=0.02, initial_states=U[:, 0], n_timesteps=60)
+    >>> display = FixedPointDisplay.from_rnns(rnn)
+    >>> display.ax_.get_xlabel()
+    'PC 1 (state units)'
+    """
+
+    def __init__(self, fixed_points, trajectories=None, conditions=None, *, unit="state units"):
+        self.fixed_points = fixed_points
+        self.trajectories = trajectories
+        self.conditions = conditions
+        self.unit = unit
+
+    @classmethod
+    def from_estimator(cls, est, X, conditions=None, *, trial=None, ax=None, **plot_options):
+        """Draw the fixed points of one RNN of a fitted estimator.
+
+        Every trial has an RNN of its own. With `trial` it is the RNN of that trial, with its
+        free run. Otherwise it is the RNN of the mean embedding of `X`, with the runs of this
+        RNN from where each trial starts; give trials that belong together, such as those of one
+        condition, because the mean of embeddings far apart need not resemble any trial.
+
+        Parameters
+        ----------
+        est : JEDIEstimator
+            Fitted.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        conditions : array-like of shape (n_trials,), optional
+            Colour of each trajectory: labels, or a continuous quantity.
+        trial : int, optional
+            Index of the trial in `X`.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        FixedPointDisplay
+            In units of the RNN's states, ``(X - est.mean_) / est.scale_``.
+        """
+        check_jedi(est)
+        X = check_trials(X)
+        if conditions is not None:
+            check_conditions(conditions, len(X))
+        if trial is not None:
+            check_number(trial, "trial", Integral, low=0, high=len(X) - 1)
+            X = X[[trial]]
+            conditions = None if conditions is None else np.asarray(conditions)[[trial]]
+        found = est.posterior(X)
+        rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
+        starts = (found.initial_state - est.mean_) / est.scale_
+        return cls.from_rnns(
+            rnn,
+            rnn.simulate(starts, X.shape[1]),
+            conditions=conditions,
+            unit=state_unit(est),
+            ax=ax,
+            **plot_options,
+        )
+
+    @classmethod
+    def from_rnns(
+        cls,
+        rnns,
+        trajectories=None,
+        *,
+        fixed_points=None,
+        conditions=None,
+        unit="state units",
+        ax=None,
+        **plot_options,
+    ):
+        """Draw the fixed points of an RNN.
+
+        Parameters
+        ----------
+        rnns : RNNBatch
+            A batch of one RNN; select one, e.g. ``rnns[0]``.
+        trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
+            States in the units of the RNN. Default: its free run, where it knows where to
+            start, else none.
+        fixed_points : FixedPoints, optional
+            Default: what :func:`~jedi_sklearn.find_fixed_points` finds, starting also from the
+            trajectories. Search yourself for slow points or with other settings.
+        conditions : array-like of shape (n_trajectories,), optional
+            Colour of each trajectory: labels, or a continuous quantity.
+        unit : str, default="state units"
+            Unit of the states.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        FixedPointDisplay
+        """
+        rnns = check_rnns(rnns)
+        if len(rnns) != 1:
+            raise ValueError(
+                f"FixedPointDisplay draws one RNN, got {len(rnns)}: select one, e.g. rnns[0]."
+            )
+        trajectories = as_trajectories(trajectories, rnns.n_neurons)
+        if trajectories is None and rnns.has_free_run:
+            trajectories = rnns.free_run()
+        if fixed_points is None:
+            starts = None
+            if trajectories is not None:
+                starts = trajectories.reshape(-1, rnns.n_neurons)
+                chosen = np.linspace(0, len(starts) - 1, min(MAX_STARTS, len(starts)))
+                starts = starts[np.newaxis, chosen.astype(int)]
+            fixed_points = find_fixed_points(rnns, starts)[0]
+        display = cls(fixed_points, trajectories, conditions, unit=unit)
+        return display.plot(ax=ax, **plot_options)
+
+    def plot(
+        self, n_dims=2, ax=None, *, cyclic=False, conditions_label=None, margin=None, legend=True
+    ):
+        """Draw fixed points and trajectories.
+
+        Parameters
+        ----------
+        n_dims : {2, 3}, default=2
+            Number of principal components, of the trajectories, or of the fixed points where
+            there are no trajectories. Three need axes made with ``projection="3d"``.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure, in two dimensions with equal scales.
+        cyclic : bool or float, default=False
+            Whether continuous conditions are angles, and their period; True stands for 2 pi.
+        conditions_label : str, optional
+            Title of the legend or label of the colour bar, e.g. "direction (rad)".
+        margin : float, optional
+            Leave out fixed points that lie outside the range of the trajectories by more than
+            this, as a share of that range in each component shown. Default: all are drawn.
+        legend : bool, default=True
+            Draw the legend, and the colour bar of continuous conditions.
+
+        Returns
+        -------
+        FixedPointDisplay
+
+        Notes
+        -----
+        Points that are far from the plane are drawn on it like those that lie in it.
+        """
+        if n_dims not in (2, 3):
+            raise ValueError(f"n_dims must be 2 or 3, got {n_dims!r}.")
+        points = self.fixed_points
+        n_neurons = points.points.shape[1]
+        trajectories = as_trajectories(self.trajectories, n_neurons)
+        n_lines = 0 if trajectories is None else len(trajectories)
+        if trajectories is None and self.conditions is not None:
+            raise ValueError("conditions colour trajectories, and there are none.")
+        if trajectories is None and margin is not None:
+            raise ValueError("margin is about trajectories, and there are none.")
+        states = points.points if trajectories is None else trajectories.reshape(-1, n_neurons)
+        mean, axes = principal_axes(states, n_dims)
+        colours = Colours(self.conditions, n_lines, cyclic)
+        own_axes = ax is None
+        ax = make_axes(ax, n_dims, figsize=(6.2, 4.4))
+        if own_axes and n_dims == 2:  # a ring is to look like one
+            ax.set_aspect("equal", adjustable="datalim")
+        handles = []
+        coordinates = (points.points - mean) @ axes.T
+        if trajectories is not None:
+            lines = (trajectories - mean) @ axes.T
+            handles += draw_trajectories(ax, lines, colours)
+            if margin is not None:
+                check_number(margin, "margin", low=0)
+                low, high = lines.min(axis=(0, 1)), lines.max(axis=(0, 1))
+                room = margin * (high - low)
+                near = (coordinates >= low - room) & (coordinates <= high + room)
+                points, coordinates = points[near.all(axis=1)], coordinates[near.all(axis=1)]
+        handles += draw_fixed_points(ax, coordinates, points)
+        label_axes(ax, [f"PC {i + 1} ({self.unit})" for i in range(n_dims)])
+        if legend:
+            colours.explain(ax, conditions_label, handles)
+        self.ax_, self.figure_ = ax, ax.figure
+        self.mean_, self.components_ = mean, axes
+        return self

@@ -1,0 +1,240 @@
+"""Which way the states of a plane move, and how fast."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..fixed_points import FixedPoints, find_fixed_points
+from ..flow import flow_field
+from ._common import (
+    Colours,
+    add_colorbar,
+    add_legend,
+    as_trajectories,
+    check_option,
+    draw_fixed_points,
+    draw_trajectories,
+    label_axes,
+    make_axes,
+)
+
+__all__ = ["FlowFieldDisplay"]
+
+KINDS = ("stream", "quiver")
+DECADES = 2  # slower than the fastest by more: the darkest colour
+MAX_ARROWS = 18  # of a quiver, along each axis
+
+
+class FlowFieldDisplay:
+    """Flow of one RNN on a plane: directions over speed.
+
+    It is recommended to use :meth:`from_rnns`.
+
+    Parameters
+    ----------
+    field : FlowField
+        From :func:`~jedi_sklearn.flow_field`.
+    trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
+        States in the units of the RNN, drawn as their projections on the plane.
+    fixed_points : FixedPoints, optional
+        Of this RNN, drawn as their projections on the plane.
+    unit : str, default="state units"
+        Unit of the states.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What was drawn on.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import RNNBatch
+    >>> from jedi_sklearn.plotting import FlowFieldDisplay
+    >>> rnn = RNNBatch.from_dense([[1.5, -1.0], [1.0, 1.5]])
+    >>> display = FlowFieldDisplay.from_rnns(rnn, axes=np.eye(2), extent=2.0, fixed_points=True)
+    >>> display.ax_.get_xlabel()
+    'axis 1 (state units)'
+    """
+
+    def __init__(self, field, trajectories=None, fixed_points=None, *, unit="state units"):
+        self.field = field
+        self.trajectories = trajectories
+        self.fixed_points = fixed_points
+        self.unit = unit
+
+    @classmethod
+    def from_rnns(
+        cls,
+        rnns,
+        states=None,
+        *,
+        axes=None,
+        origin=None,
+        extent=None,
+        n_grid=41,
+        inputs=None,
+        trajectories=None,
+        fixed_points=None,
+        unit="state units",
+        ax=None,
+        **plot_options,
+    ):
+        """Draw the flow of an RNN.
+
+        Parameters
+        ----------
+        rnns : RNNBatch
+            A batch of one RNN; select one, e.g. ``rnns[0]``.
+        states, axes, origin, extent, n_grid, inputs :
+            Which plane, as in :func:`~jedi_sklearn.flow_field`: that of the first two principal
+            components of `states`, or of the RNN's free run, unless `axes` are given.
+        trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
+            Trajectories to draw. Default: `states`, where they have that shape.
+        fixed_points : FixedPoints or bool, optional
+            Fixed points to draw; True searches for them, also from the trajectories.
+        unit : str, default="state units"
+            Unit of the states; "SD" for RNNs of a JEDIEstimator that scales.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        FlowFieldDisplay
+        """
+        field = flow_field(
+            rnns, states, axes=axes, origin=origin, extent=extent, n_grid=n_grid, inputs=inputs
+        )
+        if trajectories is None and states is not None and np.ndim(states) == 3:
+            trajectories = states
+        if fixed_points is True:
+            starts = as_trajectories(trajectories, field.axes.shape[1])
+            if starts is not None:
+                starts = starts.reshape(1, -1, starts.shape[2])
+                starts = starts[:, :: max(1, starts.shape[1] // 512)]
+            fixed_points = find_fixed_points(rnns, starts, inputs=inputs)[0]
+        elif fixed_points is False:
+            fixed_points = None
+        elif fixed_points is not None and not isinstance(fixed_points, FixedPoints):
+            raise TypeError(
+                "fixed_points must be True, or the FixedPoints of one RNN "
+                f"(find_fixed_points(rnns)[0]), got {type(fixed_points).__name__}."
+            )
+        display = cls(field, trajectories, fixed_points, unit=unit)
+        # without given axes the plane is one of principal components
+        name = "PC" if axes is None else "axis"
+        return display.plot(ax=ax, **({"axis_name": name} | plot_options))
+
+    def plot(
+        self,
+        kind="stream",
+        ax=None,
+        *,
+        axis_name="PC",
+        cmap="viridis",
+        legend=True,
+        colorbar=True,
+    ):
+        """Draw the flow.
+
+        Parameters
+        ----------
+        kind : {"stream", "quiver"}, default="stream"
+            Streamlines, or arrows of one length. Either shows the direction within the plane.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        axis_name : str, default="PC"
+            What the axes are called.
+        cmap : str or matplotlib Colormap, default="viridis"
+            Colours of the speed, logarithmic over at most two decades.
+        legend : bool, default=True
+            Draw the legend of fixed points and trajectories.
+        colorbar : bool, default=True
+            Draw the colour bar of the speed.
+
+        Returns
+        -------
+        FlowFieldDisplay
+
+        Notes
+        -----
+        The speed is that of the whole state, the part that leaves the plane included, and fixed
+        points and trajectories are projections: where a fixed point lies off the plane, the
+        speed below its marker need not be small.
+        """
+        check_option(kind, "kind", KINDS)
+        field = self.field
+        trajectories = as_trajectories(self.trajectories, field.axes.shape[1])
+        ax = make_axes(ax, figsize=(6.4, 4.4))
+        from matplotlib.colors import LogNorm
+        from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+        fastest = field.speed.max()
+        fastest = fastest if fastest > 0 else 1.0
+        slowest = max(field.speed.min(), fastest / 10**DECADES)
+        cut = field.speed.min() < slowest
+        mesh = ax.pcolormesh(
+            field.x,
+            field.y,
+            np.maximum(field.speed, np.finfo(float).tiny),
+            norm=LogNorm(min(slowest, 0.99 * fastest), fastest),
+            cmap=cmap,
+            shading="gouraud",
+            zorder=0,
+        )
+        u, v = field.velocity[..., 0], field.velocity[..., 1]
+        size = np.hypot(u, v)
+        if kind == "stream":
+            ax.streamplot(
+                field.x,
+                field.y,
+                u,
+                v,
+                color=(1, 1, 1, 0.75),
+                linewidth=0.7,
+                arrowsize=0.8,
+                density=1.1,
+                zorder=1,
+            )
+        else:
+            step = max(1, -(-len(field.x) // MAX_ARROWS))
+            each = (slice(step // 2, None, step),) * 2
+            unit_length = np.where(size > 0, size, 1)
+            ax.quiver(
+                field.x[each[1]],
+                field.y[each[0]],
+                (u / unit_length)[each],
+                (v / unit_length)[each],
+                color="white",
+                alpha=0.9,
+                pivot="mid",
+                angles="xy",
+                scale=1.3 * len(field.x) / step,
+                width=0.004,
+                zorder=1,
+            )
+        handles = []
+        if trajectories is not None:
+            colours = Colours(None, len(trajectories))
+            colours.rgba = np.tile([0.0, 0.0, 0.0, 1.0], (len(trajectories), 1))
+            handles += draw_trajectories(ax, field.project(trajectories), colours)
+        if self.fixed_points is not None and len(self.fixed_points):
+            points = self.fixed_points
+            handles += draw_fixed_points(ax, field.project(points.points), points)
+        ax.set(xlim=field.x[[0, -1]], ylim=field.y[[0, -1]])
+        label_axes(ax, [f"{axis_name} {i} ({self.unit})" for i in (1, 2)])
+        if colorbar:
+            unit = "1/s" if self.unit == "state units" else f"{self.unit}/s"
+            extend = "min" if cut else "neither"
+            bar = add_colorbar(ax, mesh, f"speed ({unit})", extend=extend)
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        if legend:
+            add_legend(ax, handles, below=True)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,279 @@
+"""How well the free runs of the RNNs reproduce the trials."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._trials import as_plain_array, check_conditions, check_number, check_trials
+from ._common import PALETTE, check_jedi, handle, import_pyplot
+
+__all__ = ["FreeRunDisplay"]
+
+MAX_COLUMNS = 4
+SHOWN = 4  # trials, and neurons, by default
+OBSERVED = "0.7"
+
+
+class FreeRunDisplay:
+    r"""Observed and generated activity of some neurons over time, one panel for each trial.
+
+    It is recommended to use :meth:`from_estimator` or :meth:`from_activity`.
+
+    Parameters
+    ----------
+    observed, generated : array-like of shape (n_trials, n_timesteps, n_neurons)
+        Activity of the trials, and the free runs of their RNNs.
+    dt : float
+        Sampling interval, s.
+    neurons : sequence of int, optional
+        Neurons to draw, the first one on top. Default: the four with the largest variance in
+        `observed`.
+    r2 : array-like of shape (n_trials,), optional
+        R2 of each trial, for the titles.
+    names : sequence of str, optional
+        Names of the trials, for the titles. Default: "trial 0", ...
+
+    Attributes
+    ----------
+    ax_ : ndarray of matplotlib Axes, of shape (n_trials,)
+        What was drawn on, also for a single trial.
+    figure_ : matplotlib Figure
+        Their figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.plotting import FreeRunDisplay
+    >>> wave = np.sin(np.linspace(0, 6, 50))[np.newaxis, :, np.newaxis] * np.arange(1, 4)
+    >>> display = FreeRunDisplay.from_activity(wave, 0.9 * wave, dt=0.01, r2=[0.99])
+    >>> display.ax_[0].get_title(), display.ax_[0].get_xlabel()
+    ('trial 0\n$R^2$ = 0.99', 'time (s)')
+    """
+
+    def __init__(self, observed, generated, dt, *, neurons=None, r2=None, names=None):
+        self.observed = observed
+        self.generated = generated
+        self.dt = dt
+        self.neurons = neurons
+        self.r2 = r2
+        self.names = names
+
+    @classmethod
+    def from_estimator(
+        cls, est, X, trials=None, neurons=None, *, conditions=None, ax=None, **plot_options
+    ):
+        """Draw trials beside their free runs.
+
+        Parameters
+        ----------
+        est : JEDIEstimator
+            Fitted.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        trials : int or sequence of int, optional
+            Trials of `X` to draw. Default: the first four, or with conditions the first of each
+            of the first four.
+        neurons : sequence of int, optional
+            Neurons to draw. Default: the four with the largest variance in these trials.
+        conditions : array-like of shape (n_trials,), optional
+            Labels of the trials in `X`, which go into the titles.
+        ax : matplotlib Axes or array-like of them, optional
+            As in :meth:`plot`.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        FreeRunDisplay
+            Its R2 are over all neurons, also those not drawn: ``est.score_samples``.
+        """
+        check_jedi(est)
+        X = check_trials(X)
+        labels = None
+        if conditions is not None:
+            labels, codes = check_conditions(conditions, len(X))
+        if trials is None:
+            first = np.arange(len(X))
+            if labels is not None:
+                first = np.unique(codes, return_index=True)[1]
+            trials = first[:SHOWN]
+        trials = _check_indices(trials, "trials", len(X))
+        names = [f"trial {k}" for k in trials]
+        if labels is not None:
+            names = [f"{name}, {labels[codes[k]]}" for name, k in zip(names, trials, strict=True)]
+        found = est.posterior(X[trials])
+        run = est.inverse_transform(found.mean, found.initial_state, X.shape[1])
+        display = cls(X[trials], run, float(est.dt), neurons=neurons, r2=found.r2, names=names)
+        return display.plot(ax=ax, **plot_options)
+
+    @classmethod
+    def from_activity(
+        cls,
+        observed,
+        generated,
+        dt,
+        *,
+        neurons=None,
+        r2=None,
+        names=None,
+        ax=None,
+        **plot_options,
+    ):
+        """Draw given activity.
+
+        Parameters
+        ----------
+        observed, generated, dt, neurons, r2, names :
+            As in the constructor.
+        ax : matplotlib Axes or array-like of them, optional
+            As in :meth:`plot`.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        FreeRunDisplay
+        """
+        display = cls(observed, generated, dt, neurons=neurons, r2=r2, names=names)
+        return display.plot(ax=ax, **plot_options)
+
+    def plot(self, ax=None, *, unit="a.u.", legend=True, line_kwargs=None):
+        """Draw the trials.
+
+        The neurons of a trial stand above each other, shifted by the same distance in all
+        panels; the bar on the right gives the scale of all.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array-like of them, optional
+            As many axes as trials, in any shape; a single one for a single trial. Default: a
+            grid of at most four columns in a new figure.
+        unit : str, default="a.u."
+            Unit of the activity, e.g. "spikes/s", for the scale bar.
+        legend : bool, default=True
+            Say which line is which: above the panels, or on the right of the last of given axes.
+        line_kwargs : dict, optional
+            Passed to ``Axes.plot`` for the free runs.
+
+        Returns
+        -------
+        FreeRunDisplay
+        """
+        observed = check_trials(self.observed, name="observed")
+        generated = check_trials(self.generated, name="generated")
+        if observed.shape != generated.shape:
+            raise ValueError(
+                "observed and generated must have the same shape, got "
+                f"{observed.shape} and {generated.shape}."
+            )
+        check_number(self.dt, "dt", low=0, closed=False, unit="s")
+        n_trials, n_timesteps, n_neurons = observed.shape
+        for name in ("r2", "names"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n_trials:
+                raise ValueError(
+                    f"{name} must have one entry per trial ({n_trials}), got {len(values)}."
+                )
+        neurons = self.neurons
+        if neurons is None:
+            neurons = np.argsort(-observed.var(axis=(0, 1)), kind="stable")[:SHOWN]
+        neurons = _check_indices(neurons, "neurons", n_neurons)
+        axes = _make_panels(ax, n_trials, len(neurons))
+
+        observed, generated = observed[:, :, neurons], generated[:, :, neurons]
+        centre = observed.mean(axis=(0, 1))
+        spread = max(np.ptp(observed, axis=(0, 1)).max(), np.ptp(generated, axis=(0, 1)).max())
+        spread = spread if spread > 0 else 1.0
+        offsets = -0.9 * spread * np.arange(len(neurons))
+        time = self.dt * np.arange(n_timesteps)
+        line = {"color": PALETTE[0], "lw": 1.2} | (line_kwargs or {})
+        both = np.stack([observed, generated]) - centre + offsets
+        low, high = both.min() - 0.05 * spread, both.max() + 0.05 * spread
+        for k, panel in enumerate(axes):
+            panel.plot(time, both[0, k], color=OBSERVED, lw=2.6, gid="observed")
+            panel.plot(time, both[1, k], **line, gid="free run")
+            title = f"trial {k}" if self.names is None else str(self.names[k])
+            if self.r2 is not None:
+                title += f"\n$R^2$ = {self.r2[k]:.2f}"
+            panel.set_title(title, fontsize="medium")
+            panel.set(xlim=(0, time[-1]), ylim=(low, high))
+            panel.set_yticks(offsets, [str(i) for i in neurons])
+            panel.tick_params(axis="y", length=0)
+        columns = min(n_trials, MAX_COLUMNS) if ax is None else n_trials
+        for k, panel in enumerate(axes):
+            if ax is not None or k + columns >= n_trials:  # nothing below
+                panel.set_xlabel("time (s)")
+                panel.tick_params(labelbottom=True)
+            if k % columns == 0:
+                panel.set_ylabel("neuron")
+        _scale_bar(axes[columns - 1], spread, unit)
+        if legend:
+            handles = [
+                handle("observed", color=OBSERVED, lw=2.6, linestyle="-"),
+                handle("free run", **({"linestyle": "-"} | line)),
+            ]
+            if ax is None:
+                place = {"loc": "outside upper center", "ncols": 2}
+                axes[0].figure.legend(handles=handles, frameon=False, **place)
+            else:  # other parts of the figure are not ours
+                place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+                axes[-1].legend(handles=handles, frameon=False, borderaxespad=0, **place)
+        self.ax_, self.figure_ = axes, axes[0].figure
+        return self
+
+
+def _check_indices(values, name, n):
+    """Integers that count trials or neurons from 0, as a list."""
+    a = np.atleast_1d(as_plain_array(values, name))
+    if a.ndim != 1 or not a.size or a.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, got {values!r}.")
+    if a.min() < 0 or a.max() >= n:
+        raise ValueError(f"{name} must lie in 0 to {n - 1}, got {a.tolist()}.")
+    return a.tolist()
+
+
+def _make_panels(ax, n, n_neurons):
+    """Axes for n trials, (n,)."""
+    plt = import_pyplot()
+    if ax is not None:
+        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        if len(axes) != n:
+            raise ValueError(f"ax must hold one axes per trial ({n}), got {len(axes)}.")
+        return axes
+    columns = min(n, MAX_COLUMNS)
+    rows = -(-n // columns)
+    size = (max(3.6, 2.5 * columns + 0.4), rows * (1.0 + 0.45 * n_neurons) + 0.4)
+    figure = plt.figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel in axes:
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    for panel in axes[n:]:
+        panel.remove()
+    return axes[:n]
+
+
+def _scale_bar(ax, spread, unit):
+    """Vertical bar of a round length right of the axes."""
+    power = 10.0 ** np.floor(np.log10(0.5 * spread))
+    length = power * max(f for f in (1, 2, 5) if f * power <= 0.5 * spread * (1 + 1e-9))
+    bottom = ax.get_ylim()[0]
+    transform = ax.get_yaxis_transform()
+    ax.plot(
+        [1.04, 1.04],
+        [bottom, bottom + length],
+        transform=transform,
+        color="black",
+        lw=1.5,
+        clip_on=False,
+        solid_capstyle="butt",
+        gid="scale bar",
+    )
+    ax.text(
+        1.07,
+        bottom + length / 2,
+        f"{length:g} {unit}",
+        transform=transform,
+        rotation=90,
+        va="center",
+        ha="left",
+        fontsize="small",
+    )

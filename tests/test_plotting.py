@@ -1,0 +1,453 @@
+import builtins
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points, flow_field
+from jedi_sklearn.plotting import (
+    EigenspectrumDisplay,
+    EmbeddingDisplay,
+    FixedPointDisplay,
+    FlowFieldDisplay,
+    FreeRunDisplay,
+)
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.colors import to_hex  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def offsets(ax):
+    """Points of all scatter plots of the axes, in the order drawn."""
+    return np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])
+
+
+def lines(ax, gid):
+    return [line for line in ax.lines if line.get_gid() == gid]
+
+
+def legend_texts(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def sort_rows(points):
+    return points[np.lexsort(np.round(points, 9).T)]
+
+
+@pytest.fixture(scope="module")
+def rnns():
+    """Three random RNNs of rank 4."""
+    rng = np.random.default_rng(0)
+    U, V = rng.standard_normal((2, 3, 40, 4))
+    return RNNBatch(U, 0.06 * V, dt=0.02, initial_states=U[:, :, 0], n_timesteps=30)
+
+
+@pytest.fixture(scope="module")
+def bistable():
+    """Two stable fixed points, the origin unstable in one direction, and its two trajectories."""
+    u = np.ones(20) / np.sqrt(20)
+    v = np.tile([1.0, -1.0], 10) / np.sqrt(20)
+    rnn = RNNBatch.from_dense(2 * np.outer(u, u) + 0.5 * np.outer(v, v), dt=0.02)
+    starts = np.stack([0.3 * u + v, -0.3 * u + 2 * v])
+    return rnn, rnn.simulate(starts, 80)
+
+
+# ---------------------------------------------------------------------- eigenspectrum
+
+
+def test_multipliers_are_drawn_with_unit_circle_and_leak(rnns):
+    ax = EigenspectrumDisplay.from_rnns(rnns).ax_
+    expected = eigenspectrum(rnns).multipliers.ravel()
+    np.testing.assert_allclose(offsets(ax) @ [1, 1j], expected)
+    (circle,) = lines(ax, "unit circle")
+    np.testing.assert_allclose(np.hypot(*circle.get_data()), 1)
+    (leak,) = lines(ax, "leak")
+    np.testing.assert_allclose(leak.get_data(), [[0.8], [0]])
+    assert ax.get_aspect() == 1
+    assert "per step" in ax.get_xlabel()
+
+
+def test_view_of_multipliers_holds_all_of_them_and_the_circle_if_asked(rnns):
+    for whole in (False, True):
+        ax = EigenspectrumDisplay.from_rnns(rnns, whole_circle=whole).ax_
+        points = [*offsets(ax), (1, 0), *([(-1, 0), (0, 1), (0, -1)] if whole else [])]
+        low, high = np.transpose([ax.get_xlim(), ax.get_ylim()])
+        assert ((points > low) & (points < high)).all()
+
+
+def test_rates_show_each_pair_once(rnns):
+    display = EigenspectrumDisplay.from_rnns(rnns, kind="rates")
+    spectrum = eigenspectrum(rnns)
+    upper = spectrum.multipliers.imag >= 0
+    expected = [spectrum.growth_rates[upper], np.abs(spectrum.frequencies[upper])]
+    np.testing.assert_allclose(offsets(display.ax_).T, expected)
+    assert display.ax_.get_xlabel() == "growth rate (1/s)"
+    assert display.ax_.get_ylabel() == "frequency (Hz)"
+    assert set(lines(display.ax_, "no growth")[0].get_xdata()) == {0}
+    np.testing.assert_allclose(lines(display.ax_, "leak")[0].get_xdata(), np.log(0.8) / 0.02)
+
+
+def test_eigenvalues_that_decay_at_once_are_noted_and_left_of_the_view():
+    rnn = RNNBatch.from_dense(np.diag([0.5, -9.0]), dt=0.01, tau=0.1)  # multipliers 0.95, 0
+    ax = EigenspectrumDisplay.from_rnns(rnn, kind="rates").ax_
+    assert ax.get_xlim()[0] > -60
+    assert ax.get_title(loc="left").startswith("50 % of the eigenvalues decay faster than 53/s")
+
+
+def test_at_a_trajectory_each_state_has_its_points(rnns):
+    ax = EigenspectrumDisplay.from_rnns(rnns, at="trajectory", conditions=["a", "b", "a"]).ax_
+    expected = eigenspectrum(rnns, "trajectory").multipliers
+    np.testing.assert_allclose(offsets(ax) @ [1, 1j], expected.ravel())
+    colours = ax.collections[0].get_facecolors()[:, :3].reshape(3, -1, 3)
+    assert len(np.unique(colours[1], axis=0)) == 1
+    np.testing.assert_array_equal(colours[0], colours[2])
+    assert (colours[0] != colours[1]).any()
+
+
+def test_spectrum_from_estimator_is_that_of_its_rnns(fitted, multitask):
+    X, task = multitask.X[:5], multitask.task[:5]
+    display = EigenspectrumDisplay.from_estimator(fitted, X, task)
+    expected = eigenspectrum(fitted.dynamics(X)).multipliers
+    np.testing.assert_allclose(display.spectrum.multipliers, expected)
+
+
+# -------------------------------------------------------------------------- embedding
+
+
+def test_embedding_is_drawn_in_the_chosen_components():
+    E = np.random.default_rng(0).standard_normal((12, 4))
+    ax = EmbeddingDisplay.from_embedding(E, components=(3, 1)).ax_
+    np.testing.assert_allclose(offsets(ax), E[:, [3, 1]])
+    assert ax.get_xlabel() == "embedding, component 4 (SD)"
+    ax = EmbeddingDisplay.from_embedding(E, components=(0, 1, 2)).ax_
+    assert ax.get_zlabel() == "component 3 (SD)"
+    np.testing.assert_allclose(np.transpose(ax.collections[0]._offsets3d), E[:, :3])
+
+
+def test_ellipses_hold_the_posterior(fitted, multitask):
+    X = multitask.X[30:34]
+    display = EmbeddingDisplay.from_estimator(
+        fitted, X, uncertainty=True, components=(0, 2), confidence=1 - np.exp(-2)
+    )
+    found = fitted.posterior(X)
+    np.testing.assert_allclose(offsets(display.ax_), found.mean[:, [0, 2]])
+    for ellipse, mean, covariance in zip(
+        display.ellipses_, found.mean, found.covariance, strict=True
+    ):
+        np.testing.assert_allclose(ellipse.center, mean[[0, 2]])
+        covariance = covariance[np.ix_([0, 2], [0, 2])]
+        variance = np.linalg.eigvalsh(covariance)
+        # 1 - exp(-k^2 / 2) of a normal distribution lie within k SDs: k = 2
+        np.testing.assert_allclose([ellipse.height, ellipse.width], 4 * np.sqrt(variance))
+        circle = np.stack([np.cos(angle := np.linspace(0, 6, 30)), np.sin(angle)], axis=1)
+        edge = ellipse.get_patch_transform().transform(circle) - mean[[0, 2]]
+        distance = np.einsum("ij,jk,ik->i", edge, np.linalg.inv(covariance), edge)
+        np.testing.assert_allclose(distance, 4)
+
+
+# --------------------------------------------------------------------------- free run
+
+
+def test_free_runs_are_drawn_beside_the_trials(fitted, multitask):
+    display = FreeRunDisplay.from_estimator(
+        fitted, multitask.X, trials=[31, 3], neurons=[7, 2], conditions=multitask.task
+    )
+    X, run = multitask.X[[31, 3]], fitted.predict(multitask.X[[31, 3]])
+    r2 = fitted.score_samples(X)
+    assert display.ax_.shape == (2,)
+    assert [t.get_text() for t in display.ax_[0].get_yticklabels()] == ["7", "2"]
+    for k, ax in enumerate(display.ax_):
+        assert ax.get_xlabel() == "time (s)"
+        for line, values in zip(
+            [*lines(ax, "observed"), *lines(ax, "free run")],
+            [*X[k, :, [7, 2]], *run[k, :, [7, 2]]],
+            strict=True,
+        ):
+            time, drawn = line.get_data()
+            np.testing.assert_allclose(time, 0.02 * np.arange(50))
+            np.testing.assert_allclose(np.diff(drawn), np.diff(values), atol=1e-9)
+        # observed and free run of a neuron are shifted alike
+        pairs = zip(lines(ax, "observed"), lines(ax, "free run"), (7, 2), strict=True)
+        for seen, free, i in pairs:
+            gap = free.get_ydata() - seen.get_ydata()
+            np.testing.assert_allclose(gap, run[k, :, i] - X[k, :, i], atol=1e-9)
+        trial = [31, 3][k]
+        assert ax.get_title() == (f"trial {trial}, {multitask.task[trial]}\n$R^2$ = {r2[k]:.2f}")
+
+
+def test_scale_bar_has_the_length_it_says():
+    wave = 30 * np.sin(np.linspace(0, 6, 40))[np.newaxis, :, np.newaxis]
+    ax = FreeRunDisplay.from_activity(wave, wave, dt=0.01).plot(unit="spikes/s").ax_[0]
+    (bar,) = lines(ax, "scale bar")
+    assert [t.get_text() for t in ax.texts] == ["20 spikes/s"]
+    np.testing.assert_allclose(np.ptp(bar.get_ydata()), 20)
+
+
+def test_default_trials_are_the_first_of_each_condition(fitted, multitask):
+    display = FreeRunDisplay.from_estimator(fitted, multitask.X, conditions=multitask.task)
+    drawn = {ax.get_title().split("\n")[0].split(", ")[1] for ax in display.ax_}
+    assert drawn == set(multitask.task)
+
+
+# ----------------------------------------------------------------------- fixed points
+
+
+def test_fixed_points_are_projected_on_the_components_of_the_trajectories(bistable):
+    rnn, runs = bistable
+    display = FixedPointDisplay.from_rnns(rnn, runs)
+    points = find_fixed_points(rnn, runs.reshape(1, -1, 20))[0]
+    assert (points.stable.sum(), len(points)) == (2, 3)
+    # principal components: uncorrelated, of falling variance
+    scores = (runs.reshape(-1, 20) - display.mean_) @ display.components_.T
+    covariance = np.cov(scores.T)
+    assert covariance[0, 0] > covariance[1, 1]
+    np.testing.assert_allclose(covariance[0, 1], 0, atol=1e-9)
+    (stable,), (unstable,) = lines(display.ax_, "stable"), lines(display.ax_, "unstable")
+    where = (points.points - display.mean_) @ display.components_.T
+    np.testing.assert_allclose(
+        sort_rows(stable.get_xydata()), sort_rows(where[points.stable]), atol=1e-6
+    )
+    np.testing.assert_allclose(unstable.get_xydata(), where[~points.stable], atol=1e-6)
+    assert to_hex(stable.get_markerfacecolor()) != to_hex(unstable.get_markerfacecolor())
+    assert to_hex(unstable.get_markerfacecolor()) == "#ffffff"
+    assert [t.get_text() for t in display.ax_.texts] == ["1"]
+    assert display.ax_.get_xlabel() == "PC 1 (state units)"
+    assert display.ax_.get_aspect() == 1
+
+
+def test_slow_points_are_dots(bistable):
+    rnn, runs = bistable
+    slow = find_fixed_points(rnn, n_random_starts=16, slow_speed=1.0)[0]
+    slow = type(slow)(**{**vars(slow), "exact": np.zeros(len(slow), dtype=bool)})
+    ax = FixedPointDisplay(slow, runs).plot().ax_
+    (dots,) = lines(ax, "slow")
+    assert len(dots.get_xdata()) == len(slow)
+    assert not lines(ax, "stable") and not lines(ax, "unstable")
+    assert "slow point" in legend_texts(ax)
+
+
+def test_trajectories_take_the_colours_of_their_conditions(bistable):
+    rnn, runs = bistable
+    points = find_fixed_points(rnn)[0]
+    ax = FixedPointDisplay.from_rnns(
+        rnn, runs, fixed_points=points, conditions=["left", "right"], conditions_label="side"
+    ).ax_
+    drawn = [line for line in ax.lines if len(line.get_xdata()) == runs.shape[1]]
+    assert [to_hex(line.get_color()) for line in drawn] == ["#0072b2", "#d55e00"]
+    assert ax.get_legend().get_title().get_text() == "side"
+    assert legend_texts(ax)[:2] == ["left", "right"]
+
+
+def test_three_dimensions(rnns):
+    display = FixedPointDisplay.from_rnns(rnns[0], n_dims=3)
+    assert display.components_.shape == (3, 40)
+    assert display.ax_.get_zlabel() == "PC 3 (state units)"
+
+
+def test_margin_leaves_out_far_points(bistable):
+    rnn, runs = bistable
+    points = find_fixed_points(rnn)[0]
+    right = runs[:1]  # ends in one of the stable points
+    ax = FixedPointDisplay(points, right).plot(margin=0.1).ax_
+    assert len(lines(ax, "stable")[0].get_xdata()) == 1
+
+
+def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
+    X = multitask.X[30:34]
+    one = FixedPointDisplay.from_estimator(fitted, X, trial=2)
+    np.testing.assert_allclose(
+        one.trajectories * fitted.scale_ + fitted.mean_, fitted.predict(X[[2]]), atol=1e-6
+    )
+    assert one.ax_.get_xlabel() == "PC 1 (SD)"
+    mean = FixedPointDisplay.from_estimator(fitted, X)
+    E = np.repeat(fitted.transform(X).mean(axis=0, keepdims=True), 4, axis=0)
+    runs = fitted.inverse_transform(E, X[:, 0])
+    np.testing.assert_allclose(mean.trajectories * fitted.scale_ + fitted.mean_, runs, atol=1e-6)
+
+
+# ------------------------------------------------------------------------- flow field
+
+
+@pytest.mark.parametrize("kind", ["stream", "quiver"])
+def test_flow_field_shows_speed_and_direction(bistable, kind):
+    rnn, runs = bistable
+    display = FlowFieldDisplay.from_rnns(rnn, runs, n_grid=15, fixed_points=True, kind=kind)
+    field = flow_field(rnn, runs, n_grid=15)
+    mesh = display.ax_.collections[0]
+    np.testing.assert_allclose(np.ravel(mesh.get_array()), field.speed.ravel())
+    assert isinstance(mesh.norm, matplotlib.colors.LogNorm)
+    assert mesh.colorbar.ax.get_ylabel() == "speed (1/s)"
+    stable = lines(display.ax_, "stable")[0].get_xydata()
+    points = display.fixed_points
+    np.testing.assert_allclose(stable, field.project(points.points[points.stable]))
+    np.testing.assert_allclose(display.ax_.get_xlim(), field.x[[0, -1]])
+    if kind == "quiver":
+        (quiver,) = (c for c in display.ax_.collections if hasattr(c, "U"))
+        np.testing.assert_allclose(np.hypot(quiver.U, quiver.V), 1)
+        i = np.argmin(np.abs(field.y[:, None] - quiver.Y), axis=0)
+        j = np.argmin(np.abs(field.x[:, None] - quiver.X), axis=0)
+        velocity = field.velocity[i, j]
+        velocity /= np.linalg.norm(velocity, axis=1, keepdims=True)
+        np.testing.assert_allclose(np.stack([quiver.U, quiver.V], axis=1), velocity)
+
+
+def test_axes_of_a_given_plane_are_not_called_principal(bistable):
+    display = FlowFieldDisplay.from_rnns(
+        bistable[0], axes=np.eye(20)[:2], extent=1.0, unit="SD", n_grid=5
+    )
+    assert display.ax_.get_ylabel() == "axis 2 (SD)"
+    assert display.ax_.collections[0].colorbar.ax.get_ylabel() == "speed (SD/s)"
+
+
+# ----------------------------------------------------------------------- shared parts
+
+
+def test_given_axes_are_used(fitted, multitask, rnns, bistable):
+    X, E = multitask.X[:2], np.eye(3)
+    points = find_fixed_points(bistable[0])[0]
+    field = flow_field(bistable[0], bistable[1], n_grid=5)
+    for display in (
+        EigenspectrumDisplay(eigenspectrum(rnns)),
+        EmbeddingDisplay(E),
+        FixedPointDisplay(points, bistable[1]),
+        FlowFieldDisplay(field),
+    ):
+        figure, ax = plt.subplots()
+        assert display.plot(ax=ax) is display
+        assert display.ax_ is ax
+        assert display.figure_ is figure
+        assert len(plt.get_fignums()) == 1
+        plt.close(figure)
+    figure, axes = plt.subplots(1, 2)
+    display = FreeRunDisplay.from_activity(X, X, 0.02, ax=axes)
+    assert list(display.ax_) == list(axes)
+    assert display.figure_ is figure
+    ax = plt.figure().add_subplot()
+    assert list(FreeRunDisplay.from_activity(X[:1], X[:1], 0.02, ax=ax).ax_) == [ax]
+
+
+def test_legends_are_beside_the_axes(rnns):
+    for options in ({}, {"conditions": [0.1, 0.2, 0.3]}):
+        display = EigenspectrumDisplay.from_rnns(rnns, **options)
+        display.figure_.canvas.draw()
+        legend = display.ax_.get_legend().get_window_extent()
+        assert not legend.overlaps(display.ax_.get_window_extent())
+
+
+@pytest.mark.parametrize(
+    ("conditions", "discrete"),
+    [
+        (["a", "b", "a"], True),
+        ([True, False, True], True),
+        ([1, 2, 3], True),
+        ([0.5, 1.5, 2.5], False),
+    ],
+)
+def test_labels_have_a_legend_and_quantities_a_colour_bar(conditions, discrete):
+    display = EmbeddingDisplay.from_embedding(np.eye(3), conditions, conditions_label="name")
+    if discrete:
+        assert legend_texts(display.ax_) == [str(c) for c in np.unique(conditions)]
+        assert display.ax_.get_legend().get_title().get_text() == "name"
+    else:
+        assert display.ax_.get_legend() is None
+        assert display.ax_.child_axes[0].get_ylabel() == "name"
+
+
+def test_many_labels_differ_in_colour_or_marker():
+    names = [f"condition {i:02d}" for i in range(12)]
+    ax = EmbeddingDisplay.from_embedding(np.arange(24.0).reshape(12, 2), names).ax_
+    shown = {(to_hex(h.get_color()), h.get_marker()) for h in ax.get_legend().legend_handles}
+    assert len(shown) == 12
+    np.testing.assert_allclose(sort_rows(offsets(ax)), np.arange(24.0).reshape(12, 2))
+
+
+def test_angles_a_period_apart_have_one_colour():
+    for period, cyclic in ((2 * np.pi, True), (360.0, 360)):
+        angles = np.array([0.1, 0.1 + period, 0.1 + period / 2, 0.1 - period])
+        ax = EmbeddingDisplay.from_embedding(np.eye(4), angles, cyclic=cyclic).ax_
+        colours = ax.collections[0].get_facecolors()
+        np.testing.assert_array_equal(colours[[1, 3]], colours[[0, 0]])
+        assert (colours[2] != colours[0]).any()
+
+
+def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
+    E = np.eye(4)
+    X = multitask.X[:2]
+    with pytest.raises(ValueError, match="kind must be one of 'multipliers', 'rates', got 'x'"):
+        EigenspectrumDisplay.from_rnns(rnns, kind="x")
+    with pytest.raises(ValueError, match="kind must be one of 'stream', 'quiver'"):
+        FlowFieldDisplay.from_rnns(rnns[0], kind="x")
+    with pytest.raises(ValueError, match=r"one label per trial, shape \(3,\), got \(2,\)"):
+        EigenspectrumDisplay.from_rnns(rnns, conditions=["a", "b"])
+    with pytest.raises(ValueError, match=r"one label per trial, shape \(4,\), got \(3,\)"):
+        EmbeddingDisplay.from_embedding(E, [1, 2, 3])
+    with pytest.raises(ValueError, match="components must lie in 0 to 3"):
+        EmbeddingDisplay.from_embedding(E, components=(0, 4))
+    for components in ((0,), (1, 1), (0.0, 1.0), (0, 1, 2, 3)):
+        with pytest.raises(ValueError, match="two or three different integers"):
+            EmbeddingDisplay.from_embedding(E, components=components)
+    with pytest.raises(ValueError, match="use from_estimator"):
+        EmbeddingDisplay.from_embedding(E, uncertainty=True)
+    with pytest.raises(ValueError, match="need two components"):
+        EmbeddingDisplay.from_estimator(fitted, X, uncertainty=True, components=(0, 1, 2))
+    with pytest.raises(ValueError, match="cyclic conditions must be numbers, got labels such as"):
+        EmbeddingDisplay.from_embedding(E, list("abcd"), cyclic=True)
+    with pytest.raises(ValueError, match="trials must lie in 0 to 1"):
+        FreeRunDisplay.from_estimator(fitted, X, trials=[2])
+    with pytest.raises(ValueError, match="neurons must lie in 0 to 29"):
+        FreeRunDisplay.from_activity(X, X, 0.02, neurons=[30])
+    with pytest.raises(ValueError, match=r"one axes per trial \(2\), got 1"):
+        FreeRunDisplay.from_activity(X, X, 0.02, ax=plt.figure().add_subplot())
+    with pytest.raises(ValueError, match="must have the same shape"):
+        FreeRunDisplay.from_activity(X, X[:1], 0.02)
+    with pytest.raises(ValueError, match="draws one RNN, got 3: select one"):
+        FixedPointDisplay.from_rnns(rnns)
+    with pytest.raises(ValueError, match="n_dims must be 2 or 3, got 4"):
+        FixedPointDisplay.from_rnns(*bistable, n_dims=4)
+    with pytest.raises(ValueError, match="conditions colour trajectories"):
+        FixedPointDisplay(find_fixed_points(bistable[0])[0], None, ["a"]).plot()
+    with pytest.raises(ValueError, match=r"n_neurons = 20\) or"):
+        FixedPointDisplay.from_rnns(bistable[0], bistable[1][:, :, :4])
+    with pytest.raises(ValueError, match='made with projection="3d"'):
+        EmbeddingDisplay.from_embedding(E, components=(0, 1, 2), ax=plt.figure().add_subplot())
+    with pytest.raises(TypeError, match="ax must be axes of matplotlib, got str"):
+        EmbeddingDisplay.from_embedding(E, ax="left")
+    with pytest.raises(TypeError, match=r"FixedPoints of one RNN .*got list"):
+        FlowFieldDisplay.from_rnns(*bistable, fixed_points=find_fixed_points(bistable[0]))
+    with pytest.raises(TypeError, match="Expected a fitted JEDIEstimator, got ndarray"):
+        EigenspectrumDisplay.from_estimator(E, X)
+
+
+def test_a_failed_call_opens_no_figure():
+    with pytest.raises(ValueError, match="components must lie"):
+        EmbeddingDisplay.from_embedding(np.eye(2), components=(0, 2))
+    with pytest.raises(ValueError, match="one label per trial"):
+        EmbeddingDisplay.from_embedding(np.eye(2), ["a"])
+    assert not plt.get_fignums()
+
+
+def test_import_of_the_package_leaves_matplotlib_alone():
+    code = "import sys, jedi_sklearn.plotting; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError("no matplotlib")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ImportError, match=r'pip install "jedi-sklearn\[plot\]"'):
+        EmbeddingDisplay.from_embedding(np.eye(2))
