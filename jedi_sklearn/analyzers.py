@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._reduced import check_rnns
 from ._trials import check_number
-from .fixed_points import find_fixed_points, frequencies, growth_rates
+from .fixed_points import MARGIN, check_search, find_fixed_points, frequencies, growth_rates
 from .lyapunov import lyapunov_exponents
 from .spectra import PLACES, eigenspectrum
 
@@ -165,12 +165,14 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         values = eigenspectrum(rnns, self.at).multipliers
         if values.ndim == 2:
             values = values[:, np.newaxis]
-        leak = np.full((*values.shape[:2], self.n_eigenvalues), 1 - rnns.alpha)
+        leak = _leak(rnns)
         # of each pair the second is put behind everything and cut off
         single = np.where(values.imag < 0, 0, values)
-        single = np.concatenate([single, leak], axis=2)
+        rest = np.full((*values.shape[:2], self.n_eigenvalues), leak)
+        single = np.concatenate([single, rest], axis=2)
         order = np.argsort(-np.abs(single), axis=2, kind="stable")[..., : self.n_eigenvalues]
-        growth, frequency = _rates(np.take_along_axis(single, order, axis=2), rnns.dt)
+        single = np.take_along_axis(single, order, axis=2)
+        growth, frequency = _rates(np.where(single == 0, 1 - rnns.alpha, single), rnns.dt)
         each = np.stack([growth, frequency], axis=-1).reshape(*values.shape[:2], -1)
         size = np.abs(values)
         growth, frequency = _rates(values, rnns.dt)
@@ -178,8 +180,8 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
             frequency = np.where(growth < self.min_growth_rate, 0.0, frequency)
         summary = [
             frequency.max(axis=2),
-            np.maximum(size.max(axis=2), 1 - rnns.alpha),
-            (size > 1).sum(axis=2),
+            np.maximum(size.max(axis=2), leak),
+            (size > 1 + MARGIN).sum(axis=2),
         ]
         return np.concatenate([each, np.stack(summary, axis=-1)], axis=-1).mean(axis=1)
 
@@ -233,7 +235,8 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
         self.fill_value = fill_value
 
     def _check_parameters(self, rnns):
-        if not isinstance(self.fill_value, (int, float)):  # NaN and infinity are allowed
+        check_search(self.n_random_starts, self.slow_speed, self.merge_distance, self.max_iter)
+        if not isinstance(self.fill_value, Real):  # NaN and infinity are allowed
             raise TypeError(f"fill_value must be a number, got {self.fill_value!r}.")
 
     def _names(self):
@@ -261,11 +264,13 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
                 random_state=self.random_state,
             )
         end = np.zeros(rnns.shape)
-        if rnns.initial_states is not None and rnns.n_timesteps is not None:
+        if rnns.has_free_run:
             end = rnns.free_run()[:, -1]
-        return np.stack([self._row(points, x) for points, x in zip(found, end, strict=True)])
+        leak = _leak(rnns)
+        pairs = zip(found, end, strict=True)
+        return np.stack([self._row(points, x, leak) for points, x in pairs])
 
-    def _row(self, points, reference):
+    def _row(self, points, reference, leak):
         counts = [
             (points.exact & points.stable).sum(),
             (points.exact & ~points.stable).sum(),
@@ -275,7 +280,6 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
             return np.array([*counts, *[self.fill_value] * 6], dtype=float)
         distance = np.sqrt(np.square(points.points - reference).mean(axis=1))
         i = int(distance.argmin())
-        leak = 1 - points.dt / points.tau
         leading = max(points.multipliers[i, 0], leak, key=abs)
         growth, frequency = _rates(leading, points.dt)
         norm = np.sqrt(np.square(points.points[i]).mean())
@@ -327,6 +331,11 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
             burn_in=self.burn_in,
             n_exponents=self.n_exponents,
         )
+
+
+def _leak(rnns):
+    """Multiplier of directions that the weights do not write to, 0 where there is none."""
+    return 1 - rnns.alpha if rnns.rank < rnns.n_neurons else 0.0
 
 
 def _rates(multipliers, dt):

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._reduced import ReducedRNN, check_inputs, check_rnns, check_states, sort_by_size
-from ._trials import check_number
+from ._trials import as_plain_array, check_number
 
 __all__ = ["FixedPoints", "find_fixed_points"]
 
@@ -139,13 +139,15 @@ def find_fixed_points(
     rnns : RNNBatch
         From ``JEDIEstimator.dynamics``, or of known weights.
     states : array-like of shape (n_rnns, n_states, n_neurons) or (n_rnns, n_neurons), optional
-        States to start from, for example trajectories. Default: the free runs of the RNNs,
-        where the batch knows their initial states, at most 64 samples of each.
+        States to start from, for example trajectories; for a batch of one RNN of any shape
+        (..., n_neurons). Default: the free runs of the RNNs, where the batch knows their
+        initial states, at most 64 samples of each.
     inputs : array-like of shape (n_inputs,) or (n_rnns, n_inputs), optional
         Constant input.
     n_random_starts : int, default=128
-        Starts besides, in random directions at an RMS state of 0.1 to 3. Half of them first
-        run freely for 20 time constants, which leads to the attractors.
+        Starts besides: the state where all rates are zero, and random directions at an RMS
+        state of 0.1 to 3, half of which first run freely for 20 time constants: that leads to
+        the attractors.
     tol : float, default=1e-9
         A fixed point is exact when the RMS over neurons of :math:`-x + J\tanh(x) + h` is at
         most this (in units of the state).
@@ -196,16 +198,15 @@ def find_fixed_points(
     """
     rnns = check_rnns(rnns)
     inputs = check_inputs(inputs, rnns)
-    check_number(n_random_starts, "n_random_starts", Integral, low=0)
-    check_number(tol, "tol", low=0, closed=False)
-    check_number(merge_distance, "merge_distance", low=0)
-    check_number(max_iter, "max_iter", Integral, low=1)
-    if slow_speed is not None:
-        check_number(slow_speed, "slow_speed", low=0, closed=False, unit="1/s")
+    check_search(n_random_starts, slow_speed, merge_distance, max_iter, tol)
     if states is not None:
+        if len(rnns) == 1:  # all are its own
+            states = as_plain_array(states, "states")
+            if states.ndim > 1 and states.shape[-1] == rnns.n_neurons:
+                states = states.reshape(1, -1, rnns.n_neurons)
         states = check_states(states, rnns)
         states = states[:, np.newaxis] if states.ndim == 2 else states
-    elif rnns.initial_states is not None and rnns.n_timesteps is not None and inputs is None:
+    elif rnns.has_free_run and inputs is None:
         run = rnns.free_run()
         states = run[:, np.linspace(0, run.shape[1] - 1, min(64, run.shape[1])).astype(int)]
     elif not n_random_starts:
@@ -221,6 +222,7 @@ def find_fixed_points(
         rnn = ReducedRNN(rnns, k, None if inputs is None else inputs[k])
         y = directions[:, : rnn.rank] * size * np.sqrt(rnn.n_neurons)
         y[::2] = _relax(rnn, y[::2])
+        y[:1] = 0
         if states is not None:
             y = np.concatenate([rnn.project(states[k]), y])
         found.append(_search(rnn, y, tol, slow_speed, merge_distance, max_iter))
@@ -234,6 +236,16 @@ def find_fixed_points(
             stacklevel=2,
         )
     return found
+
+
+def check_search(n_random_starts, slow_speed, merge_distance, max_iter, tol=1e-9):
+    """Raise where a parameter of the search cannot be used."""
+    check_number(n_random_starts, "n_random_starts", Integral, low=0)
+    check_number(tol, "tol", low=0, closed=False)
+    check_number(merge_distance, "merge_distance", low=0)
+    check_number(max_iter, "max_iter", Integral, low=1)
+    if slow_speed is not None:
+        check_number(slow_speed, "slow_speed", low=0, closed=False, unit="1/s")
 
 
 def _relax(rnn, y):

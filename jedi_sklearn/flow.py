@@ -10,7 +10,7 @@ import numpy as np
 from ._reduced import check_inputs, check_rnns
 from ._trials import as_plain_array, check_number
 
-__all__ = ["FlowField", "flow_field", "principal_plane"]
+__all__ = ["FlowField", "flow_field", "principal_axes"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class FlowField:
     velocity : ndarray of shape (n_grid, n_grid, 2)
         Change per second of the two coordinates, 1/s in units of the state, at ``(y[i], x[j])``.
     speed : ndarray of shape (n_grid, n_grid)
-        Norm of the change of the whole state per second, the part that leaves the plane
-        included.
+        RMS over neurons of the change of the whole state per second, the part that leaves the
+        plane included: the speed of :func:`find_fixed_points`.
     axes : ndarray of shape (2, n_neurons)
         Orthonormal axes of the plane.
     origin : ndarray of shape (n_neurons,)
@@ -92,12 +92,12 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
     check_number(n_grid, "n_grid", Integral, low=2)
     if states is not None:
         states = _vectors(states, "states", n, None)
-    elif rnns.initial_states is not None and rnns.n_timesteps is not None:
+    elif rnns.has_free_run:
         states = rnns.free_run().reshape(-1, n)
     if axes is None:
         if states is None:
             raise ValueError("Nothing says where the plane lies: give states, or axes.")
-        mean, axes = principal_plane(states)
+        mean, axes = principal_axes(states)
         origin = mean if origin is None else origin
     axes = _vectors(axes, "axes", n, 2)
     q, r = np.linalg.qr(axes.T)
@@ -116,25 +116,28 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
         x,
         y,
         (change @ axes.T).reshape(n_grid, n_grid, 2),
-        np.linalg.norm(change, axis=1).reshape(n_grid, n_grid),
+        np.sqrt(np.square(change).mean(axis=1)).reshape(n_grid, n_grid),
         axes,
         origin,
     )
 
 
-def principal_plane(states):
-    """Mean and first two principal axes of states (n, n_neurons), signs fixed.
+def principal_axes(states, n_axes=2):
+    """Mean and leading principal axes of states (n, n_neurons), signs fixed.
 
     Returns
     -------
     mean : ndarray of shape (n_neurons,)
-    axes : ndarray of shape (2, n_neurons)
+    axes : ndarray of shape (n_axes, n_neurons)
     """
     mean = states.mean(axis=0)
     _, _, axes = np.linalg.svd(states - mean, full_matrices=False)
-    if len(axes) < 2:
-        raise ValueError("At least two states of two neurons are needed for a principal plane.")
-    axes = axes[:2]
+    if len(axes) < n_axes:
+        raise ValueError(
+            f"{n_axes} principal axes need at least {n_axes} states of {n_axes} neurons, "
+            f"got {states.shape[0]} states of {states.shape[1]}."
+        )
+    axes = axes[:n_axes]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, np.newaxis], axis=1)
     return mean, axes * np.where(largest < 0, -1.0, 1.0)
 

@@ -29,7 +29,10 @@ def lyapunov_exponents(
 
     QR method (Benettin et al. 1980) on the tangent dynamics in the space that the weights write
     to, of dimension `rank`; the other ``n_neurons - rank`` exponents are exactly
-    ``log(1 - alpha) / dt``, the leak.
+    ``log(1 - alpha) / dt``, the leak. The tangent vectors start along the invariant directions
+    of the mean Jacobian, so that at a fixed point the exponents are its growth rates from the
+    first step on, and a short trajectory has exponents that do not depend on how the weights
+    are factored.
 
     Parameters
     ----------
@@ -131,9 +134,26 @@ def _stretching(reduced, states):
     steps *= alpha
     steps[..., np.arange(rank), np.arange(rank)] += 1 - alpha
     growth = np.empty((len(reduced), n_steps, rank))
-    directions = np.broadcast_to(np.eye(rank), (len(reduced), rank, rank))
+    directions = _schur_vectors(steps.mean(axis=1))
     for t in range(n_steps):
         directions, R = np.linalg.qr(steps[:, t] @ directions)
         size = np.abs(np.diagonal(R, axis1=1, axis2=2))
         growth[:, t] = np.log(np.maximum(size, np.finfo(float).tiny))
     return growth
+
+
+def _schur_vectors(matrices):
+    """Orthonormal bases whose leading columns span the invariant spaces of real matrices.
+
+    Eigenvalues by falling modulus. In the plane of a complex pair the first vector lies along
+    the longer axis of its ellipse: nothing depends on the coordinates.
+    """
+    values, vectors = np.linalg.eig(matrices)
+    values, vectors = values.astype(complex), vectors.astype(complex)
+    order = np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)), axis=-1)
+    values = np.take_along_axis(values, order, axis=-1)
+    vectors = np.take_along_axis(vectors, order[:, np.newaxis], axis=-1)
+    turn = np.exp(-0.5j * np.angle((vectors**2).sum(axis=1, keepdims=True)))
+    vectors = vectors * turn
+    second = values.imag[:, np.newaxis] < 0  # of a pair: the shorter axis
+    return np.linalg.qr(np.where(second, vectors.imag, vectors.real))[0]

@@ -95,7 +95,12 @@ class RNNBatch:
             )
         self.J = None
         self.core = None if core is None else _as_array(core, "core", (3,))
-        rank = self.U.shape[-1]
+        n_neurons, rank = self.U.shape[-2:]
+        if rank > n_neurons:
+            raise ValueError(
+                f"U and V have more columns ({rank}) than rows ({n_neurons} neurons). Multiply "
+                "them out: RNNBatch.from_dense(U @ V.T)."
+            )
         if self.core is not None and self.core.shape[1:] != (rank, rank):
             raise ValueError(
                 f"core must have shape (n_rnns, {rank}, {rank}) to fit U and V of rank {rank}, "
@@ -157,12 +162,16 @@ class RNNBatch:
         -------
         RNNBatch
             "shared" if all are and have the same bases, "full_rank" if any is, else "low_rank".
+            It has initial states, and a number of samples, where all batches have them (and
+            agree).
 
         Raises
         ------
         ValueError
-            If sizes, time steps or time constants differ.
+            If sizes, time steps or time constants differ, or there is no batch.
         """
+        if not len(batches):
+            raise ValueError("Expected at least one batch of RNNs to join, got none.")
         for name in ("n_neurons", "n_inputs", "dt", "tau"):
             values = sorted({getattr(b, name) for b in batches})
             if len(values) > 1:
@@ -261,6 +270,11 @@ class RNNBatch:
     def alpha(self):
         """Leak per step, dt / tau."""
         return self.dt / self.tau
+
+    @property
+    def has_free_run(self):
+        """Whether the batch knows where its free runs start and how long they are."""
+        return self.initial_states is not None and self.n_timesteps is not None
 
     @property
     def shape(self):

@@ -33,6 +33,11 @@ class Eigenspectrum:
     tau: float
 
     @property
+    def leak(self):
+        """Multiplier of the ``n_neurons - rank`` directions that the weights do not write to."""
+        return 1 - self.dt / self.tau
+
+    @property
     def eigenvalues(self):
         """Eigenvalues of the effective weights ``J diag(tanh'(x))``, as from RNNBatch."""
         return 1 + (self.multipliers - 1) * self.tau / self.dt
@@ -107,7 +112,7 @@ def eigenspectrum(rnns, at="origin"):
     if states is None or states.ndim == 2:
         values = rnns.eigenvalues(states)
     else:
-        values = np.empty((*states.shape[:2], min(rnns.rank, rnns.n_neurons)), dtype=complex)
+        values = np.empty((*states.shape[:2], rnns.rank), dtype=complex)
         for k, x in enumerate(states):
             rnn = ReducedRNN(rnns, k)
             for block in rnn.blocks(len(x)):
