@@ -368,8 +368,8 @@ def test_output_dynamics_makes_transform_return_the_rnns(fitted, multitask):
 @pytest.fixture(scope="module")
 def inferring(small, multitask):
     """As `fitted`, with initial states that are inferred too."""
-    est = small(max_iter=15, initial_state="inferred", scale="neuron")
-    return est.fit(multitask.X[:30])
+    est = small(max_iter=8, initial_state="inferred", scale="neuron")
+    return est.fit(multitask.X[:15])
 
 
 @pytest.mark.parametrize("name", ["fitted", "inferring"])
@@ -406,13 +406,15 @@ def test_generated_rnns_run_as_the_inverse_transform(fitted, multitask, start):
     assert_allclose(run, fitted.inverse_transform(E, x0, n_timesteps), atol=1e-9)
 
 
-@pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
-@pytest.mark.parametrize("initial_state", ["observed", "inferred"])
+@pytest.mark.parametrize(
+    ("connectivity", "initial_state"),
+    [("shared", "observed"), ("low_rank", "inferred"), ("full_rank", "observed")],
+)
 def test_fit_transform_gives_the_rnns_of_fit_then_transform(
     small, multitask, connectivity, initial_state
 ):
-    X, y = multitask.X[:16], multitask.task[:16]
-    changes = {"connectivity": connectivity, "initial_state": initial_state, "max_iter": 10}
+    X, y = multitask.X[:12], multitask.task[:12]
+    changes = {"connectivity": connectivity, "initial_state": initial_state, "max_iter": 6}
     est, other = (small(output="dynamics", **changes) for _ in range(2))
     rnns, expected = est.fit_transform(X, y), other.fit(X, y).transform(X)
     assert isinstance(rnns, RNNBatch) and rnns.n_timesteps == 50

@@ -238,6 +238,13 @@ def test_a_common_initial_state_starts_every_run():
     assert_allclose(rnns[1:].free_run(), rnns.free_run()[1:])
 
 
+def test_a_batch_says_whether_it_knows_its_free_runs():
+    assert with_starts("shared").has_free_run
+    assert with_starts("shared")[1].has_free_run
+    assert not with_starts("shared", None).has_free_run
+    assert not make_batch("shared").has_free_run
+
+
 def test_initial_states_say_how_many_rnns_there_are():
     rnns = RNNBatch(np.ones((2, 1)), np.ones((2, 1)), initial_states=np.eye(2), n_timesteps=3)
     assert len(rnns) == 2
@@ -395,6 +402,8 @@ ONES = np.ones((N, RANK))
         (lambda: RNNBatch(ONES, ONES, dt=-1.0), ["0 < dt < tau", "dt=-1.0"]),
         (lambda: RNNBatch.from_dense(np.ones((3, 4))), ["J must be square", "(3, 4)"]),
         (lambda: RNNBatch.from_dense(np.ones(4)), ["J must be 2-D or 3-D", "(4,)"]),
+        (lambda: RNNBatch(ONES.T, ONES.T), ["more columns", "from_dense"]),
+        (lambda: RNNBatch.concatenate([]), ["at least one batch", "none"]),
         (lambda: make_batch("shared").step(np.ones((4, 6))), ["n_neurons = 7", "(4, 6)"]),
         (
             lambda: make_batch("shared").step(np.ones((3, 7))),
