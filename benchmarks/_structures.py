@@ -338,9 +338,9 @@ def search(est, rnn, X, **arguments):
 
 
 def thin(X):
-    """States of trials for one RNN, (1, states, neurons), not more than MAX_STARTS."""
-    states = X.reshape(1, -1, X.shape[-1])
-    return states[:, :: -(-states.shape[1] // MAX_STARTS)]
+    """States of trials, not more than MAX_STARTS."""
+    states = X.reshape(-1, X.shape[-1])
+    return states[:: -(-len(states) // MAX_STARTS)]
 
 
 def predict(est, X):
