@@ -197,10 +197,10 @@ class EigenspectrumDisplay:
         left, right = growth[seen].min(initial=leak), growth[seen].max(initial=0)
         margin, top = 0.06 * (right - left), frequency[seen].max(initial=0)
         top = top if top > 0 else 1.0
-        ax.set(xlim=(left - margin, right + margin), ylim=(-0.06 * top, 1.06 * top))
+        ax.set(xlim=(left - margin, right + margin), ylim=(-0.06 * top, 1.15 * top))
         if not seen.all():
             share = 100 * (1 - seen.mean())
             note = f"{share:.2g} % of the eigenvalues decay faster than {-limit:.0f}/s"
-            ax.set_title(note, fontsize="small", color="0.4", loc="left")
+            ax.text(0.02, 0.98, note, transform=ax.transAxes, va="top", size="small", color="0.4")
         label_axes(ax, ("growth rate (1/s)", "frequency (Hz)"))
         return handles
