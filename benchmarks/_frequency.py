@@ -15,10 +15,7 @@ from jedi_sklearn.datasets import make_multifrequency
 
 ONSET = 100  # samples left out: the response to the onset of the input
 PLACES = ("origin", "trajectory")
-SETTINGS = {  # amplitude of the input, arguments of the estimator
-    "amplitude 3, 1200 steps": (3.0, {"max_iter": 1200}),
-    "amplitude 1, 3000 steps": (1.0, {"max_iter": 3000}),
-}
+STEPS = {3.0: 1200, 1.0: 3000}  # by the amplitude of the input: the weaker, the longer
 
 
 def frequency(options):
@@ -30,10 +27,12 @@ def frequency(options):
         notes,
         options.params,
     )
-    for name, (amplitude, arguments) in SETTINGS.items():
+    for amplitude in options.amplitudes:
+        steps = STEPS[amplitude]
+        name = f"amplitude {amplitude:g}, {steps} steps"
         rows, lines = [], []
         for seed in options.seeds:
-            row, line = frequency_row(options, seed, amplitude, arguments)
+            row, line = frequency_row(options, seed, amplitude, steps)
             rows.append(row)
             lines.append(line)
             log(f"frequency, {name}, seed {seed}: {row}")
@@ -82,7 +81,7 @@ def frequency(options):
     return result
 
 
-def frequency_row(options, seed, amplitude, arguments):
+def frequency_row(options, seed, amplitude, steps):
     """One teacher: correlation and slope, and the mean frequency at each input frequency."""
     data = make(
         options,
@@ -95,7 +94,7 @@ def frequency_row(options, seed, amplitude, arguments):
     if not options.quick:
         data.X, data.free_run = data.X[:, ONSET:], data.free_run[:, ONSET:]
     train, test = split(data.condition, 0.25, seed)
-    est = estimator(options, **arguments)
+    est = estimator(options, max_iter=steps)
     seconds = fit(est, data.X[train], data.condition[train])
     found = infer(est, data.X[test])
     with warnings.catch_warnings():

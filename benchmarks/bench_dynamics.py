@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from _dynamics_speed import fixed_points_speed, scaling, spectra_speed
-from _frequency import frequency
+from _frequency import STEPS, frequency
 from _run import make_parser, run_sections
 from _structures import analytic, flip_flop, memory_pro, subsampling
 
@@ -32,6 +32,8 @@ SECTIONS = {
 
 def main():
     parser = make_parser(__doc__, SECTIONS)
+    add = parser.add_argument
+    add("--amplitudes", nargs="+", type=float, choices=STEPS, default=list(STEPS), help="of input")
     return run_sections("bench_dynamics.py", "Benchmarks of the dynamics", SECTIONS, parser)
 
 
