@@ -100,7 +100,7 @@ def test_eigenvalues_that_decay_at_once_are_noted_and_left_of_the_view():
     rnn = RNNBatch.from_dense(np.diag([0.5, -9.0]), dt=0.01, tau=0.1)  # multipliers 0.95, 0
     ax = EigenspectrumDisplay.from_rnns(rnn, kind="rates").ax_
     assert ax.get_xlim()[0] > -60
-    assert ax.get_title(loc="left").startswith("50 % of the eigenvalues decay faster than 53/s")
+    assert ax.texts[0].get_text().startswith("50 % of the eigenvalues decay faster than 53/s")
 
 
 def test_at_a_trajectory_each_state_has_its_points(rnns):
