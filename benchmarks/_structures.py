@@ -129,7 +129,7 @@ def memory_pro(options):
         ("back", "teacher to RNN / radius", ".3f"),
         ("chamfer", "symmetric Chamfer / radius", ".3f"),
         ("order", "neighbours in order", ".3f"),
-        ("angle_r", "circular r of angles", ".3f"),
+        ("angle_error", "median angle error deg", ".1f"),
         ("same_type", "same stability", ".2f"),
         *((f"{p}_{w}", f"{p}, {w} RNN", ".3f") for p in PHASES for w in ("own", "other")),
         ("lyapunov_error", "Lyapunov error 1/s", ".3f"),
@@ -195,7 +195,7 @@ def memory_pro_row(options, data):
         "back": back,
         "chamfer": (forth + back) / 2,
         "order": in_order(model.points, angle),
-        "angle_r": circular_correlation(angle, true_angle[matched]),
+        "angle_error": float(np.degrees(np.median(np.abs(wrap(angle - true_angle[matched]))))),
         "same_type": float(types.mean()),
         "context_own": run_error(est, data, "context", "context") / radius,
         "context_other": run_error(est, data, "context", "memory") / radius,
@@ -425,13 +425,10 @@ def in_order(points, angle):
     x, y = (centred @ axes[:2].T).T
     step = np.diff(angle[np.argsort(np.arctan2(y, x))], append=np.nan)
     step[-1] = -np.nansum(step)  # back to the first
-    step = (step + np.pi) % (2 * np.pi) - np.pi
-    rising = float((step >= 0).mean())
+    rising = float((wrap(step) >= 0).mean())
     return max(rising, 1 - rising)  # either way round
 
 
-def circular_correlation(a, b):
-    """Circular correlation of angles (Jammalamadaka & SenGupta 2001)."""
-    a, b = (np.angle(np.exp(1j * x) / np.exp(1j * x).mean()) for x in (a, b))
-    a, b = np.sin(a), np.sin(b)
-    return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
+def wrap(angle):
+    """Angles between -pi and pi."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi

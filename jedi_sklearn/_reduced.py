@@ -136,6 +136,8 @@ def check_states(states, rnns, ndim=(2, 3), name="states"):
         3: f"(n_rnns = {len(rnns)}, n_states, n_neurons = {rnns.n_neurons})",
     }
     expected = f"{name} must have shape {' or '.join(shapes[n] for n in ndim)}"
+    if len(rnns) == 1 and states.ndim == 2 and len(states) > 1:  # states of the one RNN
+        states = states[np.newaxis]
     if states.ndim not in ndim or states.shape[-1] != rnns.n_neurons or 0 in states.shape:
         raise ValueError(f"{expected}, got {states.shape}.")
     if len(states) != len(rnns):

@@ -116,7 +116,7 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
 
     The leading eigenvalues of a time step as growth rates (1/s) and frequencies (Hz), of a
     conjugate pair once, and three summaries. An RNN with fewer eigenvalues than asked for has
-    those of the leak, ``log(1 - alpha) / dt`` and 0 Hz, in the columns left.
+    the values of the leak, ``log(1 - alpha) / dt`` and 0 Hz, in the columns left.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         Leading eigenvalues to give one by one; 0 for the summaries only.
     min_growth_rate : float, optional
         Eigenvalues that decay faster (1/s) do not count for ``max_frequency``: they are gone
-        before they could be seen, and are fitted to noise. By default all count.
+        before they could be seen, and are fitted to noise. By default all count. Along a
+        trajectory ``max_frequency`` is the mean over samples with an eigenvalue that counts.
 
     Notes
     -----
@@ -165,25 +166,32 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         values = eigenspectrum(rnns, self.at).multipliers
         if values.ndim == 2:
             values = values[:, np.newaxis]
-        leak = _leak(rnns)
-        # of each pair the second is put behind everything and cut off
-        single = np.where(values.imag < 0, 0, values)
-        rest = np.full((*values.shape[:2], self.n_eigenvalues), leak)
-        single = np.concatenate([single, rest], axis=2)
-        order = np.argsort(-np.abs(single), axis=2, kind="stable")[..., : self.n_eigenvalues]
-        single = np.take_along_axis(single, order, axis=2)
-        growth, frequency = _rates(np.where(single == 0, 1 - rnns.alpha, single), rnns.dt)
+        n, n_leaks = self.n_eigenvalues, min(self.n_eigenvalues, rnns.n_neurons - rnns.rank)
+        rest = np.full((*values.shape[:2], n), 1 - rnns.alpha)  # true leaks, then fill
+        single = np.concatenate([values, rest], axis=2)
+        size = np.abs(single)
+        size[single.imag < 0] = -1  # of each pair the second, and what fills, come last
+        size[..., values.shape[2] + n_leaks :] = -1
+        single[single.imag < 0] = 1 - rnns.alpha
+        order = np.argsort(-size, axis=2, kind="stable")[..., :n]
+        growth, frequency = _rates(np.take_along_axis(single, order, axis=2), rnns.dt)
         each = np.stack([growth, frequency], axis=-1).reshape(*values.shape[:2], -1)
         size = np.abs(values)
-        growth, frequency = _rates(values, rnns.dt)
-        if self.min_growth_rate is not None:
-            frequency = np.where(growth < self.min_growth_rate, 0.0, frequency)
         summary = [
-            frequency.max(axis=2),
-            np.maximum(size.max(axis=2), leak),
-            (size > 1 + MARGIN).sum(axis=2),
+            np.maximum(size.max(axis=2), _leak(rnns)).mean(axis=1),
+            (size > 1 + MARGIN).sum(axis=2).mean(axis=1),
         ]
-        return np.concatenate([each, np.stack(summary, axis=-1)], axis=-1).mean(axis=1)
+        columns = [self._max_frequency(values, rnns.dt), *summary]
+        return np.concatenate([each.mean(axis=1), np.stack(columns, axis=-1)], axis=-1)
+
+    def _max_frequency(self, values, dt):
+        """Largest frequency of the eigenvalues that count, mean over samples with any."""
+        growth, frequency = _rates(values, dt)
+        least = -np.inf if self.min_growth_rate is None else self.min_growth_rate
+        counts = growth >= least
+        largest = np.where(counts, frequency, 0.0).max(axis=2)
+        n = counts.any(axis=2).sum(axis=1)
+        return largest.sum(axis=1) / np.maximum(n, 1)
 
 
 class FixedPointAnalyzer(DynamicsAnalyzer):

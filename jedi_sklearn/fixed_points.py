@@ -145,9 +145,9 @@ def find_fixed_points(
     inputs : array-like of shape (n_inputs,) or (n_rnns, n_inputs), optional
         Constant input.
     n_random_starts : int, default=128
-        Starts besides: the state where all rates are zero, and random directions at an RMS
-        state of 0.1 to 3, half of which first run freely for 20 time constants: that leads to
-        the attractors.
+        Starts besides: the state h = bias + input that zero rates would drive to, and random
+        directions at an RMS distance of 0.1 to 3 from it, half of which first run freely for 20
+        time constants: that leads to the attractors.
     tol : float, default=1e-9
         A fixed point is exact when the RMS over neurons of :math:`-x + J\tanh(x) + h` is at
         most this (in units of the state).

@@ -12,6 +12,7 @@ from .fixed_points import growth_rates
 
 __all__ = ["lyapunov_exponents"]
 
+MAX_CONDITION = 1e6  # of eigenvectors that still serve as coordinates
 N_BLOCKS = 8  # consecutive parts of a trajectory whose spread gives the standard error
 
 
@@ -29,10 +30,10 @@ def lyapunov_exponents(
 
     QR method (Benettin et al. 1980) on the tangent dynamics in the space that the weights write
     to, of dimension `rank`; the other ``n_neurons - rank`` exponents are exactly
-    ``log(1 - alpha) / dt``, the leak. The tangent vectors start along the invariant directions
-    of the mean Jacobian, so that at a fixed point the exponents are its growth rates from the
-    first step on, and a short trajectory has exponents that do not depend on how the weights
-    are factored.
+    ``log(1 - alpha) / dt``, the leak. Lengths are measured along the eigenvectors of the mean
+    Jacobian: at a fixed point the exponents are its growth rates from the first step on, also
+    where perturbations turn, and those of a short trajectory do not depend on how the weights
+    are factored. (Exponents of long trajectories do not depend on how lengths are measured.)
 
     Parameters
     ----------
@@ -89,15 +90,14 @@ def lyapunov_exponents(
             f"{burn_in}; at least {least} are needed. Lower burn_in, or give longer ones."
         )
 
-    reduced = [ReducedRNN(rnns, k) for k in range(len(rnns))]
-    rank = reduced[0].rank
+    rank = rnns.rank
     leak = growth_rates(1 - rnns.alpha, rnns.dt)
     exponents, errors = np.full((2, len(rnns), n), leak)
     errors[:] = 0
     per_block = max(1, 4 * 10**6 // (states.shape[1] * rank**2))
     for first in range(0, len(rnns), per_block):
         rows = slice(first, first + per_block)
-        growth = _stretching(reduced[rows], states[rows])[:, burn_in:]
+        growth = _stretching(_tangent_steps(rnns[rows], states[rows]))[:, burn_in:]
         order = np.argsort(-growth.mean(axis=1), axis=1)[:, np.newaxis]
         growth = np.take_along_axis(growth, order, axis=2) / rnns.dt
         exponents[rows, :rank] = growth.mean(axis=1)
@@ -126,15 +126,27 @@ def _trajectories(rnns, states, n_timesteps, inputs):
     return states
 
 
-def _stretching(reduced, states):
-    """Log growth of each tangent direction at each step, (n_rnns, n_steps, rank)."""
-    rank, alpha = reduced[0].rank, reduced[0].alpha
-    n_steps = states.shape[1] - 1
+def _tangent_steps(rnns, states):
+    """Jacobians of the steps in the coordinates of the weights, (n_rnns, n_steps, rank, rank)."""
+    reduced = (ReducedRNN(rnns, k) for k in range(len(rnns)))
     steps = np.stack([r.weights_at(x[:-1]) for r, x in zip(reduced, states, strict=True)])
-    steps *= alpha
-    steps[..., np.arange(rank), np.arange(rank)] += 1 - alpha
-    growth = np.empty((len(reduced), n_steps, rank))
-    directions = _schur_vectors(steps.mean(axis=1))
+    steps *= rnns.alpha
+    diagonal = np.arange(rnns.rank)
+    steps[..., diagonal, diagonal] += 1 - rnns.alpha
+    return steps
+
+
+def _stretching(steps):
+    """Log growth of each tangent direction at each step (n_rnns, n_steps, rank, rank).
+
+    Measured in coordinates in which the mean step is a scaling of axes and of planes, with a
+    rotation: where a perturbation turns as it decays, its length does not go up and down then.
+    """
+    coordinates = _eigenspaces(steps.mean(axis=1))[:, np.newaxis]
+    steps = np.linalg.solve(coordinates, steps @ coordinates)
+    n_rnns, n_steps, rank, _ = steps.shape
+    growth = np.empty((n_rnns, n_steps, rank))
+    directions = np.broadcast_to(np.eye(rank), (n_rnns, rank, rank))
     for t in range(n_steps):
         directions, R = np.linalg.qr(steps[:, t] @ directions)
         size = np.abs(np.diagonal(R, axis1=1, axis2=2))
@@ -142,11 +154,11 @@ def _stretching(reduced, states):
     return growth
 
 
-def _schur_vectors(matrices):
-    """Orthonormal bases whose leading columns span the invariant spaces of real matrices.
+def _eigenspaces(matrices):
+    """Real eigenvectors of real matrices by falling modulus, columns of unit vectors.
 
-    Eigenvalues by falling modulus. In the plane of a complex pair the first vector lies along
-    the longer axis of its ellipse: nothing depends on the coordinates.
+    A complex pair has the two axes of its ellipse, which do not depend on the coordinates. Where
+    the eigenvectors are nearly dependent, an orthonormal basis of the same nested spaces.
     """
     values, vectors = np.linalg.eig(matrices)
     values, vectors = values.astype(complex), vectors.astype(complex)
@@ -156,4 +168,7 @@ def _schur_vectors(matrices):
     turn = np.exp(-0.5j * np.angle((vectors**2).sum(axis=1, keepdims=True)))
     vectors = vectors * turn
     second = values.imag[:, np.newaxis] < 0  # of a pair: the shorter axis
-    return np.linalg.qr(np.where(second, vectors.imag, vectors.real))[0]
+    bases = np.where(second, vectors.imag, vectors.real)
+    poor = np.linalg.cond(bases) > MAX_CONDITION
+    bases[poor] = np.linalg.qr(bases[poor])[0]
+    return bases

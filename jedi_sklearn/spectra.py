@@ -80,7 +80,8 @@ def eigenspectrum(rnns, at="origin"):
         Where: at the origin (there the effective weights are J itself, so that "weights" means
         the same); at each sample of the RNNs' free runs, which a batch from
         ``JEDIEstimator.dynamics`` knows; or at states of shape (n_rnns, n_neurons) or
-        (n_rnns, n_states, n_neurons), such as fixed points.
+        (n_rnns, n_states, n_neurons), such as fixed points; for a batch of one RNN also
+        (n_states, n_neurons).
 
     Returns
     -------

@@ -206,6 +206,30 @@ def test_a_gauge_change_changes_no_exponent_of_a_short_run(networks):
 # Eigenspectra
 
 
+def test_only_as_many_leaks_count_as_there_are_directions_left_out():
+    Q, _ = np.linalg.qr(np.random.RandomState(0).standard_normal((3, 2)))
+    rnn = RNNBatch(Q, Q @ np.diag([-1.0, -2.0]), dt=0.02)  # multipliers 0.8 (leak), 0.6, 0.4
+    features = named(EigenspectrumAnalyzer(n_eigenvalues=3), rnn)
+    for i, size in enumerate((0.8, 0.6, 0.4)):
+        assert_allclose(features[f"growth_rate{i}"], np.log(size) / 0.02)
+
+
+def test_a_multiplier_of_zero_is_not_taken_for_the_leak():
+    rnn = RNNBatch.from_dense([[-1.0]], dt=0.05)
+    features = named(EigenspectrumAnalyzer(n_eigenvalues=1), rnn)
+    assert features["growth_rate0"] < -1e4
+
+
+def test_the_largest_frequency_is_a_mean_over_samples_that_have_one():
+    start = {"initial_states": [2.5, 0.0], "n_timesteps": 200}
+    rnn = RNNBatch.from_dense([[1.0, -6.0], [6.0, 1.0]], dt=0.005, **start)
+    spectrum = eigenspectrum(rnn, "trajectory")
+    slow = spectrum.growth_rates[0, :, 0] >= -5
+    assert 0 < slow.sum() < 200
+    features = named(EigenspectrumAnalyzer("trajectory", min_growth_rate=-5), rnn)
+    assert_allclose(features["max_frequency"], spectrum.frequencies[0, slow, 0].mean())
+
+
 def test_leading_eigenvalues_are_those_of_the_spectrum_pairs_once(rnns):
     features = named(EigenspectrumAnalyzer(n_eigenvalues=2), rnns)
     spectrum = eigenspectrum(rnns)

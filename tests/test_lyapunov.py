@@ -78,7 +78,8 @@ def test_at_a_fixed_point_of_real_eigenvalues_they_are_exact(networks):
 @pytest.mark.parametrize("turn", [0.3, 0.8])
 def test_a_cycle_has_a_zero_exponent_and_its_rate_of_return(networks, turn):
     net = networks.ring(turn=turn)
-    exponents = lyapunov_exponents(net.rnn, on_cycle(net, 2000), burn_in=1000)[0]
+    # how lengths are measured matters as 1 / n_timesteps^2 here
+    exponents = lyapunov_exponents(net.rnn, on_cycle(net, 60_000), burn_in=1000)[0]
     assert_allclose(exponents[0], 0, atol=1e-6)
     assert_allclose(exponents[1], np.log(net.across) / 0.01, atol=1e-6)
     assert exponents[1] < 0
@@ -117,7 +118,7 @@ def test_the_first_exponent_is_the_rate_at_which_two_runs_part(chaotic):
         distance = np.linalg.norm(y - x)
         growth.append(np.log(distance / eps))
         y = x + (y - x) * eps / distance
-    assert_allclose(np.mean(growth[300:]) / rnn.dt, first[0, 0], atol=0.01)
+    assert_allclose(np.mean(growth[300:]) / rnn.dt, first[0, 0], atol=0.05)
 
 
 # Sums and leaks
@@ -222,6 +223,13 @@ def test_weights_far_from_normal_need_no_burn_in_at_a_fixed_point():
     for weights in (J, J.T):
         rnn = RNNBatch.from_dense(weights)
         assert_allclose(lyapunov_exponents(rnn, np.zeros((1, 3, 2))), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_timesteps", [2, 3, 6, 20])
+def test_a_spiral_far_from_round_decays_at_its_rate_from_the_first_step_on(n_timesteps):
+    rnn = RNNBatch.from_dense([[0.5, -8.0], [1.0, 0.5]])
+    found = lyapunov_exponents(rnn, np.zeros((1, 2)), n_timesteps=n_timesteps)
+    assert_allclose(found, eigenspectrum(rnn).growth_rates, rtol=1e-9)
 
 
 def test_burn_in_leaves_the_approach_out(networks):
