@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._hypernetwork import Hypernetwork
 from ._inference import InitialState
+from ._missing import Filler
 from ._model import FittedModel
 from ._parameters import (
     check_parameters,
@@ -23,9 +24,15 @@ from ._parameters import (
     choose_sizes,
     choose_validation,
 )
-from ._torch import make_generator, resolve_device, time_first
+from ._torch import as_trials, make_generator, resolve_device
 from ._training import Progress, Schedule, train
-from ._trials import as_plain_array, check_number, check_trials, trial_moments
+from ._trials import (
+    as_plain_array,
+    check_inputs_of_trials,
+    check_number,
+    check_trials,
+    trial_moments,
+)
 from ._warm_start import warm_start
 
 __all__ = ["JEDIEstimator"]
@@ -133,6 +140,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Sizes used.
     n_features_in_ : int
         Number of neurons.
+    n_inputs_ : int
+        Channels of known input, 0 without.
     n_timesteps_ : int
         Samples per training trial.
     hypernetwork_ : torch.nn.Module
@@ -222,30 +231,35 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # ----------------------------------------------------------------------------- fitting
 
-    def fit(self, X, y=None, *, conditions=None):
+    def fit(self, X, y=None, *, conditions=None, inputs=None):
         """Fit hypernetwork and embeddings.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity: rates, or any continuous signal, every `dt` seconds.
+            Activity: rates, or any continuous signal, every `dt` seconds. NaN where a sample
+            is missing: the end of a shorter trial, a neuron that was not recorded.
         y : array-like of shape (n_trials,), optional
             Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
             a regression, or one of several columns is ignored.
         conditions : array-like of shape (n_trials,), optional
             Task or condition of each trial. They centre the prior of the embeddings during
             the fit; the embeddings of ``transform`` never see them.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs: sample t drives the step to t + 1 through input weights common to all
+            trials. Embeddings need not explain them then; every later call needs them too.
 
         Returns
         -------
         self
         """
-        self._fit(X, y, conditions)
+        self._fit(X, y, conditions, inputs)
         return self
 
-    def _fit(self, X, y, conditions):
+    def _fit(self, X, y, conditions, inputs):
         """Fit, and return what was inferred of the training trials."""
-        X = check_trials(X, min_trials=2)
+        X = check_trials(X, min_trials=2, missing=True)
+        inputs = check_inputs_of_trials(inputs, X)
         check_parameters(self)
         labels, codes = choose_labels(self, y, conditions, len(X))
         mean, scale = choose_scaling(self, X)
@@ -255,8 +269,16 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         left_out = choose_validation(self, len(X), random_state)
         kept = np.setdiff1d(np.arange(len(X)), left_out)
-        used = X if not len(left_out) else X[kept]
-        data = time_first(used, mean, scale, torch.float32, device)
+        used, u, input_scale = X, None, None
+        if len(left_out):
+            used = X[kept]
+        if inputs is not None:
+            input_scale = np.sqrt(np.square(inputs).mean(axis=(0, 1)))
+            input_scale[input_scale == 0] = 1
+            u = inputs[kept] / input_scale
+        filler = Filler.learn(used, mean, scale)
+        trials = as_trials(used, u, mean, scale, filler, torch.float32, device)
+        data = trials.data
         n_embeddings = len(kept) if self.embedding == "trial" else len(labels)
         d, rank = choose_sizes(self, n_embeddings, data)
         if self.embedding == "trial":
@@ -271,7 +293,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 )
         initial = self._initial_state(data)
         q = (data[0] - initial.mean) @ initial.directions if initial.size else data[0, :, :0]
-        hyper, c = self._start(data, initial(q, data[0]), d, rank, rows, len(used), generator)
+        hyper, c = self._start(trials, initial(q, data[0]), d, rank, rows, generator)
 
         seed = random_state.randint(np.iinfo(np.int32).max)
 
@@ -280,7 +302,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 hyper,
                 c,
                 q,
-                data,
+                trials,
                 initial,
                 rows,
                 seed=seed,
@@ -288,17 +310,21 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 tau=float(self.tau),
                 mean=mean,
                 scale=scale,
+                filler=filler,
+                input_scale=input_scale,
                 n_starts=self.n_starts,
             )
 
         def validate(hyper, c, q):
-            return _r2(X[left_out], freeze(hyper, c, q).infer(X[left_out], device).sse, scale)
+            u = None if inputs is None else inputs[left_out]
+            found = freeze(hyper, c, q).infer(X[left_out], device, inputs=u)
+            return _r2(X[left_out], found.sse, scale)
 
         result = train(
             hyper,
             c,
             q,
-            data,
+            trials,
             initial,
             self.dt / self.tau,
             self._schedule(),
@@ -309,7 +335,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             progress=Progress(self.max_iter, self.verbose),
         )
         model = freeze(hyper, result.c, result.q)
-        found = model.infer(X, device)
+        found = model.infer(X, device, inputs=inputs)
         embedding = model.fix_gauge(found)
 
         # nothing above touched self: a fit that fails leaves the estimator as it was
@@ -323,7 +349,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.noise_variance_, self.noise_inflation_ = model.noise, model.inflation
         self._model = model
         self.embedding_ = embedding
-        self._mean_initial_state = X[:, 0].mean(axis=0, dtype=np.float64)
+        first = np.where(np.isnan(X[:, 0]), found.x0 * scale + mean, X[:, 0])
+        self._mean_initial_state = first.mean(axis=0, dtype=np.float64)
+        self.n_inputs_ = 0 if inputs is None else inputs.shape[2]
         self.loss_curve_ = result.loss_curve
         self.validation_curve_ = result.validation_curve
         self.n_iter_ = len(result.loss_curve)
@@ -340,31 +368,33 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _warn_unconverged(found.converged, stacklevel=4)
         return found
 
-    def fit_transform(self, X, y=None, *, conditions=None):
+    def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
         """Fit and return what ``fit(X, y).transform(X)`` would, without inferring it twice.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-        y, conditions : array-like of shape (n_trials,), optional
+        y, conditions, inputs :
             As in ``fit``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_components), or RNNBatch
         """
-        found = self._fit(X, y, conditions)
-        return self._output(self.embedding_, found.x0, self.n_timesteps_)
+        found = self._fit(X, y, conditions, inputs)
+        return self._output(self.embedding_, found.x0, self.n_timesteps_, inputs)
 
     # --------------------------------------------------------------------- unseen trials
 
-    def transform(self, X):
+    def transform(self, X, *, inputs=None):
         """Infer the embeddings of trials from their activity alone.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Any number of samples per trial, at the interval `dt`.
+            Any number of samples per trial, at the interval `dt`; NaN where one is missing.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them.
 
         Returns
         -------
@@ -372,8 +402,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Posterior modes; each depends on its own trial only. With ``output="dynamics"`` the
             RNNs they generate.
         """
-        X, found = self._infer(X)
-        return self._output(found.p[:, : self.n_components_], found.x0, X.shape[1])
+        X, inputs, found = self._infer(X, inputs)
+        return self._output(found.p[:, : self.n_components_], found.x0, X.shape[1], inputs)
 
     def set_output(self, *, transform=None):
         """Choose the container of ``transform``, as in scikit-learn.
@@ -408,12 +438,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return super().get_feature_names_out(input_features)
 
-    def _output(self, embedding, x0, n_timesteps):
+    def _output(self, embedding, x0, n_timesteps, inputs):
         if self.output == "dynamics":
-            return self._model.rnns(embedding, initial_states=x0, n_timesteps=n_timesteps)
+            run = {"initial_states": x0, "n_timesteps": n_timesteps, "inputs": inputs}
+            return self._model.rnns(embedding, **run)
         return embedding.copy()
 
-    def posterior(self, X):
+    def posterior(self, X, *, inputs=None):
         """Embeddings of trials with their uncertainty.
 
         Parameters
@@ -431,7 +462,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             - ``r2`` (n_trials,): as from ``score_samples``,
             - ``converged`` (n_trials,): whether the inference converged.
         """
-        X, found = self._infer(X, errors=True)
+        X, inputs, found = self._infer(X, inputs, errors=True)
         d = self.n_components_
         return Bunch(
             mean=found.p[:, :d],
@@ -441,7 +472,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             converged=found.converged,
         )
 
-    def inverse_transform(self, E, initial_state=None, n_timesteps=None):
+    def inverse_transform(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
         """Activity generated from embeddings: the free runs of their RNNs.
 
         Parameters
@@ -451,18 +482,20 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Start of the free runs, in the units of `X`; the mean of the training trials by
             default.
         n_timesteps : int, optional
-            Samples to generate, the initial state included; as many as the training trials
-            have by default.
+            Samples to generate, the initial state included; as many as `inputs` have, or the
+            training trials, by default.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
             In the units of `X`.
         """
-        E, x0, n_timesteps = self._check_free_run(E, initial_state, n_timesteps)
-        return self._model.generate(E, x0, n_timesteps)
+        E, x0, n_timesteps, inputs = self._check_free_run(E, initial_state, n_timesteps, inputs)
+        return self._model.generate(E, x0, n_timesteps, inputs)
 
-    def predict(self, X):
+    def predict(self, X, *, inputs=None):
         """Free runs of trials: their RNNs, started where ``posterior`` says.
 
         Parameters
@@ -473,10 +506,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
         """
-        X, found = self._infer(X)
-        return self._model.generate(found.p[:, : self.n_components_], found.x0, X.shape[1])
+        X, inputs, found = self._infer(X, inputs)
+        embedding = found.p[:, : self.n_components_]
+        return self._model.generate(embedding, found.x0, X.shape[1], inputs)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, inputs=None):
         """R2 of the free runs, over all trials, samples and neurons.
 
         Parameters
@@ -492,10 +526,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             R2 of scikit-learn. With ``scale="neuron"`` of the scaled activity, so that every
             neuron counts alike.
         """
-        X, found = self._infer(X)
+        X, _, found = self._infer(X, inputs)
         return _r2(X, found.sse, self.scale_)
 
-    def score_samples(self, X):
+    def score_samples(self, X, *, inputs=None):
         """R2 of the free run of each trial.
 
         Parameters
@@ -507,10 +541,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ndarray of shape (n_trials,)
             ``1 - SSE / SST`` with SST about the neurons' means in the training data.
         """
-        X, found = self._infer(X)
+        X, _, found = self._infer(X, inputs)
         return self._trial_r2(X, found.sse)
 
-    def dynamics(self, X):
+    def dynamics(self, X, *, inputs=None):
         """Batch of the RNNs behind trials.
 
         Parameters
@@ -523,26 +557,29 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             One RNN per trial, which knows the start and the length of its free run; its states
             are ``(activity - mean_) / scale_``.
         """
-        X, found = self._infer(X)
-        embedding = found.p[:, : self.n_components_]
-        return self._model.rnns(embedding, initial_states=found.x0, n_timesteps=X.shape[1])
+        X, inputs, found = self._infer(X, inputs)
+        run = {"initial_states": found.x0, "n_timesteps": X.shape[1], "inputs": inputs}
+        return self._model.rnns(found.p[:, : self.n_components_], **run)
 
-    def generate_rnns(self, E, initial_state=None, n_timesteps=None):
+    def generate_rnns(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
         """Batch of the RNNs that the hypernetwork makes of embeddings.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
-        initial_state, n_timesteps :
-            Start and length of their free runs, as in ``inverse_transform``.
+        initial_state, n_timesteps, inputs :
+            Start, length and inputs of their free runs, as in ``inverse_transform``; RNNs with
+            input weights may go without inputs here.
 
         Returns
         -------
         RNNBatch
             Its states are ``(activity - mean_) / scale_``.
         """
-        E, x0, n_timesteps = self._check_free_run(E, initial_state, n_timesteps)
-        return self._model.rnns(E, initial_states=x0, n_timesteps=n_timesteps)
+        run = self._check_free_run(E, initial_state, n_timesteps, inputs, needed=False)
+        E, x0, n_timesteps, inputs = run
+        run = {"initial_states": x0, "n_timesteps": n_timesteps, "inputs": inputs}
+        return self._model.rnns(E, **run)
 
     # --------------------------------------------------------------------- steps of a fit
 
@@ -568,32 +605,34 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _, _, vt = torch.linalg.svd(first - mean, full_matrices=False)
         return InitialState(mean.to(data.dtype), vt[:n].t().to(data.dtype).contiguous())
 
-    def _start(self, data, x0, d, rank, rows, n_used, generator):
+    def _start(self, trials, x0, d, rank, rows, generator):
         hidden = tuple(self.hidden_layer_sizes) if self.hypernetwork == "mlp" else ()
         paper = self.solver == "paper"
         hyper = Hypernetwork(
             d,
-            data.shape[2],
+            x0.shape[1],
             rank,
             self.connectivity,
             hidden,
             skip=not paper,
+            n_inputs=0 if trials.inputs is None else trials.inputs.shape[2],
             generator=generator,
-        ).to(data.device)
+        ).to(x0.device)
         if paper:
-            n = n_used if rows is None else int(rows.max()) + 1
-            return hyper, torch.randn(n, d, generator=generator).to(data.device)
-        U, V, maps, c = warm_start(data, x0, rank, d, self.dt / self.tau, rows)
-        hyper.start_from(U, V, maps)
+            n = len(trials) if rows is None else int(rows.max()) + 1
+            return hyper, torch.randn(n, d, generator=generator).to(x0.device)
+        U, V, maps, c, B = warm_start(trials, x0, rank, d, self.dt / self.tau, rows)
+        hyper.start_from(U, V, maps, B)
         return hyper, c
 
     # --------------------------------------------------------------------------- inference
 
-    def _infer(self, X, errors=False):
+    def _infer(self, X, inputs=None, errors=False):
         check_is_fitted(self, "hypernetwork_")
-        X = check_trials(X, n_neurons=self.n_features_in_)
-        found = self._model.infer(X, resolve_device(self.device), errors)
-        size = float(np.square((X[:, 0] - self.mean_) / self.scale_).mean())
+        X = check_trials(X, n_neurons=self.n_features_in_, missing=True)
+        inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
+        found = self._model.infer(X, resolve_device(self.device), errors, inputs)
+        size = float(np.square(found.x0).mean())
         if self.scale is not None and size > FAR:
             warnings.warn(
                 f"The first samples of X are {size**0.5:.0f} SDs from the training data on "
@@ -602,17 +641,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 stacklevel=4,
             )
         _warn_unconverged(found.converged, stacklevel=5)
-        return X, found
+        return X, inputs, found
 
     def _trial_r2(self, X, sse):
-        total = [np.square((trial - self.mean_) / self.scale_).sum() for trial in X]
+        total = [np.nansum(np.square((trial - self.mean_) / self.scale_)) for trial in X]
         return 1 - sse / np.maximum(total, np.finfo(float).tiny)
 
-    def _check_free_run(self, E, initial_state, n_timesteps):
-        """Embeddings with start (scaled) and length of their free runs."""
+    def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):
+        """Embeddings with start (scaled), length and inputs of their free runs."""
         E = self._check_embeddings(E)
         if n_timesteps is None:
-            n_timesteps = self.n_timesteps_
+            given = np.shape(inputs)
+            n_timesteps = given[1] if len(given) == 3 else self.n_timesteps_
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
         x0 = (
             self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)
@@ -625,7 +665,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not np.isfinite(x0).all():
             raise ValueError("initial_state holds NaN or infinite values.")
         x0 = np.broadcast_to((x0 - self.mean_) / self.scale_, (len(E), self.n_features_in_))
-        return E, x0, n_timesteps
+        if inputs is not None or needed:
+            wanted = np.broadcast_to(np.nan, (len(E), n_timesteps, 0))
+            inputs = check_inputs_of_trials(inputs, wanted, self.n_inputs_)
+        return E, x0, n_timesteps, inputs
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
@@ -657,8 +700,8 @@ def _warn_unconverged(converged, stacklevel):
 
 def _r2(X, sse, scale):
     """Variance-weighted R2 in scaled units."""
-    _, variance = trial_moments(X)
-    total = (variance / scale**2).sum() * X.shape[0] * X.shape[1]
+    _, variance, count = trial_moments(X)
+    total = np.nansum(variance / scale**2 * count)
     if total == 0:  # as r2_score has it
         return float(sse.sum() == 0)
     return float(1 - sse.sum() / total)

@@ -25,6 +25,8 @@ class Hypernetwork(nn.Module):
         Empty for the linear hypernetwork.
     skip : bool
         Give the perceptron an affine path beside its hidden layers.
+    n_inputs : int
+        Channels of known input; their weights B are common to all embeddings.
     generator : torch.Generator
         Source of the random start.
     """
@@ -37,6 +39,7 @@ class Hypernetwork(nn.Module):
         connectivity="shared",
         hidden_layer_sizes=(),
         skip=True,
+        n_inputs=0,
         generator=None,
     ):
         super().__init__()
@@ -53,6 +56,7 @@ class Hypernetwork(nn.Module):
         )
         n_features = 1 + self.skip * n_components + (sizes[-1] if hidden_layer_sizes else 0)
         n, r, spread = n_neurons, rank, n_features**-0.5
+        self.B = normal(n, n_inputs, scale=n**-0.5) if n_inputs else None
         if connectivity == "shared":
             self.U = normal(n, r, scale=n**-0.5)
             self.V = normal(n, r, scale=n**-0.5)
@@ -79,7 +83,8 @@ class Hypernetwork(nn.Module):
 
     def forward(self, c):
         """Weights of each trial's RNN, a dict as `_rollout` takes it."""
-        return self._weights(self.features(c))
+        weights = self._weights(self.features(c))
+        return weights if self.B is None else weights | {"B": self.B}
 
     def _weights(self, f):
         """The weights as a linear function of features (trials, n_features)."""
@@ -102,7 +107,7 @@ class Hypernetwork(nn.Module):
         return weights | {"bias": combine(self.offset)}
 
     @torch.no_grad()
-    def start_from(self, U, V, maps):
+    def start_from(self, U, V, maps, B=None):
         """Take over a shared-basis solution: maps (n_components + 1, rank + 1, rank).
 
         Exact in every connectivity that has the affine path; the hidden layers begin silent.
@@ -112,6 +117,8 @@ class Hypernetwork(nn.Module):
         d1 = self.n_components + 1
         for p in self.outputs():
             p.zero_()
+        if B is not None:
+            self.B.copy_(B)
         if self.connectivity == "shared":
             self.U.copy_(U)
             self.V.copy_(V)

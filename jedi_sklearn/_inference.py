@@ -61,6 +61,7 @@ class _Problem:
             basis = U if not initial.size else torch.cat([U, initial.directions], 1)
             self.basis = basis
             self.gram = basis.t() @ basis
+            self.gram_basis = (basis[:, :, None] * basis[:, None, :]).flatten(1)
             self.read_basis = (V[:, :, None] * basis[:, None, :]).flatten(1)  # (n, r * (r + q))
 
     def chunk(self, n_steps, n_neurons):
@@ -76,15 +77,20 @@ class _Problem:
                 each = max(each, 2 * self.d * n_neurons * self.hyper.left.shape[-1])
         return max(1, int(CHUNK_BYTES / 8 / each))
 
-    def start(self, p, data):
-        return self.initial(p[:, self.d :], data[0])
+    def start(self, p, trials):
+        return self.initial(p[:, self.d :], trials.data[0])
+
+    def driven(self, trials, t):
+        """B u[t] of each problem, or None."""
+        return None if trials.inputs is None else trials.inputs[t] @ self.hyper.B.t()
 
     @torch.no_grad()
-    def run(self, p, data, forcing=0.0, keep=False):
+    def run(self, p, trials, forcing=0.0, keep=False):
         """Squared error of each problem's run; with `keep` also what `system` needs."""
-        weights, x0 = self.hyper(p[:, : self.d]), self.start(p, data)
+        weights, x0 = self.hyper(p[:, : self.d]), self.start(p, trials)
         if not self.shared:
-            return self._run_dense(weights, x0, data, forcing), None
+            return self._run_dense(weights, x0, trials, forcing), None
+        data, mask = trials.data, trials.mask
         a, g = self.alpha, forcing
         U, V = self.hyper.U, self.hyper.V
         coreT = weights["core"].transpose(1, 2).contiguous()
@@ -96,15 +102,19 @@ class _Problem:
         for t in range(n_steps):
             x = torch.addmm(y, h, U.t())
             error = x - data[t]
+            if g:
+                x.sub_(error, alpha=g)
+                y.lerp_(data[t], g)
+            if mask is not None:  # the forcing also pulls to what was filled in
+                error *= mask[t]
             sse += error.square().sum(1)
             if keep:
                 errors.append(error @ self.basis)
             if t == n_steps - 1:
                 break
-            if g:
-                x.sub_(error, alpha=g)
-                y.lerp_(data[t], g)
             y.mul_(1 - a)
+            if trials.inputs is not None:
+                y.add_(self.driven(trials, t), alpha=a)
             phi = tanh_(x)
             z = phi @ V
             h = hold * h + a * (weights["bias"] + matvec(weights["core"], coreT, z))
@@ -117,20 +127,23 @@ class _Problem:
             torch.stack(errors),
         ) if keep else None
 
-    def _run_dense(self, weights, x0, data, g):
+    def _run_dense(self, weights, x0, trials, g):
         x, sse = x0, x0.new_zeros(len(x0))
-        for t in range(len(data)):
-            error = x - data[t]
-            sse += error.square().sum(1)
+        for t, target in enumerate(trials.data):
+            error = x - target
             x = x - g * error
-            x = (1 - self.alpha) * x + self.alpha * drive(weights, torch.tanh(x))
+            if trials.mask is not None:
+                error = error * trials.mask[t]
+            sse += error.square().sum(1)
+            u = None if trials.inputs is None else trials.inputs[t]
+            x = (1 - self.alpha) * x + self.alpha * drive(weights, torch.tanh(x), u)
         return sse
 
     @torch.no_grad()
-    def system(self, p, data, kept, forcing=0.0):
+    def system(self, p, trials, kept, forcing=0.0):
         """J'J and J'error of each problem's residuals, (problems, m, m) and (problems, m)."""
         if not self.shared:
-            return self._system_dense(p, data, forcing)
+            return self._system_dense(p, trials, forcing)
         slopes, reads, errors = kept
         weights, tangents = self.hyper.tangents(p[:, : self.d])
         a, d, m = self.alpha, self.d, p.shape[1]
@@ -151,16 +164,20 @@ class _Problem:
             torch.add(a * change, H[t, :, :r], alpha=hold, out=H[t + 1, :, :r])
             H[t + 1, :, r:] = hold * H[t, :, r:]
         stacked = H.transpose(0, 1).flatten(1, 2)  # (problems, time * b, m)
-        weighted = (H.transpose(2, 3) @ self.gram).transpose(2, 3).transpose(0, 1).flatten(1, 2)
+        gram = self.gram
+        if trials.mask is not None:  # basis' diag(mask) basis of every step
+            gram = (trials.mask.flatten(0, 1) @ self.gram_basis).reshape(n_steps, n, b, b)
+        weighted = (H.transpose(2, 3) @ gram).transpose(2, 3).transpose(0, 1).flatten(1, 2)
         JtJ = torch.bmm(stacked.transpose(1, 2), weighted)
         Jte = torch.bmm(stacked.transpose(1, 2), errors.transpose(0, 1).flatten(1).unsqueeze(-1))
         return JtJ, Jte[..., 0]
 
-    def _system_dense(self, p, data, g):
+    def _system_dense(self, p, trials, g):
         JtJ, Jte = 0.0, 0.0
-        for error, dx, _ in self.tangent_run(p, data, g):
-            JtJ = JtJ + torch.bmm(dx, dx.transpose(1, 2))
-            Jte = Jte + torch.bmm(dx, error.unsqueeze(-1))[..., 0]
+        for t, (error, dx, _) in enumerate(self.tangent_run(p, trials, g)):
+            seen = dx if trials.mask is None else dx * trials.mask[t].unsqueeze(1)
+            JtJ = JtJ + torch.bmm(seen, dx.transpose(1, 2))
+            Jte = Jte + torch.bmm(seen, error.unsqueeze(-1))[..., 0]
         return JtJ, Jte
 
     def per_trial(self, c):
@@ -177,16 +194,16 @@ class _Problem:
         return weights, tangents
 
     @torch.no_grad()
-    def tangent_run(self, p, data, g=0.0):
+    def tangent_run(self, p, trials, g=0.0):
         """Yield error (problems, neurons), tangents of x (problems, m, neurons) and tanh'(x~)."""
         weights, tangents = self.per_trial(p[:, : self.d])
         a, d, n = self.alpha, self.d, len(p)
-        x = self.start(p, data)
+        x = self.start(p, trials)
         dx = x.new_zeros(n, p.shape[1], x.shape[1])
         if self.initial.size:
             dx[:, d:] = self.initial.directions.t()
         dbias = tangents["bias"].transpose(0, 1)  # (problems, d, neurons)
-        for target in data:
+        for t, target in enumerate(trials.data):
             error = x - target
             x = x - g * error
             phi = torch.tanh(x)
@@ -206,13 +223,15 @@ class _Problem:
                 ddrive[:, :d] += torch.einsum("dkir,kr->kdi", tangents["U"], z) + dbias
             dx = (1 - a) * (1 - g) * dx + a * ddrive
             x = (1 - a) * x + a * drive(weights, phi)
+            if trials.inputs is not None:
+                x = x + a * self.driven(trials, t)
 
 
 class _Fit:
     """Levenberg-Marquardt of many (start, trial) problems; state lives in per-problem arrays."""
 
-    def __init__(self, problem, prior, weight, data, p, trial, forcing=0.0):
-        self.problem, self.prior, self.weight, self.data = problem, prior, weight, data
+    def __init__(self, problem, prior, weight, trials, p, trial, forcing=0.0):
+        self.problem, self.prior, self.weight, self.trials = problem, prior, weight, trials
         self.p, self.trial, self.forcing = p.clone(), trial, forcing
         n, m = p.shape
         self.damping = p.new_full((n,), -1.0)  # set at the first step
@@ -220,13 +239,13 @@ class _Fit:
         self.H = p.new_zeros(n, m, m)
         self.gradient = p.new_zeros(n, m)
         self.converged = torch.zeros(n, dtype=torch.bool, device=p.device)
-        self.size = problem.chunk(len(data), data.shape[2])
+        self.size = problem.chunk(trials.n_steps, trials.data.shape[2])
 
     def linearise(self, index, p):
         """Cost, gradient and curvature at p."""
-        data = self.data[:, self.trial[index]]
-        sse, kept = self.problem.run(p, data, self.forcing, keep=True)
-        JtJ, Jte = self.problem.system(p, data, kept, self.forcing)
+        trials = self.trials[self.trial[index]]
+        sse, kept = self.problem.run(p, trials, self.forcing, keep=True)
+        JtJ, Jte = self.problem.system(p, trials, kept, self.forcing)
         away = p - self.prior.mean
         cost = self.weight * sse + torch.einsum("ki,ij,kj->k", away, self.prior.precision, away)
         H = self.weight * JtJ + self.prior.precision
@@ -283,13 +302,13 @@ class _Fit:
 
 
 @torch.no_grad()
-def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4, n_starts=2):
+def infer(hyper, trials, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4, n_starts=2):
     """Embeddings (and initial-state coordinates) of trials.
 
     Parameters
     ----------
     hyper : Hypernetwork, float64
-    data : Tensor (time, trials, neurons), float64
+    trials : Trials, float64
     prior : GaussianPrior
     weight : float
         1 / variance of the residuals.
@@ -312,39 +331,36 @@ def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4,
     converged : Tensor (trials,), bool
     """
     problem = _Problem(hyper, initial, alpha)
-    n_trials, m = data.shape[1], len(prior.mean)
-    everyone = torch.arange(n_trials, device=data.device)
+    n_trials, m = len(trials), len(prior.mean)
+    everyone = torch.arange(n_trials, device=prior.mean.device)
     first = prior.mean.expand(n_trials, m)
     if initial.size:
-        shift = (data[0] - initial.mean) @ torch.linalg.pinv(initial.directions).t()
+        shift = (trials.data[0] - initial.mean) @ torch.linalg.pinv(initial.directions).t()
         first = torch.cat([first[:, : problem.d], shift], 1)
     p = first
     for forcing in START_FORCING:
-        p = _Fit(problem, prior, weight, data, p, everyone, forcing).gauss_newton()
+        p = _Fit(problem, prior, weight, trials, p, everyone, forcing).gauss_newton()
     starts = [p]
     if n_starts > 1 and len(prior.centres):
         screened = []
         for centre in prior.centres:
             q = torch.cat([centre.expand(n_trials, -1), first[:, problem.d :]], 1)
-            size = problem.chunk(len(data), data.shape[2])
+            size = problem.chunk(trials.n_steps, trials.data.shape[2])
             screened.append(
                 torch.cat(
-                    [
-                        problem.run(q[i], data[:, i], SCREEN_FORCING)[0]
-                        for i in everyone.split(size)
-                    ]
+                    [problem.run(q[i], trials[i], SCREEN_FORCING)[0] for i in everyone.split(size)]
                 )
             )
         order = torch.stack(screened).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
         for best in order[: n_starts - 1]:
             starts.append(torch.cat([prior.centres[best], first[:, problem.d :]], 1))
     n = len(starts)
-    fit = _Fit(problem, prior, weight, data, torch.cat(starts), everyone.repeat(n))
+    fit = _Fit(problem, prior, weight, trials, torch.cat(starts), everyone.repeat(n))
     if n > 1:
         fit.steps(RACE_STEPS, tol)
     best = fit.cost.reshape(n, n_trials).argmin(0) if n > 1 else torch.zeros_like(everyone)
     winner = best * n_trials + everyone
-    only = torch.zeros(n * n_trials, dtype=torch.bool, device=data.device)
+    only = torch.zeros(n * n_trials, dtype=torch.bool, device=everyone.device)
     only[winner] = True
     fit.steps(max_iter, tol, only)
     away = fit.p - prior.mean
@@ -358,7 +374,7 @@ def infer(hyper, data, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4,
 
 
 @torch.no_grad()
-def error_bars(hyper, data, p, H, prior, weight, alpha, initial, noise, inflation):
+def error_bars(hyper, trials, p, H, prior, weight, alpha, initial, noise, inflation):
     """Covariance of the estimates p under the noise of the data (docs/model.md, eq. 11).
 
     The sandwich H^-1 M H^-1: H is the curvature that the fit used, with one noise variance for
@@ -367,7 +383,7 @@ def error_bars(hyper, data, p, H, prior, weight, alpha, initial, noise, inflatio
 
     Parameters
     ----------
-    hyper, data, prior, weight, alpha, initial :
+    hyper, trials, prior, weight, alpha, initial :
         As in `infer`.
     p, H : Tensor (trials, m), (trials, m, m)
         What `infer` returned.
@@ -381,15 +397,17 @@ def error_bars(hyper, data, p, H, prior, weight, alpha, initial, noise, inflatio
     Tensor (trials, m, m)
     """
     problem = _Problem(hyper, initial, alpha)
-    n_steps, n_trials, n_neurons = data.shape
+    n_steps, n_trials, n_neurons = trials.data.shape
     size = max(1, int(CHUNK_BYTES / 8 / (n_steps * p.shape[1] * n_neurons)))
     middles = []
-    for i in torch.arange(n_trials, device=data.device).split(size):
+    for i in torch.arange(n_trials, device=p.device).split(size):
         tangents, slopes = [], []
         middle = torch.zeros_like(H[i])
-        for _, dx, slope in problem.tangent_run(p[i], data[:, i]):
-            middle += inflation * torch.bmm(dx * noise, dx.transpose(1, 2))
-            tangents.append(dx)
+        some = trials[i]
+        for t, (_, dx, slope) in enumerate(problem.tangent_run(p[i], some)):
+            seen = dx if some.mask is None else dx * some.mask[t].unsqueeze(1)
+            middle += inflation * torch.bmm(seen * noise, dx.transpose(1, 2))
+            tangents.append(seen)
             slopes.append(slope)
         if not initial.size:
             weights, _ = problem.per_trial(p[i])

@@ -16,8 +16,9 @@ from sklearn.utils import Bunch
 
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior, InitialState, error_bars, infer
+from ._missing import Filler
 from ._rollout import simulate
-from ._torch import time_first
+from ._torch import as_trials
 from ._training import residual_inflation
 from .rnn import RNNBatch
 
@@ -42,10 +43,12 @@ class FittedModel:
     inflation: float  # samples in time per independent residual
     mean: np.ndarray
     scale: np.ndarray
+    filler: Filler
+    input_scale: np.ndarray | None  # RMS of each channel of known input
     n_starts: int
 
     @classmethod
-    def from_training(cls, hyper, c, q, data, initial, rows, *, seed, **rest):
+    def from_training(cls, hyper, c, q, trials, initial, rows, *, seed, **rest):
         """Freeze a trained hypernetwork and learn prior and noise from its training trials.
 
         Parameters
@@ -53,7 +56,7 @@ class FittedModel:
         hyper : Hypernetwork
         c, q : Tensor
             Trained embeddings (embeddings, d) and initial-state coordinates (trials, n).
-        data : Tensor (time, trials, neurons)
+        trials : Trials
         initial : InitialState
         rows : Tensor or None
             Embedding of each trial.
@@ -64,21 +67,23 @@ class FittedModel:
         """
         each = c if rows is None else c[rows]
         alpha = rest["dt"] / rest["tau"]
-        squares = data.new_zeros(data.shape[2], dtype=torch.float64)
-        inflation = 0.0
+        squares = c.new_zeros(trials.data.shape[2], dtype=torch.float64)
+        count, inflation = torch.zeros_like(squares), 0.0
         with torch.no_grad():
-            for i in torch.arange(data.shape[1], device=data.device).split(BLOCK):
-                target = data[:, i]
-                error = simulate(hyper(each[i]), initial(q[i], target[0]), len(data), alpha)
-                error.sub_(target)
+            for i in torch.arange(len(trials), device=c.device).split(BLOCK):
+                some = trials[i]
+                x0 = initial(q[i], some.data[0])
+                error = simulate(hyper(each[i]), x0, trials.n_steps, alpha, some.inputs)
+                error = some.observed(error.sub_(some.data))
                 squares += error.square().sum((0, 1), dtype=torch.float64)
-                inflation += residual_inflation(error) * len(i) / data.shape[1]
+                count += error[..., 0].numel() if some.mask is None else some.mask.sum((0, 1))
+                inflation += residual_inflation(error) * len(i) / len(trials)
         if not torch.isfinite(squares).all():
             raise FloatingPointError(
                 "Training diverged: the free run of the trained model is not finite. Try a "
                 "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
             )
-        floor = NOISE_FLOOR * float(data.square().mean())
+        floor = NOISE_FLOOR * float(trials.data.square().mean())
         c, each, q = (a.detach().double().cpu() for a in (c, each, q))
         n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
         centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
@@ -93,14 +98,14 @@ class FittedModel:
                 torch.as_tensor(centres.cluster_centers_),
             ),
             initial=initial,
-            noise=max(float(squares.sum()) / data.numel(), floor),
-            noise_of_neuron=(squares / data[..., 0].numel()).clamp_min(floor).cpu().numpy(),
+            noise=max(float(squares.sum() / count.sum()), floor),
+            noise_of_neuron=(squares / count).clamp_min(floor).cpu().numpy(),
             inflation=inflation,
             **rest,
         )
 
-    def infer(self, X, device, errors=False):
-        """Posterior modes of trials, block by block, as arrays.
+    def infer(self, X, device, errors=False, inputs=None):
+        """Posterior modes of trials (NaN where missing), block by block, as arrays.
 
         Returns
         -------
@@ -119,11 +124,12 @@ class FittedModel:
         names = ["p", "H", "sse", "converged", "x0"] + ["covariance"] * errors
         blocks = []
         for first in range(0, len(X), BLOCK):
-            part = X[first : first + BLOCK]
-            data = time_first(part, self.mean, self.scale, torch.float64, device)
+            part = slice(first, first + BLOCK)
+            u = None if inputs is None else inputs[part] / self.input_scale
+            data = as_trials(X[part], u, self.mean, self.scale, self.filler, torch.float64, device)
             rest = (prior, weight, alpha, initial)
             p, H, sse, converged = infer(hyper, data, *rest, n_starts=self.n_starts)
-            arrays = [p, H, sse, converged, initial(p[:, hyper.n_components :], data[0])]
+            arrays = [p, H, sse, converged, initial(p[:, hyper.n_components :], data.data[0])]
             if errors:
                 arrays.append(error_bars(hyper, data, p, H, *rest, noise, self.inflation))
             blocks.append([a.cpu().numpy() for a in arrays])
@@ -169,13 +175,16 @@ class FittedModel:
         return new.numpy()
 
     @torch.no_grad()
-    def generate(self, E, x0, n_timesteps):
+    def generate(self, E, x0, n_timesteps, inputs=None):
         """Free runs in the units of the data, (trials, time, neurons); x0 is scaled."""
         out = np.empty((len(E), n_timesteps, len(self.mean)))
         for first in range(0, len(E), BLOCK):
             part = slice(first, first + BLOCK)
             weights = self.hyper(torch.as_tensor(E[part]))
-            run = simulate(weights, torch.tensor(x0[part]), n_timesteps, self.dt / self.tau)
+            u = None
+            if inputs is not None:
+                u = torch.tensor(inputs[part] / self.input_scale).transpose(0, 1)
+            run = simulate(weights, torch.tensor(x0[part]), n_timesteps, self.dt / self.tau, u)
             out[part] = run.transpose(0, 1).numpy() * self.scale + self.mean
         return out
 
@@ -184,6 +193,8 @@ class FittedModel:
         """The RNNs of embeddings, in scaled units; `free_run` holds start and length."""
         w = {name: a.numpy() for name, a in self.hyper(torch.as_tensor(E)).items()}
         rest = {"dt": self.dt, "tau": self.tau, **free_run}
+        if "B" in w:
+            rest["input_weights"] = w["B"] / self.input_scale
         if "J" in w:
             return RNNBatch.from_dense(w["J"], bias=w["bias"], **rest)
         if "core" in w:

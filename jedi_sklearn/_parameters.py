@@ -128,7 +128,12 @@ def choose_sizes(est, n_embeddings, data):
 def choose_scaling(est, X):
     """Mean and scale of each neuron."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, variance = trial_moments(X)
+        mean, variance, _ = trial_moments(X)
+    if np.isnan(mean).any():
+        raise ValueError(
+            f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons that "
+            "were never observed."
+        )
     if not np.isfinite(variance).all():
         raise ValueError(
             f"X is too large for its variance to be computed (up to {np.abs(X).max():.1e}). "

@@ -8,6 +8,8 @@ under teacher forcing) drives, and a part inside the span of U (docs/model.md, e
     y[t+1] = (1-a) ((1-g) y[t] + g data[t])
     h[t+1] = (1-a) (1-g) h[t] + a (G_k V' tanh(x~[t]) + b_k)
 
+Known inputs u reach the state through a filter f that nothing else enters, x[t] gains B f[t] with
+f[0] = 0 and f[t+1] = (1-a) (1-g) f[t] + a u[t]: f stands beside h, and B beside U,
 so a step costs two products with (neurons, rank) matrices. Time comes first in every array here,
 so that each step touches one contiguous (trials, neurons) block.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["drive", "matvec", "rollout_loss", "simulate", "tanh_"]
+__all__ = ["drive", "filter_inputs", "matvec", "rollout_loss", "simulate", "tanh_"]
 
 
 def tanh_(x):
@@ -37,7 +39,7 @@ def matvec(matrices, transposed, vectors, out=None):
     return torch.bmm(vectors.unsqueeze(1), transposed, out=row).squeeze(1)
 
 
-def rollout_loss(weights, x0, data, alpha, forcing=0.0, workspace=None):
+def rollout_loss(weights, x0, data, alpha, forcing=0.0, workspace=None, *, mask=None, inputs=None):
     """Squared error of the (teacher-forced) run, summed over everything, with gradients.
 
     Parameters
@@ -45,7 +47,8 @@ def rollout_loss(weights, x0, data, alpha, forcing=0.0, workspace=None):
     weights : dict of Tensor
         ``U``, ``V``, ``core``, ``bias`` with shared ``U``, ``V`` (neurons, rank), or per-trial
         ``U``, ``V`` (trials, neurons, rank) and ``bias`` (trials, neurons), or ``J``
-        (trials, neurons, neurons) and ``bias``: what the hypernetwork returns.
+        (trials, neurons, neurons) and ``bias``: what the hypernetwork returns. With inputs also
+        ``B`` (neurons, inputs).
     x0 : Tensor (trials, neurons)
     data : Tensor (time, trials, neurons)
     alpha : float
@@ -55,49 +58,68 @@ def rollout_loss(weights, x0, data, alpha, forcing=0.0, workspace=None):
     workspace : dict, optional
         Keeps the two arrays of the size of `data` that the backward pass needs from one call to
         the next; only for calls whose backward pass ends before the next call begins.
+    mask : Tensor (time, trials, neurons), optional
+        1 where the error counts, 0 where `data` was filled in.
+    inputs : Tensor (time, trials, inputs), optional
 
     Returns
     -------
     Tensor, a scalar
     """
     if "core" in weights:
-        w = weights
+        w, B = weights, weights.get("B")
+        filtered = None if inputs is None else filter_inputs(inputs, alpha, forcing)
         return _SharedRollout.apply(
-            w["U"], w["V"], w["core"], w["bias"], x0, data, alpha, forcing, workspace
+            *(w["U"], w["V"], w["core"], w["bias"], B, x0),
+            *(data, alpha, forcing, workspace, mask, filtered),
         )
-    return _plain_loss(weights, x0, data, alpha, forcing)
+    return _plain_loss(weights, x0, data, alpha, forcing, mask, inputs)
+
+
+def filter_inputs(inputs, alpha, forcing=0.0):
+    """What inputs (time, trials, inputs) have left in the state at each step, f above."""
+    filtered = torch.zeros_like(inputs)
+    for t in range(len(inputs) - 1):
+        filtered[t + 1] = (1 - alpha) * (1 - forcing) * filtered[t] + alpha * inputs[t]
+    return filtered
 
 
 class _SharedRollout(torch.autograd.Function):
     """Loss of the shared-basis run; the backward pass is written by hand."""
 
     @staticmethod
-    def forward(ctx, U, V, core, bias, x0, data, alpha, forcing, workspace):
+    def forward(ctx, U, V, core, bias, B, x0, data, alpha, forcing, workspace, mask, filtered):
         n_steps, n_trials, n_neurons = data.shape
         keep, g = (1 - alpha) * (1 - forcing), forcing
-        Ut, coreT = U.t().contiguous(), core.transpose(1, 2).contiguous()
+        rank, coreT = U.shape[1], core.transpose(1, 2).contiguous()
+        Ut = (U if B is None else torch.cat([U, B], 1)).t().contiguous()  # U and B below
         error, rates = _like(data, workspace)
-        latent = data.new_zeros(n_steps, n_trials, U.shape[1])  # h
-        read = data.new_empty(n_steps, n_trials, U.shape[1])  # z = V' phi
+        latent = data.new_zeros(n_steps, n_trials, len(Ut))  # h, then f
+        if B is not None:
+            latent[..., rank:] = filtered
+        read = data.new_empty(n_steps, n_trials, rank)  # z = V' phi
         y, decay = x0.clone() if g else x0, 1.0
         squares = data.new_empty(n_steps)
-        recurrent = torch.empty_like(latent[0])
+        recurrent = torch.empty_like(read[0])
         steps = zip(data, error, rates, latent, read, strict=True)  # views, made once
         for t, (target, e, phi, h, z) in enumerate(steps):
             torch.addmm(y, h, Ut, beta=decay, out=phi)  # x, (trials, neurons)
             torch.sub(phi, target, out=e)
-            if t == n_steps - 1:
-                break
-            if g:
+            if g and t < n_steps - 1:
                 phi.sub_(e, alpha=g)
                 y.lerp_(target, g).mul_(1 - alpha)
-            else:
+            if mask is not None:  # the forcing above also pulls to what was filled in
+                e.mul_(mask[t])
+            if t == n_steps - 1:
+                break
+            if not g:
                 decay *= 1 - alpha  # of y, which is x0 itself in a free run
             tanh_(phi)
             torch.mm(phi, V, out=z)
             matvec(core, coreT, z, out=recurrent)
-            following = torch.add(bias, recurrent, out=latent[t + 1])
-            following.mul_(alpha).add_(h, alpha=keep)
+            following = latent[t + 1, :, :rank]
+            torch.add(bias, recurrent, out=recurrent).mul_(alpha).add_(h[:, :rank], alpha=keep)
+            following.copy_(recurrent)
         for t, e in enumerate(error.flatten(1)):
             torch.dot(e, e, out=squares[t])
         loss = squares.sum(dtype=torch.float64)
@@ -113,15 +135,15 @@ class _SharedRollout(torch.autograd.Function):
         alpha, g = ctx.alpha, ctx.forcing
         keep = (1 - alpha) * (1 - g)
         n_steps, n_trials, n_neurons = error.shape
-        rank = U.shape[1]
+        rank, n_latent = U.shape[1], latent.shape[2]
         Vt = V.t().contiguous()
         scale = 2.0 * float(grad)
         grad_h = error.new_zeros(n_steps, n_trials, rank)
         # rank first: these products are faster that way round
-        grad_Ut, grad_Vt = U.new_zeros(rank, n_neurons), U.new_zeros(rank, n_neurons)
+        grad_Ut, grad_Vt = U.new_zeros(n_latent, n_neurons), U.new_zeros(rank, n_neurons)
         grad_x = torch.empty_like(error[0])
         grad_y = torch.zeros_like(error[0]) if ctx.need_x0 else None
-        z_bar = torch.empty_like(latent[0])
+        z_bar = torch.empty_like(read[0])
         for t in range(n_steps - 1, -1, -1):
             e, phi = error[t], rates[t]
             if t < n_steps - 1:
@@ -141,8 +163,9 @@ class _SharedRollout(torch.autograd.Function):
         grad_core = torch.bmm(incoming, read[:-1].transpose(0, 1)).mul_(alpha)
         grad_bias = incoming.sum(-1).mul_(alpha)
         # the pass is linear in the error: the factor 2 of the square comes last
-        grads = (grad_Ut.t(), grad_Vt.t(), grad_core, grad_bias, grad_y)
-        return *(g if g is None else g.mul_(scale) for g in grads), None, None, None, None
+        grad_B = grad_Ut[rank:].t() if n_latent > rank else None
+        grads = (grad_Ut[:rank].t(), grad_Vt.t(), grad_core, grad_bias, grad_B, grad_y)
+        return *(g if g is None else g.mul_(scale) for g in grads), *[None] * 6
 
 
 def _like(data, workspace):
@@ -156,20 +179,23 @@ def _like(data, workspace):
     return workspace["error"], workspace["rates"]
 
 
-def _plain_loss(weights, x0, data, alpha, forcing=0.0):
+def _plain_loss(weights, x0, data, alpha, forcing=0.0, mask=None, inputs=None):
     """The same loss for any connectivity, by autograd."""
     x, loss = x0, 0.0
     for t in range(len(data)):
         error = x - data[t]
-        loss = loss + error.square().sum()
+        loss = loss + (error if mask is None else error * mask[t]).square().sum()
         if t < len(data) - 1:
             x = x - forcing * error
-            x = (1 - alpha) * x + alpha * drive(weights, torch.tanh(x))
+            u = None if inputs is None else inputs[t]
+            x = (1 - alpha) * x + alpha * drive(weights, torch.tanh(x), u)
     return loss
 
 
-def drive(weights, rates):
-    """J_k rates + b_k of each trial."""
+def drive(weights, rates, inputs=None):
+    """J_k rates + b_k of each trial, and B u with inputs u (trials, inputs)."""
+    if inputs is not None:
+        return drive(weights, rates) + inputs @ weights["B"].t()
     if "J" in weights:
         return torch.baddbmm(weights["bias"].unsqueeze(-1), weights["J"], rates.unsqueeze(-1))[
             ..., 0
@@ -185,11 +211,12 @@ def drive(weights, rates):
 
 
 @torch.no_grad()
-def simulate(weights, x0, n_steps, alpha):
+def simulate(weights, x0, n_steps, alpha, inputs=None):
     """The free run, (time, trials, neurons)."""
     states = x0.new_empty(n_steps, *x0.shape)
     x = x0
     for t in range(n_steps):
         states[t] = x
-        x = (1 - alpha) * x + alpha * drive(weights, tanh_(x.clone()))
+        u = None if inputs is None else inputs[t]
+        x = (1 - alpha) * x + alpha * drive(weights, tanh_(x.clone()), u)
     return states

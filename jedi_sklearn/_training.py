@@ -98,7 +98,7 @@ def train(
     hyper,
     c,
     q,
-    data,
+    trials,
     initial,
     alpha,
     schedule,
@@ -118,7 +118,7 @@ def train(
     c : Tensor (embeddings, n_components)
     q : Tensor (trials, n_directions)
         Initial-state coordinates, without columns when the initial state is observed.
-    data : Tensor (time, trials, neurons)
+    trials : Trials
     initial : InitialState
     alpha : float
         dt / tau.
@@ -142,9 +142,9 @@ def train(
     FloatingPointError
         When the loss is no longer finite.
     """
-    n_steps, n_trials, n_neurons = data.shape
+    n_trials = len(trials)
     batch = min(schedule.batch_size or n_trials, n_trials)
-    variance = float((data - data.mean((0, 1))).square().mean())
+    variance = trials.variance()
     c = c.clone().requires_grad_()
     q = q.clone().requires_grad_(q.shape[1] > 0)
     free = [p for p in (*hyper.parameters(), c, q) if p.requires_grad]
@@ -159,20 +159,21 @@ def train(
         for step in range(schedule.max_iter):
             forcing = schedule.forcing_at(step)
             if prior is not None and step % refresh == 0:
-                prior.estimate(hyper, c.detach(), q, data, initial, alpha, rows, variance)
+                prior.estimate(hyper, c.detach(), q, trials, initial, alpha, rows, variance)
             if batch == n_trials:
-                chosen, target, ci, qi = None, data, c if rows is None else c[rows], q
+                target, ci, qi = trials, c if rows is None else c[rows], q
             else:
                 if position + batch > n_trials:
-                    order = torch.randperm(n_trials, generator=generator).to(data.device)
+                    order = torch.randperm(n_trials, generator=generator).to(c.device)
                     position = 0
                 chosen = order[position : position + batch]
                 position += batch
-                target = data[:, chosen]
+                target = trials[chosen]
                 ci, qi = c[chosen if rows is None else rows[chosen]], q[chosen]
-            x0 = initial(qi, target[0])
-            sse = rollout_loss(hyper(ci), x0, target, alpha, forcing, workspace)
-            loss = sse / (target.numel() * variance)
+            x0 = initial(qi, target.data[0])
+            run = (hyper(ci), x0, target.data, alpha, forcing, workspace)
+            sse = rollout_loss(*run, mask=target.mask, inputs=target.inputs)
+            loss = sse / (target.n_observed * variance)
             penalty = 0.0 if prior is None else prior.penalty(hyper, c)
             value = float(loss.detach())
             if not math.isfinite(value):
@@ -230,21 +231,23 @@ class _Prior:
         self.strength = 0.0
         self.size = [float(p.detach().square().mean()) for p in hyper.outputs()]
 
-    def estimate(self, hyper, c, q, data, initial, alpha, rows, variance, most=64):
+    def estimate(self, hyper, c, q, trials, initial, alpha, rows, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""
-        n_trials = data.shape[1]
+        n_trials = len(trials)
         # a fixed random choice: a regular one would meet trials of one task where tasks alternate
         order = torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))
-        some = order[:most].to(data.device)
+        some = order[:most].to(c.device)
         with torch.no_grad():
             ci = c[some if rows is None else rows[some]]
-            target = data[:, some]
-            x0 = initial(q.detach()[some], target[0])
-            error = simulate(hyper(ci), x0, len(data), alpha).sub_(target)
-            noise = min(variance, float(error.square().mean()))  # NaN never compares as smaller
+            target = trials[some]
+            x0 = initial(q.detach()[some], target.data[0])
+            error = simulate(hyper(ci), x0, trials.n_steps, alpha, target.inputs)
+            error = target.observed(error.sub_(target.data))
+            # NaN never compares as smaller
+            noise = min(variance, float(error.square().sum()) / target.n_observed)
             inflation = residual_inflation(error)
         # of the loss, in units of which one prior term counts this much
-        self.strength = noise * inflation / (variance * data.numel())
+        self.strength = noise * inflation / (variance * trials.n_observed)
         if self.groups is None:
             self.mean = c.mean(0).expand_as(c)
         else:

@@ -10,6 +10,7 @@ import numpy as np
 __all__ = [
     "as_plain_array",
     "check_conditions",
+    "check_inputs_of_trials",
     "check_number",
     "check_trials",
     "describe_index",
@@ -27,6 +28,7 @@ def check_trials(
     min_trials=1,
     min_timesteps=2,
     objects=False,
+    missing=False,
 ):
     """Check an array of trials and convert it to floats.
 
@@ -45,6 +47,8 @@ def check_trials(
         Fewest trials and samples accepted.
     objects : bool
         Read numbers out of an array of objects instead of refusing it.
+    missing : bool
+        Take NaN as missing samples instead of refusing them. Every trial needs one that is not.
 
     Returns
     -------
@@ -102,7 +106,10 @@ def check_trials(
         )
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
-    _refuse_non_finite(X, name)
+    if missing:
+        _refuse_unseen(X, name)
+    else:
+        _refuse_non_finite(X, name)
     return X
 
 
@@ -169,6 +176,54 @@ def _refuse_non_finite(X, name):
         )
 
 
+def _refuse_unseen(X, name):
+    """Raise where a value is infinite, or a trial has no value at all."""
+    for k, trial in enumerate(X):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(trial.sum(dtype=np.float64)):
+                continue
+        if np.isinf(trial).any():
+            t, n = np.argwhere(np.isinf(trial))[0]
+            raise ValueError(
+                f"{name} contains infinity, first at {describe_index((k, t, n))}. NaN stands for "
+                "a missing sample; infinity is an error of an earlier step."
+            )
+        if np.isnan(trial).all():
+            raise ValueError(
+                f"{name} has no value in trial {k}: all of its samples are NaN. Leave it out."
+            )
+
+
+def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
+    """Known inputs of trials X, (n_trials, n_timesteps, n_inputs), as float64, or None.
+
+    `n_inputs` is what a model was fitted with: None for anything, 0 for no inputs.
+    """
+    if inputs is None:
+        if n_inputs:
+            raise ValueError(
+                f"The model was fitted with {name} of {n_inputs} channels and cannot do without "
+                f"them: give {name}, of shape ({len(X)}, {X.shape[1]}, {n_inputs}). In a Pipeline "
+                "they are routed, see the user guide."
+            )
+        return None
+    if n_inputs == 0:
+        raise ValueError(f"{name} were given, but the model was fitted without {name}.")
+    inputs = as_plain_array(inputs, name)
+    if inputs.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {inputs.dtype}.")
+    n = "n_inputs" if n_inputs is None else n_inputs
+    fits = inputs.ndim == 3 and inputs.shape[:2] == X.shape[:2] and inputs.shape[2] > 0
+    if not fits or (n_inputs is not None and inputs.shape[2] != n_inputs):
+        raise ValueError(
+            f"{name} must have shape (n_trials, n_timesteps, {n}) = "
+            f"({len(X)}, {X.shape[1]}, {n}), got {inputs.shape}."
+        )
+    if not np.isfinite(inputs).all():
+        raise ValueError(f"{name} hold NaN or infinite values; where a trial is padded, pad by 0.")
+    return inputs.astype(np.float64)
+
+
 def check_conditions(conditions, n_trials, name="conditions"):
     """Labels of the trials as (sorted unique labels, codes).
 
@@ -229,9 +284,17 @@ def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=
 
 
 def trial_moments(X):
-    """Mean and variance of each neuron over trials and time, without a copy of X."""
-    mean = X.mean(axis=(0, 1), dtype=np.float64)
-    variance = np.zeros_like(mean)
+    """Mean, variance and number of values of each neuron over trials and time.
+
+    Without a copy of X. NaN counts as missing; a neuron never observed has NaN for both.
+    """
+    count, total = np.zeros((2, X.shape[2]))
     for trial in X:
-        variance += np.square(trial - mean).sum(axis=0)
-    return mean, variance / (X.shape[0] * X.shape[1])
+        count += np.isfinite(trial).sum(axis=0)
+        total += np.nansum(trial, axis=0, dtype=np.float64)
+    count[count == 0] = np.nan
+    mean = total / count
+    squares = np.zeros_like(mean)
+    for trial in X:
+        squares += np.nansum(np.square(trial - mean), axis=0)
+    return mean, squares / count, np.nan_to_num(count)

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import torch
 
+from ._rollout import filter_inputs
+
 __all__ = ["signal_rank", "warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
 N_SWEEPS = 4
 
 
-def warm_start(data, x0, rank, n_components, alpha, rows=None):
+def warm_start(trials, x0, rank, n_components, alpha, rows=None):
     """Closed-form solution of the teacher-forced problem in the shared-basis model.
 
     Parameters
     ----------
-    data : Tensor (time, trials, neurons)
+    trials : Trials
     x0 : Tensor (trials, neurons)
     rank, n_components : int
     alpha : float
@@ -36,9 +38,15 @@ def warm_start(data, x0, rank, n_components, alpha, rows=None):
         Weights and bias (last row) as an affine function of the embedding.
     c : Tensor (embeddings, n_components)
         Zero mean, identity covariance.
+    inputs : Tensor (neurons, inputs) or None
+        Input weights.
     """
-    U, V, balance = _bases(data, x0, rank, alpha)
-    A, B = _moments(data, x0, U, V, alpha)
+    data = trials.data
+    steps = _Steps(trials, x0, alpha)
+    inputs = None if trials.inputs is None else _input_weights(steps, rank)
+    steps.input_weights = inputs
+    U, V, balance = _bases(steps, rank)
+    A, B = _moments(steps, U, V)
     if rows is not None:
         n = int(rows.max()) + 1
         A = A.new_zeros(n, *A.shape[1:]).index_add_(0, rows, A)
@@ -63,6 +71,7 @@ def warm_start(data, x0, rank, n_components, alpha, rows=None):
         (V / right).to(data.dtype).contiguous(),
         maps.to(data.dtype),
         c.to(data.dtype),
+        inputs,
     )
 
 
@@ -79,25 +88,63 @@ def signal_rank(data):
     return int((values > omega * values.median()).sum())
 
 
-def _filtered(data, x0, alpha):
-    """Yield r[t], s[t] and x[t] - (1-a)^t x0 step by step, (trials, neurons) each."""
-    r, s, rest = torch.zeros_like(x0), 0.0, x0.clone()
-    for x in data:
-        yield r, s, x - rest
-        r = torch.lerp(r, torch.tanh(x), alpha)
-        s += alpha * (1 - s)
-        rest = rest * (1 - alpha)
+class _Steps:
+    """The regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...)."""
+
+    def __init__(self, trials, x0, alpha):
+        self.trials, self.x0, self.alpha = trials, x0, alpha
+        self.input_weights = None
+        if trials.inputs is not None:
+            self.filtered = filter_inputs(trials.inputs, alpha)
+
+    def __iter__(self):
+        """Yield r[t], s[t] and x[t] - (1-a)^t x0 less what the inputs explain; 0 where unseen.
+
+        A sample of which no neuron was observed counts for nothing.
+        """
+        alpha, mask = self.alpha, self.trials.mask
+        r, s, rest = torch.zeros_like(self.x0), 0.0, self.x0.clone()
+        for t, x in enumerate(self.trials.data):
+            y = x - rest
+            if self.input_weights is not None:
+                y = torch.addmm(y, self.filtered[t], self.input_weights.t(), alpha=-1)
+            seen = None if mask is None else mask[t].amax(1, keepdim=True)
+            if seen is None:
+                yield r, s * torch.ones_like(y[:, 0]), y
+            else:
+                yield r * seen, s * seen[:, 0], y * seen
+            r = torch.lerp(r, torch.tanh(x), alpha)
+            s += alpha * (1 - s)
+            rest = rest * (1 - alpha)
 
 
-def _bases(data, x0, rank, alpha):
+def _input_weights(steps, rank):
+    """Input weights of the best RNN common to all trials, (neurons, inputs).
+
+    Regression of the explained side on [V'r, s, f] with f the filtered inputs.
+    """
+    _, V, _ = _bases(steps, rank)
+    n_inputs, n = steps.filtered.shape[2], rank + 1 + steps.filtered.shape[2]
+    gram = torch.zeros(n, n, dtype=torch.float64, device=V.device)
+    side = torch.zeros(n, len(V), dtype=torch.float64, device=V.device)
+    for t, (r, s, y) in enumerate(steps):
+        seen = (s[:, None] > 0).to(y.dtype) if t else torch.zeros_like(s[:, None])
+        z = torch.cat([r @ V, s[:, None], steps.filtered[t] * seen], 1).double()
+        gram += z.t() @ z
+        side += z.t() @ y.double()
+    ridge = 1e-6 * gram.diagonal().mean() * torch.eye(n, dtype=gram.dtype, device=gram.device)
+    return torch.linalg.solve(gram + ridge, side)[-n_inputs:].t().to(V.dtype).contiguous()
+
+
+def _bases(steps, rank):
     """Leading principal directions of the explained side (U) and of the filtered rates (V).
 
     Beside them the square roots of the relative sizes of what each column carries.
     """
-    n = data.shape[2]
-    evoked = torch.zeros(n, n, dtype=torch.float64, device=data.device)
+    n, dtype = steps.x0.shape[1], steps.x0.dtype
+    evoked = torch.zeros(n, n, dtype=torch.float64, device=steps.x0.device)
     filtered = torch.zeros_like(evoked)
-    for r, _, y in _filtered(data, x0, alpha):
+    for r, _, y in steps:
         evoked += y.t() @ y
         filtered += r.t() @ r
 
@@ -105,19 +152,19 @@ def _bases(data, x0, rank, alpha):
         values, vectors = torch.linalg.eigh(gram)
         size = values[-rank:].flip(-1).clamp_min(1e-8 * values[-1].clamp_min(1e-30)).sqrt()
         balance = (size / size.log().mean().exp()).sqrt()
-        return vectors[:, -rank:].flip(-1).to(data.dtype).contiguous(), balance
+        return vectors[:, -rank:].flip(-1).to(dtype).contiguous(), balance
 
     (U, left), (V, right) = leading(evoked), leading(filtered)
     return U, V, (left, right)
 
 
-def _moments(data, x0, U, V, alpha):
-    """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(x - decay x0)."""
-    n_steps, n_trials, _ = data.shape
+def _moments(steps, U, V):
+    """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(explained side)."""
+    n_steps, n_trials, _ = steps.trials.data.shape
     rank = U.shape[1]
-    Z = torch.zeros(n_trials, n_steps, rank + 1, dtype=torch.float64, device=data.device)
-    Y = torch.zeros(n_trials, n_steps, rank, dtype=torch.float64, device=data.device)
-    for t, (r, s, y) in enumerate(_filtered(data, x0, alpha)):
+    Z = torch.zeros(n_trials, n_steps, rank + 1, dtype=torch.float64, device=U.device)
+    Y = torch.zeros(n_trials, n_steps, rank, dtype=torch.float64, device=U.device)
+    for t, (r, s, y) in enumerate(steps):
         Z[:, t, :-1], Z[:, t, -1] = r @ V, s
         Y[:, t] = y @ U
     return Z.transpose(1, 2) @ Z, Z.transpose(1, 2) @ Y

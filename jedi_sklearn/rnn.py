@@ -47,6 +47,8 @@ class RNNBatch:
         Where the free runs of :meth:`free_run` start.
     n_timesteps : int, optional
         Samples of those free runs.
+    inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
+        Inputs during those free runs.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class RNNBatch:
         tau=0.1,
         initial_states=None,
         n_timesteps=None,
+        inputs=None,
     ):
         self.U = _as_array(U, "U", (2, 3))
         self.V = _as_array(V, "V", (2, 3))
@@ -111,7 +114,7 @@ class RNNBatch:
             for name, a in (("U", self.U), ("V", self.V), ("core", self.core))
             if a is not None and a.ndim == 3
         }
-        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps)
+        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs)
 
     @classmethod
     def from_dense(
@@ -124,6 +127,7 @@ class RNNBatch:
         tau=0.1,
         initial_states=None,
         n_timesteps=None,
+        inputs=None,
     ):
         """Make a full-rank batch from dense weight matrices.
 
@@ -131,7 +135,7 @@ class RNNBatch:
         ----------
         J : array-like of shape (n_neurons, n_neurons) or (n_rnns, n_neurons, n_neurons)
             Recurrent weights; ``J[i, j]`` is the weight from neuron j to neuron i.
-        bias, input_weights, dt, tau, initial_states, n_timesteps :
+        bias, input_weights, dt, tau, initial_states, n_timesteps, inputs :
             As in the constructor.
 
         Returns
@@ -146,7 +150,7 @@ class RNNBatch:
             raise ValueError(f"J must be square, got shape {J.shape}.")
         self.U = self.V = self.core = None
         sizes = {"J": len(self.J)}
-        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps)
+        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs)
         return self
 
     @classmethod
@@ -189,7 +193,10 @@ class RNNBatch:
             ("bias", lambda b: b.shape),
             ("input_weights", lambda b: (*b.shape, b.n_inputs)),
             ("initial_states", lambda b: b.shape),
+            ("inputs", lambda b: (*b.shape[:1], b.n_timesteps, b.n_inputs)),
         ):
+            if name == "inputs" and rest["n_timesteps"] is None:
+                continue
             arrays = [getattr(b, name) for b in batches]
             if all(a is not None for a in arrays):
                 pairs = zip(arrays, batches, strict=True)
@@ -210,7 +217,7 @@ class RNNBatch:
         left, right = (np.concatenate(f) for f in zip(*factors, strict=True))
         return cls(left, right, **rest)
 
-    def _finish(self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps):
+    def _finish(self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs):
         self.dt, self.tau = float(dt), float(tau)
         if not 0 < self.dt < self.tau:
             raise ValueError(f"Expected 0 < dt < tau (both in s), got dt={dt}, tau={tau}.")
@@ -243,6 +250,15 @@ class RNNBatch:
         if len(set(sizes.values())) > 1:
             raise ValueError(f"Arrays disagree on the number of RNNs: {sizes}.")
         self._n_rnns = next(iter(sizes.values()), 1)
+        self.inputs = None
+        if inputs is not None:
+            self.inputs = _as_array(inputs, "inputs", (3,))
+            expected = (self._n_rnns, n_timesteps, self.n_inputs)
+            if self.inputs.shape != expected or not self.n_inputs:
+                raise ValueError(
+                    f"inputs must have shape (n_rnns, n_timesteps, n_inputs) = {expected} and "
+                    f"go with input_weights, got {self.inputs.shape}."
+                )
 
     @property
     def connectivity(self):
@@ -297,7 +313,7 @@ class RNNBatch:
         new.U, new.V, new.core = take(self.U, 3), take(self.V, 3), take(self.core, 3)
         new.J, new.bias = take(self.J, 3), take(self.bias, 2)
         new.input_weights = take(self.input_weights, 3)
-        new.initial_states = take(self.initial_states, 2)
+        new.initial_states, new.inputs = take(self.initial_states, 2), take(self.inputs, 3)
         new._n_rnns = len(index)
         return new
 
@@ -403,7 +419,7 @@ class RNNBatch:
         n_timesteps : int, optional
             Samples, the initial state included; the batch's own number by default.
         inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
-            As in :meth:`simulate`.
+            As in :meth:`simulate`; the batch's own by default.
 
         Returns
         -------
@@ -422,6 +438,13 @@ class RNNBatch:
                 f"{missing} to the constructor, give states, or use JEDIEstimator.dynamics, "
                 "which gives both."
             )
+        if inputs is None and self.inputs is not None:
+            if n_timesteps > self.inputs.shape[1]:
+                raise ValueError(
+                    f"The inputs of these RNNs end after {self.inputs.shape[1]} samples: give "
+                    f"inputs for {n_timesteps}."
+                )
+            inputs = self.inputs[:, :n_timesteps]
         x0 = np.broadcast_to(self.initial_states, self.shape)
         return self.simulate(x0, n_timesteps, inputs)
 

@@ -1,0 +1,81 @@
+"""What stands in for samples that are missing (NaN), where a number is needed.
+
+The squared error never counts what was filled in. It is used where a run needs a value: as its
+initial state, and where teacher forcing pulls it. Gaps in a neuron's trial are interpolated in
+time, its ends held; a neuron missing from a whole trial is predicted from the others by the
+principal axes of the training data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils.extmath import randomized_svd
+
+__all__ = ["Filler"]
+
+N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 3
+
+
+@dataclass
+class Filler:
+    """Principal axes of scaled activity, (neurons, k), each as long as its SD, and the noise."""
+
+    axes: np.ndarray
+    noise: float
+
+    @classmethod
+    def learn(cls, X, mean, scale):
+        """Axes of trials X (trials, time, neurons), NaN where missing."""
+        every = max(1, X.shape[0] * X.shape[1] // N_SAMPLES)
+        rows, known = [], []
+        for k in range(len(X)):
+            z = interpolate((X[k] - mean) / scale)
+            some = slice(k % every, None, every)
+            rows.append(z[some])
+            known.append(np.isfinite(z[some]))
+        Z, known = np.concatenate(rows), np.concatenate(known)
+        Z = np.where(known, Z, 0.0)
+        n_axes = min(N_AXES, *Z.shape)
+        for _ in range(1 if known.all() else N_ROUNDS):
+            _, size, axes = randomized_svd(Z, n_axes, random_state=0)
+            size = size / np.sqrt(len(Z))
+            rest = max(np.square(Z).mean() * Z.shape[1] - np.square(size).sum(), 0.0)
+            noise = max(rest / Z.shape[1], 1e-6 * np.square(size).max(), 1e-30)
+            self = cls(axes.T * size, noise)
+            for i in np.flatnonzero(~known.all(axis=1)):
+                Z[i : i + 1] = self.predict(np.where(known[i : i + 1], Z[i : i + 1], np.nan))
+        return self
+
+    def __call__(self, z):
+        """A trial (time, neurons) without gaps."""
+        return self.predict(interpolate(z))
+
+    def predict(self, z):
+        """Neurons that are NaN throughout, from the others (time, neurons)."""
+        missing = np.isnan(z[0])
+        if not missing.any():
+            return z
+        A = self.axes[~missing]
+        gram = A.T @ A + self.noise * np.eye(A.shape[1])
+        z = z.copy()
+        z[:, missing] = np.linalg.solve(gram, A.T @ z[:, ~missing].T).T @ self.axes[missing].T
+        return z
+
+
+def interpolate(z):
+    """Gaps of a trial (time, neurons) filled linearly in time, ends held."""
+    known = np.isfinite(z)
+    if known.all():
+        return z
+    time = np.arange(len(z))[:, np.newaxis]
+    before = np.maximum.accumulate(np.where(known, time, -1))
+    after = np.minimum.accumulate(np.where(known, time, len(z))[::-1])[::-1]
+    left = np.where(before < 0, after, before)  # before the first value: that value
+    right = np.where(after == len(z), before, after)
+    never = ~known.any(axis=0)
+    left, right = (np.where(never, 0, index) for index in (left, right))
+    share = (time - left) / np.maximum(right - left, 1)
+    start, end = np.take_along_axis(z, left, 0), np.take_along_axis(z, right, 0)
+    return np.where(known, z, start + share * (end - start))
