@@ -74,9 +74,10 @@ def frequency(options):
         "outlast two time constants (`min_growth_rate=-1 / (2 * tau)`), at the origin, or the "
         "mean along its free run (*trajectory*); *all*: the same without a bound on the growth "
         "rate. Pearson r and slope against the frequency of the input, over the medians of the "
-        "eight held-out trials of each of the ten frequencies. At an amplitude of 1, an input of 10 Hz makes less than half a per cent of "
-        "the variance (these teachers have strong activity of their own), and the fit has to go "
-        "on until it sees that. With the default 400 steps it warns that R2 is still rising."
+        "eight held-out trials of each of the ten frequencies. At an amplitude of 1, an input of "
+        "10 Hz makes less than half a per cent of the variance (these teachers have strong "
+        "activity of their own), and the fit has to go on "
+        "until it sees that. With the default 400 steps it warns that R2 is still rising."
     )
     return result
 

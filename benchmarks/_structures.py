@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
-from jedi_sklearn import find_fixed_points, lyapunov_exponents
+from jedi_sklearn import RNNBatch, find_fixed_points, lyapunov_exponents
 from jedi_sklearn.datasets import (
     make_bistable_decision,
     make_flip_flop,
@@ -128,6 +128,8 @@ def memory_pro(options):
         ("forth", "RNN to teacher / radius", ".3f"),
         ("back", "teacher to RNN / radius", ".3f"),
         ("chamfer", "symmetric Chamfer / radius", ".3f"),
+        ("blind", "from random starts alone", ".3f"),
+        ("ends", "of the data's last samples", ".3f"),
         ("order", "neighbours in order", ".3f"),
         ("angle_error", "median angle error deg", ".1f"),
         ("same_type", "same stability", ".2f"),
@@ -145,7 +147,9 @@ def memory_pro(options):
             "of the data (RMS over neurons) within the time of a segment, with at most one "
             "unstable direction, for teacher and RNN alike. Distances are means over points of "
             "the distance to the nearest point of the other set; the symmetric Chamfer distance "
-            "is the mean of the two directions. "
+            "is the mean of the two directions; beside it that of the points found from random "
+            "starts alone, and that of the last samples of the memory segments, which need no "
+            "model (the activity itself comes to rest near the ring). "
             "The angle of a point is what the teacher answers when it goes on to the response "
             "from there. *In order*: neighbours on the ring "
             "in its plane whose angles rise. *Same stability*: RNN points whose nearest teacher "
@@ -155,8 +159,11 @@ def memory_pro(options):
         ],
         {**PER_CONDITION, **options.params},
     )
-    chamfer = max(r["chamfer"] for r in rows)
-    result.target("symmetric Chamfer <= 0.2, each seed", chamfer, chamfer <= 0.2, ".3f")
+    worst = max(r["chamfer"] for r in rows)
+    result.target("symmetric Chamfer <= 0.2, each seed", worst, worst <= 0.2, ".3f")
+    worst = max(r["blind"] - r["ends"] for r in rows)
+    text = "random starts: nearer to the ring than the data, each seed"
+    result.target(text, worst, worst < 0, "+.3f")
     order = min(r["order"] for r in rows)
     result.target("angle order kept, each seed", order, order >= 0.95, ".3f")
     return result
@@ -180,8 +187,10 @@ def memory_pro_row(options, data):
         )[0]
     true = ring_of(Bunch(points=teacher.points, found=teacher))
     model = ring_of(model)
+    blind = ring_of(search(est, rnn_of(est, "memory"), None, slow_speed=slow_speed))
     centre = true.points.mean(axis=0)
     radius = float(np.median(np.linalg.norm(true.points - centre, axis=1)))
+    ends = chamfer(true.points, data.X[memory][:, -1]) / radius
     distance = cross(true.points, model.points)
     angle, true_angle = (decode(p.points, data) for p in (model, true))
     matched = distance.argmin(axis=0)
@@ -194,6 +203,8 @@ def memory_pro_row(options, data):
         "forth": forth,
         "back": back,
         "chamfer": (forth + back) / 2,
+        "blind": chamfer(true.points, blind.points) / radius,
+        "ends": ends,
         "order": in_order(model.points, angle),
         "angle_error": float(np.degrees(np.median(np.abs(wrap(angle - true_angle[matched]))))),
         "same_type": float(types.mean()),
@@ -330,10 +341,16 @@ def rnn_of(est, condition):
 
 
 def search(est, rnn, X, **arguments):
-    """Fixed (and slow) points of a fitted RNN, in the units of the data."""
+    """Fixed (and slow) points of a fitted RNN, in the units of the data.
+
+    From activity X and random starts, or from more random starts alone.
+    """
+    rnn = RNNBatch.concatenate([rnn])  # a copy
+    rnn.initial_states = None  # its own free run is no start
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        found = find_fixed_points(rnn, thin(scaled(est, X)), n_random_starts=512, **arguments)[0]
+        starts, n = (None, 2048) if X is None else (thin(scaled(est, X)), 512)
+        found = find_fixed_points(rnn, starts, n_random_starts=n, **arguments)[0]
     return Bunch(points=found.points * est.scale_ + est.mean_, found=found)
 
 
@@ -379,6 +396,13 @@ def nearest(a, b, skip_self=False):
     if skip_self:
         np.fill_diagonal(distance, np.inf)
     return distance.min(axis=1)
+
+
+def chamfer(a, b):
+    """Symmetric Chamfer distance: mean distance to the nearest point of the other set."""
+    if not len(a) or not len(b):
+        return np.inf
+    return float(nearest(a, b).mean() + nearest(b, a).mean()) / 2
 
 
 def growth_error(true, model, distance):

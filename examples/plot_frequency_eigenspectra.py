@@ -58,10 +58,12 @@ analyzer = EigenspectrumAnalyzer(
 found = analyzer.set_output(transform="pandas").fit_transform(rnns)["max_frequency"].to_numpy()
 frequency = data.frequency[test]
 inputs = np.unique(frequency)
-mean = np.array([found[frequency == f].mean() for f in inputs])
-line = linregress(inputs, mean)
-print(f"RNN against input frequency: r = {line.rvalue:.4f}, slope {line.slope:.3f}")
-for f, m in zip(inputs, mean, strict=True):
+median = np.array([np.median(found[frequency == f]) for f in inputs])
+line = linregress(inputs, median)
+each = linregress(frequency, found)
+print(f"RNN against input frequency: medians r = {line.rvalue:.4f}, slope {line.slope:.3f}")
+print(f"                             single trials r = {each.rvalue:.4f}, slope {each.slope:.3f}")
+for f, m in zip(inputs, median, strict=True):
     print(f"  input {f:4.1f} Hz   RNN {m:5.2f} Hz")
 
 # %%
@@ -82,10 +84,10 @@ left.set(xlim=(-14, 8), ylim=(-0.5, 14), title="Eigenvalues along held-out trial
 
 right.plot([0, 11], [0, 11], color="0.7", lw=1, ls="--", label="identity")
 right.scatter(frequency, found, s=18, color="#0072B2", alpha=0.5, label="held-out trial", lw=0)
-right.plot(inputs, mean, "o-", color="k", ms=4, lw=1.2, label="mean")
+right.plot(inputs, median, "o-", color="k", ms=4, lw=1.2, label="median")
 right.set(xlabel="frequency of the input (Hz)", ylabel="largest frequency of the RNN (Hz)")
 right.set(xlim=(0, 11), ylim=(0, None))
-right.set_title(f"r = {line.rvalue:.3f}, slope {line.slope:.2f}")
+right.set_title(f"medians: r = {line.rvalue:.3f}, slope {line.slope:.2f}")
 right.legend(frameon=False)
 right.spines[["top", "right"]].set_visible(False)
 fig.savefig(args.output, dpi=160)

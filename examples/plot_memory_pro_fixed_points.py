@@ -83,6 +83,9 @@ radius = np.median(np.linalg.norm(true - true.mean(axis=0), axis=1))
 distance = np.linalg.norm(true[:, None] - model[None], axis=2) / radius
 chamfer = (distance.min(axis=0).mean() + distance.min(axis=1).mean()) / 2
 print(f"symmetric Chamfer distance: {chamfer:.3f} of the radius")
+ends = np.linalg.norm(true[:, None] - data.X[memory][:, -1], axis=2) / radius
+baseline = (ends.min(axis=0).mean() + ends.min(axis=1).mean()) / 2
+print(f"of the last samples of the segments, without a model: {baseline:.3f}")
 angle, nearest = answer(model), answer(true)[distance.argmin(axis=0)]
 error = np.degrees(np.abs(np.angle(np.exp(1j * (angle - nearest)))))
 print(f"angle against that of the nearest point: median difference {np.median(error):.1f} deg")
@@ -101,10 +104,11 @@ for ax, found, name in zip(
     display = FixedPointDisplay(found, data.free_run[memory], **colour)
     display.plot(ax=ax, cyclic=True, conditions_label="angle (rad)", legend=ax is axes[0])
     ax.set_title(name)
-axes[2].scatter(np.degrees(nearest) % 360, np.degrees(angle) % 360, s=14, color="#0072B2", lw=0)
-axes[2].plot([0, 360], [0, 360], color="0.7", lw=1, ls="--", zorder=0)
-axes[2].set(xlabel="nearest point of the network (deg)", ylabel="point of the fitted RNN (deg)")
-axes[2].set(xticks=[0, 90, 180, 270, 360], yticks=[0, 90, 180, 270, 360], aspect="equal")
+away = np.degrees(np.angle(np.exp(1j * (angle - nearest))))
+axes[2].scatter(np.degrees(nearest) % 360, away, s=14, color="#0072B2", lw=0)
+axes[2].axhline(0, color="0.7", lw=1, ls="--", zorder=0)
+axes[2].set(xlabel="angle of the network's point (deg)", ylabel="difference of the RNN's (deg)")
+axes[2].set(xticks=[0, 90, 180, 270, 360], ylim=(-30, 30))
 axes[2].set_title("The angle a point stands for")
 fig.suptitle(f"Slow points of the memory phase: Chamfer distance {chamfer:.2f} of the radius")
 axes[2].spines[["top", "right"]].set_visible(False)

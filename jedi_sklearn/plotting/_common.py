@@ -33,11 +33,10 @@ PALETTE = (
     "#CC79A7",
     "#E69F00",
     "#56B4E9",
-    "#000000",
     "#F0E442",
-)
+)  # without black, which fixed points have
 MARKERS = "os^Dv"  # conditions beyond the palette: its colours again, in the next marker
-STABLE, UNSTABLE, SLOW = "black", "#D55E00", "0.45"
+STABLE, UNSTABLE, SLOW = "black", "black", "0.45"
 ABOVE = 5  # zorder of fixed points, above trajectories and axes
 
 

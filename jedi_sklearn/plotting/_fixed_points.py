@@ -8,7 +8,7 @@ import numpy as np
 
 from .._reduced import check_rnns
 from .._trials import check_conditions, check_number, check_trials
-from ..fixed_points import find_fixed_points
+from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
 from ._common import (
     Colours,
@@ -208,6 +208,11 @@ class FixedPointDisplay:
         if n_dims not in (2, 3):
             raise ValueError(f"n_dims must be 2 or 3, got {n_dims!r}.")
         points = self.fixed_points
+        if not isinstance(points, FixedPoints):
+            raise TypeError(
+                "FixedPointDisplay draws the FixedPoints of one RNN (find_fixed_points(rnns)[0]), "
+                f"got {type(points).__name__}."
+            )
         n_neurons = points.points.shape[1]
         trajectories = as_trajectories(self.trajectories, n_neurons)
         n_lines = 0 if trajectories is None else len(trajectories)
@@ -215,6 +220,10 @@ class FixedPointDisplay:
             raise ValueError("conditions colour trajectories, and there are none.")
         if trajectories is None and margin is not None:
             raise ValueError("margin is about trajectories, and there are none.")
+        if trajectories is None and len(points) < n_dims:
+            raise ValueError(
+                f"{len(points)} fixed point(s) do not span {n_dims} dimensions: give trajectories."
+            )
         states = points.points if trajectories is None else trajectories.reshape(-1, n_neurons)
         mean, axes = principal_axes(states, n_dims)
         colours = Colours(self.conditions, n_lines, cyclic)

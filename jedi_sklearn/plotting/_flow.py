@@ -92,7 +92,8 @@ class FlowFieldDisplay:
             Which plane, as in :func:`~jedi_sklearn.flow_field`: that of the first two principal
             components of `states`, or of the RNN's free run, unless `axes` are given.
         trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-            Trajectories to draw. Default: `states`, where they have that shape.
+            Trajectories to draw, and the states of the plane if there are no others. Default:
+            `states`, where they have that shape, or the RNN's free run.
         fixed_points : FixedPoints or bool, optional
             Fixed points to draw; True searches for them, also from the trajectories.
         unit : str, default="state units"
@@ -106,6 +107,10 @@ class FlowFieldDisplay:
         -------
         FlowFieldDisplay
         """
+        if states is None and axes is None:
+            states = trajectories
+        if states is None and trajectories is None and rnns.has_free_run:
+            trajectories = rnns.free_run()
         field = flow_field(
             rnns, states, axes=axes, origin=origin, extent=extent, n_grid=n_grid, inputs=inputs
         )
@@ -114,8 +119,8 @@ class FlowFieldDisplay:
         if fixed_points is True:
             starts = as_trajectories(trajectories, field.axes.shape[1])
             if starts is not None:
-                starts = starts.reshape(1, -1, starts.shape[2])
-                starts = starts[:, :: max(1, starts.shape[1] // 512)]
+                starts = starts.reshape(-1, starts.shape[2])
+                starts = starts[:: max(1, len(starts) // 512)]
             fixed_points = find_fixed_points(rnns, starts, inputs=inputs)[0]
         elif fixed_points is False:
             fixed_points = None
