@@ -24,6 +24,7 @@ from ._parameters import (
     choose_sizes,
     choose_validation,
 )
+from ._persistence import Checkpoint, load_estimator, save_estimator
 from ._torch import as_trials, make_generator, resolve_device
 from ._training import Progress, Schedule, train
 from ._trials import (
@@ -38,6 +39,9 @@ from ._warm_start import warm_start
 __all__ = ["JEDIEstimator"]
 
 MAX_INITIAL_DIRECTIONS, MAX_BATCH = 8, 200
+# what a warm start cannot change beside the sizes
+STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
+CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
 FAR = 100  # mean square, in training SDs, of samples that hardly come from the same recording
 
 
@@ -102,6 +106,16 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     n_iter_no_change : int, default=2
         Looks at the validation R2 (one every tenth of `max_iter`) without a rise before the
         fit stops.
+    warm_start : bool, default=False
+        Go on from the fitted model, if there is one, instead of a closed-form or random start:
+        the embeddings of the trials given, the same or others of the same neurons, are inferred,
+        and training makes `max_iter` more steps with 0.3 times the learning rate. Sizes ("auto"
+        keeps them), form of the weights, `initial_state`, `dt`, `tau` and `scale` must be the
+        same; `mean_` and `scale_` stay what they were.
+    checkpoint : str, path or None, default=None
+        File that keeps the state of the training, replaced 20 times during a fit and removed
+        when it is complete. ``fit`` with the same data and parameters goes on from it, with the
+        result of an uninterrupted fit. The file of another fit is refused.
     output : {"embedding", "dynamics"}, default="embedding"
         What ``transform`` returns: an array, or an :class:`RNNBatch` for the analyzers.
     device : str, default="auto"
@@ -122,7 +136,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     condition_embeddings_ : ndarray of shape (n_conditions, n_components)
         Mean embedding of each condition, where conditions were given.
     loss_curve_ : list of float
-        1 - R2 of the (forced) run at each step.
+        1 - R2 of the (forced) run at each step of the last fit.
     validation_curve_ : list of (int, float)
         Step and R2 of the validation trials, with `early_stopping`.
     n_iter_ : int
@@ -199,6 +213,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=2,
+        warm_start=False,
+        checkpoint=None,
         output="embedding",
         device="auto",
         random_state=None,
@@ -224,6 +240,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.output = output
         self.device = device
         self.random_state = random_state
@@ -263,8 +281,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_parameters(self)
         labels, codes = choose_labels(self, y, conditions, len(X))
         mean, scale = choose_scaling(self, X)
+        previous = self._previous(X, inputs)
+        if previous is not None:
+            mean, scale = previous.mean, previous.scale
         device = resolve_device(self.device)
-        random_state = check_random_state(self.random_state)
+        checkpoint = self._open_checkpoint(X, inputs, labels, codes, previous)
+        if checkpoint is None:
+            random_state = check_random_state(self.random_state)
+        else:
+            random_state = checkpoint.random_state(self.random_state)
         generator = make_generator(random_state)
 
         left_out = choose_validation(self, len(X), random_state)
@@ -275,12 +300,14 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if inputs is not None:
             input_scale = np.sqrt(np.square(inputs).mean(axis=(0, 1)))
             input_scale[input_scale == 0] = 1
+            if previous is not None:
+                input_scale = previous.input_scale
             u = inputs[kept] / input_scale
         filler = Filler.learn(used, mean, scale)
         trials = as_trials(used, u, mean, scale, filler, torch.float32, device)
         data = trials.data
         n_embeddings = len(kept) if self.embedding == "trial" else len(labels)
-        d, rank = choose_sizes(self, n_embeddings, data)
+        d, rank = choose_sizes(self._sizes(previous), n_embeddings, data)
         if self.embedding == "trial":
             rows = None
             groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
@@ -291,9 +318,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                     "early_stopping left no trial of some condition to train on. Lower "
                     'validation_fraction, or use embedding="trial".'
                 )
-        initial = self._initial_state(data)
-        q = (data[0] - initial.mean) @ initial.directions if initial.size else data[0, :, :0]
-        hyper, c = self._start(trials, initial(q, data[0]), d, rank, rows, generator)
+        if previous is None:
+            initial = self._initial_state(data)
+            q = (data[0] - initial.mean) @ initial.directions if initial.size else data[0, :, :0]
+            hyper, c = self._start(trials, initial(q, data[0]), d, rank, rows, generator)
+        else:
+            u = None if inputs is None else inputs[kept]
+            hyper, c, q, initial = previous.thaw(used, u, rows, device, data.dtype)
 
         seed = random_state.randint(np.iinfo(np.int32).max)
 
@@ -327,12 +358,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             trials,
             initial,
             self.dt / self.tau,
-            self._schedule(),
+            self._schedule(previous is not None),
             rows=rows,
             groups=groups,
             generator=generator,
             validate=validate if len(left_out) else None,
             progress=Progress(self.max_iter, self.verbose),
+            checkpoint=checkpoint,
         )
         model = freeze(hyper, result.c, result.q)
         found = model.infer(X, device, inputs=inputs)
@@ -348,6 +380,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.hypernetwork_ = model.hyper
         self.noise_variance_, self.noise_inflation_ = model.noise, model.inflation
         self._model = model
+        self._structure = {name: getattr(self, name) for name in STRUCTURE}
         self.embedding_ = embedding
         first = np.where(np.isnan(X[:, 0]), found.x0 * scale + mean, X[:, 0])
         self._mean_initial_state = first.mean(axis=0, dtype=np.float64)
@@ -363,6 +396,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self.condition_embeddings_ = np.stack(
                 [embedding[codes == i].mean(axis=0) for i in range(len(labels))]
             )
+        if checkpoint is not None and not result.interrupted:
+            checkpoint.remove()
         if result.complaint:
             warnings.warn(result.complaint, ConvergenceWarning, stacklevel=3)
         _warn_unconverged(found.converged, stacklevel=4)
@@ -581,13 +616,108 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         run = {"initial_states": x0, "n_timesteps": n_timesteps, "inputs": inputs}
         return self._model.rnns(E, **run)
 
+    # ------------------------------------------------------------------------------- files
+
+    def save(self, path):
+        """Write the estimator to a file that can be read safely and by later versions.
+
+        Parameters
+        ----------
+        path : str or path
+            The name of the file as it is: no extension is added; ".npz" suits it. A file there is
+            replaced, by all of the new one or not at all.
+
+        Raises
+        ------
+        TypeError
+            For a parameter or attribute that is no number, string, list, tuple, dictionary,
+            array or RandomState.
+
+        Notes
+        -----
+        Parameters and, after a fit, all that was learned are kept, in arrays and JSON: nothing in
+        the file can run code. ``load`` gives an estimator with the same answers, bit by bit on
+        one machine. A RandomState is kept with its state, and a path as it is.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "model.npz")
+        ...     JEDIEstimator(n_components=4, dt=0.02).save(path)
+        ...     JEDIEstimator.load(path)
+        JEDIEstimator(dt=0.02, n_components=4)
+        """
+        save_estimator(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """Read an estimator that ``save`` wrote, in this or an earlier version.
+
+        Parameters
+        ----------
+        path : str or path
+            As it was given to ``save``.
+
+        Returns
+        -------
+        JEDIEstimator
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, holds something else or pickled objects, or was written by a
+            version that knows more than this one; the text says which.
+        """
+        return load_estimator(cls, path)
+
+    def _open_checkpoint(self, X, inputs, labels, codes, previous):
+        if self.checkpoint is None:
+            return None
+        given = None if labels is None else {"labels": labels, "codes": codes}
+        start = None if previous is None else previous.hyper.state_dict()
+        rest = {"X": X, "inputs": inputs, "conditions": given, "model to go on from": start}
+        return Checkpoint(self.checkpoint, self.get_params(deep=False), **rest)
+
     # --------------------------------------------------------------------- steps of a fit
 
-    def _schedule(self):
+    def _previous(self, X, inputs):
+        """The fitted model that a warm start goes on from, if any."""
+        if not self.warm_start or not hasattr(self, "_model"):
+            return None
+        before = self._structure | self._model.hyper.config | {"n_neurons": self.n_features_in_}
+        now = {name: getattr(self, name) for name in STRUCTURE} | {"n_neurons": X.shape[2]}
+        now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
+        if self.hypernetwork == "mlp":
+            now["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
+        for name in ("n_components", "rank"):
+            if getattr(self, name) != "auto":
+                now[name] = getattr(self, name)
+        for name, value in now.items():
+            if value != before[name]:
+                raise ValueError(
+                    f"warm_start goes on from a model with {name}={before[name]!r}, got "
+                    f"{value!r}. Keep it, or use warm_start=False to fit anew."
+                )
+        return self._model
+
+    def _sizes(self, previous):
+        """What `choose_sizes` reads: the parameters, or the sizes there are."""
+        if previous is None:
+            return self
+        config = previous.hyper.config
+        return Bunch(
+            n_components=config["n_components"], rank=config["rank"], embedding=self.embedding
+        )
+
+    def _schedule(self, continued=False):
         paper = self.solver == "paper"
         return Schedule(
             max_iter=self.max_iter,
-            learning_rate=self.learning_rate_init,
+            learning_rate=self.learning_rate_init * (CONTINUED if continued else 1),
             forcing=0.0 if paper else self.forcing,
             anneal=0.5,
             batch_size=MAX_BATCH if self.batch_size == "auto" else self.batch_size,

@@ -43,6 +43,15 @@ class Hypernetwork(nn.Module):
         generator=None,
     ):
         super().__init__()
+        self.config = {  # what makes another one of the same shape
+            "n_components": n_components,
+            "n_neurons": n_neurons,
+            "rank": rank,
+            "connectivity": connectivity,
+            "hidden_layer_sizes": tuple(hidden_layer_sizes),
+            "skip": skip,
+            "n_inputs": n_inputs,
+        }
         self.n_components = n_components
         self.connectivity = connectivity
         self.skip = skip or not hidden_layer_sizes

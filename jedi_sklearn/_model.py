@@ -137,6 +137,24 @@ class FittedModel:
             **{name: np.concatenate([b[i] for b in blocks]) for i, name in enumerate(names)}
         )
 
+    def thaw(self, X, inputs, rows, device, dtype):
+        """Hypernetwork, embeddings, coordinates of initial states and these, to train on X.
+
+        The embeddings are those that `infer` finds, one for each trial or, with `rows`, the mean
+        of the trials that share it.
+        """
+        d = self.hyper.n_components
+        p = torch.as_tensor(self.infer(X, device, inputs=inputs).p, device=device)
+        c, q = p[:, :d], p[:, d:].to(dtype)
+        if rows is not None:
+            total = c.new_zeros(int(rows.max()) + 1, d).index_add_(0, rows, c)
+            c = total / torch.bincount(rows)[:, None]
+        initial = self.initial
+        if initial.size:
+            initial = InitialState(*(a.to(device, dtype) for a in vars(initial).values()))
+        hyper = copy.deepcopy(self.hyper).to(device, dtype).requires_grad_(True)
+        return hyper, c.to(dtype), q, initial
+
     def fix_gauge(self, found):
         """Change coordinates so that the embeddings found are canonical; return them.
 

@@ -45,7 +45,7 @@ def check_parameters(est):
                 raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
         else:
             check_number(value, name, numbers.Integral, low=1)
-    for name in ("early_stopping", "verbose"):
+    for name in ("early_stopping", "verbose", "warm_start"):
         value = getattr(est, name)
         if not isinstance(value, (bool, np.bool_, numbers.Integral)):
             raise TypeError(f"{name} must be True or False, got {value!r}.")

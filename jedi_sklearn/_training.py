@@ -19,6 +19,7 @@ __all__ = ["Progress", "Schedule", "Trained", "residual_inflation", "train"]
 REFRESHES = 10  # how often the prior is re-estimated, and validation looked at
 CLIP = 1.0  # norm at which the gradient is clipped
 BETAS = (0.9, 0.99)
+CHECKPOINTS = 20  # how often the state is kept, where it is
 
 
 @dataclass
@@ -88,6 +89,11 @@ class Progress:
                 flush=True,
             )
 
+    def skip(self, n_steps):
+        """Count steps that were made before."""
+        if self.bar is not None:
+            self.bar.update(n_steps)
+
     def close(self):
         """End the bar."""
         if self.bar is not None:
@@ -108,6 +114,7 @@ def train(
     generator=None,
     validate=None,
     progress=None,
+    checkpoint=None,
 ):
     """Minimise the squared error of the run plus the prior of the embeddings.
 
@@ -132,6 +139,9 @@ def train(
     validate : callable, optional
         ``validate(hyper, c, q) -> R2`` on trials left out, looked at when the forcing has ended.
     progress : Progress, optional
+    checkpoint : object, optional
+        Its ``state``, unless None, is what an earlier call with the same arguments had passed to
+        its ``write(state)``: training goes on from there, as if never interrupted.
 
     Returns
     -------
@@ -154,9 +164,19 @@ def train(
     best, best_score, waited = None, -math.inf, 0
     workspace, order, position = {}, None, n_trials
     refresh = max(1, schedule.max_iter // REFRESHES)
-    step = 0
+    saving = max(1, schedule.max_iter // CHECKPOINTS)
+    start = 0
+    if checkpoint is not None and checkpoint.state is not None:
+        state = checkpoint.state
+        _resume(state, hyper, c, q, optimiser, prior, generator, result)
+        start = len(result.loss_curve)
+        order, position = state["order"], state["position"]
+        order = None if order is None else order.to(c.device)
+        best, best_score, waited = state["best"], state["best_score"], state["waited"]
+        if progress is not None:
+            progress.skip(start)
     try:
-        for step in range(schedule.max_iter):
+        for step in range(start, schedule.max_iter):
             forcing = schedule.forcing_at(step)
             if prior is not None and step % refresh == 0:
                 prior.estimate(hyper, c.detach(), q, trials, initial, alpha, rows, variance)
@@ -200,6 +220,12 @@ def train(
                     if waited >= schedule.patience:
                         result.converged = True
                         break
+            if checkpoint is not None and (step + 1) % saving == 0:
+                checkpoint.write(
+                    _state(hyper, c, q, optimiser, prior, generator, result)
+                    | {"order": order, "position": position}
+                    | {"best": best, "best_score": best_score, "waited": waited}
+                )
     except KeyboardInterrupt:
         if not result.loss_curve:
             raise
@@ -214,6 +240,8 @@ def train(
         _restore(best, hyper, c, q)
     result.c, result.q = c.detach(), q.detach()
     _judge(result, schedule)
+    if result.interrupted and checkpoint is not None and len(result.loss_curve) >= saving:
+        result.complaint += " The checkpoint is kept: the same fit goes on from there."
     return result
 
 
@@ -294,6 +322,33 @@ def _restore(state, hyper, c, q):
     with torch.no_grad():
         c.copy_(state[1])
         q.copy_(state[2])
+
+
+def _state(hyper, c, q, optimiser, prior, generator, result):
+    """What `_resume` needs to go on bit by bit, as numbers, tensors, lists and dicts."""
+    if prior is not None:
+        prior = {name: value for name, value in vars(prior).items() if name != "groups"}
+    return {
+        "weights": _snapshot(hyper, c, q),
+        "optimiser": optimiser.state_dict()["state"],
+        "prior": prior,
+        "generator": None if generator is None else generator.get_state(),
+        "loss_curve": result.loss_curve,
+        "validation_curve": result.validation_curve,
+    }
+
+
+def _resume(state, hyper, c, q, optimiser, prior, generator, result):
+    _restore(state["weights"], hyper, c, q)
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
+    if prior is not None:
+        for name, value in state["prior"].items():
+            setattr(prior, name, value.to(c.device) if torch.is_tensor(value) else value)
+    if generator is not None:
+        generator.set_state(state["generator"])
+    result.loss_curve = state["loss_curve"]
+    result.validation_curve = state["validation_curve"]
 
 
 def _diverged(step, schedule, forcing):

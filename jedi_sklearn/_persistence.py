@@ -1,0 +1,458 @@
+"""Estimators and unfinished fits in files: what is kept, how, and the texts of refusal.
+
+One .npz file, read with ``allow_pickle=False``: nothing in it can run code. Its array "header" is
+JSON in UTF-8: what kind of file it is, the version of the format, the version of the package that
+wrote it, and a tree of values in which arrays stand by the name that they have in the file. JSON's
+own values stand for themselves, everything else is an object with one key that says what it is.
+
+A new parameter or field needs a default, so that older files are read; what a reader does not know
+it refuses. Raise `FORMAT` when that is not enough: older versions then refuse the file, and
+`_read` has to translate older formats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import pathlib
+import secrets
+import zipfile
+import zlib
+
+import numpy as np
+import torch
+from sklearn import config_context
+from sklearn.utils import check_random_state
+
+from ._hypernetwork import Hypernetwork
+from ._inference import GaussianPrior, InitialState
+from ._missing import Filler
+from ._model import FittedModel
+
+__all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
+
+FORMAT = 1
+OURS = "jedi_sklearn"
+KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an unfinished fit"}
+# parameters that do not change what a fit computes: a checkpoint does not mind them
+FREE = ("checkpoint", "device", "output", "verbose")
+# stored field by field; names that a reader does not know are refused
+RECORDS = {cls.__name__: cls for cls in (FittedModel, GaussianPrior, InitialState, Filler)}
+
+
+# Estimators
+
+
+def save_estimator(est, path):
+    """Write parameters and everything learned, if anything, to `path`."""
+    parameters = est.get_params(deep=False)
+    fitted = {name: value for name, value in vars(est).items() if name not in parameters}
+    fitted.pop("hypernetwork_", None)  # that of _model
+    if fitted.pop("_metadata_request", None) is not None:
+        fitted["_metadata_request"] = _read_requests(est)
+    _write(path, "estimator", {"parameters": parameters, "fitted": fitted})
+
+
+def load_estimator(cls, path):
+    """The estimator of class `cls` that `save_estimator` wrote."""
+    content, writer = _read(path, "estimator")
+    with _damage(path):
+        parameters, fitted = content["parameters"], content["fitted"]
+        est = _build(cls, parameters, writer, path)
+        requests = fitted.pop("_metadata_request", {})
+        vars(est).update(fitted)
+        if "_model" in fitted:
+            est.hypernetwork_ = est._model.hyper
+        _set_requests(est, requests)
+    return est
+
+
+def _read_requests(est):
+    """The requests of metadata routing as plain dictionaries, by method."""
+    routing = est.get_metadata_routing()
+    methods = [n[4:-8] for n in dir(est) if n.startswith("set_") and n.endswith("_request")]
+    return {method: dict(getattr(routing, method).requests) for method in methods}
+
+
+def _set_requests(est, requests):
+    with config_context(enable_metadata_routing=True):
+        for method, values in requests.items():
+            getattr(est, f"set_{method}_request")(**values)
+
+
+# Checkpoints
+
+
+class Checkpoint:
+    """The file from which an interrupted fit goes on.
+
+    Parameters
+    ----------
+    path : path-like
+    parameters : dict
+        All parameters of the estimator.
+    **data : ndarray, dict of ndarray, or None
+        What else the fit depends on.
+
+    Attributes
+    ----------
+    state : dict or None
+        State of the training to go on from, None where there is no file.
+
+    Raises
+    ------
+    ValueError
+        If the file belongs to another fit, or is none of ours. It is left as it is.
+    """
+
+    def __init__(self, path, parameters, **data):
+        self.path = check_target(path, "checkpoint")
+        self.fit = {n: _plain(v) for n, v in sorted(parameters.items()) if n not in FREE}
+        self.fit |= {name: _fingerprint(values) for name, values in data.items()}
+        self.fit["version of jedi-sklearn"] = _version()
+        self.seed = self.state = None
+        self._stamp = _stamp(self.path)
+        if self._stamp is not None:
+            content, _ = _read(self.path, "checkpoint")
+            with _damage(self.path):
+                self._compare(content["fit"])
+                self.seed, self.state = content["seed"], content["state"]
+
+    def _compare(self, stored):
+        names = [n for n in {**stored, **self.fit} if stored.get(n) != self.fit.get(n)]
+        if names:
+            listed = "; ".join(
+                f"{n}: {stored.get(n)} there, {self.fit.get(n)} here" for n in names
+            )
+            raise _Refusal(
+                f"{self.path} is the checkpoint of another fit ({listed}). Fit what it belongs to "
+                "to finish that fit, give this one another path, or remove the file."
+            )
+
+    def random_state(self, given):
+        """Of the fit; where none is `given`, that of the first attempt again."""
+        if given is None:
+            if self.seed is None:
+                self.seed = int(check_random_state(None).randint(np.iinfo(np.int32).max))
+            given = self.seed
+        return check_random_state(given)
+
+    def write(self, state):
+        """Replace the file by this state of the training."""
+        self._check_ours()
+        _write(self.path, "checkpoint", {"fit": self.fit, "seed": self.seed, "state": state})
+        self._stamp = _stamp(self.path)
+
+    def remove(self):
+        """The fit is complete."""
+        if _stamp(self.path) is not None:
+            self._check_ours()
+            os.remove(self.path)
+
+    def _check_ours(self):
+        if _stamp(self.path) not in (None, self._stamp):
+            raise RuntimeError(
+                f"{self.path} was written by something else during this fit. Fits that run at "
+                "the same time, as in a parallel search, need a checkpoint each."
+            )
+
+
+def _stamp(path):
+    """What tells one version of a file from the next; None without a file."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _fingerprint(values):
+    """Shape, kind and a hash of an array, or of several by name."""
+    if values is None:
+        return None
+    if isinstance(values, dict):
+        each = repr([(name, _fingerprint(v)) for name, v in sorted(values.items())])
+        return f"sha256 {hashlib.sha256(each.encode()).hexdigest()[:16]}"
+    values = np.asarray(values)
+    found = hashlib.sha256()
+    if values.dtype.kind in ("O", "T"):
+        found.update(repr(values.tolist()).encode())
+    else:
+        for part in values if values.ndim > 1 else [values]:
+            found.update(np.ascontiguousarray(part).tobytes())
+    return f"{values.dtype} of shape {values.shape}, sha256 {found.hexdigest()[:16]}"
+
+
+def _plain(value):
+    """A parameter as JSON keeps it; equal for what a fit cannot tell apart."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.random.RandomState):
+        state = value.get_state(legacy=False)
+        rest = (state["state"]["pos"], state["has_gauss"], state["gauss"])
+        return f"RandomState with {_fingerprint(state['state']['key'])} {rest}"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return repr(value)
+
+
+# Files
+
+
+class _Refusal(ValueError):
+    """A file that is whole but not what is wanted."""
+
+
+class _Unknown(_Refusal):
+    """A file that holds what only another version knows."""
+
+    def __init__(self, what, writer, path):
+        super().__init__(
+            f"{path} was written by jedi-sklearn {writer} and holds {what}, which this version "
+            f"({_version()}) does not know. Install jedi-sklearn {writer} or newer."
+        )
+
+
+def check_target(path, name="path"):
+    """`path` as a string, links followed; raise where no file could be written."""
+    try:
+        target = os.path.realpath(os.fspath(path))
+    except TypeError:
+        raise TypeError(f"{name} must be a string or pathlib.Path, got {path!r}.") from None
+    if isinstance(target, bytes):
+        target = os.fsdecode(target)
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{name} must name a file, but {path} is a folder.")
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{name} is {path}, but there is no folder {folder}: make it.")
+    return target
+
+
+def _write(path, kind, content):
+    """Write all or nothing: to a file beside `path` that then takes its place."""
+    target = check_target(path)
+    arrays = {}
+    header = {
+        "format": OURS,
+        "format_version": FORMAT,
+        "package_version": _version(),
+        "kind": kind,
+        "content": _encode(content, kind, arrays),
+    }
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
+    with contextlib.suppress(OSError):  # not every system can sync a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _read(path, kind):
+    """Content of a file of this kind, and the version of the package that wrote it."""
+    arrays = _read_arrays(path)
+    with _damage(path):
+        try:
+            header = json.loads(arrays.pop("header").tobytes())
+            known = header["format"] == OURS
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
+            known = False
+        if not known:
+            raise _Refusal(_not_ours(path))
+        writer = header["package_version"]
+        if header["format_version"] > FORMAT:
+            raise _Refusal(
+                f"{path} was written by jedi-sklearn {writer} in format "
+                f"{header['format_version']}; this version ({_version()}) reads formats up to "
+                f"{FORMAT}. Install jedi-sklearn {writer} or newer."
+            )
+        if header["kind"] != kind:
+            raise _Refusal(
+                f"{path} is {KINDS.get(header['kind'], 'something else')}, not {KINDS[kind]}. "
+                "Estimators are read by JEDIEstimator.load, checkpoints by a fit with the "
+                "parameter checkpoint."
+            )
+        return _decode(header["content"], arrays, writer, path), writer
+
+
+def _read_arrays(path):
+    """All arrays of an .npz file by name."""
+    try:
+        file = open(path, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"There is no file {path}. (save adds no extension to the path it is given.)"
+        ) from None
+    with file:
+        start, whole = file.read(4), zipfile.is_zipfile(file)
+        file.seek(0)
+        if start[:2] != b"PK":
+            if not start:
+                raise ValueError(_damaged(path, "it is empty"))
+            hint = " It looks like a pickle: joblib.load, if you trust it." * (start[0] == 0x80)
+            raise ValueError(_not_ours(path) + hint)
+        if not whole:
+            raise ValueError(_damaged(path, "its end is missing"))
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
+            raise ValueError(_damaged(path, error)) from error
+        except ValueError as error:
+            if "allow_pickle" in str(error):
+                raise ValueError(
+                    f"{path} holds pickled objects, which could run code when they are read, so "
+                    "it was not. JEDIEstimator.save never writes any: do not trust this file."
+                ) from error
+            raise ValueError(_damaged(path, error)) from error
+
+
+@contextlib.contextmanager
+def _damage(path):
+    """What goes wrong while a file is taken apart is put down to the file."""
+    try:
+        yield
+    except _Refusal as refusal:
+        raise ValueError(str(refusal)) from None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ValueError(_damaged(path, error)) from error
+
+
+def _damaged(path, cause):
+    return (
+        f"{path} is damaged or was cut short ({cause}). Take a copy of it, or save or fit again."
+    )
+
+
+def _not_ours(path):
+    return f"{path} was not written by JEDIEstimator.save, nor as a checkpoint."
+
+
+def _version():
+    from . import __version__
+
+    return __version__
+
+
+# Values
+
+
+def _encode(value, where, arrays):
+    """A value as JSON, its arrays put aside under their place in the tree."""
+
+    def inside(v, name):
+        return _encode(v, f"{where}/{name}", arrays)
+
+    def put_aside(array):
+        arrays[where] = array
+        return where
+
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if type(value) is list:
+        return [inside(v, i) for i, v in enumerate(value)]
+    if type(value) is tuple:
+        return {"tuple": [inside(v, i) for i, v in enumerate(value)]}
+    if isinstance(value, dict):
+        return {"dict": [[inside(k, f"{k}/key"), inside(v, k)] for k, v in value.items()]}
+    if isinstance(value, torch.Tensor):
+        return {"tensor": put_aside(value.detach().cpu().numpy())}
+    if isinstance(value, np.generic) and not value.dtype.hasobject:
+        return {"scalar": put_aside(np.asarray(value))}
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            flat = [inside(v, i) for i, v in enumerate(value.ravel().tolist())]
+            return {"objects": [list(value.shape), flat]}
+        if value.dtype.kind in "biufcSUmM":
+            return {"array": put_aside(np.asarray(value))}
+    if isinstance(value, np.random.RandomState):
+        return {"RandomState": inside(value.get_state(legacy=False), "state")}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    if isinstance(value, pathlib.PurePath):
+        return {"path": str(value)}
+    if isinstance(value, Hypernetwork):
+        return {"Hypernetwork": [inside(value.config, "config"), inside(value.state_dict(), "w")]}
+    if type(value) in RECORDS.values():
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {type(value).__name__: inside(fields, type(value).__name__)}
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    raise TypeError(
+        f"{where} is of a type that cannot be stored safely ({kind}): files hold numbers, "
+        "strings, lists, tuples, dictionaries, arrays and RandomState. Change it, or use "
+        "joblib.dump, which keeps any object."
+    )
+
+
+def _decode(value, arrays, writer, path):
+    """The inverse of `_encode`."""
+
+    def inside(v):
+        return _decode(v, arrays, writer, path)
+
+    if isinstance(value, list):
+        return [inside(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, held),) = value.items()
+    if kind == "tuple":
+        return tuple(inside(held))
+    if kind == "dict":
+        return {inside(k): inside(v) for k, v in held}
+    if kind == "array":
+        return arrays[held]
+    if kind == "scalar":
+        return arrays[held][()]
+    if kind == "tensor":
+        array = arrays[held]
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="K"))
+    if kind == "objects":
+        shape, flat = held
+        objects = np.empty(len(flat), dtype=object)
+        for i, v in enumerate(flat):
+            objects[i] = inside(v)
+        return objects.reshape(shape)
+    if kind == "RandomState":
+        random_state = np.random.RandomState()
+        random_state.set_state(inside(held))
+        return random_state
+    if kind == "device":
+        return torch.device(held)
+    if kind == "path":
+        return pathlib.Path(held)
+    if kind == "Hypernetwork":
+        config, weights = inside(held)
+        hyper = _build(Hypernetwork, config | {"generator": torch.Generator()}, writer, path)
+        hyper = hyper.to(next(iter(weights.values())).dtype)
+        hyper.load_state_dict(weights)
+        return hyper.requires_grad_(False)
+    if kind in RECORDS:
+        return _build(RECORDS[kind], inside(held), writer, path)
+    raise _Unknown(f"a value of the kind {kind!r}", writer, path)
+
+
+def _build(cls, arguments, writer, path):
+    """An object from keyword arguments; names that its class does not have are refused."""
+    unknown = sorted(arguments.keys() - inspect.signature(cls).parameters.keys())
+    if unknown:
+        raise _Unknown(f"{unknown[0]!r} of a {cls.__name__}", writer, path)
+    return cls(**arguments)
