@@ -1,0 +1,54 @@
+"""Write the stored model that `test_persistence.py` reads, once for each format of the files.
+
+    python tests/make_stored_model.py
+
+Run it when `FORMAT` in `jedi_sklearn/_persistence.py` has been raised, and commit the new files;
+those of earlier formats stay, so that what an earlier version saved is still read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._persistence import FORMAT
+from jedi_sklearn.datasets import make_multitask
+
+FOLDER = Path(__file__).parent / "data"
+
+
+def main():
+    data = make_multitask(24, n_neurons=12, n_timesteps=25, dt=0.02, random_state=0)
+    est = JEDIEstimator(
+        3,
+        4,
+        hypernetwork="mlp",
+        hidden_layer_sizes=(4,),
+        initial_state="inferred",
+        scale="neuron",
+        dt=0.02,
+        max_iter=60,
+        tol=1.0,
+        device="cpu",
+        random_state=0,
+    )
+    est.fit(data.X[:18], data.task[:18])
+    est.save(FOLDER / f"model_format_{FORMAT}.npz")
+    X = data.X[18:].astype(np.float32)
+    posterior = est.posterior(X)
+    np.savez(
+        FOLDER / f"answers_format_{FORMAT}.npz",
+        X=X,
+        transform=posterior.mean,
+        covariance=posterior.covariance,
+        predict=est.predict(X),
+        score=est.score(X),
+        embedding=est.embedding_,
+        eigenvalues=est.dynamics(X).eigenvalues(),
+        conditions=est.conditions_,
+        condition_embeddings=est.condition_embeddings_,
+    )
+
+
+if __name__ == "__main__":
+    main()
