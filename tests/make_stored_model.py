@@ -32,19 +32,23 @@ def main():
         device="cpu",
         random_state=0,
     )
-    est.fit(data.X[:18], data.task[:18])
+    X = data.X.astype(np.float32)
+    X[::3, 20:, 0] = np.nan
+    inputs = np.random.RandomState(0).standard_normal((24, 25, 2)).astype(np.float32)
+    est.fit(X[:18], data.task[:18], inputs=inputs[:18])
     est.save(FOLDER / f"model_format_{FORMAT}.npz")
-    X = data.X[18:].astype(np.float32)
-    posterior = est.posterior(X)
+    X, inputs = X[18:], inputs[18:]
+    posterior = est.posterior(X, inputs=inputs)
     np.savez(
         FOLDER / f"answers_format_{FORMAT}.npz",
         X=X,
+        inputs=inputs,
         transform=posterior.mean,
         covariance=posterior.covariance,
-        predict=est.predict(X),
-        score=est.score(X),
+        predict=est.predict(X, inputs=inputs),
+        score=est.score(X, inputs=inputs),
         embedding=est.embedding_,
-        eigenvalues=est.dynamics(X).eigenvalues(),
+        eigenvalues=est.dynamics(X, inputs=inputs).eigenvalues(),
         conditions=est.conditions_,
         condition_embeddings=est.condition_embeddings_,
     )

@@ -194,7 +194,7 @@ def test_requests_and_containers_are_kept(small, multitask, tmp_path):
         est.set_fit_request(conditions="task")
     est.save(tmp_path / "model.npz")
     again = JEDIEstimator.load(tmp_path / "model.npz")
-    assert again.get_metadata_routing().fit.requests == {"conditions": "task"}
+    assert again.get_metadata_routing().fit.requests["conditions"] == "task"
     pytest.importorskip("pandas")
     assert list(again.transform(multitask.X[:3]).columns) == list(est.get_feature_names_out())
 
@@ -232,6 +232,18 @@ def test_an_attribute_that_is_no_data_is_refused(fitted, saved):
     assert saved.read_bytes() == before
 
 
+def test_inputs_and_what_fills_gaps_are_kept(small, tiny, tmp_path):
+    X, u = tiny.X.copy(), np.random.RandomState(0).standard_normal((24, 25, 2))
+    X[::2, 20:] = X[1, :, 3] = np.nan
+    est = small(n_components=2, rank=3).fit(X[:18], inputs=u[:18])
+    est.save(tmp_path / "model.npz")
+    again = JEDIEstimator.load(tmp_path / "model.npz")
+    new, drive = X[[1, 18, 19]], u[[1, 18, 19]]
+    assert again.n_inputs_ == 2
+    assert_array_equal(again.transform(new, inputs=drive), est.transform(new, inputs=drive))
+    assert_array_equal(again.predict(new, inputs=drive), est.predict(new, inputs=drive))
+
+
 # An earlier version's model
 
 
@@ -239,14 +251,16 @@ def test_an_attribute_that_is_no_data_is_refused(fitted, saved):
 def test_a_stored_model_still_gives_its_numbers(version):
     est = JEDIEstimator.load(DATA / f"model_format_{version}.npz")
     with np.load(DATA / f"answers_format_{version}.npz", allow_pickle=False) as answers:
-        X, posterior = answers["X"], est.posterior(answers["X"])
+        X, inputs = answers["X"], answers["inputs"]
+        posterior = est.posterior(X, inputs=inputs)
         # another machine or library may find the same modes a little differently
         assert_allclose(posterior.mean, answers["transform"], atol=1e-3)
         assert_allclose(posterior.covariance, answers["covariance"], rtol=0.02, atol=1e-4)
-        assert_allclose(est.predict(X), answers["predict"], atol=5e-3)
-        assert est.score(X) == pytest.approx(float(answers["score"]), abs=1e-4)
+        assert_allclose(est.predict(X, inputs=inputs), answers["predict"], atol=5e-3)
+        assert est.score(X, inputs=inputs) == pytest.approx(float(answers["score"]), abs=1e-4)
         assert_array_equal(est.embedding_, answers["embedding"])
-        assert_allclose(est.dynamics(X).eigenvalues(), answers["eigenvalues"], atol=0.01)
+        values = est.dynamics(X, inputs=inputs).eigenvalues()
+        assert_allclose(values, answers["eigenvalues"], atol=0.01)
         assert_array_equal(est.conditions_, answers["conditions"])
         assert_array_equal(est.condition_embeddings_, answers["condition_embeddings"])
 
@@ -488,6 +502,21 @@ def test_a_resumed_fit_without_a_seed_uses_the_numbers_of_the_first(started, tin
     assert_array_equal(ends[0].embedding_, ends[1].embedding_)
 
 
+def test_a_checkpoint_knows_the_inputs(small, tiny, monkeypatch, tmp_path):
+    X, u = tiny.X[:16].copy(), np.random.RandomState(0).standard_normal((16, 25, 2))
+    X[::2, 20:] = np.nan
+    est = small(n_components=2, rank=3, max_iter=20)
+    expected = clone(est).fit(X, inputs=u)
+    est.set_params(checkpoint=tmp_path / "fit.npz")
+    with stopped_at(monkeypatch, 13), pytest.raises(Stop):
+        est.fit(X, inputs=u)
+    for other in (None, 2 * u, u[:, :, :1]):
+        with pytest.raises(ValueError, match=r"\(inputs: float64 of shape \(16, 25, 2\)"):
+            est.fit(X, inputs=other)
+    est.fit(X, inputs=u)
+    assert_array_equal(est.embedding_, expected.embedding_)
+
+
 def test_what_a_fit_does_not_depend_on_may_change(started, tiny, tmp_path):
     est = started()
     moved = est.checkpoint.rename(tmp_path / "moved.npz")
@@ -697,6 +726,18 @@ def test_a_warm_start_needs_the_same_neurons_and_enough_trials(warm, multitask):
         warm.fit(multitask.X[:30, :, :20])
     with pytest.raises(ValueError, match="n_components=4 is too many for 3 training trials"):
         warm.fit(multitask.X[:3])
+
+
+def test_a_warm_start_keeps_the_inputs(small, tiny):
+    X, u = tiny.X, np.random.RandomState(0).standard_normal((24, 25, 2))
+    est = small(n_components=2, rank=3, max_iter=20, warm_start=True).fit(X[:18], inputs=u[:18])
+    before, scale = est.score(X, inputs=u), est._model.input_scale
+    for other in (None, u[:, :, :1]):
+        with pytest.raises(ValueError, match="warm_start goes on from a model with n_inputs=2"):
+            est.fit(X, inputs=other)
+    est.fit(X, inputs=u)
+    assert est.score(X, inputs=u) > before
+    assert_array_equal(est._model.input_scale, scale)
 
 
 def test_a_warm_start_resumes_from_its_checkpoint(warm, multitask, monkeypatch, tmp_path):
