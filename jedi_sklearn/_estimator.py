@@ -682,6 +682,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         rest = {"X": X, "inputs": inputs, "conditions": given, "model to go on from": start}
         return Checkpoint(self.checkpoint, self.get_params(deep=False), **rest)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     # --------------------------------------------------------------------- steps of a fit
 
     def _previous(self, X, inputs):
@@ -781,8 +786,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """Embeddings with start (scaled), length and inputs of their free runs."""
         E = self._check_embeddings(E)
         if n_timesteps is None:
-            given = np.shape(inputs)
-            n_timesteps = given[1] if len(given) == 3 else self.n_timesteps_
+            given = None if inputs is None else as_plain_array(inputs, "inputs")
+            whole = given is not None and given.ndim == 3
+            n_timesteps = given.shape[1] if whole else self.n_timesteps_
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
         x0 = (
             self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)

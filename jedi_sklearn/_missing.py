@@ -15,7 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 
 __all__ = ["Filler"]
 
-N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 3
+N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 
 
 @dataclass
@@ -28,25 +28,32 @@ class Filler:
     @classmethod
     def learn(cls, X, mean, scale):
         """Axes of trials X (trials, time, neurons), NaN where missing."""
+        # Neurons missing from whole trials: expectation-maximisation from zeros
         every = max(1, X.shape[0] * X.shape[1] // N_SAMPLES)
-        rows, known = [], []
-        for k in range(len(X)):
-            z = interpolate((X[k] - mean) / scale)
-            some = slice(k % every, None, every)
-            rows.append(z[some])
-            known.append(np.isfinite(z[some]))
-        Z, known = np.concatenate(rows), np.concatenate(known)
+        rows = []
+        for k, trial in enumerate(X):
+            z = (trial - mean) / scale
+            seen = np.isfinite(z).any(axis=1)  # not the samples that nobody recorded
+            rows.append(interpolate(z)[seen][k % every :: every])
+        ends = np.cumsum([len(z) for z in rows])
+        Z = np.concatenate(rows)
+        known = np.isfinite(Z)
+        guess = [
+            slice(end - len(z), end)
+            for z, end in zip(rows, ends, strict=True)
+            if np.isnan(z).any()
+        ]
         Z = np.where(known, Z, 0.0)
         n_axes = min(N_AXES, *Z.shape)
-        for _ in range(1 if known.all() else N_ROUNDS):
+        for _ in range(N_ROUNDS if guess else 1):
             _, size, axes = randomized_svd(Z, n_axes, random_state=0)
             size = size / np.sqrt(len(Z))
             rest = max(np.square(Z).mean() * Z.shape[1] - np.square(size).sum(), 0.0)
             noise = max(rest / Z.shape[1], 1e-6 * np.square(size).max(), 1e-30)
-            self = cls(axes.T * size, noise)
-            for i in np.flatnonzero(~known.all(axis=1)):
-                Z[i : i + 1] = self.predict(np.where(known[i : i + 1], Z[i : i + 1], np.nan))
-        return self
+            filler = cls(axes.T * size, noise)
+            for i in guess:
+                Z[i] = filler.predict(np.where(known[i], Z[i], np.nan))
+        return filler
 
     def __call__(self, z):
         """A trial (time, neurons) without gaps."""

@@ -99,7 +99,11 @@ class FittedModel:
             ),
             initial=initial,
             noise=max(float(squares.sum() / count.sum()), floor),
-            noise_of_neuron=(squares / count).clamp_min(floor).cpu().numpy(),
+            # a neuron that only trials left out have is taken as noisy as all together
+            noise_of_neuron=torch.where(count > 0, squares / count, squares.sum() / count.sum())
+            .clamp_min(floor)
+            .cpu()
+            .numpy(),
             inflation=inflation,
             **rest,
         )

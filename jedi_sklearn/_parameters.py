@@ -136,7 +136,7 @@ def choose_scaling(est, X):
         )
     if not np.isfinite(variance).all():
         raise ValueError(
-            f"X is too large for its variance to be computed (up to {np.abs(X).max():.1e}). "
+            f"X is too large for its variance to be computed (up to {np.nanmax(np.abs(X)):.1e}). "
             "Divide it by a constant."
         )
     size = max(np.abs(mean).max(), 1e-300)

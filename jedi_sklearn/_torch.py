@@ -77,13 +77,13 @@ class Trials:
         return error if self.mask is None else error.mul_(self.mask)
 
     def variance(self):
-        """Mean over neurons of their variance over trials and time."""
+        """Mean square of what was observed about each neuron's mean."""
         if self.mask is None:
             return float((self.data - self.data.mean((0, 1))).square().mean())
         count = self.mask.sum((0, 1)).clamp_min(1)
         mean = (self.data * self.mask).sum((0, 1)) / count
-        squares = ((self.data - mean) * self.mask).square().sum((0, 1))
-        return float((squares / count).mean())
+        squares = ((self.data - mean) * self.mask).square().sum()
+        return float(squares) / self.n_observed
 
 
 def as_trials(X, inputs, mean, scale, filler, dtype, device):

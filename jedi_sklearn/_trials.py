@@ -29,6 +29,7 @@ def check_trials(
     min_timesteps=2,
     objects=False,
     missing=False,
+    advice="Drop or interpolate these samples first, or drop their trials or neurons.",
 ):
     """Check an array of trials and convert it to floats.
 
@@ -49,6 +50,8 @@ def check_trials(
         Read numbers out of an array of objects instead of refusing it.
     missing : bool
         Take NaN as missing samples instead of refusing them. Every trial needs one that is not.
+    advice : str
+        What to try where NaN is refused.
 
     Returns
     -------
@@ -69,10 +72,10 @@ def check_trials(
                 f"{' and '.join(map(str, sorted(shapes)[:2]))}. {_UNEQUAL}"
             )
     if np.ma.is_masked(X):
-        raise ValueError(
-            f"{name} has masked values, which would be taken as data. Interpolate them, or drop "
-            "their trials or neurons."
-        )
+        cure = "Interpolate them, or drop their trials or neurons."
+        if missing:
+            cure = f"NaN stands for a missing sample: pass {name}.filled(np.nan)."
+        raise ValueError(f"{name} has masked values, which would be taken as data. {cure}")
     X = as_plain_array(X, name, _UNEQUAL)
     if X.dtype == object:
         X = _read_objects(X, name, expected, objects)
@@ -83,13 +86,13 @@ def check_trials(
             + (", or take its real part or magnitude." if X.dtype.kind == "c" else ".")
         )
     if X.ndim not in ndim:
-        advice = {
+        reshape = {
             2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial.",
             1: f"Reshape your data, e.g. {name}[np.newaxis, :, np.newaxis] for a single trial "
             "of one neuron.",
             0: "Pass one array of all trials.",
         }.get(X.ndim, f"Merge or drop axes, e.g. {name}.reshape(-1, n_timesteps, n_neurons).")
-        raise ValueError(f"{expected}, got {X.shape}. {advice}")
+        raise ValueError(f"{expected}, got {X.shape}. {reshape}")
     least = (min_trials, min_timesteps, 1)[-X.ndim :]
     for n, few, axis, word in zip(
         X.shape, least, _AXES[-X.ndim :], _WORDS[-X.ndim :], strict=True
@@ -109,7 +112,7 @@ def check_trials(
     if missing:
         _refuse_unseen(X, name)
     else:
-        _refuse_non_finite(X, name)
+        _refuse_non_finite(X, name, advice)
     return X
 
 
@@ -132,7 +135,8 @@ _AXES = ("n_trials", "n_timesteps", "n_neurons")
 _WORDS = ("trial", "time step", "neuron")
 _UNEQUAL = (
     "Trials must share one length: cut the same window around an event from each "
-    "(jedi_sklearn.preprocessing.cut_epochs), or resample them to a common length."
+    "(jedi_sklearn.preprocessing.cut_epochs), or pad the shorter ones with NaN at their ends "
+    "(jedi_sklearn.preprocessing.pad_trials)."
 )
 
 
@@ -156,7 +160,7 @@ def _read_objects(X, name, expected, convert):
         raise ValueError(f"{got} Reading them as numbers failed: {error}. {advice}") from error
 
 
-def _refuse_non_finite(X, name):
+def _refuse_non_finite(X, name, advice):
     """Raise with the first trial, time and neuron that is NaN or infinite; no copy of X."""
     first, count = None, 0
     for k, trial in enumerate(X if X.ndim == 3 else X[np.newaxis]):
@@ -171,8 +175,7 @@ def _refuse_non_finite(X, name):
     if first is not None:
         raise ValueError(
             f"{name} contains {'NaN' if np.isnan(X[first]) else 'infinity'}, first at "
-            f"{describe_index(first)} ({count} of {X.size} values are not finite). "
-            "Drop or interpolate these samples first, or drop their trials or neurons."
+            f"{describe_index(first)} ({count} of {X.size} values are not finite). {advice}"
         )
 
 

@@ -16,7 +16,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._trials import check_number, check_trials, describe_index
 
-__all__ = ["SoftNormalizer", "TrialScaler", "cut_epochs", "resample_time", "smooth_counts"]
+__all__ = [
+    "SoftNormalizer",
+    "TrialScaler",
+    "cut_epochs",
+    "pad_trials",
+    "resample_time",
+    "smooth_counts",
+]
+
+_NO_GAPS = (
+    "This step needs every sample: pad trials of unequal length after it, not before, and "
+    "interpolate gaps or leave out their trials or neurons."
+)
 
 
 def smooth_counts(
@@ -71,7 +83,7 @@ def smooth_counts(
     """
     check_number(bin_width, "bin_width", low=0, closed=False, unit="s")
     check_number(sigma, "sigma", low=0, unit="s")
-    rates = _check(counts, "counts", ndim=(2, 3))
+    rates = _check(counts, "counts", ndim=(2, 3), advice=_NO_GAPS)
     if rates.min() < 0:
         where = describe_index(np.argwhere(rates < 0)[0])
         raise ValueError(
@@ -128,7 +140,7 @@ def resample_time(
     """
     check_number(dt, "dt", low=0, closed=False, unit="s")
     check_number(new_dt, "new_dt", low=0, closed=False, unit="s")
-    X = _check(X, ndim=(2, 3), min_timesteps=2)
+    X = _check(X, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
     n_timesteps = X.shape[-2]
     if kind not in ("cubic", "linear", "pchip"):
         raise ValueError(f'kind must be "cubic", "linear" or "pchip", got {kind!r}.')
@@ -265,6 +277,68 @@ def cut_epochs(
     return (epochs, kept) if drop else epochs
 
 
+def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArray:
+    """Make one array of trials of unequal length, NaN after the end of each.
+
+    :class:`~jedi_sklearn.JEDIEstimator` takes NaN as samples that are missing. Smooth and resample
+    the trials before.
+
+    Parameters
+    ----------
+    trials : sequence of n_trials arrays of shape (n_timesteps_k, n_neurons)
+        Trials that begin at the same event.
+    length : int, optional
+        Samples of each padded trial, at least those of the longest; by default that many.
+
+    Returns
+    -------
+    X : ndarray of shape (n_trials, length, n_neurons)
+        float32 if all trials are, float64 otherwise.
+
+    Raises
+    ------
+    ValueError
+        If a trial is longer than `length`, is not 2-D, or has other neurons than the first.
+    TypeError
+        If trials do not hold real numbers, or `length` is not an integer.
+
+    See Also
+    --------
+    cut_epochs : The same window around an event, where all trials hold it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import pad_trials
+    >>> pad_trials([np.ones((3, 1)), np.ones((1, 1))])[:, :, 0]
+    array([[ 1.,  1.,  1.],
+           [ 1., nan, nan]])
+    """
+    arrays = _split_trials(trials, None, "trials")
+    for k, trial in enumerate(arrays):
+        if trial.dtype.kind not in "fiub":
+            raise TypeError(
+                f"Trials must hold real numbers, got dtype {trial.dtype} in trial {k}. Convert "
+                "it, e.g. trial.astype(float)."
+            )
+    longest = max(len(trial) for trial in arrays)
+    if length is None:
+        length = longest
+    check_number(length, "length", Integral, low=1)
+    if longest > length:
+        k = next(k for k, trial in enumerate(arrays) if len(trial) > length)
+        raise ValueError(
+            f"length={length} is less than the {len(arrays[k])} samples of trial {k}. Raise it "
+            f"to {longest}, or cut the trials first, e.g. [trial[:{length}] for trial in trials]."
+        )
+    single = all(trial.dtype == np.float32 for trial in arrays)
+    shape = (len(arrays), length, arrays[0].shape[1])
+    X = np.full(shape, np.nan, dtype=np.float32 if single else np.float64)
+    for padded, trial in zip(X, arrays, strict=True):
+        padded[: len(trial)] = trial
+    return X
+
+
 class _NeuronScaler(TransformerMixin, BaseEstimator):
     """Subtract `center_` from each neuron and divide it by `scale_`, learned by `_learn`."""
 
@@ -274,7 +348,7 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity.
+            Activity; NaN, a missing sample, counts for nothing.
         y : None
             Ignored.
 
@@ -283,8 +357,15 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         self : object
             The fitted transformer.
         """
-        X = _check(X)
-        self.center_, self.scale_ = self._learn(X.reshape(-1, X.shape[-1]))
+        X = _check(X, missing=True)
+        samples = X.reshape(-1, X.shape[-1])
+        unseen = np.isnan(samples).all(axis=0)
+        if unseen.any():
+            raise ValueError(
+                f"Neuron {int(np.argmax(unseen))} is NaN in all of X. Leave out neurons that were "
+                "never observed."
+            )
+        self.center_, self.scale_ = self._learn(samples)
         self.n_features_in_ = X.shape[-1]
         return self
 
@@ -294,7 +375,7 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity of the neurons seen in :meth:`fit`.
+            Activity of the neurons seen in :meth:`fit`; NaN stays NaN.
 
         Returns
         -------
@@ -326,13 +407,14 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
     def _prepare(self, X: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
         """X, centre and scale in the dtype of X."""
         check_is_fitted(self)
-        X = _check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__)
+        X = _check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
         return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
         return tags
 
 
@@ -354,8 +436,8 @@ class TrialScaler(_NeuronScaler):
     Raises
     ------
     ValueError
-        From its methods: if `X` is not 3-D, holds NaN or infinity, or has another number of
-        neurons than in :meth:`fit`.
+        From its methods: if `X` is not 3-D, holds infinity, a trial of nothing but NaN, or has
+        another number of neurons than in :meth:`fit`; from :meth:`fit` if a neuron has no value.
 
     See Also
     --------
@@ -402,8 +484,9 @@ class SoftNormalizer(_NeuronScaler):
     Raises
     ------
     ValueError
-        From :meth:`fit`: if a parameter is out of range; from all methods: if `X` is not 3-D,
-        holds NaN or infinity, or has another number of neurons than in :meth:`fit`.
+        From :meth:`fit`: if a parameter is out of range or a neuron has no value; from all
+        methods: if `X` is not 3-D, holds infinity, a trial of nothing but NaN, or has another
+        number of neurons than in :meth:`fit`.
 
     See Also
     --------
@@ -432,9 +515,10 @@ class SoftNormalizer(_NeuronScaler):
         check_number(self.soft_constant, "soft_constant", low=0, unit="the unit of the data")
         if self.center not in ("mean", None):
             raise ValueError(f'center must be "mean" or None, got {self.center!r}.')
-        scale = np.ptp(samples, axis=0).astype(float) + self.soft_constant
+        span = np.nanmax(samples, axis=0) - np.nanmin(samples, axis=0)
+        scale = span.astype(float) + self.soft_constant
         scale[scale == 0] = 1.0
-        mean = samples.mean(axis=0, dtype=float)
+        mean = np.nanmean(samples, axis=0, dtype=float)
         return (mean if self.center == "mean" else np.zeros_like(mean)), scale
 
 
@@ -443,7 +527,9 @@ def _check(X: ArrayLike, name: str = "X", **limits: Any) -> NDArray:
     return check_trials(X, name=name, **({"min_timesteps": 1, "objects": True} | limits))
 
 
-def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
+def _split_trials(
+    signal: Any, trial_length: ArrayLike | None, name: str = "signal"
+) -> list[NDArray]:
     """Trials as a list of 2-D arrays with the same channels."""
     one_array = getattr(signal, "ndim", None) == 2
     if trial_length is not None:
@@ -465,17 +551,20 @@ def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
             )
         return np.split(signal, np.cumsum(length)[:-1])
     if one_array:
-        raise ValueError(
-            f"signal of shape {signal.shape} is one array: pass trial_length to say where its "
-            "trials begin, or signal[np.newaxis] if it is a single trial."
+        advice = (
+            f"pass trial_length to say where its trials begin, or {name}[np.newaxis] if it is a "
+            "single trial."
+            if name == "signal"
+            else f"pass a list of trials, e.g. np.split({name}, where_trials_begin)."
         )
+        raise ValueError(f"{name} of shape {signal.shape} is one array: {advice}")
     trials = [np.asarray(trial) for trial in signal]
     if not trials:
-        raise ValueError("signal must hold at least 1 trial, got 0.")
+        raise ValueError(f"{name} must hold at least 1 trial, got 0.")
     for k, trial in enumerate(trials):
         if trial.ndim != 2 or trial.shape[1] != trials[0].shape[1]:
             raise ValueError(
-                "Each trial of signal must have shape (n_timesteps, n_channels) with the same "
+                f"Each trial of {name} must have shape (n_timesteps, n_channels) with the same "
                 f"channels: trial {k} has shape {trial.shape}, trial 0 {trials[0].shape}."
             )
     return trials

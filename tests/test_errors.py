@@ -39,31 +39,35 @@ TRIALS = {
     "4-D": (GOOD[None], ValueError, ["(n_trials, n_timesteps, n_neurons)", "(1, 6, 12, 5)"]),
     "a number": (3.0, ValueError, ["(n_trials, n_timesteps, n_neurons)", "()"]),
     "None": (None, ValueError, ["(n_trials, n_timesteps, n_neurons)"]),
-    "NaN": (
-        changed(np.nan, (2, 3, 4)),
+    "a trial of NaN": (
+        changed(np.nan, 2),
         ValueError,
-        ["NaN", "trial 2, time step 3, neuron 4", "Drop or interpolate"],
+        ["X has no value in trial 2", "all of its samples are NaN", "Leave it out"],
     ),
     "infinity": (
         changed(-np.inf, (slice(4, 6), 0, 1)),
         ValueError,
-        ["infinity", "trial 4, time step 0, neuron 1"],
+        ["infinity", "trial 4, time step 0, neuron 1", "NaN stands for a missing sample"],
     ),
     "one time step": (GOOD[:, :1], ValueError, ["1 time step", "at least 2", "order"]),
     "no neurons": (GOOD[:, :, :0], ValueError, ["0 neuron", "at least 1"]),
     "unequal trials in a list": (
         [GOOD[0], GOOD[1, :7]],
         ValueError,
-        ["different shapes", "(12, 5)", "(7, 5)", "cut", "cut_epochs"],
+        ["different shapes", "(12, 5)", "(7, 5)", "pad_trials", "cut_epochs"],
     ),
     "unequal trials in an object array": (
         ragged(),
         ValueError,
-        ["object", "one length", "cut_epochs"],
+        ["object", "one length", "pad_trials"],
     ),
     "ragged rows": ([[[1, 2], [3]], [[1, 2], [3, 4]]], ValueError, ["X", "ragged", "length"]),
     "numbers as objects": (GOOD.astype(object), ValueError, ["object", "(6, 12, 5)", "float"]),
-    "masked values": (np.ma.masked_array(GOOD, GOOD > 2), ValueError, ["mask", "Interpolate"]),
+    "masked values": (
+        np.ma.masked_array(GOOD, GOOD > 2),
+        ValueError,
+        ["mask", "X.filled(np.nan)"],
+    ),
     "complex numbers": (GOOD + 1j, TypeError, ["real numbers", "complex128"]),
     "strings": (GOOD.astype(str), TypeError, ["real numbers", "dtype <U"]),
 }

@@ -10,6 +10,7 @@ from jedi_sklearn import JEDIEstimator, RNNBatch
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, error_bars, infer
 from jedi_sklearn._rollout import simulate
+from jedi_sklearn._torch import Trials
 
 D, ALPHA, TIME = 2, 0.2, 40
 CONNECTIVITIES = ("shared", "low_rank", "full_rank")
@@ -36,6 +37,12 @@ def make_hyper(model, connectivity, kind="linear"):
     return hyper
 
 
+def driven(hyper, n_inputs=2, seed=30):
+    """The same hypernetwork with input weights."""
+    hyper.B = torch.nn.Parameter(normal(8, n_inputs, seed=seed))
+    return hyper.requires_grad_(False)
+
+
 @pytest.fixture(scope="module")
 def model(make_model):
     return make_model(12, TIME, n_neurons=8, rank=4, alpha=ALPHA)
@@ -57,7 +64,7 @@ def test_true_embeddings_are_found(model, prior, connectivity, kind):
     hyper = make_hyper(model, connectivity, kind)
     c, x0 = normal(10, D, seed=3), torch.as_tensor(model.X[:10, 0])
     data = run_of(hyper, c, x0)
-    p, H, sse, converged = infer(hyper, data, prior, 1e8, ALPHA, InitialState())
+    p, H, sse, converged = infer(hyper, Trials(data), prior, 1e8, ALPHA, InitialState())
     assert converged.all()
     assert_close(p, c, rtol=0, atol=1e-4)
     assert_close(sse, (run_of(hyper, p, x0) - data).square().sum((0, 2)), rtol=1e-6, atol=1e-12)
@@ -71,7 +78,7 @@ def test_a_trial_has_one_answer_whatever_its_company(model, prior, connectivity)
     data = run_of(hyper, c, x0) + 0.1 * normal(TIME, 9, x0.shape[1], seed=4)
 
     def answers(order):
-        p, H, sse, _ = infer(hyper, data[:, order], prior, 100.0, ALPHA, InitialState())
+        p, H, sse, _ = infer(hyper, Trials(data)[order], prior, 100.0, ALPHA, InitialState())
         return p, H, sse
 
     together = answers(list(range(9)))
@@ -87,10 +94,10 @@ def test_small_chunks_change_nothing(model, prior, monkeypatch):
     hyper = make_hyper(model, "shared")
     data = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
     data += 0.1 * normal(*data.shape, seed=4)
-    whole = infer(hyper, data, prior, 100.0, ALPHA, InitialState())
+    whole = infer(hyper, Trials(data), prior, 100.0, ALPHA, InitialState())
     monkeypatch.setattr("jedi_sklearn._inference.CHUNK_BYTES", 2e4)
     assert _Problem(hyper, InitialState(), ALPHA).chunk(TIME, data.shape[2]) < 9
-    parts = infer(hyper, data, prior, 100.0, ALPHA, InitialState())
+    parts = infer(hyper, Trials(data), prior, 100.0, ALPHA, InitialState())
     assert_close(parts[0], whole[0], rtol=1e-9, atol=1e-9)
 
 
@@ -99,7 +106,7 @@ def test_small_chunks_change_nothing(model, prior, monkeypatch):
 INITIAL = InitialState(normal(8, seed=5), torch.linalg.qr(normal(8, 3, seed=6))[0])
 
 
-def forced_run(hyper, initial, p, data, g):
+def forced_run(hyper, initial, p, data, g, inputs=None):
     """The forced run of the equation, from dense weights in numpy."""
     weights = {k: w.numpy() for k, w in hyper(p[:, :D]).items()}
     if "J" in weights:
@@ -114,6 +121,8 @@ def forced_run(hyper, initial, p, data, g):
     for target in data.numpy():
         states.append(x)
         x = rnns.step((1 - g) * x + g * target)
+        if inputs is not None:
+            x = x + ALPHA * inputs[len(states) - 1].numpy() @ weights["B"].T
     return np.stack(states)
 
 
@@ -135,8 +144,8 @@ def test_the_system_is_that_of_finite_differences(model, connectivity, kind, for
     jacobian = np.stack(slopes)  # (m, time, trials, neurons)
 
     problem = _Problem(hyper, initial, ALPHA)
-    sse, kept = problem.run(p, data, forcing, keep=True)
-    JtJ, Jte = problem.system(p, data, kept, forcing)
+    sse, kept = problem.run(p, Trials(data), forcing, keep=True)
+    JtJ, Jte = problem.system(p, Trials(data), kept, forcing)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
     np.testing.assert_allclose(
         JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
@@ -153,11 +162,106 @@ def test_the_fast_path_agrees_with_the_generic_one(model, forcing):
     systems = []
     for connectivity in CONNECTIVITIES:
         problem = _Problem(make_hyper(model, connectivity), INITIAL, ALPHA)
-        sse, kept = problem.run(p, data, forcing, keep=True)
-        systems.append((sse, *problem.system(p, data, kept, forcing)))
+        sse, kept = problem.run(p, Trials(data), forcing, keep=True)
+        systems.append((sse, *problem.system(p, Trials(data), kept, forcing)))
     for other in systems[1:]:
         for got, expected in zip(other, systems[0], strict=True):
             assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+# Missing samples and known inputs
+
+
+def gaps(shape, seed=40):
+    """About a third missing; trial 0 ends early, a neuron is missing from trial 1."""
+    mask = (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.65).double()
+    mask[-4:, 0] = 0
+    mask[:, 1, 3] = 0
+    return mask
+
+
+@pytest.mark.parametrize("initial", [InitialState(), INITIAL], ids=["observed", "inferred"])
+@pytest.mark.parametrize("forcing", [0.0, 0.3])
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
+    model, connectivity, forcing, initial
+):
+    hyper = driven(make_hyper(model, connectivity))
+    data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
+    trials = Trials(data, gaps(data.shape), normal(15, 3, 2, seed=31))
+    mask = trials.mask.numpy()
+    p = normal(3, D + initial.size, seed=8)
+
+    def run(p):
+        return forced_run(hyper, initial, p, data, forcing, trials.inputs)
+
+    error = mask * (run(p) - data.numpy())
+    eps = 1e-6
+    moves = eps * torch.eye(p.shape[1], dtype=torch.float64)
+    jacobian = np.stack([mask * (run(p + m) - run(p - m)) / (2 * eps) for m in moves])
+    problem = _Problem(hyper, initial, ALPHA)
+    sse, kept = problem.run(p, trials, forcing, keep=True)
+    JtJ, Jte = problem.system(p, trials, kept, forcing)
+    np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
+    np.testing.assert_allclose(
+        JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        Jte, np.einsum("itkn,tkn->ki", jacobian, error), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_true_embeddings_are_found_in_spite_of_gaps_and_inputs(model, prior, connectivity):
+    hyper, c = driven(make_hyper(model, connectivity)), normal(10, D, seed=3)
+    x0, inputs = torch.as_tensor(model.X[:10, 0]), normal(TIME, 10, 2, seed=31)
+    run = simulate(hyper(c), x0, TIME, ALPHA, inputs)
+    mask = gaps(run.shape)
+    mask[0] = 1
+    trials = Trials(torch.where(mask > 0, run, run + 0.3), mask, inputs)
+    p, H, sse, converged = infer(hyper, trials, prior, 1e8, ALPHA, InitialState())
+    assert converged.all()
+    assert_close(p, c, rtol=0, atol=1e-4)
+    assert float(sse.max()) < 1e-6
+
+
+@pytest.mark.parametrize("connectivity", ["shared", "low_rank"])
+def test_what_was_filled_in_matters_to_no_embedding_and_no_error_bar(model, prior, connectivity):
+    hyper, weight = make_hyper(model, connectivity), 100.0
+    run = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
+    data = run + 0.1 * normal(*run.shape, seed=4)
+    mask = gaps(data.shape)
+    mask[0] = 1
+
+    def answers(data):
+        trials = Trials(data, mask)
+        p, H, sse, _ = infer(hyper, trials, prior, weight, ALPHA, InitialState(), tol=1e-12)
+        rest = (prior, weight, ALPHA, InitialState(), torch.full((8,), 0.01).double(), 1.0)
+        return p, sse, error_bars(hyper, trials, p, H, *rest)
+
+    # starts differ a little, because they are found by forced runs
+    filled = torch.where(mask > 0, data, run)
+    garbage = torch.where(mask > 0, data, run + 0.5 * normal(*run.shape, seed=5))
+    for got, expected in zip(answers(garbage), answers(filled), strict=True):
+        assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_error_bars_of_trials_with_gaps_are_calibrated(model, prior):
+    hyper, sd, n = make_hyper(model, "shared"), 0.5, 150
+    c = normal(n, D, seed=20)
+    x0 = torch.as_tensor(model.X[:, 0])[torch.arange(n) % len(model.X)]
+    run = run_of(hyper, c, x0)
+    data = run + sd * normal(*run.shape, seed=21)
+    data[0] = run[0]
+    mask = gaps(data.shape)
+    mask[0] = 1
+    weight = sd**-2
+    p, H, _, _ = infer(hyper, Trials(data, mask), prior, weight, ALPHA, InitialState())
+    z = torch.linalg.cholesky(H).transpose(1, 2) @ (p - c)[..., None]
+    assert 0.85 < float(z.square().mean().sqrt()) < 1.15
+    whole = infer(hyper, Trials(data), prior, weight, ALPHA, InitialState())[1]
+    wider = torch.linalg.inv(H).diagonal(dim1=1, dim2=2).mean()
+    assert 1.2 < float(wider / torch.linalg.inv(whole).diagonal(dim1=1, dim2=2).mean()) < 2.5
 
 
 # Uncertainty
@@ -170,7 +274,7 @@ def test_error_bars_of_the_posterior_are_calibrated(model, prior):
     run = run_of(hyper, c, x0)
     data = run + sd * normal(*run.shape, seed=21)
     data[0] = run[0]  # the start is known
-    p, H, _, converged = infer(hyper, data, prior, sd**-2, ALPHA, InitialState())
+    p, H, _, converged = infer(hyper, Trials(data), prior, sd**-2, ALPHA, InitialState())
     assert converged.all()
     z = torch.linalg.cholesky(H).transpose(1, 2) @ (p - c)[..., None]
     assert 0.85 < float(z.square().mean().sqrt()) < 1.15
@@ -188,9 +292,9 @@ def test_error_bars_count_a_noisy_start_and_unequal_noise(model, prior, connecti
     sd = 0.15 * torch.exp(0.5 * normal(run.shape[2], seed=22))
     data = run + sd * normal(*run.shape, seed=21)  # the first sample too
     weight = 1 / float(sd.square().mean())
-    p, H, _, _ = infer(hyper, data, prior, weight, ALPHA, InitialState())
+    p, H, _, _ = infer(hyper, Trials(data), prior, weight, ALPHA, InitialState())
     arguments = (prior, weight, ALPHA, InitialState(), sd.square(), 1.0)
-    covariance = error_bars(hyper, data, p, H, *arguments)
+    covariance = error_bars(hyper, Trials(data), p, H, *arguments)
 
     def spread(covariance):
         z = torch.linalg.solve_triangular(
@@ -208,7 +312,7 @@ def test_without_evidence_the_prior_is_the_answer(model):
     precision = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     prior = GaussianPrior(mean, precision, normal(4, D))
     data = torch.as_tensor(model.X).transpose(0, 1)
-    p, H, _, _ = infer(hyper, data, prior, 1e-12, ALPHA, InitialState())
+    p, H, _, _ = infer(hyper, Trials(data), prior, 1e-12, ALPHA, InitialState())
     assert_close(p, mean.expand_as(p), rtol=0, atol=1e-6)
     assert_close(H, precision.expand_as(H), rtol=0, atol=1e-6)
 
@@ -234,7 +338,7 @@ def test_an_inferred_start_is_found_with_the_embedding(model):
     prior = GaussianPrior(torch.zeros(size, dtype=torch.float64), eye, normal(8, D))
     p = normal(n, size, seed=11)
     data = run_of(hyper, p[:, :D], initial(p[:, D:], None))
-    found, _, _, converged = infer(hyper, data, prior, 1e8, ALPHA, initial)
+    found, _, _, converged = infer(hyper, Trials(data), prior, 1e8, ALPHA, initial)
     assert converged.all()
     assert_close(found, p, rtol=0, atol=1e-4)
 

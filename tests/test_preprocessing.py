@@ -14,6 +14,7 @@ from jedi_sklearn.preprocessing import (
     SoftNormalizer,
     TrialScaler,
     cut_epochs,
+    pad_trials,
     resample_time,
     smooth_counts,
 )
@@ -188,18 +189,83 @@ def test_the_first_bad_value_is_named(rng, bad):
     X[1, 5, 2] = X[2, 0, 0] = bad
     word = "NaN" if np.isnan(bad) else "infinity"
     message = rf"X contains {word}, first at trial 1, time step 5, neuron 2 \(2 of 72 values are "
-    with pytest.raises(ValueError, match=message):
-        TrialScaler().fit(X)
+    with pytest.raises(ValueError, match=message + r".*pad trials of unequal length after it"):
+        resample_time(X, dt=0.1, new_dt=0.05)
     with pytest.raises(ValueError, match=r"first at time step 5, neuron 2 \(1 of 24 values"):
         resample_time(X[1], dt=0.1, new_dt=0.05)
+    with pytest.raises(ValueError, match=r"counts contains .*pad trials of unequal length after"):
+        smooth_counts(np.abs(X), bin_width=0.05, sigma=0.05)
 
 
-def test_trials_of_unequal_length_are_pointed_to_cut_epochs():
+@pytest.mark.parametrize("scaler", [TrialScaler(), SoftNormalizer(), SoftNormalizer(center=None)])
+def test_missing_samples_count_for_nothing_and_stay_missing(rng, scaler):
+    trials = [rng.normal(3.0, 2.0, size=(n, 4)) for n in (6, 9, 7)]
+    X = pad_trials(trials)
+    Z = scaler.fit(X).transform(X)
+    flat = clone(scaler).fit(np.concatenate(trials)[np.newaxis])
+    np.testing.assert_allclose(scaler.center_, flat.center_)
+    np.testing.assert_allclose(scaler.scale_, flat.scale_)
+    assert np.array_equal(np.isnan(Z), np.isnan(X))
+    np.testing.assert_allclose(Z[0, :6], flat.transform(trials[0][np.newaxis])[0])
+    np.testing.assert_allclose(scaler.inverse_transform(Z), X, atol=1e-12)
+
+
+@pytest.mark.parametrize("scaler", [TrialScaler(), SoftNormalizer()])
+def test_scalers_refuse_neurons_and_trials_without_values_and_infinity(rng, scaler):
+    X = rng.normal(size=(3, 6, 4))
+    for where, value, words in (
+        ((..., 2), np.nan, "Neuron 2 is NaN in all of X"),
+        (1, np.nan, "no value in trial 1"),
+        ((1, 2, 3), np.inf, "infinity, first at trial 1, time step 2, neuron 3"),
+    ):
+        bad = X.copy()
+        bad[where] = value
+        with pytest.raises(ValueError, match=words):
+            clone(scaler).fit(bad)
+    gone = X.copy()
+    gone[..., 2] = np.nan  # to transform is another matter
+    assert np.isnan(clone(scaler).fit(X).transform(gone)[..., 2]).all()
+
+
+def test_padded_trials_are_the_trials_and_then_nan(rng):
+    trials = [rng.normal(size=(n, 2)) for n in (3, 5, 1)]
+    X = pad_trials(trials)
+    assert X.shape == (3, 5, 2) and X.dtype == np.float64
+    for padded, trial in zip(X, trials, strict=True):
+        np.testing.assert_array_equal(padded[: len(trial)], trial)
+        assert np.isnan(padded[len(trial) :]).all()
+    assert pad_trials(trials, length=8).shape == (3, 8, 2)
+    assert pad_trials([t.astype(np.float32) for t in trials]).dtype == np.float32
+    assert pad_trials([np.ones((2, 1), int), np.ones((1, 1), bool)]).dtype == np.float64
+    np.testing.assert_array_equal(pad_trials(np.stack(trials[:1] * 2)), np.stack(trials[:1] * 2))
+
+
+def test_trials_that_cannot_be_padded_are_named(rng):
+    trials = [np.zeros((3, 2)), np.zeros((5, 2))]
+    with pytest.raises(
+        ValueError, match=r"length=4 is less than the 5 samples of trial 1\. Raise"
+    ):
+        pad_trials(trials, length=4)
+    with pytest.raises(ValueError, match=r"Each trial of trials .*trial 1 has shape \(5, 3\)"):
+        pad_trials([np.zeros((3, 2)), np.zeros((5, 3))])
+    with pytest.raises(ValueError, match=r"trials of shape \(5, 2\) is one array: pass a list"):
+        pad_trials(trials[1])
+    with pytest.raises(ValueError, match="trials must hold at least 1 trial, got 0"):
+        pad_trials([])
+    with pytest.raises(TypeError, match="real numbers, got dtype complex128 in trial 0"):
+        pad_trials([1j * trials[0]])
+    with pytest.raises(TypeError, match="length must be an integer"):
+        pad_trials(trials, length=6.0)
+
+
+def test_trials_of_unequal_length_are_pointed_to_cut_epochs_and_pad_trials():
     ragged = [np.zeros((5, 2)), np.zeros((7, 2))]
     as_objects = np.empty(2, dtype=object)
     as_objects[:] = ragged
     for trials in (ragged, as_objects):
-        with pytest.raises(ValueError, match=r"cut the same window .* from each .*cut_epochs\)"):
+        with pytest.raises(
+            ValueError, match=r"cut the same window .*cut_epochs\), or pad .*pad_trials\)"
+        ):
             TrialScaler().fit(trials)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from jedi_sklearn import RNNBatch
-from jedi_sklearn._rollout import _plain_loss, rollout_loss, simulate, tanh_
+from jedi_sklearn._rollout import _plain_loss, filter_inputs, rollout_loss, simulate, tanh_
 
 TIME, TRIALS, NEURONS, RANK, ALPHA = 9, 4, 6, 3, 0.2
 NAMES = ("U", "V", "core", "bias", "x0")
@@ -28,9 +28,9 @@ def make_problem(seed=0, dtype=torch.float64, trials=TRIALS):
 
 def gradients(loss_of, weights, x0, data, forcing, **rest):
     leaves = {k: w.clone().requires_grad_() for k, w in (weights | {"x0": x0}).items()}
-    inputs = dict(leaves)
-    start = inputs.pop("x0")
-    loss = loss_of(inputs, start, data, ALPHA, forcing, **rest)
+    given = dict(leaves)
+    start = given.pop("x0")
+    loss = loss_of(given, start, data, ALPHA, forcing, **rest)
     return loss.detach(), dict(
         zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True)
     )
@@ -158,3 +158,92 @@ def test_fast_tanh_is_tanh_in_place():
     result = tanh_(x)
     assert result is x
     assert_close(x, expected, rtol=0, atol=1e-15)
+
+
+# Missing samples and known inputs
+
+
+def make_driven_problem(seed=0):
+    """A problem with two input channels and about a third of the samples missing."""
+    weights, x0, data = make_problem(seed)
+    g = torch.Generator().manual_seed(seed + 10)
+    weights["B"] = torch.randn(NEURONS, 2, generator=g, dtype=torch.float64)
+    inputs = torch.randn(TIME, TRIALS, 2, generator=g, dtype=torch.float64)
+    mask = (torch.rand(data.shape, generator=g) < 0.65).double()
+    mask[-3:, 1] = 0  # a trial that ends early
+    mask[:, 2, 4] = 0  # a neuron missing from a trial
+    return (weights, x0, data), mask, inputs
+
+
+@pytest.mark.parametrize("forcing", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("driven", [False, True])
+def test_gradients_with_gaps_and_inputs_are_those_of_autograd(forcing, masked, driven):
+    problem, mask, inputs = make_driven_problem()
+    if not driven:
+        del problem[0]["B"]
+    rest = {"mask": mask if masked else None, "inputs": inputs if driven else None}
+    loss, grads = gradients(rollout_loss, *problem, forcing, **rest)
+    expected, expected_grads = gradients(_plain_loss, *problem, forcing, **rest)
+    assert_close(loss, expected, rtol=1e-12, atol=0)
+    assert set(grads) == {*NAMES, "B"} if driven else set(NAMES)
+    for name, grad in grads.items():
+        assert_close(grad, expected_grads[name], rtol=1e-9, atol=1e-11)
+        assert grad.abs().max() > 1e-3
+
+
+def test_a_mask_of_ones_changes_nothing():
+    problem, mask, inputs = make_driven_problem()
+    loss, grads = gradients(rollout_loss, *problem, 0.2, inputs=inputs)
+    ones = torch.ones_like(mask)
+    masked, masked_grads = gradients(rollout_loss, *problem, 0.2, mask=ones, inputs=inputs)
+    assert torch.equal(masked, loss)
+    for name, grad in grads.items():
+        assert torch.equal(masked_grads[name], grad)
+
+
+@pytest.mark.parametrize("loss_of", [rollout_loss, _plain_loss])
+def test_what_was_filled_in_does_not_matter_to_free_runs_and_pulls_forced_ones(loss_of):
+    (weights, x0, data), mask, inputs = make_driven_problem()
+    other = torch.where(mask > 0, data, 7 - 3 * data)
+    rest = {"mask": mask, "inputs": inputs}
+    loss, grads = gradients(loss_of, weights, x0, data, 0.0, **rest)
+    again, again_grads = gradients(loss_of, weights, x0, other, 0.0, **rest)
+    assert_close(again, loss, rtol=1e-14, atol=0)
+    for name, grad in grads.items():
+        assert_close(again_grads[name], grad, rtol=1e-12, atol=1e-14)
+    forced = [loss_of(weights, x0, d, ALPHA, 0.3, **rest) for d in (data, other)]
+    assert abs(float(forced[0] - forced[1])) > 1e-3
+
+
+def test_the_loss_with_gaps_is_the_squared_error_of_the_driven_run():
+    (weights, x0, data), mask, inputs = make_driven_problem()
+    run = simulate(weights, x0, TIME, ALPHA, inputs)
+    expected = ((run - data) * mask).square().sum()
+    assert_close(rollout_loss(weights, x0, data, ALPHA, mask=mask, inputs=inputs), expected)
+
+
+@pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+def test_the_driven_torch_run_is_the_numpy_run(connectivity):
+    (weights, x0, _), _, inputs = make_driven_problem()
+    J = weights["U"] @ weights["core"] @ weights["V"].t()
+    bias, B = weights["bias"] @ weights["U"].t(), weights["B"]
+    rnns = RNNBatch.from_dense(J, bias=bias, input_weights=B, dt=0.02, tau=0.1)
+    if connectivity == "low_rank":
+        left = weights["U"] @ weights["core"]
+        weights = {"U": left, "V": weights["V"].expand_as(left), "bias": bias, "B": B}
+    elif connectivity == "full_rank":
+        weights = {"J": J, "bias": bias, "B": B}
+    run = simulate(weights, x0, TIME, ALPHA, inputs)
+    expected = rnns.simulate(x0, TIME, inputs.transpose(0, 1))
+    assert_close(run.transpose(0, 1), torch.as_tensor(expected))
+
+
+def test_filtered_inputs_are_what_a_silent_network_remembers():
+    (weights, x0, data), _, inputs = make_driven_problem()
+    silent = {name: torch.zeros_like(w) for name, w in weights.items()} | {"B": weights["B"]}
+    run = simulate(silent, torch.zeros_like(x0), TIME, ALPHA, inputs)
+    assert_close(filter_inputs(inputs, ALPHA) @ weights["B"].t(), run)
+    # sample t acts on the step to t + 1, the last one on nothing
+    inputs[-1] += 1
+    assert_close(simulate(silent, torch.zeros_like(x0), TIME, ALPHA, inputs), run)

@@ -12,6 +12,7 @@ from jedi_sklearn import _training as training
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import InitialState
 from jedi_sklearn._rollout import simulate
+from jedi_sklearn._torch import Trials
 from jedi_sklearn._training import (
     Progress,
     Schedule,
@@ -30,7 +31,7 @@ def problem(known):
     hyper = Hypernetwork(2, known.X.shape[2], 2, generator=g)
     data = torch.as_tensor(known.X[:12], dtype=torch.float32).transpose(0, 1).contiguous()
     c = torch.randn(12, 2, generator=g)
-    return hyper, c, data[0, :, :0], data, InitialState(), known.alpha
+    return hyper, c, data[0, :, :0], Trials(data), InitialState(), known.alpha
 
 
 def schedule(max_iter=20, **changes):
@@ -71,7 +72,8 @@ def test_training_lowers_the_loss_and_records_each_step(problem):
 
 
 def test_the_recorded_loss_is_one_minus_r2(problem):
-    hyper, c, q, data, initial, alpha = problem
+    hyper, c, q, trials, initial, alpha = problem
+    data = trials.data
     run = simulate(hyper(c), data[0], len(data), alpha).detach()
     total = (data - data.mean((0, 1))).square().sum()
     expected = float((run - data).square().sum() / total)
@@ -86,9 +88,9 @@ def test_training_does_not_write_to_the_embeddings_it_was_given(problem):
 
 
 def test_trials_of_a_row_share_its_embedding(problem):
-    hyper, c, q, data, initial, alpha = problem
+    hyper, c, q, trials, initial, alpha = problem
     rows = torch.arange(12) // 4
-    result = train(hyper, c[:3], q, data, initial, alpha, schedule(5), rows=rows)
+    result = train(hyper, c[:3], q, trials, initial, alpha, schedule(5), rows=rows)
     assert result.c.shape == (3, 2)
 
 
@@ -96,14 +98,14 @@ def test_mini_batches_visit_every_trial_once_per_epoch(problem, monkeypatch):
     seen = []
     original = training.rollout_loss
 
-    def spy(weights, x0, target, *rest):
+    def spy(weights, x0, target, *rest, **more):
         seen.append(target[0].clone())
-        return original(weights, x0, target, *rest)
+        return original(weights, x0, target, *rest, **more)
 
     monkeypatch.setattr(training, "rollout_loss", spy)
     generator = torch.Generator().manual_seed(3)
     train(*problem, schedule(6, batch_size=4), generator=generator)
-    data = problem[3]
+    data = problem[3].data
     for epoch in (torch.cat(seen[:3]), torch.cat(seen[3:])):
         assert sorted(epoch[:, 0].tolist()) == sorted(data[0, :, 0].tolist())
     assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
@@ -114,7 +116,7 @@ def test_the_prior_is_centred_on_each_condition():
     data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
     hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
     prior = _Prior(hyper, torch.tensor([0, 0, 1, 1]))
-    prior.estimate(hyper, c, data[0, :, :0], data, InitialState(), 0.1, None, 1.0)
+    prior.estimate(hyper, c, data[0, :, :0], Trials(data), InitialState(), 0.1, None, 1.0)
     expected = torch.tensor([[1.0, 1.0], [1.0, 1.0], [12.0, 0.0], [12.0, 0.0]])
     assert torch.equal(prior.mean, expected)
     assert prior.strength > 0
@@ -128,7 +130,7 @@ def test_the_prior_survives_a_free_run_that_left_the_numbers():
     prior = _Prior(hyper, None)
     hyper.maps.data.fill_(torch.nan)
     c = torch.zeros(4, 2)
-    prior.estimate(hyper, c, data[0, :, :0], data, InitialState(), 0.1, None, 1.0)
+    prior.estimate(hyper, c, data[0, :, :0], Trials(data), InitialState(), 0.1, None, 1.0)
     assert np.isfinite(prior.strength)
 
 
@@ -264,7 +266,7 @@ def test_an_interruption_after_validation_keeps_the_best_state(problem):
 
 
 def test_an_interruption_before_the_first_step_ends_the_fit(small, known, monkeypatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("jedi_sklearn._training.rollout_loss", stop)

@@ -7,12 +7,13 @@ from torch.testing import assert_close
 
 from jedi_sklearn import _warm_start
 from jedi_sklearn._hypernetwork import Hypernetwork
-from jedi_sklearn._rollout import rollout_loss
+from jedi_sklearn._rollout import rollout_loss, simulate
+from jedi_sklearn._torch import Trials
 from jedi_sklearn._warm_start import (
-    _filtered,
     _moments,
     _solve_embeddings,
     _solve_maps,
+    _Steps,
     _whiten,
     warm_start,
 )
@@ -28,7 +29,7 @@ def case(request, make_model, monkeypatch):
     model = make_model(24, rank=3, turning=1.5, conditions=codes)
     data = torch.as_tensor(model.X).transpose(0, 1).contiguous()
     rows = None if codes is None else torch.as_tensor(codes)
-    return model, data, rows, warm_start(data, data[0], 3, 2, model.alpha, rows)
+    return model, data, rows, warm_start(Trials(data), data[0], 3, 2, model.alpha, rows)
 
 
 def random_moments(seed=0, n=7, z=4, r=3):
@@ -42,12 +43,12 @@ def test_noise_free_runs_are_linear_in_the_weights(known):
     x = torch.as_tensor(known.X).transpose(0, 1)
     J = torch.as_tensor(known.rnns.to_dense())
     bias = torch.as_tensor(known.rnns.bias)
-    for r, s, evoked in _filtered(x, x[0], known.alpha):
-        assert_close(evoked, (J @ r[..., None])[..., 0] + s * bias, rtol=1e-9, atol=1e-11)
+    for r, s, evoked in _Steps(Trials(x), x[0], known.alpha):
+        assert_close(evoked, (J @ r[..., None])[..., 0] + s[:, None] * bias, rtol=1e-9, atol=1e-11)
 
 
 def test_bases_span_what_the_data_span(case):
-    model, _, _, (U, V, _, _) = case
+    model, _, _, (U, V, *_) = case
     projector = torch.as_tensor(model.P @ model.P.T)
     for basis in (U, V):
         q = torch.linalg.qr(basis)[0]
@@ -57,8 +58,8 @@ def test_bases_span_what_the_data_span(case):
 
 
 def test_the_teacher_forced_residual_vanishes(case):
-    model, data, rows, (U, V, maps, c) = case
-    A, B = _moments(data, data[0], U, V, model.alpha)
+    model, data, rows, (U, V, maps, c, _) = case
+    A, B = _moments(_Steps(Trials(data), data[0], model.alpha), U, V)
     each = c if rows is None else c[rows]
     theta = torch.einsum("kd,dij->kij", torch.cat([torch.ones_like(each[:, :1]), each], 1), maps)
     explained = 2 * (theta * B).sum() - (theta * (A @ theta)).sum()
@@ -67,7 +68,7 @@ def test_the_teacher_forced_residual_vanishes(case):
 
 
 def test_generated_weights_are_the_true_ones(case):
-    model, _, rows, (U, V, maps, c) = case
+    model, _, rows, (U, V, maps, c, _) = case
     each = c if rows is None else c[rows]
     weights = torch.einsum("kd,dij->kij", torch.cat([torch.ones_like(each[:, :1]), each], 1), maps)
     J = U @ weights[:, :-1].transpose(1, 2) @ V.t()
@@ -76,7 +77,7 @@ def test_generated_weights_are_the_true_ones(case):
 
 
 def test_embeddings_are_an_affine_image_of_the_true_ones(case):
-    model, _, rows, (_, _, _, c) = case
+    model, _, rows, (_, _, _, c, _) = case
     each = (c if rows is None else c[rows]).numpy()
     design = np.column_stack([np.ones(len(each)), each])
     fit = design @ np.linalg.lstsq(design, model.c, rcond=None)[0]
@@ -84,7 +85,7 @@ def test_embeddings_are_an_affine_image_of_the_true_ones(case):
 
 
 def test_the_free_run_of_an_exact_start_is_the_data(case):
-    model, data, rows, (U, V, maps, c) = case
+    model, data, rows, (U, V, maps, c, _) = case
     hyper = Hypernetwork(2, data.shape[2], 3).double()
     hyper.start_from(U, V, maps)
     loss = rollout_loss(hyper(c if rows is None else c[rows]), data[0], data, model.alpha)
@@ -95,7 +96,8 @@ def test_the_free_run_of_an_exact_start_is_the_data(case):
 def test_embeddings_of_any_data_are_white(multitask, rows):
     data = torch.as_tensor(multitask.X[:24], dtype=torch.float32).transpose(0, 1).contiguous()
     rows = None if rows is None else torch.as_tensor(rows)
-    U, V, maps, c = warm_start(data, data[0], 8, 4, 0.2, rows)
+    U, V, maps, c, B = warm_start(Trials(data), data[0], 8, 4, 0.2, rows)
+    assert B is None
     assert {a.dtype for a in (U, V, maps, c)} == {torch.float32}
     assert c.shape == (24 if rows is None else 6, 4)
     assert_close(c.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
@@ -133,3 +135,55 @@ def test_each_half_sweep_is_a_minimum():
     c = _solve_embeddings(A, B, maps, ridge).requires_grad_()
     (slope,) = torch.autograd.grad(cost(maps, c), c)
     assert float(slope.abs().max()) < 1e-9
+
+
+# Missing samples and known inputs
+
+
+@pytest.mark.parametrize("gap", ["all neurons", "filled in truly"])
+def test_samples_that_nobody_recorded_count_for_nothing(known, gap):
+    data = torch.as_tensor(known.X[:12]).transpose(0, 1).contiguous()
+    mask = torch.ones_like(data)
+    if gap == "all neurons":
+        mask[-15:] = 0  # every trial is padded
+        cut = Trials(data[:-15].contiguous())
+        other = torch.where(mask > 0, data, data + 5)
+    else:
+        mask[3:6, :, 4] = 0  # a neuron: what was filled in counts
+        cut, other = Trials(data), data
+    expected = warm_start(cut, data[0], 2, 2, known.alpha)
+    got = warm_start(Trials(other, mask), data[0], 2, 2, known.alpha)
+
+    def weights(U, V, maps, c, _):
+        theta = maps[0] + torch.einsum("kd,dij->kij", c, maps[1:])
+        return U @ theta[:, :-1].transpose(1, 2) @ V.t(), theta[:, -1] @ U.t()
+
+    for a, b in zip(weights(*got), weights(*expected), strict=True):
+        assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_input_weights_of_one_network_are_found_in_closed_form(monkeypatch, known, cut):
+    monkeypatch.setattr(_warm_start, "RIDGE", 1e-10)
+    g = torch.Generator().manual_seed(0)
+    n = known.X.shape[2]
+    x0 = torch.as_tensor(known.X[:20, 0])
+    inputs = torch.randn(40, 20, 2, generator=g, dtype=torch.float64)
+    P = torch.as_tensor(known.P)
+    B = P @ torch.randn(2, 2, generator=g, dtype=torch.float64)  # rates stay in the span of P
+    one = {
+        name: w[:1].expand(20, -1, -1) if w.ndim == 3 else w
+        for name, w in known.hyper(torch.zeros(1, 2, dtype=torch.float64)).items()
+    }
+    one["bias"] = one["bias"].expand(20, -1)
+    data = simulate(one | {"B": B}, x0, 40, known.alpha, inputs)
+    mask = None
+    if cut:
+        mask = torch.ones_like(data)
+        mask[-10:, ::2] = 0
+        data = torch.where(mask > 0, data, torch.full_like(data, 3.0))
+    U, V, maps, c, found = warm_start(Trials(data, mask, inputs), x0, 2, 2, known.alpha)
+    assert found.shape == (n, 2)
+    assert_close(found, B, rtol=0, atol=1e-3)
+    J = U @ maps[0, :-1].t() @ V.t()
+    assert_close(J, (one["U"] @ one["core"] @ one["V"].t())[0], rtol=0, atol=1e-3)
