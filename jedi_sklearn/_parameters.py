@@ -7,7 +7,14 @@ import numbers
 import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
-from ._trials import as_plain_array, check_conditions, check_number, trial_moments
+from ._trials import (
+    as_plain_array,
+    check_conditions,
+    check_number,
+    check_option,
+    did_you_mean,
+    trial_moments,
+)
 from ._warm_start import signal_rank
 
 __all__ = [
@@ -34,15 +41,15 @@ MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
 def check_parameters(est):
     """Raise unless every parameter of the estimator is usable by itself."""
     for name, options in OPTIONS.items():
-        value = getattr(est, name)
-        if not any(value is o or (isinstance(value, str) and value == o) for o in options):
-            listed = ", ".join(repr(o) for o in options)
-            raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+        check_option(getattr(est, name), name, options)
     for name in ("n_components", "rank", "batch_size"):
         value = getattr(est, name)
         if isinstance(value, str):
             if value != "auto":
-                raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
+                raise ValueError(
+                    f'{name} must be an integer or "auto", got {value!r}'
+                    f"{did_you_mean(value, ['auto'])}"
+                )
         else:
             check_number(value, name, numbers.Integral, low=1)
     for name in ("early_stopping", "verbose"):

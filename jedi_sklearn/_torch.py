@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from ._trials import did_you_mean
+
 __all__ = ["Trials", "as_trials", "make_generator", "resolve_device"]
 
 
@@ -20,9 +22,10 @@ def resolve_device(device):
         if resolved.type != "cuda":
             torch.zeros(1, dtype=torch.float64, device=resolved).item()
     except (RuntimeError, TypeError, NotImplementedError) as error:
+        likely = device.lower().replace("gpu", "cuda") if isinstance(device, str) else device
         raise ValueError(
             f'device must be "auto", "cpu", "cuda" or another torch device that works here in '
-            f"double precision, got {device!r}."
+            f"double precision, got {device!r}{did_you_mean(likely, ['auto', 'cpu', 'cuda'])}"
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 
@@ -12,8 +13,10 @@ __all__ = [
     "check_conditions",
     "check_inputs_of_trials",
     "check_number",
+    "check_option",
     "check_trials",
     "describe_index",
+    "did_you_mean",
     "trial_moments",
 ]
 
@@ -281,6 +284,29 @@ def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=
     too_low = low is not None and (value < low if closed else value <= low)
     if too_low or (high is not None and value > high) or value != value or abs(value) == math.inf:
         raise ValueError(f"{text}, got {value!r}.")
+
+
+def check_option(value, name, options, more=""):
+    """Raise unless `value` is one of the options; a misspelt one is answered with its neighbour.
+
+    `more` says what else is accepted, e.g. ", or an array of states".
+    """
+    for option in options:
+        if value is option or (isinstance(value, str) and value == option):
+            return
+    listed = ", ".join(map(repr, options))
+    raise ValueError(
+        f"{name} must be one of {listed}{more}, got {value!r}{did_you_mean(value, options)}"
+    )
+
+
+def did_you_mean(value, options):
+    """End of a text that refuses `value`: the option nearest to it in spelling, or a full stop."""
+    near = []
+    if isinstance(value, str):
+        words = [option for option in options if isinstance(option, str)]
+        near = difflib.get_close_matches(value.strip().lower().replace("-", "_"), words, n=1)
+    return f': did you mean "{near[0]}"?' if near else "."
 
 
 def trial_moments(X):

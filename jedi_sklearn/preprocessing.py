@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ._trials import check_number, check_trials, describe_index
+from ._trials import check_number, check_option, check_trials, describe_index
 
 __all__ = ["SoftNormalizer", "TrialScaler", "cut_epochs", "resample_time", "smooth_counts"]
 
@@ -130,8 +130,7 @@ def resample_time(
     check_number(new_dt, "new_dt", low=0, closed=False, unit="s")
     X = _check(X, ndim=(2, 3), min_timesteps=2)
     n_timesteps = X.shape[-2]
-    if kind not in ("cubic", "linear", "pchip"):
-        raise ValueError(f'kind must be "cubic", "linear" or "pchip", got {kind!r}.')
+    check_option(kind, "kind", ("cubic", "linear", "pchip"))
     if new_dt > dt:
         raise ValueError(
             f"new_dt must be at most dt={dt:g} s, got {new_dt:g} s. For a coarser grid sum counts "
@@ -430,8 +429,7 @@ class SoftNormalizer(_NeuronScaler):
 
     def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
         check_number(self.soft_constant, "soft_constant", low=0, unit="the unit of the data")
-        if self.center not in ("mean", None):
-            raise ValueError(f'center must be "mean" or None, got {self.center!r}.')
+        check_option(self.center, "center", ("mean", None))
         scale = np.ptp(samples, axis=0).astype(float) + self.soft_constant
         scale[scale == 0] = 1.0
         mean = samples.mean(axis=0, dtype=float)

@@ -291,6 +291,32 @@ def test_unknown_options_are_answered_with_the_known_ones(refuses, est, name, wr
     refuses(lambda est: est.fit(GOOD), ValueError, words, who=copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "meant"),
+    [
+        ("connectivity", "sharde", "shared"),
+        ("connectivity", "low-rank", "low_rank"),
+        ("connectivity", "Full rank", "full_rank"),
+        ("hypernetwork", "MLP", "mlp"),
+        ("hypernetwork", "linera", "linear"),
+        ("embedding", "trials", "trial"),
+        ("initial_state", "inferrd", "inferred"),
+        ("scale", "neurons", "neuron"),
+        ("solver", "anneal", "annealed"),
+        ("output", "embeddig", "embedding"),
+        ("n_components", "Auto", "auto"),
+        ("rank", "atuo", "auto"),
+        ("batch_size", "auto ", "auto"),
+        ("device", "CPU:", "cpu"),
+        ("device", "gpu", "cuda"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_right_one(refuses, est, name, wrong, meant):
+    copy = pickle.loads(pickle.dumps(est)).set_params(**{name: wrong})
+    words = [name, f'got {wrong!r}: did you mean "{meant}"?']
+    refuses(lambda est: est.fit(GOOD), ValueError, words, who=copy)
+
+
 def test_an_absent_gpu(refuses, est):
     if torch.cuda.is_available():
         pytest.skip("there is one")

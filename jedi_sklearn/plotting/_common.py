@@ -13,7 +13,6 @@ __all__ = [
     "add_legend",
     "as_trajectories",
     "check_jedi",
-    "check_option",
     "draw_fixed_points",
     "draw_trajectories",
     "fade",
@@ -53,12 +52,6 @@ def import_pyplot():
 
 
 # ---------------------------------------------------------------------------- checks
-
-
-def check_option(value, name, options):
-    """Raise unless `value` is one of the options."""
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.")
 
 
 def check_jedi(est):
