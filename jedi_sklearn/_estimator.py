@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._hypernetwork import Hypernetwork
 from ._inference import InitialState
@@ -229,6 +229,25 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.random_state = random_state
         self.verbose = verbose
 
+    # Private, for the common checks of scikit-learn, which know arrays of two axes only: with
+    # True in a subclass X is 2-D, and each row is a trial of one step from zero.
+    _two_d = False
+
+    def __sklearn_tags__(self):
+        """Input has three axes, and NaN where a sample is missing."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self._two_d
+        tags.input_tags.three_d_array = tags.input_tags.allow_nan = not self._two_d
+        return tags
+
+    def _check_X(self, X, fit=False):
+        if self._two_d:
+            X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
+            return np.stack([np.zeros_like(X), X], axis=1)
+        if fit:
+            return check_trials(X, min_trials=2, missing=True)
+        return check_trials(X, n_neurons=self.n_features_in_, missing=True)
+
     # ----------------------------------------------------------------------------- fitting
 
     def fit(self, X, y=None, *, conditions=None, inputs=None):
@@ -258,7 +277,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _fit(self, X, y, conditions, inputs):
         """Fit, and return what was inferred of the training trials."""
-        X = check_trials(X, min_trials=2, missing=True)
+        X = self._check_X(X, fit=True)
         inputs = check_inputs_of_trials(inputs, X)
         check_parameters(self)
         labels, codes = choose_labels(self, y, conditions, len(X))
@@ -629,7 +648,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _infer(self, X, inputs=None, errors=False):
         check_is_fitted(self, "hypernetwork_")
-        X = check_trials(X, n_neurons=self.n_features_in_, missing=True)
+        X = self._check_X(X)
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
         found = self._model.infer(X, resolve_device(self.device), errors, inputs)
         size = float(np.square(found.x0).mean())
