@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,9 +27,10 @@ from ._parameters import (
 from ._torch import as_trials, make_generator, resolve_device
 from ._training import Progress, Schedule, train
 from ._trials import (
-    as_plain_array,
+    as_numbers,
     check_inputs_of_trials,
     check_number,
+    check_seed,
     check_trials,
     trial_moments,
 )
@@ -283,7 +284,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         labels, codes = choose_labels(self, y, conditions, len(X))
         mean, scale = choose_scaling(self, X)
         device = resolve_device(self.device)
-        random_state = check_random_state(self.random_state)
+        random_state = check_seed(self.random_state)
         generator = make_generator(random_state)
 
         left_out = choose_validation(self, len(X), random_state)
@@ -674,7 +675,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             n_timesteps = given[1] if len(given) == 3 else self.n_timesteps_
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
         x0 = (
-            self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)
+            self._mean_initial_state
+            if initial_state is None
+            else as_numbers(initial_state, "initial_state")
         )
         if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):
             raise ValueError(
@@ -691,10 +694,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
-        E = as_plain_array(E, "Embeddings")
-        if E.dtype.kind not in "fiub":
-            raise TypeError(f"Embeddings must be real numbers, got dtype {E.dtype}.")
-        E = E.astype(float)
+        E = as_numbers(E, "Embeddings")
         if E.ndim != 2 or E.shape[1] != self.n_components_:
             raise ValueError(
                 f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "

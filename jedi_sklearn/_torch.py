@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
-from ._trials import did_you_mean
+from ._trials import check_seed, did_you_mean
 
 __all__ = ["Trials", "as_trials", "make_generator", "resolve_device"]
 
@@ -37,7 +36,7 @@ def resolve_device(device):
 
 def make_generator(random_state):
     """A torch.Generator (CPU) seeded from a scikit-learn random_state."""
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    seed = check_seed(random_state).randint(np.iinfo(np.int32).max)
     return torch.Generator().manual_seed(int(seed))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -14,7 +14,14 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ._trials import check_number, check_option, check_trials, describe_index
+from ._trials import (
+    as_numbers,
+    as_plain_array,
+    check_number,
+    check_option,
+    check_trials,
+    describe_index,
+)
 
 __all__ = ["SoftNormalizer", "TrialScaler", "cut_epochs", "resample_time", "smooth_counts"]
 
@@ -223,30 +230,30 @@ def cut_epochs(
     if stop <= start:
         raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
     trials = _split_trials(signal, trial_length)
-    event = np.asarray(event, dtype=float)
-    if event.shape != (len(trials),):
+    bins = as_numbers(event, "event")
+    if bins.shape != (len(trials),):
         raise ValueError(
             f"event must hold one bin for each of the {len(trials)} trials, "
-            f"got shape {event.shape}."
+            f"got shape {bins.shape}."
         )
-    has_event = event >= 0  # False for NaN
-    fractional = np.flatnonzero(has_event & (event != np.floor(event)))
+    has_event = bins >= 0  # False for NaN
+    fractional = np.flatnonzero(has_event & (bins != np.floor(bins)))
     if len(fractional):
         k = fractional[0]
         raise ValueError(
-            f"event must be whole bins within the trial, got {event[k]:g} for trial {k}. From "
+            f"event must be whole bins within the trial, got {bins[k]:g} for trial {k}. From "
             "seconds: np.floor(seconds / bin_width)."
         )
     length = np.array([len(trial) for trial in trials])
-    inside = has_event & (event + start >= 0) & (event + stop <= length)
+    inside = has_event & (bins + start >= 0) & (bins + stop <= length)
     kept = np.flatnonzero(inside)
     if len(kept) < len(trials) and not drop:
         k = np.flatnonzero(~inside)[0]
         problem = (
-            f"needs bins {event[k] + start:g} to {event[k] + stop - 1:g}, "
+            f"needs bins {bins[k] + start:g} to {bins[k] + stop - 1:g}, "
             f"but it has bins 0 to {length[k] - 1}"
             if has_event[k]
-            else f"has no event (event is {event[k]:g})"
+            else f"has no event (event is {bins[k]:g})"
         )
         raise ValueError(
             f"The window from {start} to {stop} bins around the event must lie within each trial: "
@@ -258,7 +265,7 @@ def cut_epochs(
             f"None of the {len(trials)} trials holds the window from {start} to {stop} bins "
             "around its event. Choose a smaller window."
         )
-    first = event[kept].astype(int) + start
+    first = bins[kept].astype(int) + start
     width = stop - start
     epochs = np.stack([trials[k][i : i + width] for k, i in zip(kept, first, strict=True)])
     return (epochs, kept) if drop else epochs
@@ -445,7 +452,7 @@ def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
     """Trials as a list of 2-D arrays with the same channels."""
     one_array = getattr(signal, "ndim", None) == 2
     if trial_length is not None:
-        length = np.asarray(trial_length)
+        length = as_plain_array(trial_length, "trial_length")
         if not one_array:
             raise ValueError(
                 "signal must be an array of shape (sum of trial_length, n_channels) when "
@@ -467,7 +474,9 @@ def _split_trials(signal: Any, trial_length: ArrayLike | None) -> list[NDArray]:
             f"signal of shape {signal.shape} is one array: pass trial_length to say where its "
             "trials begin, or signal[np.newaxis] if it is a single trial."
         )
-    trials = [np.asarray(trial) for trial in signal]
+    if isinstance(signal, str) or not isinstance(signal, Iterable):
+        raise TypeError(f"signal must be a sequence of arrays, one per trial, got {signal!r}.")
+    trials = [as_plain_array(trial, f"signal[{k}]") for k, trial in enumerate(signal)]
     if not trials:
         raise ValueError("signal must hold at least 1 trial, got 0.")
     for k, trial in enumerate(trials):
