@@ -39,6 +39,7 @@ from ._warm_start import warm_start
 __all__ = ["JEDIEstimator"]
 
 MAX_INITIAL_DIRECTIONS, MAX_BATCH = 8, 200
+NOTHING = 1e-30  # SST less than this share of the SSE: no variance but rounding
 FAR = 100  # mean square, in training SDs, of samples that hardly come from the same recording
 
 
@@ -665,7 +666,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _trial_r2(self, X, sse):
         total = [np.nansum(np.square((trial - self.mean_) / self.scale_)) for trial in X]
-        return 1 - sse / np.maximum(total, np.finfo(float).tiny)
+        return np.array([_one_less(*pair) for pair in zip(sse, total, strict=True)])
 
     def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):
         """Embeddings with start (scaled), length and inputs of their free runs."""
@@ -721,6 +722,11 @@ def _r2(X, sse, scale):
     """Variance-weighted R2 in scaled units."""
     _, variance, count = trial_moments(X)
     total = np.nansum(variance / scale**2 * count)
-    if total == 0:  # as r2_score has it
-        return float(sse.sum() == 0)
-    return float(1 - sse.sum() / total)
+    return _one_less(sse.sum(), total)
+
+
+def _one_less(sse, total):
+    """1 - sse / total; where nothing varies 1 or 0, as r2_score has it."""
+    if total <= NOTHING * sse:
+        return float(sse == 0)
+    return float(1 - sse / total)

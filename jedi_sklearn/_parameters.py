@@ -34,7 +34,7 @@ OPTIONS = {
     "solver": ("annealed", "paper"),
     "output": ("embedding", "dynamics"),
 }
-LARGEST_UNSCALED = 1e6
+SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
 
 
@@ -154,7 +154,13 @@ def choose_scaling(est, X):
         )
     n_neurons = X.shape[2]
     if est.scale is None:
-        if (rms := np.sqrt((variance + mean**2).max())) > LARGEST_UNSCALED:
+        sd = np.sqrt(variance)
+        if sd.max() < SMALLEST_UNSCALED:
+            raise ValueError(
+                f"scale=None, but X hardly varies for states of tanh neurons (SD {sd.max():.1e}). "
+                'Use scale="global", or multiply X by a constant.'
+            )
+        if (rms := np.hypot(sd, mean).max()) > LARGEST_UNSCALED:
             raise ValueError(
                 f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
                 'Use scale="global", or divide X by a constant.'

@@ -133,10 +133,11 @@ def test_no_trials_to_transform(refuses):
     ("scale", "factor", "words"),
     [
         (None, 1e30, ["scale=None", "large", 'scale="global"', "divide"]),
+        (None, 1e-9, ["scale=None", "hardly varies", "e-09", 'scale="global"', "multiply"]),
         ("global", 1e200, ["X is too large", "e+200", "Divide"]),
     ],
 )
-def test_huge_activity(scale, factor, words):
+def test_huge_and_tiny_activity(scale, factor, words):
     est = JEDIEstimator(2, 4, max_iter=3, scale=scale)
     with pytest.raises(ValueError) as refusal:
         est.fit(factor * GOOD)
