@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._hypernetwork import Hypernetwork
 from ._inference import InitialState
@@ -28,9 +28,11 @@ from ._persistence import Checkpoint, load_estimator, save_estimator
 from ._torch import as_trials, make_generator, resolve_device
 from ._training import Progress, Schedule, train
 from ._trials import (
+    as_numbers,
     as_plain_array,
     check_inputs_of_trials,
     check_number,
+    check_seed,
     check_trials,
     trial_moments,
 )
@@ -42,6 +44,7 @@ MAX_INITIAL_DIRECTIONS, MAX_BATCH = 8, 200
 # what a warm start cannot change beside the sizes
 STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
 CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
+NOTHING = 1e-30  # SST less than this share of the SSE: no variance but rounding
 FAR = 100  # mean square, in training SDs, of samples that hardly come from the same recording
 
 
@@ -247,6 +250,25 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.random_state = random_state
         self.verbose = verbose
 
+    # Private, for the common checks of scikit-learn, which know arrays of two axes only: with
+    # True in a subclass X is 2-D, and each row is a trial of one step from zero.
+    _two_d = False
+
+    def __sklearn_tags__(self):
+        """Input has three axes, and NaN where a sample is missing."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = self._two_d
+        tags.input_tags.three_d_array = tags.input_tags.allow_nan = not self._two_d
+        return tags
+
+    def _check_X(self, X, fit=False):
+        if self._two_d:
+            X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
+            return np.stack([np.zeros_like(X), X], axis=1)
+        if fit:
+            return check_trials(X, min_trials=2, missing=True)
+        return check_trials(X, n_neurons=self.n_features_in_, missing=True)
+
     # ----------------------------------------------------------------------------- fitting
 
     def fit(self, X, y=None, *, conditions=None, inputs=None):
@@ -276,7 +298,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _fit(self, X, y, conditions, inputs):
         """Fit, and return what was inferred of the training trials."""
-        X = check_trials(X, min_trials=2, missing=True)
+        X = self._check_X(X, fit=True)
         inputs = check_inputs_of_trials(inputs, X)
         check_parameters(self)
         labels, codes = choose_labels(self, y, conditions, len(X))
@@ -287,7 +309,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         device = resolve_device(self.device)
         checkpoint = self._open_checkpoint(X, inputs, labels, codes, previous)
         if checkpoint is None:
-            random_state = check_random_state(self.random_state)
+            random_state = check_seed(self.random_state)
         else:
             random_state = checkpoint.random_state(self.random_state)
         generator = make_generator(random_state)
@@ -682,11 +704,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         rest = {"X": X, "inputs": inputs, "conditions": given, "model to go on from": start}
         return Checkpoint(self.checkpoint, self.get_params(deep=False), **rest)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
     # --------------------------------------------------------------------- steps of a fit
 
     def _previous(self, X, inputs):
@@ -764,7 +781,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _infer(self, X, inputs=None, errors=False):
         check_is_fitted(self, "hypernetwork_")
-        X = check_trials(X, n_neurons=self.n_features_in_, missing=True)
+        X = self._check_X(X)
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
         found = self._model.infer(X, resolve_device(self.device), errors, inputs)
         size = float(np.square(found.x0).mean())
@@ -780,7 +797,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _trial_r2(self, X, sse):
         total = [np.nansum(np.square((trial - self.mean_) / self.scale_)) for trial in X]
-        return 1 - sse / np.maximum(total, np.finfo(float).tiny)
+        return np.array([_one_less(*pair) for pair in zip(sse, total, strict=True)])
 
     def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):
         """Embeddings with start (scaled), length and inputs of their free runs."""
@@ -791,7 +808,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             n_timesteps = given.shape[1] if whole else self.n_timesteps_
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
         x0 = (
-            self._mean_initial_state if initial_state is None else np.asarray(initial_state, float)
+            self._mean_initial_state
+            if initial_state is None
+            else as_numbers(initial_state, "initial_state")
         )
         if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):
             raise ValueError(
@@ -808,10 +827,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
-        E = as_plain_array(E, "Embeddings")
-        if E.dtype.kind not in "fiub":
-            raise TypeError(f"Embeddings must be real numbers, got dtype {E.dtype}.")
-        E = E.astype(float)
+        E = as_numbers(E, "Embeddings")
         if E.ndim != 2 or E.shape[1] != self.n_components_:
             raise ValueError(
                 f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "
@@ -838,6 +854,11 @@ def _r2(X, sse, scale):
     """Variance-weighted R2 in scaled units."""
     _, variance, count = trial_moments(X)
     total = np.nansum(variance / scale**2 * count)
-    if total == 0:  # as r2_score has it
-        return float(sse.sum() == 0)
-    return float(1 - sse.sum() / total)
+    return _one_less(sse.sum(), total)
+
+
+def _one_less(sse, total):
+    """1 - sse / total; where nothing varies 1 or 0, as r2_score has it."""
+    if total <= NOTHING * sse:
+        return float(sse == 0)
+    return float(1 - sse / total)

@@ -7,7 +7,14 @@ import numbers
 import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
-from ._trials import as_plain_array, check_conditions, check_number, trial_moments
+from ._trials import (
+    as_plain_array,
+    check_conditions,
+    check_number,
+    check_option,
+    did_you_mean,
+    trial_moments,
+)
 from ._warm_start import signal_rank
 
 __all__ = [
@@ -27,22 +34,22 @@ OPTIONS = {
     "solver": ("annealed", "paper"),
     "output": ("embedding", "dynamics"),
 }
-LARGEST_UNSCALED = 1e6
+SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
 
 
 def check_parameters(est):
     """Raise unless every parameter of the estimator is usable by itself."""
     for name, options in OPTIONS.items():
-        value = getattr(est, name)
-        if not any(value is o or (isinstance(value, str) and value == o) for o in options):
-            listed = ", ".join(repr(o) for o in options)
-            raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+        check_option(getattr(est, name), name, options)
     for name in ("n_components", "rank", "batch_size"):
         value = getattr(est, name)
         if isinstance(value, str):
             if value != "auto":
-                raise ValueError(f'{name} must be an integer or "auto", got {value!r}.')
+                raise ValueError(
+                    f'{name} must be an integer or "auto", got {value!r}'
+                    f"{did_you_mean(value, ['auto'])}"
+                )
         else:
             check_number(value, name, numbers.Integral, low=1)
     for name in ("early_stopping", "verbose", "warm_start"):
@@ -147,7 +154,13 @@ def choose_scaling(est, X):
         )
     n_neurons = X.shape[2]
     if est.scale is None:
-        if (rms := np.sqrt((variance + mean**2).max())) > LARGEST_UNSCALED:
+        sd = np.sqrt(variance)
+        if sd.max() < SMALLEST_UNSCALED:
+            raise ValueError(
+                f"scale=None, but X hardly varies for states of tanh neurons (SD {sd.max():.1e}). "
+                'Use scale="global", or multiply X by a constant.'
+            )
+        if (rms := np.hypot(sd, mean).max()) > LARGEST_UNSCALED:
             raise ValueError(
                 f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
                 'Use scale="global", or divide X by a constant.'

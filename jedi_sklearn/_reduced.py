@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._trials import as_plain_array
+from ._trials import as_numbers
 from .rnn import RNNBatch
 
 __all__ = ["ReducedRNN", "check_inputs", "check_rnns", "check_states", "sort_by_size"]
@@ -115,7 +115,7 @@ def check_inputs(inputs, rnns):
             "inputs were given, but these RNNs have no input_weights. Leave inputs out; the "
             "RNNs of a fitted JEDIEstimator hold constant inputs in their bias."
         )
-    inputs = np.asarray(as_plain_array(inputs, "inputs"), dtype=float)
+    inputs = as_numbers(inputs, "inputs")
     if inputs.shape not in ((rnns.n_inputs,), (len(rnns), rnns.n_inputs)):
         raise ValueError(
             f"inputs must be constant, of shape (n_inputs = {rnns.n_inputs},) or "
@@ -128,9 +128,7 @@ def check_inputs(inputs, rnns):
 
 def check_states(states, rnns, ndim=(2, 3), name="states"):
     """States of each RNN: (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), as floats."""
-    states = as_plain_array(states, name)
-    if states.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be real numbers, got dtype {states.dtype}.")
+    states = as_numbers(states, name)
     shapes = {
         2: f"(n_rnns = {len(rnns)}, n_neurons = {rnns.n_neurons})",
         3: f"(n_rnns = {len(rnns)}, n_states, n_neurons = {rnns.n_neurons})",
@@ -147,4 +145,4 @@ def check_states(states, rnns, ndim=(2, 3), name="states"):
         )
     if not np.isfinite(states).all():
         raise ValueError(f"{name} hold NaN or infinite values.")
-    return states.astype(float, copy=False)
+    return states

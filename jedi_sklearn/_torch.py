@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
+
+from ._trials import check_seed, did_you_mean
 
 __all__ = ["Trials", "as_trials", "make_generator", "resolve_device"]
 
@@ -20,9 +21,10 @@ def resolve_device(device):
         if resolved.type != "cuda":
             torch.zeros(1, dtype=torch.float64, device=resolved).item()
     except (RuntimeError, TypeError, NotImplementedError) as error:
+        likely = device.lower().replace("gpu", "cuda") if isinstance(device, str) else device
         raise ValueError(
             f'device must be "auto", "cpu", "cuda" or another torch device that works here in '
-            f"double precision, got {device!r}."
+            f"double precision, got {device!r}{did_you_mean(likely, ['auto', 'cpu', 'cuda'])}"
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -34,7 +36,7 @@ def resolve_device(device):
 
 def make_generator(random_state):
     """A torch.Generator (CPU) seeded from a scikit-learn random_state."""
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    seed = check_seed(random_state).randint(np.iinfo(np.int32).max)
     return torch.Generator().manual_seed(int(seed))
 
 

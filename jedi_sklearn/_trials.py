@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 __all__ = [
+    "as_numbers",
     "as_plain_array",
     "check_conditions",
     "check_inputs_of_trials",
     "check_number",
+    "check_option",
+    "check_seed",
     "check_trials",
     "describe_index",
+    "did_you_mean",
     "trial_moments",
 ]
 
@@ -123,6 +129,19 @@ def as_plain_array(values, name, advice=""):
     except ValueError as error:
         text = f"{name} is ragged: its rows differ in length. {advice}".rstrip()
         raise ValueError(text) from error
+
+
+def as_numbers(values, name):
+    """Real numbers as float64; what is none raises with the name of the argument."""
+    array = as_plain_array(values, name)
+    if array.dtype == object and array.ndim:
+        try:
+            array = array.astype(float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must be real numbers, got objects: {error}.") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
+    return array.astype(float, copy=False)
 
 
 def describe_index(index):
@@ -284,6 +303,40 @@ def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=
     too_low = low is not None and (value < low if closed else value <= low)
     if too_low or (high is not None and value > high) or value != value or abs(value) == math.inf:
         raise ValueError(f"{text}, got {value!r}.")
+
+
+def check_option(value, name, options, more=""):
+    """Raise unless `value` is one of the options; a misspelt one is answered with its neighbour.
+
+    `more` says what else is accepted, e.g. ", or an array of states".
+    """
+    for option in options:
+        if value is option or (isinstance(value, str) and value == option):
+            return
+    listed = ", ".join(map(repr, options))
+    raise ValueError(
+        f"{name} must be one of {listed}{more}, got {value!r}{did_you_mean(value, options)}"
+    )
+
+
+def did_you_mean(value, options):
+    """End of a text that refuses `value`: the option nearest to it in spelling, or a full stop."""
+    near = []
+    if isinstance(value, str):
+        words = [option for option in options if isinstance(option, str)]
+        near = difflib.get_close_matches(value.strip().lower().replace("-", "_"), words, n=1)
+    return f': did you mean "{near[0]}"?' if near else "."
+
+
+def check_seed(random_state, name="random_state"):
+    """scikit-learn's check_random_state; what is no seed raises with the name of the argument."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be None, an integer from 0 to 2**32 - 1 or a "
+            f"numpy.random.RandomState, got {random_state!r}."
+        ) from error
 
 
 def trial_moments(X):

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._reduced import check_rnns
-from ._trials import check_number
+from ._trials import check_number, check_option, check_seed
 from .fixed_points import MARGIN, check_search, find_fixed_points, frequencies, growth_rates
 from .lyapunov import lyapunov_exponents
 from .spectra import PLACES, eigenspectrum
@@ -154,9 +154,7 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         check_number(self.n_eigenvalues, "n_eigenvalues", Integral, low=0)
         if self.min_growth_rate is not None:
             check_number(self.min_growth_rate, "min_growth_rate", unit="1/s")
-        if not isinstance(self.at, str) or self.at not in PLACES:
-            options = ", ".join(map(repr, PLACES))
-            raise ValueError(f"at must be one of {options}, got {self.at!r}.")
+        check_option(self.at, "at", PLACES)
 
     def _names(self):
         each = [f"{n}{i}" for i in range(self.n_eigenvalues) for n in ("growth_rate", "frequency")]
@@ -244,6 +242,7 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
 
     def _check_parameters(self, rnns):
         check_search(self.n_random_starts, self.slow_speed, self.merge_distance, self.max_iter)
+        check_seed(self.random_state)
         if not isinstance(self.fill_value, Real):  # NaN and infinity are allowed
             raise TypeError(f"fill_value must be a number, got {self.fill_value!r}.")
 
@@ -328,6 +327,9 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
 
     def _check_parameters(self, rnns):
         check_number(self.n_exponents, "n_exponents", Integral, low=1, high=rnns.n_neurons)
+        check_number(self.burn_in, "burn_in", Integral, low=0)
+        if self.n_timesteps is not None:
+            check_number(self.n_timesteps, "n_timesteps", Integral, low=2)
 
     def _names(self):
         return [f"lyapunov{i}" for i in range(self.n_exponents)]

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ._reduced import ReducedRNN, check_inputs, check_rnns, check_states, sort_by_size
-from ._trials import as_plain_array, check_number
+from ._trials import as_plain_array, check_number, check_seed
 
 __all__ = ["FixedPoints", "find_fixed_points"]
 
@@ -212,7 +211,7 @@ def find_fixed_points(
     elif not n_random_starts:
         raise ValueError("There is no start: give states, or n_random_starts of at least 1.")
 
-    random_state = check_random_state(random_state)
+    random_state = check_seed(random_state)
     # the same directions for each RNN: its result does not depend on its place in the batch
     size = 10.0 ** random_state.uniform(-1, np.log10(3), (n_random_starts, 1))
     directions = random_state.standard_normal((n_random_starts, rnns.rank))

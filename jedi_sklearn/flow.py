@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 
 from ._reduced import check_inputs, check_rnns
-from ._trials import as_plain_array, check_number
+from ._trials import as_numbers, check_number
 
 __all__ = ["FlowField", "flow_field", "principal_axes"]
 
@@ -144,7 +144,7 @@ def principal_axes(states, n_axes=2):
 
 def _vectors(values, name, n, rows):
     """Vectors over neurons as rows: any number of them, or exactly `rows`."""
-    a = np.asarray(as_plain_array(values, name), dtype=float)
+    a = as_numbers(values, name)
     shape = f"(..., n_neurons = {n})" if rows is None else f"({rows}, n_neurons = {n})"
     fits = a.ndim >= 1 and a.shape[-1] == n and a.size
     a = a.reshape(-1, n) if fits else a
@@ -163,9 +163,10 @@ def _grid(extent, coordinates, n_grid):
         margin = 0.2 * max((high - low).max(), 1e-12)
         bounds = (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin)
     else:
-        values = np.asarray(extent, dtype=float)
+        values = as_numbers(extent, "extent")
         bounds = (-values, values, -values, values) if values.ndim == 0 else tuple(values)
-        if len(bounds) != 4 or not (bounds[0] < bounds[1] and bounds[2] < bounds[3]):
+        fits = np.shape(bounds) == (4,) and np.isfinite(bounds).all()
+        if not fits or not (bounds[0] < bounds[1] and bounds[2] < bounds[3]):
             raise ValueError(
                 "extent must be a positive number or (x_low, x_high, y_low, y_high), "
                 f"got {extent!r}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -14,7 +14,14 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ._trials import check_number, check_trials, describe_index
+from ._trials import (
+    as_numbers,
+    as_plain_array,
+    check_number,
+    check_option,
+    check_trials,
+    describe_index,
+)
 
 __all__ = [
     "SoftNormalizer",
@@ -142,8 +149,7 @@ def resample_time(
     check_number(new_dt, "new_dt", low=0, closed=False, unit="s")
     X = _check(X, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
     n_timesteps = X.shape[-2]
-    if kind not in ("cubic", "linear", "pchip"):
-        raise ValueError(f'kind must be "cubic", "linear" or "pchip", got {kind!r}.')
+    check_option(kind, "kind", ("cubic", "linear", "pchip"))
     if new_dt > dt:
         raise ValueError(
             f"new_dt must be at most dt={dt:g} s, got {new_dt:g} s. For a coarser grid sum counts "
@@ -236,30 +242,30 @@ def cut_epochs(
     if stop <= start:
         raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
     trials = _split_trials(signal, trial_length)
-    event = np.asarray(event, dtype=float)
-    if event.shape != (len(trials),):
+    bins = as_numbers(event, "event")
+    if bins.shape != (len(trials),):
         raise ValueError(
             f"event must hold one bin for each of the {len(trials)} trials, "
-            f"got shape {event.shape}."
+            f"got shape {bins.shape}."
         )
-    has_event = event >= 0  # False for NaN
-    fractional = np.flatnonzero(has_event & (event != np.floor(event)))
+    has_event = bins >= 0  # False for NaN
+    fractional = np.flatnonzero(has_event & (bins != np.floor(bins)))
     if len(fractional):
         k = fractional[0]
         raise ValueError(
-            f"event must be whole bins within the trial, got {event[k]:g} for trial {k}. From "
+            f"event must be whole bins within the trial, got {bins[k]:g} for trial {k}. From "
             "seconds: np.floor(seconds / bin_width)."
         )
     length = np.array([len(trial) for trial in trials])
-    inside = has_event & (event + start >= 0) & (event + stop <= length)
+    inside = has_event & (bins + start >= 0) & (bins + stop <= length)
     kept = np.flatnonzero(inside)
     if len(kept) < len(trials) and not drop:
         k = np.flatnonzero(~inside)[0]
         problem = (
-            f"needs bins {event[k] + start:g} to {event[k] + stop - 1:g}, "
+            f"needs bins {bins[k] + start:g} to {bins[k] + stop - 1:g}, "
             f"but it has bins 0 to {length[k] - 1}"
             if has_event[k]
-            else f"has no event (event is {event[k]:g})"
+            else f"has no event (event is {bins[k]:g})"
         )
         raise ValueError(
             f"The window from {start} to {stop} bins around the event must lie within each trial: "
@@ -271,7 +277,7 @@ def cut_epochs(
             f"None of the {len(trials)} trials holds the window from {start} to {stop} bins "
             "around its event. Choose a smaller window."
         )
-    first = event[kept].astype(int) + start
+    first = bins[kept].astype(int) + start
     width = stop - start
     epochs = np.stack([trials[k][i : i + width] for k, i in zip(kept, first, strict=True)])
     return (epochs, kept) if drop else epochs
@@ -513,8 +519,7 @@ class SoftNormalizer(_NeuronScaler):
 
     def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
         check_number(self.soft_constant, "soft_constant", low=0, unit="the unit of the data")
-        if self.center not in ("mean", None):
-            raise ValueError(f'center must be "mean" or None, got {self.center!r}.')
+        check_option(self.center, "center", ("mean", None))
         span = np.nanmax(samples, axis=0) - np.nanmin(samples, axis=0)
         scale = span.astype(float) + self.soft_constant
         scale[scale == 0] = 1.0
@@ -533,7 +538,7 @@ def _split_trials(
     """Trials as a list of 2-D arrays with the same channels."""
     one_array = getattr(signal, "ndim", None) == 2
     if trial_length is not None:
-        length = np.asarray(trial_length)
+        length = as_plain_array(trial_length, "trial_length")
         if not one_array:
             raise ValueError(
                 "signal must be an array of shape (sum of trial_length, n_channels) when "
@@ -558,7 +563,9 @@ def _split_trials(
             else f"pass a list of trials, e.g. np.split({name}, where_trials_begin)."
         )
         raise ValueError(f"{name} of shape {signal.shape} is one array: {advice}")
-    trials = [np.asarray(trial) for trial in signal]
+    if isinstance(signal, str) or not isinstance(signal, Iterable):
+        raise TypeError(f"{name} must be a sequence of arrays, one per trial, got {signal!r}.")
+    trials = [as_plain_array(trial, f"{name}[{k}]") for k, trial in enumerate(signal)]
     if not trials:
         raise ValueError(f"{name} must hold at least 1 trial, got 0.")
     for k, trial in enumerate(trials):

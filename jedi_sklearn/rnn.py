@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from ._trials import check_number
+from ._trials import as_numbers, check_number, check_seed
 
 __all__ = ["RNNBatch"]
 
@@ -174,7 +174,10 @@ class RNNBatch:
         ValueError
             If sizes, time steps or time constants differ, or there is no batch.
         """
-        if not len(batches):
+        batches = list(batches) if isinstance(batches, Iterable) else batches
+        if not isinstance(batches, list) or not all(isinstance(b, RNNBatch) for b in batches):
+            raise TypeError(f"batches must be a sequence of RNNBatch, got {batches!r}.")
+        if not batches:
             raise ValueError("Expected at least one batch of RNNs to join, got none.")
         for name in ("n_neurons", "n_inputs", "dt", "tau"):
             values = sorted({getattr(b, name) for b in batches})
@@ -218,6 +221,9 @@ class RNNBatch:
         return cls(left, right, **rest)
 
     def _finish(self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs):
+        for name, value in (("dt", dt), ("tau", tau)):
+            value = value[()] if isinstance(value, np.ndarray) else value  # of no axes
+            check_number(value, name, unit="s")
         self.dt, self.tau = float(dt), float(tau)
         if not 0 < self.dt < self.tau:
             raise ValueError(f"Expected 0 < dt < tau (both in s), got dt={dt}, tau={tau}.")
@@ -365,7 +371,8 @@ class RNNBatch:
         ndarray of shape (n_rnns, n_neurons)
         """
         x = self._check_states(x)
-        inputs = None if inputs is None else np.atleast_2d(np.asarray(inputs, dtype=float))
+        if inputs is not None:
+            inputs = np.atleast_2d(_as_array(inputs, "inputs", (1, 2)))
         a = self.alpha
         drive = self._recurrent(np.tanh(x)) + self.bias + self._drive(inputs, len(x))
         return (1 - a) * x + a * drive
@@ -401,7 +408,7 @@ class RNNBatch:
                     f"inputs must have shape ({len(x)}, {n_timesteps}, n_inputs), "
                     f"got {inputs.shape}."
                 )
-        rng = check_random_state(random_state)
+        rng = check_seed(random_state)
         states = np.empty((len(x), n_timesteps, self.n_neurons))
         states[:, 0] = x
         for t in range(n_timesteps - 1):
@@ -511,7 +518,7 @@ class RNNBatch:
         return 1 - np.tanh(self._check_states(x)) ** 2
 
     def _check_states(self, x):
-        x = np.atleast_2d(np.asarray(x, dtype=float))
+        x = np.atleast_2d(as_numbers(x, "States"))
         if x.ndim != 2 or x.shape[1] != self.n_neurons:
             raise ValueError(
                 f"States must have shape (n_rnns, n_neurons = {self.n_neurons}), got {x.shape}."
@@ -534,7 +541,7 @@ def _rows(rows, matrix):
 
 
 def _as_array(values, name, ndims):
-    array = np.asarray(values, dtype=float)
+    array = as_numbers(values, name)
     if array.ndim not in ndims:
         expected = " or ".join(f"{d}-D" for d in ndims)
         raise ValueError(f"{name} must be {expected}, got shape {array.shape}.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._reduced import ReducedRNN, check_rnns, check_states, sort_by_size
+from ._trials import check_option
 from .fixed_points import frequencies, growth_rates
 
 __all__ = ["Eigenspectrum", "eigenspectrum"]
@@ -104,9 +105,7 @@ def eigenspectrum(rnns, at="origin"):
     """
     rnns = check_rnns(rnns)
     if isinstance(at, str):
-        if at not in PLACES:
-            options = ", ".join(map(repr, PLACES))
-            raise ValueError(f"at must be one of {options}, or an array of states, got {at!r}.")
+        check_option(at, "at", PLACES, ", or an array of states")
         states = rnns.free_run() if at == "trajectory" else None
     else:
         states = check_states(at, rnns, name="at")

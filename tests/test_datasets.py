@@ -178,7 +178,7 @@ def test_activity_follows_the_frequency_of_its_input(sines):
     [
         ({"tasks": ("reach", "sleep")}, ["tasks", "oscillation", "sleep"]),
         ({"tasks": ()}, ["tasks", "oscillation", "()"]),
-        ({"observe": "spikes"}, ["observe", '"state" or "rate"', "'spikes'"]),
+        ({"observe": "spikes"}, ["observe", "'state', 'rate'", "'spikes'"]),
         ({"dt": 0.2}, ["0 < dt < tau", "dt=0.2"]),
     ],
 )

@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from jedi_sklearn import JEDIEstimator
+from jedi_sklearn import (
+    EigenspectrumAnalyzer,
+    FixedPointAnalyzer,
+    JEDIEstimator,
+    LyapunovAnalyzer,
+    RNNBatch,
+    eigenspectrum,
+    find_fixed_points,
+    flow_field,
+    lyapunov_exponents,
+)
+from jedi_sklearn import datasets as ds
+from jedi_sklearn import plotting as show
+from jedi_sklearn import preprocessing as pre
 
 GOOD = np.random.RandomState(0).standard_normal((6, 12, 5)).cumsum(axis=1)
 N = len(GOOD)
@@ -124,10 +137,11 @@ def test_no_trials_to_transform(refuses):
     ("scale", "factor", "words"),
     [
         (None, 1e30, ["scale=None", "large", 'scale="global"', "divide"]),
+        (None, 1e-9, ["scale=None", "hardly varies", "e-09", 'scale="global"', "multiply"]),
         ("global", 1e200, ["X is too large", "e+200", "Divide"]),
     ],
 )
-def test_huge_activity(scale, factor, words):
+def test_huge_and_tiny_activity(scale, factor, words):
     est = JEDIEstimator(2, 4, max_iter=3, scale=scale)
     with pytest.raises(ValueError) as refusal:
         est.fit(factor * GOOD)
@@ -295,6 +309,32 @@ def test_unknown_options_are_answered_with_the_known_ones(refuses, est, name, wr
     refuses(lambda est: est.fit(GOOD), ValueError, words, who=copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "meant"),
+    [
+        ("connectivity", "sharde", "shared"),
+        ("connectivity", "low-rank", "low_rank"),
+        ("connectivity", "Full rank", "full_rank"),
+        ("hypernetwork", "MLP", "mlp"),
+        ("hypernetwork", "linera", "linear"),
+        ("embedding", "trials", "trial"),
+        ("initial_state", "inferrd", "inferred"),
+        ("scale", "neurons", "neuron"),
+        ("solver", "anneal", "annealed"),
+        ("output", "embeddig", "embedding"),
+        ("n_components", "Auto", "auto"),
+        ("rank", "atuo", "auto"),
+        ("batch_size", "auto ", "auto"),
+        ("device", "CPU:", "cpu"),
+        ("device", "gpu", "cuda"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_right_one(refuses, est, name, wrong, meant):
+    copy = pickle.loads(pickle.dumps(est)).set_params(**{name: wrong})
+    words = [name, f'got {wrong!r}: did you mean "{meant}"?']
+    refuses(lambda est: est.fit(GOOD), ValueError, words, who=copy)
+
+
 def test_an_absent_gpu(refuses, est):
     if torch.cuda.is_available():
         pytest.skip("there is one")
@@ -329,3 +369,234 @@ def test_an_unknown_parameter_is_named():
         JEDIEstimator(n_dims=3)
     with pytest.raises(ValueError, match="n_dims"):
         JEDIEstimator().set_params(n_dims=3)
+
+
+# All other public functions and classes: the argument is named, with what was expected and came
+
+FACTOR = np.random.RandomState(0).standard_normal((5, 2))
+RNNS = RNNBatch(FACTOR, FACTOR, np.ones((3, 2, 2)), initial_states=np.ones((3, 5)), n_timesteps=6)
+DRIVEN = RNNBatch(FACTOR, FACTOR, input_weights=np.ones((5, 2)))
+RAGGED = [[1, 2], [3]]
+COUNTS = np.ones((4, 6, 5))
+
+CALLS = [
+    # RNNBatch
+    (lambda: RNNBatch("a", "b"), TypeError, ["U", "real numbers", "<U1"]),
+    (lambda: RNNBatch(RAGGED, RAGGED), ValueError, ["U", "ragged"]),
+    (lambda: RNNBatch(FACTOR + 1j, FACTOR), TypeError, ["U", "real numbers", "complex128"]),
+    (lambda: RNNBatch(FACTOR, FACTOR, core="x"), TypeError, ["core", "real numbers", "<U1"]),
+    (lambda: RNNBatch(FACTOR, FACTOR, dt="x"), TypeError, ["dt", "number", "in s", "'x'"]),
+    (lambda: RNNBatch(FACTOR, FACTOR, tau=None), TypeError, ["tau", "number", "in s", "None"]),
+    (lambda: RNNBatch(FACTOR, FACTOR, dt=[0.01]), TypeError, ["dt", "number", "[0.01]"]),
+    (lambda: RNNBatch.from_dense([["a"]]), TypeError, ["J", "real numbers", "<U1"]),
+    (lambda: RNNBatch.concatenate([1, 2]), TypeError, ["batches", "RNNBatch", "[1, 2]"]),
+    (lambda: RNNBatch.concatenate(None), TypeError, ["batches", "RNNBatch", "None"]),
+    (lambda: RNNS.step("a"), TypeError, ["States", "real numbers", "<U1"]),
+    (lambda: RNNS.step(RAGGED), ValueError, ["States", "ragged"]),
+    (lambda: RNNS.step(None), TypeError, ["States", "real numbers", "object"]),
+    (lambda: DRIVEN.step(np.ones(5), "a"), TypeError, ["inputs", "real numbers", "<U1"]),
+    (lambda: DRIVEN.step(np.ones(5), [np.nan, 0]), ValueError, ["inputs", "NaN"]),
+    (
+        lambda: RNNS.simulate(np.ones((3, 5)), 5, noise=1.0, random_state="x"),
+        ValueError,
+        ["random_state", "integer", "RandomState", "'x'"],
+    ),
+    (lambda: RNNS.eigenvalues("x"), TypeError, ["States", "real numbers", "<U1"]),
+    # analyses
+    (lambda: eigenspectrum(RNNS, "trajektory"), ValueError, ["at", 'mean "trajectory"?']),
+    (lambda: eigenspectrum(COUNTS), TypeError, ["RNNBatch", "ndarray of shape (4, 6, 5)"]),
+    (lambda: find_fixed_points(RNNS, tol="x"), TypeError, ["tol", "number > 0", "'x'"]),
+    (
+        lambda: find_fixed_points(RNNS, random_state=-1),
+        ValueError,
+        ["random_state", "from 0 to 2**32", "-1"],
+    ),
+    (lambda: find_fixed_points(DRIVEN, inputs="a"), TypeError, ["inputs", "real numbers", "<U1"]),
+    (lambda: find_fixed_points(RNNS, [[["a"]]]), TypeError, ["states", "real numbers", "<U1"]),
+    (lambda: lyapunov_exponents(RNNS, burn_in=-1), ValueError, ["burn_in", ">= 0", "-1"]),
+    (lambda: lyapunov_exponents(DRIVEN, inputs="x"), ValueError, ["initial_states"]),
+    (lambda: flow_field(RNNS[0], axes="xy"), TypeError, ["axes", "real numbers", "<U2"]),
+    (lambda: flow_field(RNNS[0], RAGGED), ValueError, ["states", "ragged"]),
+    (lambda: flow_field(RNNS[0], extent="x"), TypeError, ["extent", "real numbers", "<U1"]),
+    (lambda: flow_field(RNNS[0], extent=np.inf), ValueError, ["extent", "positive", "inf"]),
+    (
+        lambda: flow_field(RNNS[0], extent=(0, np.inf, 0, 1)),
+        ValueError,
+        ["extent", "x_low", "(0, inf, 0, 1)"],
+    ),
+    (lambda: flow_field(RNNS[0], extent=[[1, 2]]), ValueError, ["extent", "[[1, 2]]"]),
+    # analyzers
+    (lambda: EigenspectrumAnalyzer("oriign").fit(RNNS), ValueError, ["at", 'mean "origin"?']),
+    (
+        lambda: EigenspectrumAnalyzer(n_eigenvalues=1.5).fit(RNNS),
+        TypeError,
+        ["n_eigenvalues", "integer >= 0", "1.5"],
+    ),
+    (
+        lambda: FixedPointAnalyzer(random_state="x").fit(RNNS),
+        ValueError,
+        ["random_state", "integer", "'x'"],
+    ),
+    (lambda: FixedPointAnalyzer(max_iter=0).fit(RNNS), ValueError, ["max_iter", ">= 1", "0"]),
+    (lambda: LyapunovAnalyzer(burn_in="a").fit(RNNS), TypeError, ["burn_in", "integer", "'a'"]),
+    (lambda: LyapunovAnalyzer(burn_in=-1).fit(RNNS), ValueError, ["burn_in", ">= 0", "-1"]),
+    (lambda: LyapunovAnalyzer(n_timesteps=1).fit(RNNS), ValueError, ["n_timesteps", ">= 2", "1"]),
+    (lambda: LyapunovAnalyzer(6).fit(RNNS), ValueError, ["n_exponents", "<= 5", "6"]),
+    # preprocessing
+    (
+        lambda: pre.smooth_counts("x", bin_width=1, sigma=1),
+        TypeError,
+        ["counts", "real numbers", "<U1"],
+    ),
+    (
+        lambda: pre.smooth_counts(COUNTS, bin_width="x", sigma=1),
+        TypeError,
+        ["bin_width", "> 0 (in s)", "'x'"],
+    ),
+    (
+        lambda: pre.resample_time(COUNTS, dt=2, new_dt=1, kind="qubic"),
+        ValueError,
+        ["kind", "'pchip'", "'qubic'", 'mean "cubic"?'],
+    ),
+    (
+        lambda: pre.cut_epochs(COUNTS, ["a"] * 4, start=0, stop=2),
+        TypeError,
+        ["event", "real numbers", "<U1"],
+    ),
+    (lambda: pre.cut_epochs(COUNTS, RAGGED, start=0, stop=2), ValueError, ["event", "ragged"]),
+    (lambda: pre.cut_epochs(3, [1], start=0, stop=2), TypeError, ["signal", "sequence", "3"]),
+    (lambda: pre.cut_epochs("ab", [1], start=0, stop=2), TypeError, ["signal", "arrays", "'ab'"]),
+    (
+        lambda: pre.cut_epochs([RAGGED, RAGGED], [1, 1], start=0, stop=2),
+        ValueError,
+        ["signal[0]", "ragged"],
+    ),
+    (
+        lambda: pre.cut_epochs(COUNTS[0], [1], start=0, stop=2, trial_length=RAGGED),
+        ValueError,
+        ["trial_length", "ragged"],
+    ),
+    (
+        lambda: pre.SoftNormalizer(center="Mean").fit(COUNTS),
+        ValueError,
+        ["center", "'mean', None", 'mean "mean"?'],
+    ),
+    (
+        lambda: pre.SoftNormalizer("5").fit(COUNTS),
+        TypeError,
+        ["soft_constant", "number >= 0", "'5'"],
+    ),
+    (lambda: pre.TrialScaler().fit(COUNTS[0]), ValueError, ["X must have shape", "(6, 5)"]),
+    # datasets
+    (lambda: ds.make_multitask(0), ValueError, ["n_trials", "integer >= 1", "0"]),
+    (lambda: ds.make_multitask("x"), TypeError, ["n_trials", "integer >= 1", "'x'"]),
+    (lambda: ds.make_multitask(tasks="reach"), ValueError, ["tasks", "'oscillation'", "'reach'"]),
+    (lambda: ds.make_multitask(tasks=None), ValueError, ["tasks", "'oscillation'", "None"]),
+    (lambda: ds.make_multitask(tasks=["reech"]), ValueError, ["tasks", 'mean "reach"?']),
+    (lambda: ds.make_multitask(n_neurons=2), ValueError, ["n_neurons", ">= 5", "2"]),
+    (lambda: ds.make_multitask(n_neurons=9.5), TypeError, ["n_neurons", "integer", "9.5"]),
+    (lambda: ds.make_multitask(n_timesteps=1), ValueError, ["n_timesteps", ">= 2", "1"]),
+    (lambda: ds.make_multitask(rank=0), ValueError, ["rank", ">= 1", "0"]),
+    (lambda: ds.make_multitask(gain=np.nan), ValueError, ["gain", "finite", "nan"]),
+    (lambda: ds.make_multitask(process_noise=-1), ValueError, ["process_noise", ">= 0", "-1"]),
+    (lambda: ds.make_multitask(observation_noise=-1), ValueError, ["observation_noise", "-1"]),
+    (lambda: ds.make_multitask(initial_jitter="x"), TypeError, ["initial_jitter", "'x'"]),
+    (
+        lambda: ds.make_multitask(n_conditions_per_task=0),
+        ValueError,
+        ["n_conditions_per_task", ">= 1", "0"],
+    ),
+    (lambda: ds.make_multitask(observe="stat"), ValueError, ["observe", 'mean "state"?']),
+    (lambda: ds.make_multitask(teacher_seed="x"), ValueError, ["teacher_seed", "'x'"]),
+    (lambda: ds.make_multitask(random_state="x"), ValueError, ["random_state", "'x'"]),
+    (lambda: ds.make_multifrequency(0), ValueError, ["n_trials_per_frequency", ">= 1", "0"]),
+    (lambda: ds.make_multifrequency(frequencies=()), ValueError, ["frequencies", "Hz", "()"]),
+    (lambda: ds.make_multifrequency(frequencies="x"), TypeError, ["frequencies", "<U1"]),
+    (lambda: ds.make_multifrequency(frequencies=[np.nan]), ValueError, ["frequencies", "nan"]),
+    (lambda: ds.make_multifrequency(amplitude="x"), TypeError, ["amplitude", "number", "'x'"]),
+    (lambda: ds.make_bistable_decision(strengths=3), ValueError, ["strengths", "one", "3"]),
+    (lambda: ds.make_bistable_decision(teacher_seed="x"), ValueError, ["teacher_seed", "'x'"]),
+    (lambda: ds.make_ring_attractor(n_bins=0), ValueError, ["n_bins", ">= 1", "0"]),
+    (lambda: ds.make_flip_flop(n_pulses=0), ValueError, ["n_pulses", ">= 1", "0"]),
+    (lambda: ds.make_memory_pro(random_state="x"), ValueError, ["random_state", "'x'"]),
+    # plotting
+    (
+        lambda: show.EmbeddingDisplay.from_embedding("x"),
+        TypeError,
+        ["embedding", "real numbers", "<U1"],
+    ),
+    (
+        lambda: show.EmbeddingDisplay.from_embedding(np.full((3, 2), np.nan)),
+        ValueError,
+        ["embedding", "NaN"],
+    ),
+    (
+        lambda: show.EmbeddingDisplay(FACTOR, covariance=np.ones((5, 2, 2))).plot(
+            uncertainty=True, confidence="x"
+        ),
+        ValueError,
+        ["confidence", "between 0 and 1", "'x'"],
+    ),
+    (
+        lambda: show.EigenspectrumDisplay.from_rnns(RNNS, kind="rate"),
+        ValueError,
+        ["kind", "'multipliers', 'rates'", 'mean "rates"?'],
+    ),
+    (
+        lambda: show.FlowFieldDisplay.from_rnns(RNNS[0], kind="streams"),
+        ValueError,
+        ["kind", "'quiver'", 'mean "stream"?'],
+    ),
+    (
+        lambda: show.FixedPointDisplay.from_rnns(RNNS[0], fixed_points=3),
+        TypeError,
+        ["fixed_points", "FixedPoints", "int"],
+    ),
+    (
+        lambda: show.FixedPointDisplay.from_rnns(RNNS[0], trajectories="x"),
+        TypeError,
+        ["trajectories", "real numbers", "<U1"],
+    ),
+    (
+        lambda: show.FreeRunDisplay.from_activity(COUNTS, COUNTS, dt="x"),
+        TypeError,
+        ["dt", "number > 0", "'x'"],
+    ),
+]
+
+
+@pytest.mark.parametrize("i", range(len(CALLS)))
+def test_bad_arguments_are_named(i):
+    call, error, words = CALLS[i]
+    with pytest.raises(error) as refusal:
+        call()
+    assert type(refusal.value) is error
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_every_public_name_refuses_something():
+    code = " ".join(name for call, *_ in CALLS for name in call.__code__.co_names)
+    for module in (ds, show, pre):
+        for name in module.__all__:
+            assert name in code, name
+
+
+@pytest.mark.parametrize(
+    ("initial_state", "words"),
+    [
+        ("x", ["real numbers", "<U1"]),
+        (np.ones(5) + 1j, ["real numbers", "complex128"]),
+        ([None] * 4 + ["a"], ["real numbers", "objects"]),
+    ],
+)
+def test_initial_states_that_are_no_numbers(refuses, initial_state, words):
+    words = ["initial_state", *words]
+    refuses(lambda est: est.inverse_transform([[1, 2]], initial_state), TypeError, words)
+
+
+def test_seeds_that_are_none(refuses, est):
+    for seed in (-1, 1.5, "x", np.random.default_rng(0)):
+        copy = pickle.loads(pickle.dumps(est)).set_params(random_state=seed)
+        words = ["random_state", "integer from 0", "numpy.random.RandomState", repr(seed)]
+        refuses(lambda est: est.fit(GOOD), ValueError, words, who=copy)

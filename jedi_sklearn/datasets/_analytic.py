@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral
 
 import numpy as np
 from scipy.optimize import brentq
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from .._trials import check_number
+from .._trials import check_number, check_seed
 from ..rnn import RNNBatch
 from ._recording import check_sizes, record
 
@@ -112,7 +113,7 @@ def make_ring_attractor(
     check_number(n_bins, "n_bins", Integral, low=1)
     check_number(n_neurons, "n_neurons", Integral, low=8)
     check_number(gain, "gain", low=1, closed=False)
-    rng = check_random_state(random_state)
+    rng = check_seed(random_state)
 
     preferred = 2 * np.pi * np.arange(n_neurons) / n_neurons
     plane = np.stack([np.cos(preferred), np.sin(preferred)], axis=1)  # (neurons, 2)
@@ -243,13 +244,13 @@ def make_bistable_decision(
     )
     check_number(n_neurons, "n_neurons", Integral, low=1)
     check_number(gain, "gain", low=1, closed=False)
-    if not len(strengths):
-        raise ValueError("strengths must hold at least one strength, got none.")
+    if not isinstance(strengths, Iterable) or not len(tuple(strengths)):
+        raise ValueError(f"strengths must hold at least one strength, got {strengths!r}.")
     for strength in strengths:
         check_number(strength, "each of strengths", low=0, closed=False)
-    rng = check_random_state(random_state)
+    rng = check_seed(random_state)
 
-    signs = np.random.RandomState(teacher_seed).choice([-1.0, 1.0], n_neurons)[:, None]
+    signs = check_seed(teacher_seed, "teacher_seed").choice([-1.0, 1.0], n_neurons)[:, None]
     teacher = RNNBatch(gain / n_neurons * signs, signs, input_weights=signs, dt=dt, tau=tau)
     end = dt * (n_timesteps - 1)
     check_number(pulse_duration, "pulse_duration", low=0, high=end, closed=False, unit="s")

@@ -6,9 +6,9 @@ from itertools import product
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from .._trials import check_number
+from .._trials import check_number, check_seed
 from ._recording import check_sizes, load_teacher, observe_some, record
 
 
@@ -111,7 +111,7 @@ def make_flip_flop(
     check_number(n_pulses, "n_pulses", Integral, low=1)
     stored = load_teacher("flip_flop", n_neurons)
     teacher = stored.teacher
-    rng = check_random_state(random_state)
+    rng = check_seed(random_state)
 
     points = _polish(teacher, stored.fixed_points)
     bits = np.array(list(product((-1, 1), repeat=3)))

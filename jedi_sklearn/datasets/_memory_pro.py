@@ -5,9 +5,9 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 
-from .._trials import check_number
+from .._trials import check_number, check_seed
 from ._recording import check_sizes, load_teacher, observe_some, record
 
 PHASES = ("context", "stimulus", "memory", "response")
@@ -114,7 +114,7 @@ def make_memory_pro(
         check_number(n_angles, "n_angles", Integral, low=1)
     stored = load_teacher("memory_pro", n_neurons)
     teacher = stored.teacher
-    rng = check_random_state(random_state)
+    rng = check_seed(random_state)
 
     if n_angles is None:
         angle = rng.uniform(0, 2 * np.pi, n_trials)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-from sklearn.utils import Bunch, check_random_state
+from collections.abc import Iterable
+from numbers import Integral
 
+import numpy as np
+from sklearn.utils import Bunch
+
+from .._trials import as_numbers, check_number, check_option, check_seed
 from ..rnn import RNNBatch
-from ._recording import record
+from ._recording import check_sizes, record
 
 TASKS = ("oscillation", "decision", "memory", "reach")
 CHANNELS = ("oscillation", "evidence", "cue", "go", "reach x", "reach y")
@@ -90,10 +94,20 @@ def make_multitask(
     >>> data.X.shape, sorted(set(data.task.tolist()))
     ((8, 150, 30), ['decision', 'memory', 'oscillation', 'reach'])
     """
-    unknown = [t for t in tasks if t not in TASKS]
-    if unknown or not len(tasks):
-        raise ValueError(f"tasks must be among {TASKS}, got {tuple(tasks)}.")
-    rng = check_random_state(random_state)
+    if isinstance(tasks, str) or not isinstance(tasks, Iterable) or not len(tuple(tasks)):
+        raise ValueError(f"tasks must be a tuple of names among {TASKS}, got {tasks!r}.")
+    for name in tasks:
+        check_option(name, "each of tasks", TASKS)
+    check_sizes(
+        n_trials,
+        n_timesteps,
+        initial_jitter=initial_jitter,
+        process_noise=process_noise,
+        observation_noise=observation_noise,
+    )
+    if n_conditions_per_task is not None:
+        check_number(n_conditions_per_task, "n_conditions_per_task", Integral, low=1)
+    rng = check_seed(random_state)
     teacher, x0 = _make_teacher(teacher_seed, n_neurons, rank, gain, len(CHANNELS), dt, tau)
     time = np.arange(n_timesteps) * dt
 
@@ -160,10 +174,22 @@ def make_multifrequency(
     >>> data.frequency
     array([1., 1., 4., 4.])
     """
-    rng = check_random_state(random_state)
+    check_number(n_trials_per_frequency, "n_trials_per_frequency", Integral, low=1)
+    check_number(amplitude, "amplitude")
+    hertz = np.atleast_1d(as_numbers(frequencies, "frequencies"))
+    if hertz.ndim != 1 or not hertz.size or not np.isfinite(hertz).all():
+        raise ValueError(f"frequencies must be finite numbers (in Hz), got {frequencies!r}.")
+    check_sizes(
+        len(hertz) * n_trials_per_frequency,
+        n_timesteps,
+        initial_jitter=initial_jitter,
+        process_noise=process_noise,
+        observation_noise=observation_noise,
+    )
+    rng = check_seed(random_state)
     teacher, x0 = _make_teacher(teacher_seed, n_neurons, rank, gain, 1, dt, tau)
     time = np.arange(n_timesteps) * dt
-    frequency = np.repeat(np.asarray(frequencies, dtype=float), n_trials_per_frequency)
+    frequency = np.repeat(hertz, n_trials_per_frequency)
     phase = rng.uniform(0, 2 * np.pi, len(frequency))
     inputs = np.sin(2 * np.pi * frequency[:, None] * time + phase[:, None])[:, :, None]
     inputs *= amplitude
@@ -181,7 +207,10 @@ def make_multifrequency(
 
 
 def _make_teacher(seed, n_neurons, rank, gain, n_inputs, dt, tau):
-    rng = np.random.RandomState(seed)
+    check_number(rank, "rank", Integral, low=1)
+    check_number(n_neurons, "n_neurons", Integral, low=rank)
+    check_number(gain, "gain")
+    rng = check_seed(seed, "teacher_seed")
     U, V = rng.standard_normal((2, n_neurons, rank))
     B = rng.standard_normal((n_neurons, n_inputs))
     teacher = RNNBatch(gain / np.sqrt(n_neurons) * U, V, input_weights=B, dt=dt, tau=tau)

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._trials import check_number
+from .._trials import check_number, check_option
 from ..rnn import RNNBatch
 
 
@@ -29,8 +29,7 @@ def record(
     longer than `time` make several segments of a trial, in order. A free run starts from the true
     state at the start of its segment.
     """
-    if observe not in ("state", "rate"):
-        raise ValueError(f'observe must be "state" or "rate", got {observe!r}.')
+    check_option(observe, "observe", ("state", "rate"))
     n_trials, duration = (len(x0), len(time)) if inputs is None else inputs.shape[:2]
     start = x0 + initial_jitter * rng.standard_normal((n_trials, teacher.n_neurons))
     X = teacher.simulate(start, duration, inputs, noise=process_noise, random_state=rng)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._trials import as_plain_array, check_conditions, check_number
+from .._trials import as_numbers, check_conditions, check_number
 
 __all__ = [
     "PALETTE",
@@ -13,7 +13,6 @@ __all__ = [
     "add_legend",
     "as_trajectories",
     "check_jedi",
-    "check_option",
     "draw_fixed_points",
     "draw_trajectories",
     "fade",
@@ -55,12 +54,6 @@ def import_pyplot():
 # ---------------------------------------------------------------------------- checks
 
 
-def check_option(value, name, options):
-    """Raise unless `value` is one of the options."""
-    if value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}.")
-
-
 def check_jedi(est):
     """Raise unless `est` infers and generates as a JEDIEstimator does."""
     if not (hasattr(est, "posterior") and hasattr(est, "generate_rnns")):
@@ -74,7 +67,7 @@ def as_trajectories(states, n_neurons, name="trajectories"):
     """States of trajectories, (n_trajectories, n_timesteps, n_neurons), or None."""
     if states is None:
         return None
-    a = np.asarray(as_plain_array(states, name), dtype=float)
+    a = as_numbers(states, name)
     a = a[np.newaxis] if a.ndim == 2 else a
     if a.ndim != 3 or a.shape[2] != n_neurons or not a.size:
         raise ValueError(

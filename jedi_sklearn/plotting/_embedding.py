@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
-from .._trials import as_plain_array
+from .._trials import as_numbers
 from ._common import Colours, check_jedi, fade, import_pyplot, label_axes, make_axes, scatter
 
 __all__ = ["EmbeddingDisplay"]
@@ -140,13 +140,15 @@ class EmbeddingDisplay:
         -------
         EmbeddingDisplay
         """
-        E = np.asarray(as_plain_array(self.embedding, "embedding"), dtype=float)
+        E = as_numbers(self.embedding, "embedding")
         if E.ndim != 2 or not E.size:
             raise ValueError(f"embedding must have shape (n_trials, n_components), got {E.shape}.")
+        if not np.isfinite(E).all():
+            raise ValueError("embedding holds NaN or infinite values.")
         components = _check_components(components, E.shape[1])
         if uncertainty:
             covariance = self._covariance_of(components, E)
-            if not 0 < confidence < 1:
+            if not isinstance(confidence, Real) or not 0 < confidence < 1:
                 raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
         colours = Colours(self.conditions, len(E), cyclic)
         ax = make_axes(ax, len(components), figsize=(5.6, 4.2))
@@ -170,7 +172,7 @@ class EmbeddingDisplay:
                 "uncertainty needs the covariance of each embedding: use from_estimator, or give "
                 "est.posterior(X).covariance to the constructor."
             )
-        covariance = np.asarray(self.covariance, dtype=float)
+        covariance = as_numbers(self.covariance, "covariance")
         if covariance.shape != (*E.shape, E.shape[1]):
             raise ValueError(
                 f"covariance must have shape {(*E.shape, E.shape[1])}, got {covariance.shape}."

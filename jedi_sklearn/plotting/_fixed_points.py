@@ -172,6 +172,11 @@ class FixedPointDisplay:
                 chosen = np.linspace(0, len(starts) - 1, min(MAX_STARTS, len(starts)))
                 starts = starts[np.newaxis, chosen.astype(int)]
             fixed_points = find_fixed_points(rnns, starts)[0]
+        elif not isinstance(fixed_points, FixedPoints):
+            raise TypeError(
+                "fixed_points must be the FixedPoints of one RNN (find_fixed_points(rnns)[0]), "
+                f"got {type(fixed_points).__name__}."
+            )
         display = cls(fixed_points, trajectories, conditions, unit=unit)
         return display.plot(ax=ax, **plot_options)
 

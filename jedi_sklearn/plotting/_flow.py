@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._trials import check_option
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
 from ._common import (
@@ -11,7 +12,6 @@ from ._common import (
     add_colorbar,
     add_legend,
     as_trajectories,
-    check_option,
     draw_fixed_points,
     draw_trajectories,
     label_axes,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._trials import check_option
 from ..fixed_points import growth_rates
 from ..spectra import eigenspectrum
 from ._common import (
     Colours,
     check_jedi,
-    check_option,
     fade,
     handle,
     label_axes,
