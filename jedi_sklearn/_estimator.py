@@ -485,6 +485,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
@@ -536,6 +539,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
@@ -551,15 +557,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
         y : None
             Ignored.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
         float
-            ``1 - SSE / SST``, with SST about each neuron's mean over `X`: the variance-weighted
-            R2 of scikit-learn. With ``scale="neuron"`` of the scaled activity, so that every
-            neuron counts alike.
+            ``1 - SSE / SST``, with SST about each neuron's mean over `X`, both over the samples
+            that are not missing: the variance-weighted R2 of scikit-learn. With
+            ``scale="neuron"`` of the scaled activity, so that every neuron counts alike.
         """
         X, _, found = self._infer(X, inputs)
         return _r2(X, found.sse, self.scale_)
@@ -570,6 +579,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
@@ -585,6 +597,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
