@@ -507,6 +507,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
@@ -558,6 +561,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
@@ -573,15 +579,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
         y : None
             Ignored.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
         float
-            ``1 - SSE / SST``, with SST about each neuron's mean over `X`: the variance-weighted
-            R2 of scikit-learn. With ``scale="neuron"`` of the scaled activity, so that every
-            neuron counts alike.
+            ``1 - SSE / SST``, with SST about each neuron's mean over `X`, both over the samples
+            that are not missing: the variance-weighted R2 of scikit-learn. With
+            ``scale="neuron"`` of the scaled activity, so that every neuron counts alike.
         """
         X, _, found = self._infer(X, inputs)
         return _r2(X, found.sse, self.scale_)
@@ -592,6 +601,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------
@@ -607,6 +619,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            As in ``transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
 
         Returns
         -------

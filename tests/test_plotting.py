@@ -192,6 +192,18 @@ def test_scale_bar_has_the_length_it_says():
     np.testing.assert_allclose(np.ptp(bar.get_ydata()), 20)
 
 
+def test_gaps_are_drawn_as_gaps(fitted, multitask):
+    X = multitask.X[30:32].copy()
+    X[0, 40:] = np.nan
+    X[:, :, 5] = np.nan
+    display = FreeRunDisplay.from_estimator(fitted, X, neurons=[0, 5])
+    panel = display.ax_[0]
+    observed, free = lines(panel, "observed"), lines(panel, "free run")
+    assert [np.isnan(ln.get_ydata()).sum() for ln in observed] == [10, 50]
+    assert not any(np.isnan(ln.get_ydata()).any() for ln in free)
+    assert np.isfinite(panel.get_ylim()).all()
+
+
 def test_default_trials_are_the_first_of_each_condition(fitted, multitask):
     display = FreeRunDisplay.from_estimator(fitted, multitask.X, conditions=multitask.task)
     drawn = {ax.get_title().split("\n")[0].split(", ")[1] for ax in display.ax_}

@@ -101,7 +101,7 @@ class FixedPointDisplay:
             In units of the RNN's states, ``(X - est.mean_) / est.scale_``.
         """
         check_jedi(est)
-        X = check_trials(X)
+        X = check_trials(X, missing=True)
         if conditions is not None:
             check_conditions(conditions, len(X))
         if trial is not None:

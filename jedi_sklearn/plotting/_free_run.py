@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._trials import as_plain_array, check_conditions, check_number, check_trials
+from .._trials import (
+    as_plain_array,
+    check_conditions,
+    check_inputs_of_trials,
+    check_number,
+    check_trials,
+    trial_moments,
+)
 from ._common import PALETTE, check_jedi, handle, import_pyplot
 
 __all__ = ["FreeRunDisplay"]
@@ -60,7 +67,16 @@ class FreeRunDisplay:
 
     @classmethod
     def from_estimator(
-        cls, est, X, trials=None, neurons=None, *, conditions=None, ax=None, **plot_options
+        cls,
+        est,
+        X,
+        trials=None,
+        neurons=None,
+        *,
+        conditions=None,
+        inputs=None,
+        ax=None,
+        **plot_options,
     ):
         """Draw trials beside their free runs.
 
@@ -69,6 +85,7 @@ class FreeRunDisplay:
         est : JEDIEstimator
             Fitted.
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            NaN where a sample is missing.
         trials : int or sequence of int, optional
             Trials of `X` to draw. Default: the first four, or with conditions the first of each
             of the first four.
@@ -76,6 +93,8 @@ class FreeRunDisplay:
             Neurons to draw. Default: the four with the largest variance in these trials.
         conditions : array-like of shape (n_trials,), optional
             Labels of the trials in `X`, which go into the titles.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them.
         ax : matplotlib Axes or array-like of them, optional
             As in :meth:`plot`.
         **plot_options :
@@ -87,7 +106,8 @@ class FreeRunDisplay:
             Its R2 are over all neurons, also those not drawn: ``est.score_samples``.
         """
         check_jedi(est)
-        X = check_trials(X)
+        X = check_trials(X, missing=True)
+        inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
         labels = None
         if conditions is not None:
             labels, codes = check_conditions(conditions, len(X))
@@ -100,8 +120,9 @@ class FreeRunDisplay:
         names = [f"trial {k}" for k in trials]
         if labels is not None:
             names = [f"{name}, {labels[codes[k]]}" for name, k in zip(names, trials, strict=True)]
-        found = est.posterior(X[trials])
-        run = est.inverse_transform(found.mean, found.initial_state, X.shape[1])
+        inputs = None if inputs is None else inputs[trials]
+        found = est.posterior(X[trials], inputs=inputs)
+        run = est.inverse_transform(found.mean, found.initial_state, X.shape[1], inputs=inputs)
         display = cls(X[trials], run, float(est.dt), neurons=neurons, r2=found.r2, names=names)
         return display.plot(ax=ax, **plot_options)
 
@@ -158,7 +179,7 @@ class FreeRunDisplay:
         -------
         FreeRunDisplay
         """
-        observed = check_trials(self.observed, name="observed")
+        observed = check_trials(self.observed, name="observed", missing=True)
         generated = check_trials(self.generated, name="generated")
         if observed.shape != generated.shape:
             raise ValueError(
@@ -175,19 +196,22 @@ class FreeRunDisplay:
                 )
         neurons = self.neurons
         if neurons is None:
-            neurons = np.argsort(-observed.var(axis=(0, 1)), kind="stable")[:SHOWN]
+            variance = np.nan_to_num(trial_moments(observed)[1])
+            neurons = np.argsort(-variance, kind="stable")[:SHOWN]
         neurons = _check_indices(neurons, "neurons", n_neurons)
         axes = _make_panels(ax, n_trials, len(neurons))
 
         observed, generated = observed[:, :, neurons], generated[:, :, neurons]
-        centre = observed.mean(axis=(0, 1))
-        spread = max(np.ptp(observed, axis=(0, 1)).max(), np.ptp(generated, axis=(0, 1)).max())
+        centre, _, count = trial_moments(observed)
+        centre = np.where(count > 0, centre, generated.mean(axis=(0, 1)))
+        seen = np.where(np.isnan(observed), centre, observed)
+        spread = max(np.ptp(seen, axis=(0, 1)).max(), np.ptp(generated, axis=(0, 1)).max())
         spread = spread if spread > 0 else 1.0
         offsets = -0.9 * spread * np.arange(len(neurons))
         time = self.dt * np.arange(n_timesteps)
         line = {"color": PALETTE[0], "lw": 1.2} | (line_kwargs or {})
         both = np.stack([observed, generated]) - centre + offsets
-        low, high = both.min() - 0.05 * spread, both.max() + 0.05 * spread
+        low, high = np.nanmin(both) - 0.05 * spread, np.nanmax(both) + 0.05 * spread
         for k, panel in enumerate(axes):
             panel.plot(time, both[0, k], color=OBSERVED, lw=2.6, gid="observed")
             panel.plot(time, both[1, k], **line, gid="free run")
