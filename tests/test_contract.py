@@ -62,6 +62,7 @@ class _Rows:
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = True, False
+        tags.input_tags.allow_nan = False  # the rows are checked before they become trials
         return tags
 
 

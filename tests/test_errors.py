@@ -476,6 +476,8 @@ CALLS = [
         ValueError,
         ["trial_length", "ragged"],
     ),
+    (lambda: pre.pad_trials("ab"), TypeError, ["trials", "sequence", "'ab'"]),
+    (lambda: pre.pad_trials([COUNTS[0]], length=0), ValueError, ["length", "0"]),
     (
         lambda: pre.SoftNormalizer(center="Mean").fit(COUNTS),
         ValueError,
