@@ -67,7 +67,10 @@ class ReducedRNN:
 
     def weights_at(self, x):
         """Effective weights P^T diag(tanh'(x)) Q at states (n, n_neurons), (n, rank, rank)."""
-        slope = 1 - np.tanh(x) ** 2
+        return self.effective_weights(1 - np.tanh(x) ** 2)
+
+    def effective_weights(self, slope):
+        """P^T diag(slope) Q for slopes (n, n_neurons)."""
         if self._outer is None:
             return self.P.T * slope[:, np.newaxis, :]
         return (slope @ self._outer).reshape(-1, self.rank, self.rank)

@@ -14,7 +14,8 @@ from ._trials import as_plain_array, check_number, check_seed
 __all__ = ["FixedPoints", "find_fixed_points"]
 
 DAMPING = 1e-2  # of the first step; it falls tenfold with each success
-STUCK = 1e8  # damping at which no step makes progress: a minimum of the speed that is not zero
+PATIENCE = 12  # steps without progress: a minimum of the speed that is not zero
+PROGRESS = 1e-3  # relative fall of the speed that counts as some
 SLOW_STEPS = 8  # damped steps that take a slow point to where only slow directions are left
 SLOW_DAMPING = 1e-2  # they correct what relaxes faster than about ten time constants
 MARGIN = 1e-6  # a multiplier outside the unit circle by less counts as marginal, not unstable
@@ -312,32 +313,40 @@ def _newton(rnn, y, tol, threshold, max_iter):
     slow : ndarray
         First state of each start with |F| <= threshold, NaN where there is none.
     """
-    F = rnn.target(rnn.lift(y)) - y
+    F, slope = _residual(rnn, y)
     norm = np.linalg.norm(F, axis=1)
     slow = np.where((norm <= threshold)[:, np.newaxis], y, np.nan)
-    damping = np.full(len(y), DAMPING)
+    damping, waited = np.full(len(y), DAMPING), np.zeros(len(y), dtype=int)
     active = np.flatnonzero(norm > tol)
     for _ in range(max_iter):
         if not len(active):
             break
-        step = _damped_step(rnn, y[active], F[active], damping[active])
-        new_y = y[active] + step
-        new_F = rnn.target(rnn.lift(new_y)) - new_y
+        new_y = y[active] + _damped_step(rnn, slope[active], F[active], damping[active])
+        new_F, new_slope = _residual(rnn, new_y)
         new_norm = np.linalg.norm(new_F, axis=1)
         better = new_norm < norm[active]
+        waited[active] += 1
+        waited[active[new_norm < (1 - PROGRESS) * norm[active]]] = 0
         moved = active[better]
         y[moved], F[moved], norm[moved] = new_y[better], new_F[better], new_norm[better]
+        slope[moved] = new_slope[better]
         arrived = moved[(norm[moved] <= threshold) & np.isnan(slow[moved, 0])]
         slow[arrived] = y[arrived]
         damping[active] *= np.where(better, 0.1, 10.0)
         damping = np.maximum(damping, 1e-15)
-        active = active[(norm[active] > tol) & (damping[active] < STUCK)]
+        active = active[(norm[active] > tol) & (waited[active] < PATIENCE)]
     return y, norm, slow
 
 
-def _damped_step(rnn, y, F, damping):
+def _residual(rnn, y):
+    """F of coordinates (n, rank), and tanh' of their states."""
+    rates = np.tanh(rnn.lift(y))
+    return rates @ rnn.P - y, 1 - rates**2
+
+
+def _damped_step(rnn, slope, F, damping):
     """Solution of (A^T A + damping) step = -A^T F with A the derivative of F."""
-    A = rnn.weights_at(rnn.lift(y))
+    A = rnn.effective_weights(slope)
     diagonal = np.arange(rnn.rank)
     A[:, diagonal, diagonal] -= 1
     At = np.swapaxes(A, 1, 2)
@@ -348,13 +357,13 @@ def _damped_step(rnn, y, F, damping):
 
 def _settle(rnn, y):
     """Correct the fast directions of slow points and leave the slow ones; return y and |F|."""
-    F = rnn.target(rnn.lift(y)) - y
+    F, slope = _residual(rnn, y)
     for _ in range(SLOW_STEPS):
-        new = y + _damped_step(rnn, y, F, np.full(len(y), SLOW_DAMPING))
-        new_F = rnn.target(rnn.lift(new)) - new
-        better = np.linalg.norm(new_F, axis=1) < np.linalg.norm(F, axis=1)
-        y = np.where(better[:, np.newaxis], new, y)
-        F = np.where(better[:, np.newaxis], new_F, F)
+        new = y + _damped_step(rnn, slope, F, np.full(len(y), SLOW_DAMPING))
+        new_F, new_slope = _residual(rnn, new)
+        better = (np.linalg.norm(new_F, axis=1) < np.linalg.norm(F, axis=1))[:, np.newaxis]
+        y, F = np.where(better, new, y), np.where(better, new_F, F)
+        slope = np.where(better, new_slope, slope)
     return y, np.linalg.norm(F, axis=1)
 
 
