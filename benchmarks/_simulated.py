@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from _common import (
     decay,
@@ -17,8 +19,10 @@ from _common import (
     training_r2,
 )
 from _report import Result, Table
+from sklearn.exceptions import ConvergenceWarning
 
 from jedi_sklearn.datasets import make_multitask
+from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer
 
 # Noise of the noisy set. With tanh(state) observed, observation noise of this SD alone leaves the
 # free run of the true teacher an R2 of 0.982; recurrence amplifies the process noise, which takes
@@ -35,6 +39,7 @@ def multitask(options):
         est = estimator(options)
         row, _ = evaluate(est, data.X[train], data.task[train], data.X[test], data.task[test])
         row["teacher_r2"] = r2(scaled(est, data.X[test]), scaled(est, data.free_run[test]))
+        row |= predictions(est, data.X[test])
         rows.append({"seed": seed, **row})
         log(f"multitask, seed {seed}: held-out R2 {row['r2']:.4f}, fit {row['fit_seconds']:.1f} s")
     table = Table(
@@ -43,6 +48,8 @@ def multitask(options):
             "train_r2",
             "r2",
             "teacher_r2",
+            ("forecast_r2", "second half, forecast R2", ".4f"),
+            ("co_smoothing_r2", "neurons held out R2", ".4f"),
             "accuracy",
             "trial_pca_r2",
             "sample_pca_r2",
@@ -61,20 +68,36 @@ def multitask(options):
             f"`make_multitask`, {len(train)} trials to fit (their task is their condition), "
             f"{len(test)} held out; all columns but *training R2* are about these. R2 is that of "
             "the free run, about the neurons' means. *Teacher* is the free run of the true "
-            "weights from true initial states and inputs. *Accuracy*: which task, by "
-            "`LogisticRegression()` on the embeddings. *PCA of trials* describes a held-out trial "
-            "by as many numbers as the model has (embedding and first sample), *PCA of samples* "
-            "each sample by as many as the model's rank; the *condition mean* is the mean "
-            "training trial of the true task."
+            "weights from true initial states and inputs. *Second half, forecast*: R2 of the "
+            "second half of the trials, from embeddings inferred from the first; *neurons held "
+            "out*: of a random quarter of the neurons, from the others. *Accuracy*: which task, "
+            "by `LogisticRegression()` on the embeddings. *PCA of trials* describes a held-out "
+            "trial by as many numbers as the model has (embedding and first sample), *PCA of "
+            "samples* each sample by as many as the model's rank; the *condition mean* is the "
+            "mean training trial of the true task."
         ],
         options.params,
     )
     s = table.summary()
     result.target("held-out R2 >= 0.98 on average", s["r2"]["mean"], s["r2"]["mean"] >= 0.98)
     result.target("held-out R2 >= 0.97 for each teacher", s["r2"]["min"], s["r2"]["min"] >= 0.97)
+    mean = s["co_smoothing_r2"]["mean"]
+    result.target("R2 of neurons held out >= 0.9 on average", mean, mean >= 0.9)
+    loss = s["r2"]["mean"] - s["forecast_r2"]["mean"]
+    result.target("forecast R2 within 0.03 of the free run's", loss, loss <= 0.03, "+.4f")
     low = s["accuracy"]["min"]
     result.target("held-out task accuracy 1.00 for each teacher", low, low == 1, ".3f")
     return result
+
+
+def predictions(est, X):
+    """R2 of the second half of trials from the first, and of neurons from the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return {
+            "forecast_r2": ForecastScorer()(est, X),
+            "co_smoothing_r2": CoSmoothingScorer()(est, X),
+        }
 
 
 def noisy(options):

@@ -1,0 +1,118 @@
+"""Scores of activity that the inference did not see."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn.datasets import make_multitask
+from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer, hidden_r2, r2_by
+from jedi_sklearn.preprocessing import TrialScaler
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def trials():
+    small = {"n_neurons": 30, "n_timesteps": 80, "tasks": ("oscillation", "decision")}
+    return make_multitask(40, **small, random_state=0).X
+
+
+@pytest.fixture(scope="module")
+def est(trials):
+    return JEDIEstimator(6, 12, max_iter=150, tol=0.1, random_state=0).fit(trials[:30])
+
+
+def test_r2_over_everything_is_that_of_scikit_learn():
+    X, other = np.random.default_rng(0).normal(size=(2, 5, 20, 3))
+    flat = [a.reshape(-1, 3) for a in (X, X + 0.3 * other)]
+    expected = r2_score(*flat, multioutput="variance_weighted")
+    assert_allclose(r2_by(X, X + 0.3 * other), expected)
+    each = r2_score(*flat, multioutput="raw_values")
+    assert_allclose(r2_by(X, X + 0.3 * other, "neuron"), each)
+
+
+def test_r2_of_trials_is_about_the_means_of_all_trials():
+    X = np.random.default_rng(0).normal(size=(5, 20, 3))
+    mean = np.broadcast_to(X.mean(axis=(0, 1)), X.shape)
+    assert_allclose(r2_by(X, mean, "trial"), 0, atol=1e-12)
+
+
+def test_missing_values_do_not_count():
+    X, other = np.random.default_rng(0).normal(size=(2, 5, 20, 3))
+    holes = X.copy()
+    holes[:, 10:] = np.nan
+    assert_allclose(r2_by(holes, 0.5 * X), r2_by(X[:, :10], 0.5 * X[:, :10]))
+
+
+def test_a_neuron_of_which_nothing_counts_has_no_r2():
+    X = np.random.default_rng(0).normal(size=(5, 20, 3))
+    r2 = r2_by(X, X, "neuron", counted=np.array([True, False, True]))
+    assert np.isnan(r2[1]) and (r2[[0, 2]] == 1).all()
+
+
+def test_what_is_hidden_does_not_matter_to_the_prediction(est, trials):
+    X = trials[30:]
+    hidden = np.arange(80)[:, np.newaxis] >= 40
+    garbage = np.where(hidden, 1e3 * np.random.default_rng(0).normal(size=X.shape), X)
+    seen = [np.where(hidden, np.nan, a) for a in (X, garbage)]
+    assert_allclose(est.predict(seen[0]), est.predict(seen[1]))
+    assert hidden_r2(est, X, hidden) > 0 > hidden_r2(est, garbage, hidden)
+
+
+def test_neurons_held_out_are_predicted_from_the_others(est, trials):
+    assert CoSmoothingScorer()(est, trials[30:]) > 0.9
+
+
+def test_hiding_everything_but_noise_is_worse_than_hiding_little(est, trials):
+    X = trials[30:]
+    forecast = [ForecastScorer(fraction)(est, X) for fraction in (0.1, 0.9)]
+    assert forecast[0] < forecast[1]
+
+
+def test_scores_of_neurons_have_none_where_nothing_was_hidden(est, trials):
+    neurons = np.arange(30) < 5
+    r2 = hidden_r2(est, trials[30:], neurons, over="neuron")
+    assert np.isfinite(r2[:5]).all() and np.isnan(r2[5:]).all()
+
+
+@pytest.mark.parametrize("scorer", [ForecastScorer(0.7), CoSmoothingScorer(n_repeats=2)])
+def test_scorers_work_in_model_selection(scorer, trials):
+    jedi = JEDIEstimator(3, 6, max_iter=10, tol=1, random_state=0)
+    X = trials[:16]
+    scores = cross_val_score(make_pipeline(TrialScaler(), jedi), X, cv=2, scoring=scorer)
+    assert np.isfinite(scores).all()
+    search = GridSearchCV(jedi, {"rank": [4, 8]}, cv=2, scoring=scorer, refit=False).fit(X)
+    assert search.best_params_["rank"] in (4, 8)
+    assert clone(scorer).get_params() == scorer.get_params()
+
+
+def test_a_pipeline_scores_in_the_units_of_its_last_step(est, trials):
+    scaler = TrialScaler().fit(trials)
+    pipe = make_pipeline(scaler, est)
+    expected = ForecastScorer()(est, scaler.transform(trials[30:]))
+    assert_allclose(ForecastScorer()(pipe, trials[30:]), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda e, X: hidden_r2(e, X, np.zeros(30, bool)), ValueError, ["hidden", "everywhere"]),
+        (lambda e, X: hidden_r2(e, X, np.ones(30, bool)), ValueError, ["nothing of 10"]),
+        (lambda e, X: hidden_r2(e, X, np.ones(29, bool)), ValueError, ["hidden", "(29,)"]),
+        (lambda e, X: hidden_r2(e, X, np.ones(30)), TypeError, ["hidden", "boolean", "float64"]),
+        (lambda e, X: r2_by(X, X[:1]), ValueError, ["prediction", "shape of X"]),
+        (lambda e, X: r2_by(X, X, over="neurons"), ValueError, ["over", 'did you mean "neuron"']),
+        (lambda e, X: ForecastScorer(0)(e, X), ValueError, ["fraction", "> 0", "0"]),
+        (lambda e, X: CoSmoothingScorer(n_repeats=0)(e, X), ValueError, ["n_repeats", ">= 1"]),
+    ],
+)
+def test_refusals_say_what_was_expected_and_what_came(est, trials, call, error, words):
+    with pytest.raises(error) as refusal:
+        call(est, trials[30:])
+    for word in words:
+        assert word in str(refusal.value)
