@@ -4,47 +4,32 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from typing import ClassVar
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._hypernetwork import Hypernetwork
-from ._inference import InitialState
-from ._missing import Filler
-from ._model import FittedModel
-from ._parameters import (
-    check_parameters,
-    choose_labels,
-    choose_scaling,
-    choose_sizes,
-    choose_validation,
-)
-from ._persistence import Checkpoint, load_estimator, save_estimator
-from ._torch import as_trials, make_generator, resolve_device
-from ._training import Progress, Schedule, train
+from ._distributed import ALONE, join
+from ._fit import STRUCTURE, fit_model, free_run_r2
+from ._parameters import check_parameters
+from ._persistence import load_estimator, save_estimator
+from ._torch import resolve_device
 from ._trials import (
     as_numbers,
     as_plain_array,
     check_inputs_of_trials,
     check_number,
-    check_seed,
     check_trials,
-    trial_moments,
+    one_less,
 )
-from ._warm_start import warm_start
 
 __all__ = ["JEDIEstimator"]
 
-MAX_INITIAL_DIRECTIONS, MAX_BATCH = 8, 200
-# what a warm start cannot change beside the sizes
-STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
-CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
-NOTHING = 1e-30  # SST less than this share of the SSE: no variance but rounding
 FAR = 100  # mean square, in training SDs, of samples that hardly come from the same recording
 
 
@@ -123,6 +108,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         What ``transform`` returns: an array, or an :class:`RNNBatch` for the analyzers.
     device : str, default="auto"
         Torch device; "auto" is CUDA where there is one. Fitted models are kept on the CPU.
+    distributed : bool, default=False
+        Share the work of ``fit`` among the processes of torch.distributed, each of which calls it
+        with the same arguments: docs/scaling.md. All end with the same model.
     random_state : int, RandomState or None, default=None
         Fixes random starts, mini-batches and validation trials: two fits with the same int
         are bit-identical on one machine.
@@ -220,6 +208,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         checkpoint=None,
         output="embedding",
         device="auto",
+        distributed=False,
         random_state=None,
         verbose=False,
     ):
@@ -247,6 +236,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.checkpoint = checkpoint
         self.output = output
         self.device = device
+        self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
 
@@ -261,13 +251,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.input_tags.three_d_array = tags.input_tags.allow_nan = not self._two_d
         return tags
 
-    def _check_X(self, X, fit=False):
+    def _check_X(self, X, fit=False, processes=ALONE):
         if self._two_d:
             X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
             return np.stack([np.zeros_like(X), X], axis=1)
         if fit:
-            return check_trials(X, min_trials=2, missing=True)
-        return check_trials(X, n_neurons=self.n_features_in_, missing=True)
+            return check_trials(X, min_trials=2, missing=True, stored=True, processes=processes)
+        return check_trials(X, n_neurons=self.n_features_in_, missing=True, stored=True)
 
     # ----------------------------------------------------------------------------- fitting
 
@@ -278,7 +268,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
             Activity: rates, or any continuous signal, every `dt` seconds. NaN where a sample
-            is missing: the end of a shorter trial, a neuron that was not recorded.
+            is missing: the end of a shorter trial, a neuron that was not recorded. A large
+            ``np.memmap``, or other array that is not in memory, is read some trials at a time.
         y : array-like of shape (n_trials,), optional
             Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
             a regression, or one of several columns is ignored.
@@ -298,130 +289,40 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _fit(self, X, y, conditions, inputs):
         """Fit, and return what was inferred of the training trials."""
-        X = self._check_X(X, fit=True)
-        inputs = check_inputs_of_trials(inputs, X)
         check_parameters(self)
-        labels, codes = choose_labels(self, y, conditions, len(X))
-        mean, scale = choose_scaling(self, X)
-        previous = self._previous(X, inputs)
-        if previous is not None:
-            mean, scale = previous.mean, previous.scale
-        device = resolve_device(self.device)
-        checkpoint = self._open_checkpoint(X, inputs, labels, codes, previous)
-        if checkpoint is None:
-            random_state = check_seed(self.random_state)
-        else:
-            random_state = checkpoint.random_state(self.random_state)
-        generator = make_generator(random_state)
-
-        left_out = choose_validation(self, len(X), random_state)
-        kept = np.setdiff1d(np.arange(len(X)), left_out)
-        used, u, input_scale = X, None, None
-        if len(left_out):
-            used = X[kept]
-        if inputs is not None:
-            input_scale = np.sqrt(np.square(inputs).mean(axis=(0, 1)))
-            input_scale[input_scale == 0] = 1
-            if previous is not None:
-                input_scale = previous.input_scale
-            u = inputs[kept] / input_scale
-        filler = Filler.learn(used, mean, scale)
-        trials = as_trials(used, u, mean, scale, filler, torch.float32, device)
-        data = trials.data
-        n_embeddings = len(kept) if self.embedding == "trial" else len(labels)
-        d, rank = choose_sizes(self._sizes(previous), n_embeddings, data)
-        if self.embedding == "trial":
-            rows = None
-            groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
-        else:
-            rows, groups = torch.as_tensor(codes[kept], device=device), None
-            if len(np.unique(codes[kept])) < len(labels):
-                raise ValueError(
-                    "early_stopping left no trial of some condition to train on. Lower "
-                    'validation_fraction, or use embedding="trial".'
-                )
-        if previous is None:
-            initial = self._initial_state(data)
-            q = (data[0] - initial.mean) @ initial.directions if initial.size else data[0, :, :0]
-            hyper, c = self._start(trials, initial(q, data[0]), d, rank, rows, generator)
-        else:
-            u = None if inputs is None else inputs[kept]
-            hyper, c, q, initial = previous.thaw(used, u, rows, device, data.dtype)
-
-        seed = random_state.randint(np.iinfo(np.int32).max)
-
-        def freeze(hyper, c, q):
-            return FittedModel.from_training(
-                hyper,
-                c,
-                q,
-                trials,
-                initial,
-                rows,
-                seed=seed,
-                dt=float(self.dt),
-                tau=float(self.tau),
-                mean=mean,
-                scale=scale,
-                filler=filler,
-                input_scale=input_scale,
-                n_starts=self.n_starts,
-            )
-
-        def validate(hyper, c, q):
-            u = None if inputs is None else inputs[left_out]
-            found = freeze(hyper, c, q).infer(X[left_out], device, inputs=u)
-            return _r2(X[left_out], found.sse, scale)
-
-        result = train(
-            hyper,
-            c,
-            q,
-            trials,
-            initial,
-            self.dt / self.tau,
-            self._schedule(previous is not None),
-            rows=rows,
-            groups=groups,
-            generator=generator,
-            validate=validate if len(left_out) else None,
-            progress=Progress(self.max_iter, self.verbose),
-            checkpoint=checkpoint,
-        )
-        model = freeze(hyper, result.c, result.q)
-        found = model.infer(X, device, inputs=inputs)
-        embedding = model.fix_gauge(found)
+        processes = join(self.distributed)
+        X = self._check_X(X, fit=True, processes=processes)
+        previous = getattr(self, "_model", None) if self.warm_start else None
+        fit = fit_model(self, X, y, conditions, inputs, previous, processes)
+        model, embedding, found, labels = fit.model, fit.embedding, fit.found, fit.labels
+        mean, scale = model.mean, model.scale
 
         # nothing above touched self: a fit that fails leaves the estimator as it was
         self.n_features_in_ = X.shape[2]
         self.n_timesteps_ = X.shape[1]
-        self.n_components_ = d
-        self.rank_ = X.shape[2] if self.connectivity == "full_rank" else rank
-        self._n_features_out = d
+        self.n_components_ = self._n_features_out = embedding.shape[1]
+        self.rank_ = X.shape[2] if self.connectivity == "full_rank" else fit.rank
         self.mean_, self.scale_ = mean, scale
         self.hypernetwork_ = model.hyper
         self.noise_variance_, self.noise_inflation_ = model.noise, model.inflation
         self._model = model
         self._structure = {name: getattr(self, name) for name in STRUCTURE}
+        self._mean_initial_state = found.first * scale + mean
         self.embedding_ = embedding
-        first = np.where(np.isnan(X[:, 0]), found.x0 * scale + mean, X[:, 0])
-        self._mean_initial_state = first.mean(axis=0, dtype=np.float64)
-        self.n_inputs_ = 0 if inputs is None else inputs.shape[2]
-        self.loss_curve_ = result.loss_curve
-        self.validation_curve_ = result.validation_curve
-        self.n_iter_ = len(result.loss_curve)
-        self.converged_ = result.converged
+        self.n_inputs_ = fit.n_inputs
+        self.loss_curve_ = fit.training.loss_curve
+        self.validation_curve_ = fit.training.validation_curve
+        self.n_iter_ = len(self.loss_curve_)
+        self.converged_ = fit.training.converged
         for name in ("conditions_", "condition_embeddings_"):
             self.__dict__.pop(name, None)
         if labels is not None:
             self.conditions_ = labels
             self.condition_embeddings_ = np.stack(
-                [embedding[codes == i].mean(axis=0) for i in range(len(labels))]
+                [embedding[fit.codes == i].mean(axis=0) for i in range(len(labels))]
             )
-        if checkpoint is not None and not result.interrupted:
-            checkpoint.remove()
-        if result.complaint:
-            warnings.warn(result.complaint, ConvergenceWarning, stacklevel=3)
+        if fit.training.complaint:
+            warnings.warn(fit.training.complaint, ConvergenceWarning, stacklevel=3)
         _warn_unconverged(found.converged, stacklevel=4)
         return found
 
@@ -439,11 +340,14 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ndarray of shape (n_trials, n_components), or RNNBatch
         """
         found = self._fit(X, y, conditions, inputs)
-        return self._output(self.embedding_, found.x0, self.n_timesteps_, inputs)
+        return self._output(self.embedding_, found, self.n_timesteps_, inputs)
 
     # --------------------------------------------------------------------- unseen trials
 
-    def transform(self, X, *, inputs=None):
+    # not metadata: a number of workers is nothing to route
+    __metadata_request__transform: ClassVar = {"n_jobs": UNUSED}
+
+    def transform(self, X, *, inputs=None, n_jobs=None):
         """Infer the embeddings of trials from their activity alone.
 
         Parameters
@@ -452,6 +356,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Any number of samples per trial, at the interval `dt`; NaN where one is missing.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them.
+        n_jobs : int, optional
+            Workers of joblib that share the trials. None is 1, or what an enclosing
+            ``joblib.parallel_config`` says, as it does for all other methods. The result does not
+            depend on it.
 
         Returns
         -------
@@ -459,8 +367,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Posterior modes; each depends on its own trial only. With ``output="dynamics"`` the
             RNNs they generate.
         """
-        X, inputs, found = self._infer(X, inputs)
-        return self._output(found.p[:, : self.n_components_], found.x0, X.shape[1], inputs)
+        how = {"starts": self.output == "dynamics", "n_jobs": n_jobs}
+        X, inputs, found = self._infer(X, inputs, **how)
+        return self._output(found.p[:, : self.n_components_], found, X.shape[1], inputs)
 
     def set_output(self, *, transform=None):
         """Choose the container of ``transform``, as in scikit-learn.
@@ -495,9 +404,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return super().get_feature_names_out(input_features)
 
-    def _output(self, embedding, x0, n_timesteps, inputs):
+    def _output(self, embedding, found, n_timesteps, inputs):
         if self.output == "dynamics":
-            run = {"initial_states": x0, "n_timesteps": n_timesteps, "inputs": inputs}
+            run = {"initial_states": found.x0, "n_timesteps": n_timesteps, "inputs": inputs}
             return self._model.rnns(embedding, **run)
         return embedding.copy()
 
@@ -522,7 +431,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             - ``r2`` (n_trials,): as from ``score_samples``,
             - ``converged`` (n_trials,): whether the inference converged.
         """
-        X, inputs, found = self._infer(X, inputs, errors=True)
+        X, inputs, found = self._infer(X, inputs, starts=True, errors=True)
         d = self.n_components_
         return Bunch(
             mean=found.p[:, :d],
@@ -569,7 +478,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
         """
-        X, inputs, found = self._infer(X, inputs)
+        X, inputs, found = self._infer(X, inputs, starts=True)
         embedding = found.p[:, : self.n_components_]
         return self._model.generate(embedding, found.x0, X.shape[1], inputs)
 
@@ -593,7 +502,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``scale="neuron"`` of the scaled activity, so that every neuron counts alike.
         """
         X, _, found = self._infer(X, inputs)
-        return _r2(X, found.sse, self.scale_)
+        return free_run_r2(X, found.sse, self.scale_)
 
     def score_samples(self, X, *, inputs=None):
         """R2 of the free run of each trial.
@@ -629,7 +538,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             One RNN per trial, which knows the start and the length of its free run; its states
             are ``(activity - mean_) / scale_``.
         """
-        X, inputs, found = self._infer(X, inputs)
+        X, inputs, found = self._infer(X, inputs, starts=True)
         run = {"initial_states": found.x0, "n_timesteps": X.shape[1], "inputs": inputs}
         return self._model.rnns(found.p[:, : self.n_components_], **run)
 
@@ -711,95 +620,14 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         return load_estimator(cls, path)
 
-    def _open_checkpoint(self, X, inputs, labels, codes, previous):
-        if self.checkpoint is None:
-            return None
-        given = None if labels is None else {"labels": labels, "codes": codes}
-        start = None if previous is None else previous.hyper.state_dict()
-        rest = {"X": X, "inputs": inputs, "conditions": given, "model to go on from": start}
-        return Checkpoint(self.checkpoint, self.get_params(deep=False), **rest)
-
-    # --------------------------------------------------------------------- steps of a fit
-
-    def _previous(self, X, inputs):
-        """The fitted model that a warm start goes on from, if any."""
-        if not self.warm_start or not hasattr(self, "_model"):
-            return None
-        before = self._structure | self._model.hyper.config | {"n_neurons": self.n_features_in_}
-        now = {name: getattr(self, name) for name in STRUCTURE} | {"n_neurons": X.shape[2]}
-        now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
-        if self.hypernetwork == "mlp":
-            now["hidden_layer_sizes"] = tuple(self.hidden_layer_sizes)
-        for name in ("n_components", "rank"):
-            if getattr(self, name) != "auto":
-                now[name] = getattr(self, name)
-        for name, value in now.items():
-            if value != before[name]:
-                raise ValueError(
-                    f"warm_start goes on from a model with {name}={before[name]!r}, got "
-                    f"{value!r}. Keep it, or use warm_start=False to fit anew."
-                )
-        return self._model
-
-    def _sizes(self, previous):
-        """What `choose_sizes` reads: the parameters, or the sizes there are."""
-        if previous is None:
-            return self
-        config = previous.hyper.config
-        return Bunch(
-            n_components=config["n_components"], rank=config["rank"], embedding=self.embedding
-        )
-
-    def _schedule(self, continued=False):
-        paper = self.solver == "paper"
-        return Schedule(
-            max_iter=self.max_iter,
-            learning_rate=self.learning_rate_init * (CONTINUED if continued else 1),
-            forcing=0.0 if paper else self.forcing,
-            anneal=0.5,
-            batch_size=MAX_BATCH if self.batch_size == "auto" else self.batch_size,
-            regularised=not paper,
-            tol=self.tol,
-            patience=self.n_iter_no_change,
-        )
-
-    def _initial_state(self, data):
-        if self.initial_state == "observed":
-            return InitialState()
-        first = data[0].double()
-        mean = first.mean(0)
-        n = min(MAX_INITIAL_DIRECTIONS, len(first) - 1, first.shape[1])
-        _, _, vt = torch.linalg.svd(first - mean, full_matrices=False)
-        return InitialState(mean.to(data.dtype), vt[:n].t().to(data.dtype).contiguous())
-
-    def _start(self, trials, x0, d, rank, rows, generator):
-        hidden = tuple(self.hidden_layer_sizes) if self.hypernetwork == "mlp" else ()
-        paper = self.solver == "paper"
-        hyper = Hypernetwork(
-            d,
-            x0.shape[1],
-            rank,
-            self.connectivity,
-            hidden,
-            skip=not paper,
-            n_inputs=0 if trials.inputs is None else trials.inputs.shape[2],
-            generator=generator,
-        ).to(x0.device)
-        if paper:
-            n = len(trials) if rows is None else int(rows.max()) + 1
-            return hyper, torch.randn(n, d, generator=generator).to(x0.device)
-        U, V, maps, c, B = warm_start(trials, x0, rank, d, self.dt / self.tau, rows)
-        hyper.start_from(U, V, maps, B)
-        return hyper, c
-
     # --------------------------------------------------------------------------- inference
 
-    def _infer(self, X, inputs=None, errors=False):
+    def _infer(self, X, inputs=None, **how):
         check_is_fitted(self, "hypernetwork_")
         X = self._check_X(X)
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
-        found = self._model.infer(X, resolve_device(self.device), errors, inputs)
-        size = float(np.square(found.x0).mean())
+        found = self._model.infer(X, resolve_device(self.device), inputs, **how)
+        size = float(found.distance)
         if self.scale is not None and size > FAR:
             warnings.warn(
                 f"The first samples of X are {size**0.5:.0f} SDs from the training data on "
@@ -812,7 +640,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _trial_r2(self, X, sse):
         total = [np.nansum(np.square((trial - self.mean_) / self.scale_)) for trial in X]
-        return np.array([_one_less(*pair) for pair in zip(sse, total, strict=True)])
+        return np.array([one_less(*pair) for pair in zip(sse, total, strict=True)])
 
     def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):
         """Embeddings with start (scaled), length and inputs of their free runs."""
@@ -863,17 +691,3 @@ def _warn_unconverged(converged, stacklevel):
             ConvergenceWarning,
             stacklevel=stacklevel,
         )
-
-
-def _r2(X, sse, scale):
-    """Variance-weighted R2 in scaled units."""
-    _, variance, count = trial_moments(X)
-    total = np.nansum(variance / scale**2 * count)
-    return _one_less(sse.sum(), total)
-
-
-def _one_less(sse, total):
-    """1 - sse / total; where nothing varies 1 or 0, as r2_score has it."""
-    if total <= NOTHING * sse:
-        return float(sse == 0)
-    return float(1 - sse / total)

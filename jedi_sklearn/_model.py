@@ -11,21 +11,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from sklearn.cluster import KMeans
 from sklearn.utils import Bunch
 
+from ._distributed import ALONE
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior, InitialState, error_bars, infer
 from ._missing import Filler
 from ._rollout import simulate
-from ._torch import as_trials
+from ._torch import as_trials, blocks
 from ._training import residual_inflation
 from .rnn import RNNBatch
 
 __all__ = ["FittedModel"]
 
 N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
-BLOCK = 256  # trials inferred or simulated at a time
+BLOCK_VALUES, MAX_BLOCK = 2**23, 64  # inferred at a time: 64 MB of float64
+MEANS = ("H", "first", "distance")  # of what is inferred, kept as a mean over trials
 NOISE_FLOOR = 1e-8  # of the data's variance, so that noise-free data leave a regular system
 
 
@@ -48,7 +51,7 @@ class FittedModel:
     n_starts: int
 
     @classmethod
-    def from_training(cls, hyper, c, q, trials, initial, rows, *, seed, **rest):
+    def from_training(cls, hyper, c, q, trials, initial, rows, *, seed, processes=ALONE, **rest):
         """Freeze a trained hypernetwork and learn prior and noise from its training trials.
 
         Parameters
@@ -56,21 +59,23 @@ class FittedModel:
         hyper : Hypernetwork
         c, q : Tensor
             Trained embeddings (embeddings, d) and initial-state coordinates (trials, n).
-        trials : Trials
+        trials : Trials or LazyTrials
         initial : InitialState
         rows : Tensor or None
             Embedding of each trial.
         seed : int or RandomState
             Of the clustering that gives the starts.
+        processes : Processes
+            Each goes through its share of the trials.
         **rest : dict
             The remaining fields.
         """
         each = c if rows is None else c[rows]
         alpha = rest["dt"] / rest["tau"]
-        squares = c.new_zeros(trials.data.shape[2], dtype=torch.float64)
-        count, inflation = torch.zeros_like(squares), 0.0
+        squares = c.new_zeros(trials.shape[2], dtype=torch.float64)
+        count, inflation = torch.zeros_like(squares), torch.zeros_like(squares[:1])
         with torch.no_grad():
-            for i in torch.arange(len(trials), device=c.device).split(BLOCK):
+            for i in processes.share(blocks(trials)):
                 some = trials[i]
                 x0 = initial(q[i], some.data[0])
                 error = simulate(hyper(each[i]), x0, trials.n_steps, alpha, some.inputs)
@@ -78,12 +83,13 @@ class FittedModel:
                 squares += error.square().sum((0, 1), dtype=torch.float64)
                 count += error[..., 0].numel() if some.mask is None else some.mask.sum((0, 1))
                 inflation += residual_inflation(error) * len(i) / len(trials)
+        processes.sum_(squares, count, inflation)
         if not torch.isfinite(squares).all():
             raise FloatingPointError(
                 "Training diverged: the free run of the trained model is not finite. Try a "
                 "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
             )
-        floor = NOISE_FLOOR * float(trials.data.square().mean())
+        floor = NOISE_FLOOR * trials.variance()
         c, each, q = (a.detach().double().cpu() for a in (c, each, q))
         n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
         centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
@@ -104,51 +110,70 @@ class FittedModel:
             .clamp_min(floor)
             .cpu()
             .numpy(),
-            inflation=inflation,
+            inflation=float(inflation),
             **rest,
         )
 
-    def infer(self, X, device, errors=False, inputs=None):
+    def infer(
+        self, X, device, inputs=None, *, starts=False, errors=False, n_jobs=None, processes=ALONE
+    ):
         """Posterior modes of trials (NaN where missing), block by block, as arrays.
+
+        The blocks do not depend on how many work on them, nor does the answer.
 
         Returns
         -------
         Bunch
-            ``p`` (trials, m), ``H`` (trials, m, m) the curvature of the fit, ``sse`` (trials,)
-            in scaled units, ``x0`` (trials, neurons) scaled, ``converged`` (trials,); with
-            `errors` also ``covariance`` (trials, m, m) of p.
+            ``p`` (trials, m), ``sse`` (trials,) in scaled units, ``converged`` (trials,), and
+            means over the trials: ``H`` (m, m) of the curvatures, ``first`` (neurons,) of the
+            first samples, ``distance`` of the mean square of the initial states, all scaled. With
+            `starts` also ``x0`` (trials, neurons), scaled; with `errors` also ``covariance``
+            (trials, m, m) of p.
         """
+        size = min(max(BLOCK_VALUES // (X.shape[1] * X.shape[2]), 1), MAX_BLOCK)
+        parts = [slice(first, first + size) for first in range(0, len(X), size)]
+        found = Parallel(n_jobs=n_jobs)(
+            delayed(self._infer_block)(
+                X[i], None if inputs is None else inputs[i], device, starts, errors
+            )
+            for i in processes.share(parts)
+        )
+        found = processes.gather(found)
+        out = {name: np.stack([block[name] for block in found]).sum(0) / len(X) for name in MEANS}
+        for name in found[0].keys() - set(MEANS):
+            out[name] = np.concatenate([block[name] for block in found])
+        return Bunch(**out)
+
+    def _infer_block(self, X, inputs, device, starts, errors):
         hyper = copy.deepcopy(self.hyper).to(device)
         prior = GaussianPrior(*(a.to(device) for a in vars(self.prior).values()))
         initial = self.initial
         if initial.size:
             initial = InitialState(initial.mean.to(device), initial.directions.to(device))
+        u = None if inputs is None else inputs / self.input_scale
+        trials = as_trials(X, u, self.mean, self.scale, self.filler, torch.float64, device)
         weight, alpha = 1 / (self.noise * self.inflation), self.dt / self.tau
-        noise = torch.as_tensor(self.noise_of_neuron, device=device)
-        names = ["p", "H", "sse", "converged", "x0"] + ["covariance"] * errors
-        blocks = []
-        for first in range(0, len(X), BLOCK):
-            part = slice(first, first + BLOCK)
-            u = None if inputs is None else inputs[part] / self.input_scale
-            data = as_trials(X[part], u, self.mean, self.scale, self.filler, torch.float64, device)
-            rest = (prior, weight, alpha, initial)
-            p, H, sse, converged = infer(hyper, data, *rest, n_starts=self.n_starts)
-            arrays = [p, H, sse, converged, initial(p[:, hyper.n_components :], data.data[0])]
-            if errors:
-                arrays.append(error_bars(hyper, data, p, H, *rest, noise, self.inflation))
-            blocks.append([a.cpu().numpy() for a in arrays])
-        return Bunch(
-            **{name: np.concatenate([b[i] for b in blocks]) for i, name in enumerate(names)}
-        )
+        rest = (prior, weight, alpha, initial)
+        p, H, sse, converged = infer(hyper, trials, *rest, n_starts=self.n_starts)
+        x0 = initial(p[:, hyper.n_components :], trials.data[0])
+        found = {"p": p, "sse": sse, "converged": converged, "H": H.sum(0)}
+        found |= {"first": trials.data[0].sum(0), "distance": x0.square().mean(1).sum(0)}
+        if starts:
+            found["x0"] = x0
+        if errors:
+            noise = torch.as_tensor(self.noise_of_neuron, device=device)
+            found["covariance"] = error_bars(hyper, trials, p, H, *rest, noise, self.inflation)
+        return {name: a.cpu().numpy() for name, a in found.items()}
 
-    def thaw(self, X, inputs, rows, device, dtype):
+    def thaw(self, X, inputs, rows, device, dtype, processes=ALONE):
         """Hypernetwork, embeddings, coordinates of initial states and these, to train on X.
 
         The embeddings are those that `infer` finds, one for each trial or, with `rows`, the mean
         of the trials that share it.
         """
         d = self.hyper.n_components
-        p = torch.as_tensor(self.infer(X, device, inputs=inputs).p, device=device)
+        found = self.infer(X, device, inputs, processes=processes)
+        p = torch.as_tensor(found.p, device=device)
         c, q = p[:, :d], p[:, d:].to(dtype)
         if rows is not None:
             total = c.new_zeros(int(rows.max()) + 1, d).index_add_(0, rows, c)
@@ -177,7 +202,7 @@ class FittedModel:
                 "trials. Lower n_components, or leave out repeated trials."
             )
         white = axes * spread.sqrt()
-        effect = torch.as_tensor(found.H[:, :d, :d].mean(0)) - self.prior.precision[:d, :d]
+        effect = torch.as_tensor(found.H[:d, :d]) - self.prior.precision[:d, :d]
         _, order = torch.linalg.eigh(white.t() @ effect @ white)
         matrix = white @ order.flip(-1)
         new = torch.linalg.solve(matrix, (c - shift).t()).t()
@@ -200,14 +225,14 @@ class FittedModel:
     def generate(self, E, x0, n_timesteps, inputs=None):
         """Free runs in the units of the data, (trials, time, neurons); x0 is scaled."""
         out = np.empty((len(E), n_timesteps, len(self.mean)))
-        for first in range(0, len(E), BLOCK):
-            part = slice(first, first + BLOCK)
-            weights = self.hyper(torch.as_tensor(E[part]))
+        for first in range(0, len(E), MAX_BLOCK):
+            i = slice(first, first + MAX_BLOCK)
+            weights = self.hyper(torch.as_tensor(E[i]))
             u = None
             if inputs is not None:
-                u = torch.tensor(inputs[part] / self.input_scale).transpose(0, 1)
-            run = simulate(weights, torch.tensor(x0[part]), n_timesteps, self.dt / self.tau, u)
-            out[part] = run.transpose(0, 1).numpy() * self.scale + self.mean
+                u = torch.tensor(inputs[i] / self.input_scale).transpose(0, 1)
+            run = simulate(weights, torch.tensor(x0[i]), n_timesteps, self.dt / self.tau, u)
+            out[i] = run.transpose(0, 1).numpy() * self.scale + self.mean
         return out
 
     @torch.no_grad()

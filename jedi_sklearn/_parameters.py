@@ -13,7 +13,6 @@ from ._trials import (
     check_number,
     check_option,
     did_you_mean,
-    trial_moments,
 )
 from ._warm_start import signal_rank
 
@@ -52,7 +51,7 @@ def check_parameters(est):
                 )
         else:
             check_number(value, name, numbers.Integral, low=1)
-    for name in ("early_stopping", "verbose", "warm_start"):
+    for name in ("distributed", "early_stopping", "verbose", "warm_start"):
         value = getattr(est, name)
         if not isinstance(value, (bool, np.bool_, numbers.Integral)):
             raise TypeError(f"{name} must be True or False, got {value!r}.")
@@ -104,11 +103,11 @@ def choose_labels(est, y, conditions, n_trials):
     return check_conditions(conditions, n_trials)
 
 
-def choose_sizes(est, n_embeddings, data):
-    """Number of components and rank for scaled data (time, trials, neurons)."""
-    d, rank, n_neurons = est.n_components, est.rank, data.shape[2]
+def choose_sizes(est, n_embeddings, trials):
+    """Number of components and rank for trials."""
+    d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     if rank == "auto":
-        rank = min(max(signal_rank(data), MIN_RANK), MAX_RANK, n_neurons)
+        rank = min(max(signal_rank(trials), MIN_RANK), MAX_RANK, n_neurons)
     elif rank > n_neurons:
         raise ValueError(
             f"rank={rank} is larger than the number of neurons, {n_neurons}. "
@@ -132,18 +131,18 @@ def choose_sizes(est, n_embeddings, data):
     return int(d), int(rank)
 
 
-def choose_scaling(est, X):
-    """Mean and scale of each neuron."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, variance, _ = trial_moments(X)
+def choose_scaling(est, X, moments):
+    """Mean and scale of each neuron, from the `trial_moments` of X."""
+    mean, variance, _ = moments
     if np.isnan(mean).any():
         raise ValueError(
             f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons that "
             "were never observed."
         )
     if not np.isfinite(variance).all():
+        largest = max(np.nanmax(np.abs(trial)) for trial in X)
         raise ValueError(
-            f"X is too large for its variance to be computed (up to {np.nanmax(np.abs(X)):.1e}). "
+            f"X is too large for its variance to be computed (up to {largest:.1e}). "
             "Divide it by a constant."
         )
     size = max(np.abs(mean).max(), 1e-300)
@@ -152,7 +151,7 @@ def choose_scaling(est, X):
             "X is constant: no neuron changes over time or trials, so there are no dynamics "
             "to fit. Check the time axis and the preprocessing."
         )
-    n_neurons = X.shape[2]
+    n_neurons = len(mean)
     if est.scale is None:
         sd = np.sqrt(variance)
         if sd.max() < SMALLEST_UNSCALED:

@@ -32,6 +32,7 @@ from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior, InitialState
 from ._missing import Filler
 from ._model import FittedModel
+from ._stored import StoredTrials
 
 __all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
 
@@ -177,7 +178,8 @@ def _fingerprint(values):
     if isinstance(values, dict):
         each = repr([(name, _fingerprint(v)) for name, v in sorted(values.items())])
         return f"sha256 {hashlib.sha256(each.encode()).hexdigest()[:16]}"
-    values = np.asarray(values)
+    if not isinstance(values, StoredTrials):
+        values = np.asarray(values)
     found = hashlib.sha256()
     if values.dtype.kind in ("O", "T"):
         found.update(repr(values.tolist()).encode())

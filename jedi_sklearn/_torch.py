@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ._missing import Filler
+from ._stored import StoredTrials
 from ._trials import check_seed, did_you_mean
 
-__all__ = ["Trials", "as_trials", "make_generator", "resolve_device"]
+__all__ = [
+    "LazyTrials",
+    "Trials",
+    "as_trials",
+    "block_size",
+    "blocks",
+    "make_generator",
+    "resolve_device",
+    "sample_of",
+]
+
+BLOCK_VALUES, MAX_BLOCK = 2**24, 256  # trials that are worked on at a time: 64 MB of float32
+# trials that a start is found on: this many values, within these numbers of trials
+SAMPLE_VALUES, MIN_SAMPLE, MAX_SAMPLE = 2**29, 128, 2000
 
 
 def resolve_device(device):
-    """The torch.device behind the `device` parameter; "auto" takes CUDA where there is one."""
+    """The torch.device behind the `device` parameter; "auto" takes CUDA where there is one.
+
+    Of several, that of this process where ``torchrun`` has started one for each.
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+        return torch.device("cuda", local)
     try:
         resolved = torch.device(device)
         if resolved.type != "cuda":
@@ -60,6 +82,24 @@ class Trials:
     def __len__(self):
         return self.data.shape[1]
 
+    @property
+    def shape(self):
+        """(time, trials, neurons)."""
+        return tuple(self.data.shape)
+
+    @property
+    def n_inputs(self):
+        """Channels of known input."""
+        return 0 if self.inputs is None else self.inputs.shape[2]
+
+    @property
+    def device(self):
+        return self.data.device
+
+    @property
+    def dtype(self):
+        return self.data.dtype
+
     def __getitem__(self, index):
         """Some of the trials, by a slice or a tensor of indices."""
         return Trials(*(None if a is None else a[:, index] for a in vars(self).values()))
@@ -86,6 +126,76 @@ class Trials:
         mean = (self.data * self.mask).sum((0, 1)) / count
         squares = ((self.data - mean) * self.mask).square().sum()
         return float(squares) / self.n_observed
+
+
+@dataclass
+class LazyTrials:
+    """The same as `Trials` of the arguments of `as_trials`, made when some are asked for.
+
+    `variance` and `n_observed` are those of the trials, which nobody wants to read for them.
+    """
+
+    X: StoredTrials
+    inputs: np.ndarray | None
+    mean: np.ndarray
+    scale: np.ndarray
+    filler: Filler
+    dtype: torch.dtype
+    device: torch.device
+    moments: tuple  # mean, variance and count of each neuron, of X
+
+    def __len__(self):
+        return len(self.X)
+
+    @property
+    def shape(self):
+        n_trials, n_steps, n_neurons = self.X.shape
+        return n_steps, n_trials, n_neurons
+
+    @property
+    def n_steps(self):
+        return self.X.shape[1]
+
+    @property
+    def n_inputs(self):
+        return 0 if self.inputs is None else self.inputs.shape[2]
+
+    @property
+    def n_observed(self):
+        return float(self.moments[2].sum())
+
+    def variance(self):
+        _, variance, count = self.moments
+        return float(np.nansum(variance / self.scale**2 * count) / count.sum())
+
+    def __getitem__(self, index):
+        index = index.cpu().numpy() if torch.is_tensor(index) else index
+        inputs = None if self.inputs is None else self.inputs[index]
+        rest = (self.mean, self.scale, self.filler, self.dtype, self.device)
+        return as_trials(self.X[index], inputs, *rest)
+
+
+def block_size(n_steps, n_neurons):
+    """How many trials are worked on at a time."""
+    return min(max(BLOCK_VALUES // (n_steps * n_neurons), 1), MAX_BLOCK)
+
+
+def blocks(trials, index=None):
+    """Indices of trials, all or those of a tensor, in parts that are worked on at a time."""
+    if index is None:
+        index = torch.arange(len(trials), device=trials.device)
+    n_steps, _, n_neurons = trials.shape
+    return index.split(block_size(n_steps, n_neurons))
+
+
+def sample_of(trials):
+    """Indices of the trials that a start is found on: all, or a fixed choice of very many."""
+    n_steps, n_trials, n_neurons = trials.shape
+    most = min(max(SAMPLE_VALUES // (n_steps * n_neurons), MIN_SAMPLE), MAX_SAMPLE)
+    if n_trials <= most:
+        return torch.arange(n_trials, device=trials.device)
+    order = torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))
+    return order[:most].sort().values.to(trials.device)
 
 
 def as_trials(X, inputs, mean, scale, filler, dtype, device):

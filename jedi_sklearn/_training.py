@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ._distributed import ALONE
 from ._rollout import rollout_loss, simulate
+from ._torch import Trials, block_size
 
 __all__ = ["Progress", "Schedule", "Trained", "residual_inflation", "train"]
 
@@ -115,6 +117,7 @@ def train(
     validate=None,
     progress=None,
     checkpoint=None,
+    processes=ALONE,
 ):
     """Minimise the squared error of the run plus the prior of the embeddings.
 
@@ -125,7 +128,7 @@ def train(
     c : Tensor (embeddings, n_components)
     q : Tensor (trials, n_directions)
         Initial-state coordinates, without columns when the initial state is observed.
-    trials : Trials
+    trials : Trials or LazyTrials
     initial : InitialState
     alpha : float
         dt / tau.
@@ -142,6 +145,8 @@ def train(
     checkpoint : object, optional
         Its ``state``, unless None, is what an earlier call with the same arguments had passed to
         its ``write(state)``: training goes on from there, as if never interrupted.
+    processes : Processes
+        Each works on its share of every mini-batch; all keep the whole state.
 
     Returns
     -------
@@ -165,7 +170,10 @@ def train(
     workspace, order, position = {}, None, n_trials
     refresh = max(1, schedule.max_iter // REFRESHES)
     saving = max(1, schedule.max_iter // CHECKPOINTS)
-    start = 0
+    start, everyone = 0, torch.arange(n_trials, device=c.device)
+    if batch == n_trials:
+        mine = processes.share(everyone)
+        whole = trials if isinstance(trials, Trials) and len(mine) == n_trials else trials[mine]
     if checkpoint is not None and checkpoint.state is not None:
         state = checkpoint.state
         _resume(state, hyper, c, q, optimiser, prior, generator, result)
@@ -181,27 +189,28 @@ def train(
             if prior is not None and step % refresh == 0:
                 prior.estimate(hyper, c.detach(), q, trials, initial, alpha, rows, variance)
             if batch == n_trials:
-                target, ci, qi = trials, c if rows is None else c[rows], q
+                target = whole
             else:
                 if position + batch > n_trials:
                     order = torch.randperm(n_trials, generator=generator).to(c.device)
                     position = 0
-                chosen = order[position : position + batch]
+                mine = processes.share(order[position : position + batch])
                 position += batch
-                target = trials[chosen]
-                ci, qi = c[chosen if rows is None else rows[chosen]], q[chosen]
+                target = trials[mine]
+            ci, qi = c[mine if rows is None else rows[mine]], q[mine]
             x0 = initial(qi, target.data[0])
             run = (hyper(ci), x0, target.data, alpha, forcing, workspace)
             sse = rollout_loss(*run, mask=target.mask, inputs=target.inputs)
-            loss = sse / (target.n_observed * variance)
-            penalty = 0.0 if prior is None else prior.penalty(hyper, c)
-            value = float(loss.detach())
+            loss = sse / (processes.total(target.n_observed) * variance)
+            penalty = 0.0 if prior is None else prior.penalty(hyper, c) / processes.size
+            value = processes.total(float(loss.detach()))
             if not math.isfinite(value):
                 raise FloatingPointError(_diverged(step, schedule, forcing))
             for group in optimiser.param_groups:
                 group["lr"] = schedule.learning_rate_at(step)
             optimiser.zero_grad()
             (loss + penalty).backward()
+            processes.sum_(*(p.grad for p in free if p.grad is not None))
             torch.nn.utils.clip_grad_norm_(free, CLIP)
             optimiser.step()
             result.loss_curve.append(value)
@@ -220,14 +229,14 @@ def train(
                     if waited >= schedule.patience:
                         result.converged = True
                         break
-            if checkpoint is not None and (step + 1) % saving == 0:
+            if checkpoint is not None and (step + 1) % saving == 0 and processes.rank == 0:
                 checkpoint.write(
                     _state(hyper, c, q, optimiser, prior, generator, result)
                     | {"order": order, "position": position}
                     | {"best": best, "best_score": best_score, "waited": waited}
                 )
     except KeyboardInterrupt:
-        if not result.loss_curve:
+        if not result.loss_curve or processes.size > 1:
             raise
         result.interrupted = True
     finally:
@@ -264,7 +273,8 @@ class _Prior:
         n_trials = len(trials)
         # a fixed random choice: a regular one would meet trials of one task where tasks alternate
         order = torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))
-        some = order[:most].to(c.device)
+        n_steps, _, n_neurons = trials.shape
+        some = order[: min(most, 2 * block_size(n_steps, n_neurons))].to(c.device)
         with torch.no_grad():
             ci = c[some if rows is None else rows[some]]
             target = trials[some]

@@ -9,6 +9,9 @@ import numbers
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ._distributed import ALONE
+from ._stored import StoredTrials, is_stored, part
+
 __all__ = [
     "as_numbers",
     "as_plain_array",
@@ -20,8 +23,11 @@ __all__ = [
     "check_trials",
     "describe_index",
     "did_you_mean",
+    "one_less",
     "trial_moments",
 ]
+
+NOTHING = 1e-30  # SST less than this share of the SSE: no variance but rounding
 
 
 def check_trials(
@@ -35,6 +41,8 @@ def check_trials(
     min_timesteps=2,
     objects=False,
     missing=False,
+    stored=False,
+    processes=ALONE,
     advice="Drop or interpolate these samples first, or drop their trials or neurons.",
 ):
     """Check an array of trials and convert it to floats.
@@ -56,12 +64,16 @@ def check_trials(
         Read numbers out of an array of objects instead of refusing it.
     missing : bool
         Take NaN as missing samples instead of refusing them. Every trial needs one that is not.
+    stored : bool
+        Leave large arrays that are not in memory where they are.
+    processes : Processes
+        Each looks at the values of its share of the trials.
     advice : str
         What to try where NaN is refused.
 
     Returns
     -------
-    ndarray of the shape of `X`, float32 or float64
+    ndarray, or StoredTrials, of the shape of `X`, float32 or float64
         float32 and float64 input is not copied.
 
     Raises
@@ -82,7 +94,7 @@ def check_trials(
         if missing:
             cure = f"NaN stands for a missing sample: pass {name}.filled(np.nan)."
         raise ValueError(f"{name} has masked values, which would be taken as data. {cure}")
-    X = as_plain_array(X, name, _UNEQUAL)
+    X = StoredTrials(X) if stored and is_stored(X) else as_plain_array(X, name, _UNEQUAL)
     if X.dtype == object:
         X = _read_objects(X, name, expected, objects)
     if X.dtype.kind not in "fiub":
@@ -116,7 +128,7 @@ def check_trials(
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if missing:
-        _refuse_unseen(X, name)
+        _refuse_unseen(X, name, processes)
     else:
         _refuse_non_finite(X, name, advice)
     return X
@@ -198,9 +210,10 @@ def _refuse_non_finite(X, name, advice):
         )
 
 
-def _refuse_unseen(X, name):
+def _refuse_unseen(X, name, processes):
     """Raise where a value is infinite, or a trial has no value at all."""
-    for k, trial in enumerate(X):
+    rows = processes.slice(len(X))
+    for k, trial in enumerate(part(X, rows), rows.start):
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(trial.sum(dtype=np.float64)):
                 continue
@@ -339,18 +352,28 @@ def check_seed(random_state, name="random_state"):
         ) from error
 
 
-def trial_moments(X):
+def trial_moments(X, processes=ALONE):
     """Mean, variance and number of values of each neuron over trials and time.
 
     Without a copy of X. NaN counts as missing; a neuron never observed has NaN for both.
     """
+    X = part(X, processes.slice(len(X)))
     count, total = np.zeros((2, X.shape[2]))
     for trial in X:
         count += np.isfinite(trial).sum(axis=0)
         total += np.nansum(trial, axis=0, dtype=np.float64)
+    processes.sum_(count, total)
     count[count == 0] = np.nan
     mean = total / count
     squares = np.zeros_like(mean)
     for trial in X:
         squares += np.nansum(np.square(trial - mean), axis=0)
+    processes.sum_(squares)
     return mean, squares / count, np.nan_to_num(count)
+
+
+def one_less(sse, total):
+    """1 - sse / total, an R2; where nothing varies 1 or 0, as r2_score has it."""
+    if total <= NOTHING * sse:
+        return float(sse == 0)
+    return float(1 - sse / total)

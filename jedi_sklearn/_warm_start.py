@@ -9,26 +9,36 @@ from __future__ import annotations
 
 import torch
 
+from ._distributed import ALONE
 from ._rollout import filter_inputs
+from ._torch import MAX_BLOCK, blocks, sample_of
 
 __all__ = ["signal_rank", "warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
 N_SWEEPS = 4
+MANY_NEURONS = 1500  # from here on without second moments of (neurons, neurons)
+N_PASSES, OVERSAMPLING = 6, 10  # of the subspace iteration
 
 
-def warm_start(trials, x0, rank, n_components, alpha, rows=None):
+def warm_start(trials, q, initial, rank, n_components, alpha, rows=None, processes=ALONE):
     """Closed-form solution of the teacher-forced problem in the shared-basis model.
+
+    Bases and maps come from all trials, or from a sample where there are very many; with `rows`
+    the maps from all in any case.
 
     Parameters
     ----------
-    trials : Trials
-    x0 : Tensor (trials, neurons)
+    trials : Trials or LazyTrials
+    q : Tensor (trials, n_directions)
+    initial : InitialState
     rank, n_components : int
     alpha : float
         dt / tau.
     rows : Tensor (trials,), int, optional
         Which embedding each trial uses; by default its own.
+    processes : Processes
+        Each goes through its share of the trials.
 
     Returns
     -------
@@ -37,20 +47,19 @@ def warm_start(trials, x0, rank, n_components, alpha, rows=None):
     maps : Tensor (n_components + 1, rank + 1, rank)
         Weights and bias (last row) as an affine function of the embedding.
     c : Tensor (embeddings, n_components)
-        Zero mean, identity covariance.
+        Zero mean, identity covariance, over the sample where there is one.
     inputs : Tensor (neurons, inputs) or None
         Input weights.
     """
-    data = trials.data
-    steps = _Steps(trials, x0, alpha)
-    inputs = None if trials.inputs is None else _input_weights(steps, rank)
-    steps.input_weights = inputs
-    U, V, balance = _bases(steps, rank)
-    A, B = _moments(steps, U, V)
-    if rows is not None:
-        n = int(rows.max()) + 1
-        A = A.new_zeros(n, *A.shape[1:]).index_add_(0, rows, A)
-        B = B.new_zeros(n, *B.shape[1:]).index_add_(0, rows, B)
+    sample = sample_of(trials)
+    regression = _Regression(trials, q, initial, alpha, processes)
+    if trials.n_inputs:
+        regression.input_weights = _input_weights(regression, sample, rank)
+    U, V, balance = _bases(regression, sample, rank)
+    if rows is None:
+        A, B = _moments_of_trials(regression, sample, U, V)
+    else:
+        A, B = _moments_of_conditions(regression, rows, U, V)
     ridge = RIDGE * float(A.diagonal(dim1=1, dim2=2).mean())
     ridge = max(ridge, torch.finfo(A.dtype).eps)
 
@@ -62,38 +71,80 @@ def warm_start(trials, x0, rank, n_components, alpha, rows=None):
         maps = _solve_maps(A, B, c, ridge)
         c = _solve_embeddings(A, B, maps, ridge)
         c, maps = _whiten(c, maps)
+    if rows is None and len(sample) < len(trials):
+        c = _embeddings_of_trials(regression, U, V, maps, ridge)
     # Adam moves every weight alike: let the weights of small and large directions be alike too
     left, right = balance
     maps = maps / left
     maps[:, :-1] *= right[:, None]
     return (
-        (U * left).to(data.dtype).contiguous(),
-        (V / right).to(data.dtype).contiguous(),
-        maps.to(data.dtype),
-        c.to(data.dtype),
-        inputs,
+        (U * left).to(trials.dtype).contiguous(),
+        (V / right).to(trials.dtype).contiguous(),
+        maps.to(trials.dtype),
+        c.to(trials.dtype),
+        regression.input_weights,
     )
 
 
-def signal_rank(data):
+def signal_rank(trials):
     """Number of principal components that stand out of the noise.
 
     The optimal hard threshold of Gavish & Donoho 2014 (IEEE Trans. Inf. Theory 60:5040) for an
     unknown noise level: singular values above omega(beta) times their median.
     """
-    rows = (data - data.mean((0, 1))).flatten(0, 1)
-    values = torch.linalg.eigvalsh((rows.t() @ rows).double()).clamp_min(0).sqrt()
-    beta = min(rows.shape) / max(rows.shape)
+    n_neurons, sample = trials.shape[2], sample_of(trials)
+    if n_neurons <= MANY_NEURONS:
+        shape, gram = (len(sample) * trials.n_steps, n_neurons), _covariance(trials, sample)
+    else:  # some samples of some trials
+        every = -(-len(sample) * trials.n_steps // MANY_NEURONS)
+        rows = torch.cat([trials[i].data.flatten(0, 1)[::every] for i in blocks(trials, sample)])
+        rows = (rows - rows.mean(0)).double()
+        shape, gram = rows.shape, rows @ rows.t()
+    values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
+    beta = min(shape) / max(shape)
     omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
     return int((values > omega * values.median()).sum())
+
+
+def _covariance(trials, sample):
+    """Sum of the outer products of all samples about their mean, (neurons, neurons)."""
+    n = trials.shape[2]
+    gram = torch.zeros(n, n, dtype=torch.float64, device=trials.device)
+    total, centre = torch.zeros_like(gram[0]), None
+    for i in blocks(trials, sample):
+        data = trials[i].data
+        centre = data.mean((0, 1)) if centre is None else centre  # against rounding
+        rows = (data - centre).flatten(0, 1)
+        gram += rows.t() @ rows
+        total += rows.sum(0)
+    return gram - torch.outer(total, total) / (len(sample) * trials.n_steps)
+
+
+class _Regression:
+    """The regression of eq. 6 over many trials, some at a time."""
+
+    def __init__(self, trials, q, initial, alpha, processes):
+        self.trials, self.q, self.initial, self.alpha = trials, q, initial, alpha
+        self.processes = processes
+        self.input_weights = None
+
+    def __call__(self, index=None):
+        """Yield indices and `_Steps` of this process's share of the trials."""
+        for i in self.processes.share(blocks(self.trials, index)):
+            some = self.trials[i]
+            x0 = self.initial(self.q[i], some.data[0])
+            yield i, _Steps(some, x0, self.alpha, self.input_weights)
+
+    def zeros(self, *shape):
+        return torch.zeros(*shape, dtype=torch.float64, device=self.trials.device)
 
 
 class _Steps:
     """The regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...)."""
 
-    def __init__(self, trials, x0, alpha):
+    def __init__(self, trials, x0, alpha, input_weights=None):
         self.trials, self.x0, self.alpha = trials, x0, alpha
-        self.input_weights = None
+        self.input_weights = input_weights
         if trials.inputs is not None:
             self.filtered = filter_inputs(trials.inputs, alpha)
 
@@ -118,49 +169,78 @@ class _Steps:
             rest = rest * (1 - alpha)
 
 
-def _input_weights(steps, rank):
+def _input_weights(regression, sample, rank):
     """Input weights of the best RNN common to all trials, (neurons, inputs).
 
     Regression of the explained side on [V'r, s, f] with f the filtered inputs.
     """
-    _, V, _ = _bases(steps, rank)
-    n_inputs, n = steps.filtered.shape[2], rank + 1 + steps.filtered.shape[2]
-    gram = torch.zeros(n, n, dtype=torch.float64, device=V.device)
-    side = torch.zeros(n, len(V), dtype=torch.float64, device=V.device)
-    for t, (r, s, y) in enumerate(steps):
-        seen = (s[:, None] > 0).to(y.dtype) if t else torch.zeros_like(s[:, None])
-        z = torch.cat([r @ V, s[:, None], steps.filtered[t] * seen], 1).double()
-        gram += z.t() @ z
-        side += z.t() @ y.double()
+    _, V, _ = _bases(regression, sample, rank)
+    n_inputs = regression.trials.n_inputs
+    n = rank + 1 + n_inputs
+    gram, side = regression.zeros(n, n), regression.zeros(n, len(V))
+    for _, steps in regression(sample):
+        for t, (r, s, y) in enumerate(steps):
+            seen = (s[:, None] > 0).to(y.dtype) if t else torch.zeros_like(s[:, None])
+            z = torch.cat([r @ V, s[:, None], steps.filtered[t] * seen], 1).double()
+            gram += z.t() @ z
+            side += z.t() @ y.double()
+    regression.processes.sum_(gram, side)
     ridge = 1e-6 * gram.diagonal().mean() * torch.eye(n, dtype=gram.dtype, device=gram.device)
     return torch.linalg.solve(gram + ridge, side)[-n_inputs:].t().to(V.dtype).contiguous()
 
 
-def _bases(steps, rank):
+def _bases(regression, sample, rank):
     """Leading principal directions of the explained side (U) and of the filtered rates (V).
 
     Beside them the square roots of the relative sizes of what each column carries.
     """
-    n, dtype = steps.x0.shape[1], steps.x0.dtype
-    evoked = torch.zeros(n, n, dtype=torch.float64, device=steps.x0.device)
-    filtered = torch.zeros_like(evoked)
-    for r, _, y in steps:
-        evoked += y.t() @ y
-        filtered += r.t() @ r
-
-    def leading(gram):
-        values, vectors = torch.linalg.eigh(gram)
+    n, dtype = regression.trials.shape[2], regression.trials.dtype
+    if n <= MANY_NEURONS:
+        found = [torch.linalg.eigh(gram) for gram in _second_moments(regression, sample)]
+    else:
+        found = _subspaces(regression, sample, rank)
+    directions, balances = [], []
+    for values, vectors in found:
         size = values[-rank:].flip(-1).clamp_min(1e-8 * values[-1].clamp_min(1e-30)).sqrt()
-        balance = (size / size.log().mean().exp()).sqrt()
-        return vectors[:, -rank:].flip(-1).to(dtype).contiguous(), balance
+        balances.append((size / size.log().mean().exp()).sqrt())
+        directions.append(vectors[:, -rank:].flip(-1).to(dtype).contiguous())
+    return *directions, balances
 
-    (U, left), (V, right) = leading(evoked), leading(filtered)
-    return U, V, (left, right)
+
+def _second_moments(regression, sample, bases=(None, None)):
+    """Second moments of the explained side and of the filtered rates, or each times a basis."""
+    n = regression.trials.shape[2]
+    totals = [regression.zeros(n, n if basis is None else basis.shape[1]) for basis in bases]
+    for _, steps in regression(sample):
+        for r, _, y in steps:
+            for total, rows, basis in zip(totals, (y, r), bases, strict=True):
+                total += rows.t() @ (rows if basis is None else rows @ basis)
+    regression.processes.sum_(*totals)
+    return totals
+
+
+def _subspaces(regression, sample, rank):
+    """Leading eigenvalues and eigenvectors of both second moments, without these matrices.
+
+    Subspace iteration from random directions (Halko, Martinsson and Tropp 2011).
+    """
+    n, dtype = regression.trials.shape[2], regression.trials.dtype
+    start = torch.randn(n, rank + OVERSAMPLING, generator=torch.Generator().manual_seed(0))
+    bases = [torch.linalg.qr(start.to(regression.trials.device, torch.float64))[0]] * 2
+    for _ in range(N_PASSES):
+        bases = [torch.linalg.qr(b)[0].to(dtype) for b in bases]
+        previous, bases = bases, _second_moments(regression, sample, bases)
+    found = []
+    for basis, product in zip(previous, bases, strict=True):
+        small = basis.double().t() @ product
+        values, vectors = torch.linalg.eigh((small + small.t()) / 2)
+        found.append((values, basis.double() @ vectors))
+    return found
 
 
 def _moments(steps, U, V):
     """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(explained side)."""
-    n_steps, n_trials, _ = steps.trials.data.shape
+    n_steps, n_trials, _ = steps.trials.shape
     rank = U.shape[1]
     Z = torch.zeros(n_trials, n_steps, rank + 1, dtype=torch.float64, device=U.device)
     Y = torch.zeros(n_trials, n_steps, rank, dtype=torch.float64, device=U.device)
@@ -170,12 +250,44 @@ def _moments(steps, U, V):
     return Z.transpose(1, 2) @ Z, Z.transpose(1, 2) @ Y
 
 
+def _moments_of_trials(regression, sample, U, V):
+    """A and B of the trials of the sample, in its order."""
+    moments = [_moments(steps, U, V) for _, steps in regression(sample)]
+    return _gathered(regression, moments)
+
+
+def _moments_of_conditions(regression, rows, U, V):
+    """A and B of each embedding: sums over the trials that share it."""
+    n, rank = int(rows.max()) + 1, U.shape[1]
+    A, B = regression.zeros(n, rank + 1, rank + 1), regression.zeros(n, rank + 1, rank)
+    for i, steps in regression():
+        for total, part in zip((A, B), _moments(steps, U, V), strict=True):
+            total.index_add_(0, rows[i], part)
+    regression.processes.sum_(A, B)
+    return A, B
+
+
+def _embeddings_of_trials(regression, U, V, maps, ridge):
+    """Embeddings of all trials given the maps."""
+    found = [[_solve_embeddings(*_moments(steps, U, V), maps, ridge)] for _, steps in regression()]
+    return _gathered(regression, found)[0]
+
+
+def _gathered(regression, parts):
+    """Tensors of parts of trials, put together over parts and processes."""
+    parts = regression.processes.gather([[a.cpu() for a in each] for each in parts])
+    return [torch.cat(each).to(regression.trials.device) for each in zip(*parts, strict=True)]
+
+
 def _solve_embeddings(A, B, maps, ridge):
     """c_k given the maps: argmin |Y - Z maps(c)|^2 + ridge |c|^2, one small system a trial."""
-    moved = torch.einsum("kij,djl->kdil", A, maps[1:])
-    M = torch.einsum("eil,kdil->ked", maps[1:], moved)
-    M += ridge * torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
-    return torch.linalg.solve(M, torch.einsum("dil,kil->kd", maps[1:], B - A @ maps[0]))
+    c, eye = [], ridge * torch.eye(len(maps) - 1, dtype=A.dtype, device=A.device)
+    for some, side in zip(A.split(MAX_BLOCK), B.split(MAX_BLOCK), strict=True):
+        moved = torch.einsum("kij,djl->kdil", some, maps[1:])
+        M = torch.einsum("eil,kdil->ked", maps[1:], moved) + eye
+        right = torch.einsum("dil,kil->kd", maps[1:], side - some @ maps[0])
+        c.append(torch.linalg.solve(M, right))
+    return torch.cat(c)
 
 
 def _solve_maps(A, B, c, ridge):

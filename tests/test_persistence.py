@@ -445,7 +445,7 @@ def stopped_at(monkeypatch, step, exception=Stop):
                 raise exception
 
     with monkeypatch.context() as patch:
-        patch.setattr("jedi_sklearn._estimator.Progress", Stopping)
+        patch.setattr("jedi_sklearn._fit.Progress", Stopping)
         yield
 
 
@@ -589,7 +589,7 @@ def test_two_fits_do_not_share_a_checkpoint(small, multitask, monkeypatch, tmp_p
             if now == 5:
                 path.write_text("another fit")
 
-    monkeypatch.setattr("jedi_sklearn._estimator.Progress", Writing)
+    monkeypatch.setattr("jedi_sklearn._fit.Progress", Writing)
     with pytest.raises(RuntimeError, match=r"written by something else .* a checkpoint each"):
         small(max_iter=20, checkpoint=path).fit(multitask.X[:16])
     assert path.read_text() == "another fit"

@@ -227,7 +227,7 @@ def interrupt_at(monkeypatch, step):
             if now == step:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("jedi_sklearn._estimator.Progress", Interrupting)
+    monkeypatch.setattr("jedi_sklearn._fit.Progress", Interrupting)
 
 
 def test_an_interrupted_fit_is_usable(small, known, monkeypatch):

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from jedi_sklearn import _warm_start
 from jedi_sklearn._hypernetwork import Hypernetwork
+from jedi_sklearn._inference import InitialState
 from jedi_sklearn._rollout import rollout_loss, simulate
 from jedi_sklearn._torch import Trials
 from jedi_sklearn._warm_start import (
@@ -29,7 +30,12 @@ def case(request, make_model, monkeypatch):
     model = make_model(24, rank=3, turning=1.5, conditions=codes)
     data = torch.as_tensor(model.X).transpose(0, 1).contiguous()
     rows = None if codes is None else torch.as_tensor(codes)
-    return model, data, rows, warm_start(Trials(data), data[0], 3, 2, model.alpha, rows)
+    return model, data, rows, start(Trials(data), 3, 2, model.alpha, rows)
+
+
+def start(trials, *rest):
+    """The closed form with free runs from the first sample."""
+    return warm_start(trials, trials.data[0, :, :0], InitialState(), *rest)
 
 
 def random_moments(seed=0, n=7, z=4, r=3):
@@ -96,7 +102,7 @@ def test_the_free_run_of_an_exact_start_is_the_data(case):
 def test_embeddings_of_any_data_are_white(multitask, rows):
     data = torch.as_tensor(multitask.X[:24], dtype=torch.float32).transpose(0, 1).contiguous()
     rows = None if rows is None else torch.as_tensor(rows)
-    U, V, maps, c, B = warm_start(Trials(data), data[0], 8, 4, 0.2, rows)
+    U, V, maps, c, B = start(Trials(data), 8, 4, 0.2, rows)
     assert B is None
     assert {a.dtype for a in (U, V, maps, c)} == {torch.float32}
     assert c.shape == (24 if rows is None else 6, 4)
@@ -151,8 +157,8 @@ def test_samples_that_nobody_recorded_count_for_nothing(known, gap):
     else:
         mask[3:6, :, 4] = 0  # a neuron: what was filled in counts
         cut, other = Trials(data), data
-    expected = warm_start(cut, data[0], 2, 2, known.alpha)
-    got = warm_start(Trials(other, mask), data[0], 2, 2, known.alpha)
+    expected = start(cut, 2, 2, known.alpha)
+    got = start(Trials(other, mask), 2, 2, known.alpha)
 
     def weights(U, V, maps, c, _):
         theta = maps[0] + torch.einsum("kd,dij->kij", c, maps[1:])
@@ -182,7 +188,7 @@ def test_input_weights_of_one_network_are_found_in_closed_form(monkeypatch, know
         mask = torch.ones_like(data)
         mask[-10:, ::2] = 0
         data = torch.where(mask > 0, data, torch.full_like(data, 3.0))
-    U, V, maps, c, found = warm_start(Trials(data, mask, inputs), x0, 2, 2, known.alpha)
+    U, V, maps, c, found = start(Trials(data, mask, inputs), 2, 2, known.alpha)
     assert found.shape == (n, 2)
     assert_close(found, B, rtol=0, atol=1e-3)
     J = U @ maps[0, :-1].t() @ V.t()

@@ -1,0 +1,102 @@
+"""Trials that stay where they are stored: memory maps, and arrays that give a part when asked.
+
+An array in memory is used as it is. What is larger than `LARGE` values and is not held in memory,
+an ``np.memmap`` or anything with a shape, a dtype and slices (HDF5, Zarr, Dask), is read some
+trials at a time, and never held.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+__all__ = ["StoredTrials", "is_stored", "part"]
+
+LARGE = 2**25  # values: 256 MB of float64
+BLOCK = 2**23  # values read at a time where one trial follows the other
+
+
+class StoredTrials:
+    """An array of (n_trials, n_timesteps, n_neurons) whose trials are read when asked for.
+
+    Parameters
+    ----------
+    source : array-like with shape, dtype and slices
+    rows : ndarray of int, optional
+        Which trials, and in which order; all by default.
+    """
+
+    ndim = 3
+
+    def __init__(self, source, rows=None):
+        self.source = source
+        self.rows = np.arange(source.shape[0]) if rows is None else rows
+        self.dtype = np.dtype(np.float32 if source.dtype == np.float32 else np.float64)
+
+    @property
+    def shape(self):
+        return (len(self.rows), *self.source.shape[1:])
+
+    @property
+    def size(self):
+        return len(self.rows) * self.source.shape[1] * self.source.shape[2]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        each = max(1, BLOCK // (self.source.shape[1] * self.source.shape[2]))
+        for first in range(0, len(self), each):
+            yield from self[first : first + each]
+
+    def __getitem__(self, index):
+        """One trial by its number, or several by a slice or an array, as a new array of floats."""
+        if isinstance(index, tuple):  # a single value, or the like
+            return self[index[0]][index[1:]]
+        rows = self.rows[index]
+        if rows.ndim == 0:
+            return self._read(rows[np.newaxis])[0]
+        return self._read(rows)
+
+    def _read(self, rows):
+        out = np.empty((len(rows), *self.source.shape[1:]), self.dtype)
+        if len(rows) and (np.diff(rows) == 1).all():
+            out[:] = self.source[int(rows[0]) : int(rows[-1]) + 1]
+        else:
+            for trial, k in zip(out, rows, strict=True):
+                trial[:] = self.source[int(k)]
+        _release(self.source)
+        return out
+
+
+def is_stored(X):
+    """Whether X is an array of trials that is to be left where it is."""
+    if isinstance(X, np.ma.MaskedArray) or (isinstance(X, np.ndarray) and _mapped(X) is None):
+        return False
+    if not all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__", "__len__")):
+        return False
+    if len(X.shape) != 3 or getattr(X.dtype, "kind", None) not in ("f", "i", "u", "b"):
+        return False
+    return int(np.prod([int(n) for n in X.shape])) > LARGE
+
+
+def part(X, index):
+    """Some trials of an array, by a slice or an array; left where they are if they are stored."""
+    return StoredTrials(X.source, X.rows[index]) if isinstance(X, StoredTrials) else X[index]
+
+
+def _mapped(array):
+    """The mapped file behind an array, if any."""
+    while array is not None and not isinstance(array, mmap.mmap):
+        if isinstance(array, np.memmap) and array.mode == "c":
+            return None  # its changes are nowhere else
+        array = getattr(array, "base", None)
+    return array
+
+
+def _release(array):
+    """Let go of the pages that were read: they stay in the file, and count as memory in use."""
+    mapped = _mapped(array) if isinstance(array, np.ndarray) else None
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
