@@ -533,6 +533,9 @@ def test_groups_and_conditions_are_routed_together(routing):
 
 # Texts
 
+# since scikit-learn 1.7 the page lists all parameters, before it those that were changed
+LISTS_ALL = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 7)
+
 
 def test_repr_names_what_differs_from_the_defaults():
     assert repr(JEDIEstimator()) == "JEDIEstimator()"
@@ -543,14 +546,15 @@ def test_repr_names_what_differs_from_the_defaults():
     assert eval(repr(est), {"JEDIEstimator": JEDIEstimator}).get_params() == est.get_params()
 
 
-def test_html_repr_names_all_parameters_quickly(case):
+def test_html_repr_names_the_parameters_quickly(case):
     est = case.fit()
     html = est._repr_html_()
     seconds = min(timeit.repeat(est._repr_html_, number=1, repeat=5))
     assert seconds < 0.05
     assert type(est).__name__ in html
-    for name in est.get_params():
-        assert name in html
+    for name, value in est.get_params().items():
+        if LISTS_ALL or repr(value) != repr(getattr(type(est)(), name)):
+            assert name in html
 
 
 def test_html_repr_of_a_pipeline():

@@ -25,7 +25,8 @@ def test_floats_are_checked_without_a_copy(dtype, order):
         tracemalloc.stop()
     assert checked.dtype == dtype
     assert np.shares_memory(checked, floats)
-    assert peak < 2 * 8 * floats[0].size  # one trial in double precision
+    # at most one trial in double precision, or what numpy converts at a time
+    assert peak < 2 * 8 * max(floats[0].size, np.getbufsize())
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, ">f8"])
