@@ -42,6 +42,7 @@ def classify(X, y, **changes):
 # A known model is recovered
 
 
+@pytest.mark.long
 def test_noise_free_trials_of_a_model_are_reproduced(known, recovered):
     assert recovered.score(known.X[:30]) > 0.999
     assert recovered.score(known.X[30:]) > 0.999  # never seen
@@ -74,6 +75,7 @@ def test_a_recovered_model_extrapolates_in_time(known, recovered, make_model):
     assert r2(longer.X[30:, 50:], run[:, 50:]) > 0.99
 
 
+@pytest.mark.long
 def test_the_paper_solver_gets_nowhere_near_in_the_same_steps(known, recovered):
     paper = clone(recovered).set_params(solver="paper").fit(known.X[:30])
     assert 0.2 < paper.score(known.X[:30]) < recovered.score(known.X[:30])
@@ -109,6 +111,7 @@ def test_components_are_ordered_by_how_much_they_move_the_activity(fitted, multi
 
 
 @pytest.mark.parametrize("changes", [{"batch_size": 10}, {"hypernetwork": "mlp"}], ids=str)
+@pytest.mark.long
 def test_seeds_agree_on_what_can_be_known(known, changes):
     first, other = (
         JEDIEstimator(
@@ -185,6 +188,7 @@ def test_fit_transform_is_fit_then_transform(small, multitask):
 @pytest.mark.parametrize(
     "changes", [{}, {"hypernetwork": "mlp", "batch_size": 6, "early_stopping": True}], ids=str
 )
+@pytest.mark.long
 def test_two_fits_with_one_seed_are_bit_identical(small, multitask, changes):
     X = multitask.X[:20]
     torch_state, numpy_state = torch.random.get_rng_state(), numpy_global_state()
@@ -266,6 +270,7 @@ def test_conditions_are_routed_through_a_pipeline(small, multitask):
 
 
 @pytest.mark.parametrize("scale", ["global", "neuron"])
+@pytest.mark.long
 def test_units_and_offsets_of_the_data_do_not_matter(small, multitask, scale):
     X = multitask.X[:20]
     offsets = 50 * np.random.RandomState(0).standard_normal(30)
@@ -277,6 +282,7 @@ def test_units_and_offsets_of_the_data_do_not_matter(small, multitask, scale):
     assert_allclose(moved.mean_, 100 * plain.mean_ + offsets)
 
 
+@pytest.mark.long
 def test_each_neuron_can_have_its_own_unit(small, multitask):
     X = multitask.X[:20]
     units = np.geomspace(0.01, 100, 30)
@@ -618,6 +624,7 @@ def test_importing_the_package_asks_for_no_extra():
 # Real recordings
 
 
+@pytest.mark.long
 def test_condition_averaged_reaches_are_reproduced(recording):
     rates = recording("reach_m1_suresh2020.npz")["firing_rate"]
     est = JEDIEstimator(max_iter=60, tol=1.0, random_state=0).fit(rates)
@@ -625,6 +632,7 @@ def test_condition_averaged_reaches_are_reproduced(recording):
     assert est.score(rates) > 0.85
 
 
+@pytest.mark.long
 def test_single_trials_of_reaches_beat_the_condition_mean(recording):
     file = recording("center_out_m1_trials.npz")
     trials = np.split(file["spike_counts"], np.cumsum(file["trial_length"])[:-1])
@@ -643,6 +651,7 @@ def test_single_trials_of_reaches_beat_the_condition_mean(recording):
     assert classifier.score(est.transform(X[~train]), direction[~train]) > 0.6  # chance 0.125
 
 
+@pytest.mark.long
 def test_error_bars_cover_the_difference_of_two_recordings_of_the_same_trials(multitask):
     rng, noise = np.random.RandomState(0), 0.3 * multitask.X.std()
     gain = np.exp(0.8 * rng.standard_normal(30))  # neurons of unequal noise

@@ -71,6 +71,7 @@ def test_input_weights_are_found(driven, est):
         assert np.corrcoef(found[:, i], true[:, i])[0, 1] > 0.99
 
 
+@pytest.mark.long
 def test_with_inputs_one_network_does_for_all_trials(driven, est):
     u = driven.inputs
     assert est.score(driven.X[TEST], inputs=u[TEST]) > 0.99
@@ -83,6 +84,7 @@ def test_with_inputs_one_network_does_for_all_trials(driven, est):
     assert np.sqrt(np.square(J - J.mean(axis=0)).mean() / np.square(J).mean()) > 0.2
 
 
+@pytest.mark.long
 def test_embeddings_no_longer_carry_the_task():
     data = make_multitask(60, n_neurons=40, n_timesteps=100)
 

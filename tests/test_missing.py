@@ -177,6 +177,7 @@ def test_a_missing_neuron_is_predicted_from_the_others(known, recovered):
 # Fits
 
 
+@pytest.mark.long
 def test_a_fit_of_padded_trials_is_the_fit_of_the_trials(known):
     train, test = known.X[:30, :40], known.X[30:]
     cut = known_estimator(known).fit(train)
@@ -203,6 +204,7 @@ def whole(multitask, small):
 
 
 @pytest.mark.parametrize("kind", GAPS)
+@pytest.mark.long
 def test_gaps_cost_little(multitask, small, whole, kind):
     train, test = multitask.X[:30], multitask.X[30:]
     X = GAPS[kind](train)
@@ -214,6 +216,7 @@ def test_gaps_cost_little(multitask, small, whole, kind):
     np.testing.assert_allclose(est.embedding_, est.transform(X), atol=1e-6)
 
 
+@pytest.mark.long
 def test_neurons_missing_from_trials_of_the_fit_are_predicted(known):
     X, gone = without_neurons(known.X[:30], 0.25, seed=2)
     est = known_estimator(known).fit(X)
@@ -234,6 +237,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=lambda c: "-".join(map(str, c.values())))
+@pytest.mark.long
 def test_every_kind_of_fit_takes_gaps(multitask, small, changes):
     X = cut_short(scattered(multitask.X[:30], 0.1), np.where(np.arange(30) % 3, 50, 30))
     X[4, :, 7] = np.nan

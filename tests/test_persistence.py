@@ -474,6 +474,7 @@ def started(small, tiny, monkeypatch, tmp_path):
     ],
     ids=str,
 )
+@pytest.mark.long
 def test_a_resumed_fit_is_the_uninterrupted_one(started, tiny, monkeypatch, changes):
     X, task = tiny.X[:16], tiny.labels[:16]
     est = started(**changes)
@@ -610,6 +611,7 @@ def test_an_interrupted_fit_keeps_its_checkpoint(small, multitask, monkeypatch, 
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+@pytest.mark.long
 def test_a_killed_fit_loses_one_interval_at_most(small, multitask, monkeypatch, tmp_path):
     code = (
         "import os, signal, sys, numpy as np\n"
@@ -651,6 +653,7 @@ def warm(fitted):
     return pickle.loads(pickle.dumps(fitted)).set_params(warm_start=True)
 
 
+@pytest.mark.long
 def test_a_warm_start_needs_few_steps(warm, small, multitask):
     X, task = multitask.X[:30], multitask.task[:30]
     before, loss = warm.score(X), warm.loss_curve_[-1]
@@ -661,6 +664,7 @@ def test_a_warm_start_needs_few_steps(warm, small, multitask):
     assert warm.loss_curve_[-1] < loss
 
 
+@pytest.mark.long
 def test_a_warm_start_takes_more_trials(warm, multitask):
     X, task = multitask.X, multitask.task
     mean, scale, before = warm.mean_, warm.scale_, warm.score(X)
@@ -673,6 +677,7 @@ def test_a_warm_start_takes_more_trials(warm, multitask):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.long
 def test_every_form_can_be_continued(models, tiny, form):
     est = pickle.loads(pickle.dumps(models(form)))
     config, before = est.hypernetwork_.config, est.score(tiny.X)
@@ -681,6 +686,7 @@ def test_every_form_can_be_continued(models, tiny, form):
     assert est.score(tiny.X) > before
 
 
+@pytest.mark.long
 def test_a_loaded_model_is_continued_like_the_saved_one(warm, multitask, tmp_path):
     warm.set_params(max_iter=5).save(tmp_path / "model.npz")
     again = JEDIEstimator.load(tmp_path / "model.npz")
@@ -689,6 +695,7 @@ def test_a_loaded_model_is_continued_like_the_saved_one(warm, multitask, tmp_pat
     assert_array_equal(again.embedding_, warm.embedding_)
 
 
+@pytest.mark.long
 def test_a_first_fit_is_not_warm_and_a_clone_forgets(small, multitask, warm):
     X = multitask.X[:12]
     cold = small(max_iter=3).fit(X)
@@ -740,6 +747,7 @@ def test_a_warm_start_keeps_the_inputs(small, tiny):
     assert_array_equal(est._model.input_scale, scale)
 
 
+@pytest.mark.long
 def test_a_warm_start_resumes_from_its_checkpoint(warm, multitask, monkeypatch, tmp_path):
     X, other = multitask.X[:16], multitask.X[16:32]
     expected = pickle.loads(pickle.dumps(warm)).set_params(max_iter=20).fit(X)
