@@ -170,6 +170,18 @@ Y = np.random.RandomState(1).standard_normal((7, 9, 5)).cumsum(axis=1)
 TASK = np.array(["reach", "hold", "reach"] * 4)
 
 
+def with_gaps(trials):
+    """Trials of unequal length, one without a neuron, one without some samples in between."""
+    trials = trials.copy()
+    trials[::3, 6:] = np.nan
+    trials[1, :, 2] = np.nan
+    trials[2, 3:5, :3] = np.nan
+    return trials
+
+
+X_GAPS, Y_GAPS = with_gaps(X), with_gaps(Y)
+
+
 def rnns(seed, n_rnns=8):
     """A batch of RNNs of rank 2 that know their free runs."""
     rng = np.random.RandomState(seed)
@@ -200,8 +212,14 @@ CASES = {
     "inferred start": Case(
         partial(make_jedi, initial_state="inferred"), X, Y, ("transform", "predict")
     ),
+    "gaps": Case(make_jedi, X_GAPS, Y_GAPS, ("transform", "predict", "score_samples")),
+    "gaps, inferred start": Case(
+        partial(make_jedi, initial_state="inferred"), X_GAPS, Y_GAPS, ("transform", "predict")
+    ),
     "TrialScaler": Case(TrialScaler, X, Y, SCALERS),
+    "TrialScaler, gaps": Case(TrialScaler, X_GAPS, Y_GAPS, SCALERS),
     "SoftNormalizer": Case(SoftNormalizer, X, Y, SCALERS),
+    "SoftNormalizer, gaps": Case(SoftNormalizer, X_GAPS, Y_GAPS, SCALERS),
     "EigenspectrumAnalyzer": Case(EigenspectrumAnalyzer, rnns(0), rnns(1), ("transform",)),
     "FixedPointAnalyzer": Case(
         partial(FixedPointAnalyzer, n_random_starts=8), rnns(0), rnns(1), ("transform",)
@@ -378,6 +396,75 @@ def test_set_output(rnns_case):
     assert_array_equal(frame.to_numpy(), rnns_case.fit().transform(rnns_case.other))
     features.set_output(transform="default")
     assert isinstance(features.transform(rnns_case.other), np.ndarray)
+
+
+# Known inputs: the same again, with one more argument in each call
+
+U = np.random.RandomState(2).standard_normal((12, 9, 2))
+U_OTHER = np.random.RandomState(3).standard_normal((7, 9, 2))
+DRIVEN = ("transform", "predict", "score_samples")
+
+
+@pytest.fixture(params=[(X, Y), (X_GAPS, Y_GAPS)], ids=["whole", "gaps"])
+def driven(request):
+    """Trials to fit to and others, for U and U_OTHER."""
+    return request.param
+
+
+def test_a_second_fit_with_inputs_is_the_first(driven):
+    train, other = driven
+    est = make_jedi().fit(train, inputs=U)
+    before = [getattr(est, method)(other, inputs=U_OTHER) for method in DRIVEN]
+    est.fit(other, inputs=U_OTHER).fit(train, inputs=U)
+    for method, expected in zip(DRIVEN, before, strict=True):
+        assert_array_equal(getattr(est, method)(other, inputs=U_OTHER), expected)
+
+
+def test_a_driven_trial_does_not_depend_on_the_others_or_on_their_order(driven):
+    train, other = driven
+    est, order = make_jedi().fit(train, inputs=U), np.random.RandomState(0).permutation(7)
+    for method in DRIVEN:
+        call = getattr(est, method)
+        together = call(other, inputs=U_OTHER)
+        one = [call(other[i : i + 1], inputs=U_OTHER[i : i + 1]) for i in range(7)]
+        assert_allclose(np.concatenate(one), together, atol=1e-7)
+        assert_allclose(call(other[order], inputs=U_OTHER[order]), together[order], atol=1e-7)
+
+
+def test_fit_transform_with_inputs_is_fit_then_transform(driven):
+    expected = make_jedi().fit(driven[0], inputs=U).transform(driven[0], inputs=U)
+    again = make_jedi().fit_transform(driven[0], inputs=U)
+    assert_allclose(again, expected, atol=1e-10)
+
+
+def test_clones_and_pickles_of_a_driven_fit(driven):
+    train, other = driven
+    est = make_jedi().fit(train, inputs=U)
+    before, data = state(est), pickle.dumps((train, other, U, U_OTHER))
+    for same in (pickle.loads(pickle.dumps(est)), clone(est).fit(train, inputs=U)):
+        for method in DRIVEN:
+            assert_array_equal(
+                getattr(same, method)(other, inputs=U_OTHER),
+                getattr(est, method)(other, inputs=U_OTHER),
+            )
+    assert state(est) == before
+    assert pickle.dumps((train, other, U, U_OTHER)) == data
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inputs_are_read_from_memory_maps_lists_and_views(driven, tmp_path, dtype):
+    train, inputs = driven[0].astype(dtype), U.astype(dtype)
+    np.save(tmp_path / "X.npy", train)
+    np.save(tmp_path / "U.npy", inputs)
+    mapped = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "XU")
+    expected = make_jedi().fit(train, inputs=inputs).transform(train, inputs=inputs)
+    for trials, u in (
+        tuple(mapped),
+        (train.tolist(), inputs.tolist()),
+        (np.asfortranarray(train), np.repeat(inputs, 2, axis=2)[:, :, ::2]),
+    ):
+        est = make_jedi().fit(trials, inputs=u)
+        assert_allclose(est.transform(trials, inputs=u), expected, atol=1e-4)
 
 
 # Analyzers
