@@ -15,7 +15,7 @@ from _common import QUICK_STEPS, estimator, fit, infer, log, make, split
 from _report import Result, Table
 from threadpoolctl import threadpool_limits
 
-from jedi_sklearn import JEDIEstimator, _estimator
+from jedi_sklearn import JEDIEstimator, _fit
 from jedi_sklearn._rollout import rollout_loss, tanh_
 from jedi_sklearn._training import Progress
 from jedi_sklearn.datasets import make_multitask
@@ -80,7 +80,7 @@ def speed(options):
             if options.quick:
                 est.set_params(max_iter=QUICK_STEPS)
             recorder = Recorder()
-            with mock.patch.object(_estimator, "Progress", lambda *_, r=recorder: r):
+            with mock.patch.object(_fit, "Progress", lambda *_, r=recorder: r):
                 fit_seconds = fit(est, data.X[train], data.task[train])
             seconds, n_steps = recorder.first_above(GOAL)
             trained, last, _ = recorder.steps[-1]

@@ -24,7 +24,7 @@ class Processes:
         self.rank, self.size = rank, size
 
     def slice(self, n):
-        """Which of n things fall to this process; shares are consecutive, in the order of ranks."""
+        """Which of n things fall to this process: consecutive ones, in the order of ranks."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def share(self, things):

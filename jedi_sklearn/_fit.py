@@ -35,7 +35,7 @@ __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
 MAX_INITIAL_DIRECTIONS = 8
 # trials of a mini-batch, "auto": this many values, within these numbers of trials
-BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**25, 16, 200
+BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**24, 16, 200
 # what a warm start cannot change beside the sizes
 STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
 CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted

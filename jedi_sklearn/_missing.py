@@ -37,7 +37,7 @@ class Filler:
         for i, k in enumerate(chosen):
             z = (X[k] - mean) / scale
             seen = np.isfinite(z).any(axis=1)  # not the samples that nobody recorded
-            rows.append(interpolate(z)[seen][i % every :: every])
+            rows.append(interpolate(z)[seen][i % every :: every].copy())
         ends = np.cumsum([len(z) for z in rows])
         Z = np.concatenate(rows)
         known = np.isfinite(Z)
