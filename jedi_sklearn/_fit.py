@@ -38,6 +38,7 @@ MAX_INITIAL_DIRECTIONS = 8
 BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**24, 16, 200
 # what a warm start cannot change beside the sizes
 STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
+FEW_VISITS, SETTLED = 20, 512  # steps that saw a trial; trials that stand for all then
 CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
 
 
@@ -125,12 +126,12 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
 
     seed = random_state.randint(np.iinfo(np.int32).max)
 
-    def freeze(hyper, c, q):
+    def freeze(hyper, c, q, index=None):
         return FittedModel.from_training(
             hyper,
             c,
             q,
-            trials,
+            trials if index is None else trials.take(index),
             initial,
             rows,
             seed=seed,
@@ -149,6 +150,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         found = freeze(hyper, c, q).infer(unseen, device, u, processes=processes)
         return free_run_r2(unseen, found.sse, scale)
 
+    schedule = make_schedule(est, trials, previous is not None)
     training = train(
         hyper,
         c,
@@ -156,7 +158,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         trials,
         initial,
         est.dt / est.tau,
-        make_schedule(est, trials, previous is not None),
+        schedule,
         rows=rows,
         groups=groups,
         generator=generator,
@@ -166,6 +168,16 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         processes=processes,
     )
     model = freeze(hyper, training.c, training.q)
+    n_visits = len(training.loss_curve) * schedule.batch_size / len(kept)
+    if rows is None and n_visits < FEW_VISITS and len(kept) > SETTLED:
+        # many embeddings are behind the hypernetwork: noise and prior from some that are not
+        index = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:SETTLED]
+        index = index.sort().values
+        some, u = part(used, index.numpy()), None if inputs is None else inputs[kept][index]
+        for _ in range(2):
+            p = torch.as_tensor(model.infer(some, device, u, processes=processes).p)
+            p = p.to(device, trials.dtype)
+            model = freeze(hyper, p[:, :d], p[:, d:], index.to(device))
     starts = est.output == "dynamics"
     found = model.infer(X, device, inputs, starts=starts, processes=processes)
     embedding = model.fix_gauge(found)

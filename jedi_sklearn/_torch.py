@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ._missing import Filler
-from ._stored import StoredTrials
+from ._stored import StoredTrials, part
 from ._trials import check_seed, did_you_mean
 
 __all__ = [
@@ -104,6 +104,8 @@ class Trials:
         """Some of the trials, by a slice or a tensor of indices."""
         return Trials(*(None if a is None else a[:, index] for a in vars(self).values()))
 
+    take = __getitem__
+
     @property
     def n_steps(self):
         """Samples per trial."""
@@ -173,6 +175,12 @@ class LazyTrials:
         inputs = None if self.inputs is None else self.inputs[index]
         rest = (self.mean, self.scale, self.filler, self.dtype, self.device)
         return as_trials(self.X[index], inputs, *rest)
+
+    def take(self, index):
+        """Some of the trials, not made yet."""
+        index = index.cpu().numpy()
+        inputs = None if self.inputs is None else self.inputs[index]
+        return replace(self, X=part(self.X, index), inputs=inputs)
 
 
 def block_size(n_steps, n_neurons):
