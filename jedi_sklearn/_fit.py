@@ -102,7 +102,10 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         u = inputs[kept] / input_scale
     filler = Filler.learn(used, mean, scale)
     how = (used, u, mean, scale, filler, torch.float32, device)
-    trials = LazyTrials(*how, moments) if isinstance(X, StoredTrials) else as_trials(*how)
+    _, variances, count = moments
+    variance = float(np.nansum(variances / scale**2 * count) / count.sum())
+    stored = isinstance(X, StoredTrials)
+    trials = LazyTrials(*how, float(count.sum())) if stored else as_trials(*how)
     if est.embedding == "trial":
         rows, n_embeddings = None, len(kept)
         groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
@@ -134,6 +137,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
             trials if index is None else trials.take(index),
             initial,
             rows,
+            variance=variance,
             seed=seed,
             processes=processes,
             dt=float(est.dt),
@@ -158,6 +162,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         trials,
         initial,
         est.dt / est.tau,
+        variance,
         schedule,
         rows=rows,
         groups=groups,

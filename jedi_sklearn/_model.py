@@ -51,7 +51,9 @@ class FittedModel:
     n_starts: int
 
     @classmethod
-    def from_training(cls, hyper, c, q, trials, initial, rows, *, seed, processes=ALONE, **rest):
+    def from_training(
+        cls, hyper, c, q, trials, initial, rows, *, variance, seed, processes=ALONE, **rest
+    ):
         """Freeze a trained hypernetwork and learn prior and noise from its training trials.
 
         Parameters
@@ -63,6 +65,8 @@ class FittedModel:
         initial : InitialState
         rows : Tensor or None
             Embedding of each trial.
+        variance : float
+            Of the trials.
         seed : int or RandomState
             Of the clustering that gives the starts.
         processes : Processes
@@ -89,7 +93,7 @@ class FittedModel:
                 "Training diverged: the free run of the trained model is not finite. Try a "
                 "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
             )
-        floor = NOISE_FLOOR * trials.variance()
+        floor = NOISE_FLOOR * variance
         c, each, q = (a.detach().double().cpu() for a in (c, each, q))
         n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
         centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())

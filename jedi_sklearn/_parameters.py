@@ -18,6 +18,7 @@ from ._warm_start import signal_rank
 
 __all__ = [
     "check_parameters",
+    "check_processes",
     "choose_labels",
     "choose_scaling",
     "choose_sizes",
@@ -77,6 +78,16 @@ def check_parameters(est):
             )
         for size in sizes:
             check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
+
+
+def check_processes(est, n_trials, processes):
+    """Raise where a mini-batch has no trial for some process."""
+    batch = n_trials if est.batch_size == "auto" else min(est.batch_size, n_trials)
+    if batch < processes.size:
+        raise ValueError(
+            f"batch_size={batch} is too few for {processes.size} processes: each works on its "
+            "share of a mini-batch. Raise it, or start fewer processes."
+        )
 
 
 def choose_labels(est, y, conditions, n_trials):

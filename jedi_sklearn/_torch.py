@@ -120,21 +120,12 @@ class Trials:
         """`error` where samples were observed, 0 elsewhere; in place."""
         return error if self.mask is None else error.mul_(self.mask)
 
-    def variance(self):
-        """Mean square of what was observed about each neuron's mean."""
-        if self.mask is None:
-            return float((self.data - self.data.mean((0, 1))).square().mean())
-        count = self.mask.sum((0, 1)).clamp_min(1)
-        mean = (self.data * self.mask).sum((0, 1)) / count
-        squares = ((self.data - mean) * self.mask).square().sum()
-        return float(squares) / self.n_observed
-
 
 @dataclass
 class LazyTrials:
     """The same as `Trials` of the arguments of `as_trials`, made when some are asked for.
 
-    `variance` and `n_observed` are those of the trials, which nobody wants to read for them.
+    `n_observed` is known from the start: nobody wants to read all trials for it.
     """
 
     X: StoredTrials
@@ -144,7 +135,7 @@ class LazyTrials:
     filler: Filler
     dtype: torch.dtype
     device: torch.device
-    moments: tuple  # mean, variance and count of each neuron, of X
+    n_observed: float
 
     def __len__(self):
         return len(self.X)
@@ -161,14 +152,6 @@ class LazyTrials:
     @property
     def n_inputs(self):
         return 0 if self.inputs is None else self.inputs.shape[2]
-
-    @property
-    def n_observed(self):
-        return float(self.moments[2].sum())
-
-    def variance(self):
-        _, variance, count = self.moments
-        return float(np.nansum(variance / self.scale**2 * count) / count.sum())
 
     def __getitem__(self, index):
         index = index.cpu().numpy() if torch.is_tensor(index) else index

@@ -109,6 +109,7 @@ def train(
     trials,
     initial,
     alpha,
+    variance,
     schedule,
     *,
     rows=None,
@@ -132,6 +133,8 @@ def train(
     initial : InitialState
     alpha : float
         dt / tau.
+    variance : float
+        Mean square of the observed values about their neurons' means.
     schedule : Schedule
     rows : Tensor (trials,), int, optional
         Which embedding each trial uses; its own by default.
@@ -159,7 +162,6 @@ def train(
     """
     n_trials = len(trials)
     batch = min(schedule.batch_size or n_trials, n_trials)
-    variance = trials.variance()
     c = c.clone().requires_grad_()
     q = q.clone().requires_grad_(q.shape[1] > 0)
     free = [p for p in (*hyper.parameters(), c, q) if p.requires_grad]

@@ -31,7 +31,8 @@ def problem(known):
     hyper = Hypernetwork(2, known.X.shape[2], 2, generator=g)
     data = torch.as_tensor(known.X[:12], dtype=torch.float32).transpose(0, 1).contiguous()
     c = torch.randn(12, 2, generator=g)
-    return hyper, c, data[0, :, :0], Trials(data), InitialState(), known.alpha
+    variance = float((data - data.mean((0, 1))).square().mean())
+    return hyper, c, data[0, :, :0], Trials(data), InitialState(), known.alpha, variance
 
 
 def schedule(max_iter=20, **changes):
@@ -72,9 +73,9 @@ def test_training_lowers_the_loss_and_records_each_step(problem):
 
 
 def test_the_recorded_loss_is_one_minus_r2(problem):
-    hyper, c, q, trials, initial, alpha = problem
+    hyper, c, q, trials, initial, *rest = problem
     data = trials.data
-    run = simulate(hyper(c), data[0], len(data), alpha).detach()
+    run = simulate(hyper(c), data[0], len(data), rest[0]).detach()
     total = (data - data.mean((0, 1))).square().sum()
     expected = float((run - data).square().sum() / total)
     result = train(*problem, schedule(1, forcing=0.0))
@@ -88,9 +89,9 @@ def test_training_does_not_write_to_the_embeddings_it_was_given(problem):
 
 
 def test_trials_of_a_row_share_its_embedding(problem):
-    hyper, c, q, trials, initial, alpha = problem
+    hyper, c, q, trials, initial, *rest = problem
     rows = torch.arange(12) // 4
-    result = train(hyper, c[:3], q, trials, initial, alpha, schedule(5), rows=rows)
+    result = train(hyper, c[:3], q, trials, initial, *rest, schedule(5), rows=rows)
     assert result.c.shape == (3, 2)
 
 

@@ -1,0 +1,112 @@
+"""One fit by several processes: the fit of one, and what they exchange."""
+
+import os
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import distributed
+
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._distributed import ALONE, Processes, join
+from jedi_sklearn.datasets import make_multitask
+
+# every process runs this; the fits are those of `fits` below
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from test_distributed import fits
+
+rank = None
+for name, est in fits(distributed=True).items():
+    from torch.distributed import get_rank
+    np.savez(f"{sys.argv[2]}/{name}{get_rank()}.npz", embedding=est.embedding_,
+             loss=est.loss_curve_, noise=est.noise_variance_, mean=est.mean_,
+             maps=est.hypernetwork_.maps.numpy(), validation=est.validation_curve_)
+"""
+
+
+def fits(**parameters):
+    """Estimators of several kinds, fitted to the same data."""
+    data = make_multitask(40, n_neurons=20, n_timesteps=30, dt=0.02, random_state=0)
+    gappy = data.X.copy()
+    gappy[3, 20:], gappy[5, :, 3] = np.nan, np.nan
+    common = {"dt": 0.02, "max_iter": 20, "tol": 1.0, "random_state": 0, "device": "cpu"}
+    common |= parameters
+    return {
+        "whole": JEDIEstimator(4, 8, **common).fit(data.X, data.task),
+        "batches": JEDIEstimator(4, 8, batch_size=11, early_stopping=True, **common).fit(
+            gappy, data.task
+        ),
+        "conditions": JEDIEstimator(
+            2, 8, embedding="condition", initial_state="inferred", **common
+        ).fit(data.X, data.task),
+    }
+
+
+@pytest.mark.skipif(not distributed.is_available(), reason="torch without torch.distributed")
+def test_two_processes_fit_what_one_does(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-addr", "127.0.0.1", "--master-port", "0", "--standalone"]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path)]
+    package = str(Path(__file__).parents[1])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": package}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, est in fits().items():
+        first, second = (np.load(tmp_path / f"{name}{rank}.npz") for rank in (0, 1))
+        for key in first.files:  # all processes end with the same model
+            assert_array_equal(first[key], second[key])
+        assert_allclose(first["mean"], est.mean_, rtol=1e-12)
+        assert_allclose(first["loss"], est.loss_curve_, rtol=1e-3)
+        assert_allclose(first["noise"], est.noise_variance_, rtol=1e-2)
+        # rounding, in flat directions of the posterior
+        assert np.abs(first["embedding"] - est.embedding_).mean() < 0.01
+
+
+def test_shares_cover_everything_once_and_in_order():
+    for n in (0, 1, 5, 12):
+        for size in (1, 2, 3, 7):
+            shares = [Processes(rank, size).share(list(range(n))) for rank in range(size)]
+            assert list(chain(*shares)) == list(range(n))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_nothing_changes():
+    values = np.arange(3.0)
+    ALONE.sum_(values)
+    assert_array_equal(values, np.arange(3.0))
+    assert ALONE.total(2) == 2
+    assert ALONE.gather([1, 2]) == [1, 2]
+    assert ALONE.agree("x") == "x"
+    assert join(False) is ALONE
+
+
+def test_without_other_processes_the_error_says_how_to_start_them(monkeypatch, multitask, small):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    est = small(distributed=True)
+    with pytest.raises(RuntimeError, match="torchrun --nproc-per-node 2"):
+        est.fit(multitask.X)
+    assert not hasattr(est, "embedding_")
+
+
+def test_a_batch_needs_a_trial_for_each_process(multitask, small, monkeypatch):
+    monkeypatch.setattr("jedi_sklearn._estimator.join", lambda wanted: Processes(0, 8))
+    with pytest.raises(ValueError, match=r"batch_size=4 .* 8 processes"):
+        small(batch_size=4, distributed=True).fit(multitask.X)
+
+
+def test_a_model_of_several_processes_needs_none_of_them_later(multitask, small, tmp_path):
+    est = small().fit(multitask.X, multitask.task).set_params(distributed=True)
+    est.save(tmp_path / "model.npz")
+    loaded = JEDIEstimator.load(tmp_path / "model.npz")
+    assert loaded.distributed
+    assert_array_equal(loaded.transform(multitask.X), est.transform(multitask.X))
