@@ -120,9 +120,10 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
 
     Parameters
     ----------
-    at : {"origin", "weights", "trajectory"}, default="origin"
+    at : {"origin", "weights", "trajectory", "equivalent"}, default="origin"
         Where to linearise, as in :func:`eigenspectrum`. "trajectory": features are means over
-        the samples of the RNN's free run.
+        the samples of the RNN's free run. "equivalent": of the free run as a whole, where an
+        oscillation has its own frequency.
     n_eigenvalues : int, default=3
         Leading eigenvalues to give one by one; 0 for the summaries only.
     min_growth_rate : float, optional

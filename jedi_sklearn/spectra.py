@@ -12,7 +12,8 @@ from .fixed_points import frequencies, growth_rates
 
 __all__ = ["Eigenspectrum", "eigenspectrum"]
 
-PLACES = ("origin", "weights", "trajectory")
+PLACES = ("origin", "weights", "trajectory", "equivalent")
+STILL = 1e-6  # SD, of a state of size 1, below which a neuron's gain is tanh' at its mean
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ def eigenspectrum(rnns, at="origin"):
     ----------
     rnns : RNNBatch
         From ``JEDIEstimator.dynamics``, or of known weights.
-    at : {"origin", "weights", "trajectory"} or array-like, default="origin"
+    at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
         Where: at the origin (there the effective weights are J itself, so that "weights" means
         the same); at each sample of the RNNs' free runs, which a batch from
-        ``JEDIEstimator.dynamics`` knows; or at states of shape (n_rnns, n_neurons) or
-        (n_rnns, n_states, n_neurons), such as fixed points; for a batch of one RNN also
-        (n_states, n_neurons).
+        ``JEDIEstimator.dynamics`` knows; once for the free run as a whole, see Notes; or at
+        states of shape (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), such as fixed
+        points; for a batch of one RNN also (n_states, n_neurons).
 
     Returns
     -------
@@ -93,6 +94,14 @@ def eigenspectrum(rnns, at="origin"):
     ------
     ValueError, TypeError
         If `at` is unknown, states have the wrong shape, or the free runs are not known.
+
+    Notes
+    -----
+    "equivalent" is the equivalent linearisation of an activity that swings too far for a
+    derivative: tanh of each neuron is replaced by the line that fits it best over the neuron's
+    free run, and tanh'(x) by the slope of that line (docs/model.md, eq. 15). A sustained
+    oscillation is then a pair of multipliers on the unit circle at its own frequency, while the
+    derivatives at the origin and along the trajectory tell how perturbations turn.
 
     Examples
     --------
@@ -106,10 +115,14 @@ def eigenspectrum(rnns, at="origin"):
     rnns = check_rnns(rnns)
     if isinstance(at, str):
         check_option(at, "at", PLACES, ", or an array of states")
-        states = rnns.free_run() if at == "trajectory" else None
+        states = rnns.free_run() if at in ("trajectory", "equivalent") else None
     else:
         states = check_states(at, rnns, name="at")
-    if states is None or states.ndim == 2:
+    if isinstance(at, str) and at == "equivalent":
+        gains = _equivalent_gains(states)[:, np.newaxis]
+        weights = [ReducedRNN(rnns, k).effective_weights(g) for k, g in enumerate(gains)]
+        values = np.linalg.eigvals(np.concatenate(weights)).astype(complex)
+    elif states is None or states.ndim == 2:
         values = rnns.eigenvalues(states)
     else:
         values = np.empty((*states.shape[:2], rnns.rank), dtype=complex)
@@ -118,3 +131,18 @@ def eigenspectrum(rnns, at="origin"):
             for block in rnn.blocks(len(x)):
                 values[k, block] = np.linalg.eigvals(rnn.weights_at(x[block]))
     return Eigenspectrum(sort_by_size(1 + rnns.alpha * (values - 1)), rnns.dt, rnns.tau)
+
+
+def _equivalent_gains(x):
+    """Slope of the least-squares line through tanh(x) of each neuron, (n_rnns, n_neurons).
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_rnns, n_timesteps, n_neurons)
+    """
+    mean = x.mean(axis=1)
+    swing = x - mean[:, np.newaxis]
+    variance = np.square(swing).mean(axis=1)
+    covariance = (swing * np.tanh(x)).mean(axis=1)
+    still = variance < np.square(STILL * np.maximum(1, np.abs(mean)))
+    return np.where(still, 1 - np.tanh(mean) ** 2, covariance / np.where(still, 1, variance))

@@ -292,8 +292,19 @@ def test_along_a_trajectory_features_are_means_over_its_samples(rnns):
 
 def test_a_run_that_stays_at_the_origin_has_the_spectrum_of_the_origin(networks):
     net = networks.bistable(initial_states=np.zeros(20), n_timesteps=9)
-    at = [EigenspectrumAnalyzer(at).fit_transform(net.rnn) for at in ("origin", "trajectory")]
-    assert_allclose(at[1], at[0])
+    origin = EigenspectrumAnalyzer("origin").fit_transform(net.rnn)
+    for at in ("trajectory", "equivalent"):
+        assert_allclose(EigenspectrumAnalyzer(at).fit_transform(net.rnn), origin)
+
+
+def test_the_equivalent_frequency_is_the_one_seen_in_the_free_run(networks):
+    net = networks.ring(turn=0.9, gain=3.0)
+    x0 = net.radius * net.plane[:, 0]
+    rnn = networks.ring(turn=0.9, gain=3.0, initial_states=x0, n_timesteps=4096).rnn
+    power = np.square(np.abs(np.fft.rfft(rnn.free_run()[0, :, 0])))
+    seen = power.argmax() / (4096 * rnn.dt)
+    features = named(EigenspectrumAnalyzer("equivalent", min_growth_rate=-1), rnn)
+    assert_allclose(features["max_frequency"], seen, rtol=0.01)
 
 
 # Fixed points

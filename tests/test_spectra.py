@@ -194,6 +194,44 @@ def test_a_bistable_network_has_its_known_spectra(networks):
     assert_allclose(found, np.reshape([net.at_points, 2.0, net.at_points], (1, 3, 1)), atol=1e-12)
 
 
+# Equivalent linearisation
+
+
+def test_a_cycle_has_its_own_frequency_and_does_not_grow(networks):
+    net = networks.ring(turn=0.9, gain=3.0)
+    turn = round(2 * np.pi / net.angle)  # samples of one turn, nearly
+    x0 = net.radius * net.plane[:, 0]
+    rnn = networks.ring(turn=0.9, gain=3.0, initial_states=x0, n_timesteps=40 * turn).rnn
+    spectrum = eigenspectrum(rnn, "equivalent")
+    cycle = net.angle / (2 * np.pi * rnn.dt)
+    assert_allclose(spectrum.frequencies, [[cycle, -cycle]], rtol=1e-3)
+    assert_allclose(spectrum.growth_rates, 0, atol=1e-2)
+    origin = eigenspectrum(rnn)  # where the same cycle grows and is much faster
+    assert origin.frequencies[0, 0] > 1.5 * cycle
+    assert origin.growth_rates[0, 0] > 5
+
+
+def test_equivalent_gains_are_slopes_of_least_squares_lines(rnns, same_spectrum):
+    run = rnns.free_run()
+    found = eigenspectrum(rnns, "equivalent").multipliers
+    assert found.shape == (N_RNNS, rnns.rank)
+    for k, x in enumerate(run):
+        gains = [np.polyfit(neuron, np.tanh(neuron), 1)[0] for neuron in x.T]
+        J = rnns[k].to_dense()[0] * gains
+        dense = np.linalg.eigvals((1 - rnns.alpha) * np.eye(N) + rnns.alpha * J)
+        order = np.argsort(np.abs(dense - (1 - rnns.alpha)))
+        same_spectrum(found[k], dense[order][N - rnns.rank :], atol=1e-7)
+
+
+def test_equivalent_gains_of_small_swings_are_derivatives(networks):
+    net = networks.bistable(gain=2.0)
+    for swing in (0.0, 1e-9, 1e-5):  # about a fixed point: the limit, rounding, a true line
+        x0 = (net.kappa + swing) * net.m
+        rnn = networks.bistable(gain=2.0, initial_states=x0, n_timesteps=30).rnn
+        found = eigenspectrum(rnn, "equivalent").eigenvalues
+        assert_allclose(found, [[net.at_points]], atol=1e-4)
+
+
 # Refusals
 
 
@@ -202,6 +240,7 @@ def test_a_bistable_network_has_its_known_spectra(networks):
     [
         ("fixed_points", ValueError, ["at", "'origin', 'weights', 'trajectory'", "fixed_points"]),
         ("trajectory", ValueError, ["no initial_states", "JEDIEstimator.dynamics"]),
+        ("equivalent", ValueError, ["no initial_states", "JEDIEstimator.dynamics"]),
         (np.ones((3, 5)), ValueError, ["at must have shape", "n_neurons = 12", "(3, 5)"]),
         (np.ones((4, 12)), ValueError, ["4 rows for 3 RNNs"]),
         (np.full((3, 12), np.nan), ValueError, ["at", "NaN"]),

@@ -68,7 +68,7 @@ class EigenspectrumDisplay:
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
         conditions : array-like of shape (n_trials,), optional
             Colour of each trial: labels, or a continuous quantity.
-        at : {"origin", "weights", "trajectory"} or array-like, default="origin"
+        at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
             Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
@@ -89,7 +89,7 @@ class EigenspectrumDisplay:
         Parameters
         ----------
         rnns : RNNBatch
-        at : {"origin", "weights", "trajectory"} or array-like, default="origin"
+        at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
             Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`. At several states,
             such as "trajectory", there is a point for each.
         conditions : array-like of shape (n_rnns,), optional
