@@ -34,9 +34,10 @@ def frequency(options):
         notes,
         options.params,
     )
+    parameters = SIZES | options.params
     for amplitude in options.amplitudes:
-        steps = STEPS[amplitude]
-        name = f"amplitude {amplitude:g}, {steps} steps"
+        steps = options.params.get("max_iter", STEPS[amplitude])
+        name = f"gain {options.gain:g}, amplitude {amplitude:g}, {steps} steps"
         rows, lines = [], []
         for seed in options.seeds:
             row, line = frequency_row(options, seed, amplitude, steps)
@@ -76,17 +77,17 @@ def frequency(options):
         result.target(f"{name}: slope 0.85-1.15, each seed", reached, met)
     notes.append(
         "`make_multifrequency`, 80 trials to fit, 80 held out, without the first second (the "
-        f"response to the onset of the input); {SIZES['n_components']} components and rank "
-        f"{SIZES['rank']}, because the teacher's weights and input write to six directions. The "
-        "frequency of a held-out trial's RNN is the `max_frequency` of `EigenspectrumAnalyzer`: "
-        "the largest among the eigenvalues that outlast two time constants "
-        "(`min_growth_rate=-1 / (2 * tau)`), at the origin or as the mean along its free run "
-        "(*trajectory*), or that outlast five (half a second) in the equivalent linearisation of "
-        "its free run (*equivalent*; *2 tau*: two there as well). There, a sustained oscillation "
-        "does not decay at all; most modes that its harmonics drive decay by 3 to 11/s. "
-        "Pearson r and slope against the frequency of the input, over the medians of the eight "
-        "held-out trials of each of the ten frequencies. The targets are those of *equivalent*, "
-        "the same place and bound for all teachers and frequencies."
+        f"response to the onset of the input); n_components={parameters['n_components']!r}, "
+        f"rank={parameters['rank']!r} (the teacher's weights and input write to six directions). "
+        "The frequency of a held-out trial's RNN is the `max_frequency` of "
+        "`EigenspectrumAnalyzer`: the largest among the eigenvalues that outlast two time "
+        "constants (`min_growth_rate=-1 / (2 * tau)`), at the origin or as the mean along its "
+        "free run (*trajectory*), or that outlast five (half a second) in the equivalent "
+        "linearisation of its free run (*equivalent*; *2 tau*: two there as well). There, a "
+        "sustained oscillation does not decay at all; most modes that its harmonics drive decay "
+        "by 3 to 11/s. Pearson r and slope against the frequency of the input, over the medians "
+        "of the eight held-out trials of each of the ten frequencies. The targets are those of "
+        "*equivalent*, the same place and bound for all teachers and frequencies."
     )
     return result
 
@@ -98,6 +99,7 @@ def frequency_row(options, seed, amplitude, steps):
         make_multifrequency,
         seed,
         n_trials_per_frequency=16,
+        gain=options.gain,
         amplitude=amplitude,
         n_timesteps=200 + ONSET,
     )

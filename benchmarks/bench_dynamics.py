@@ -34,6 +34,7 @@ def main():
     parser = make_parser(__doc__, SECTIONS)
     add = parser.add_argument
     add("--amplitudes", nargs="+", type=float, choices=STEPS, default=list(STEPS), help="of input")
+    add("--gain", type=float, default=1.8, help="of the teachers driven at several frequencies")
     return run_sections("bench_dynamics.py", "Benchmarks of the dynamics", SECTIONS, parser)
 
 
