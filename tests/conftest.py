@@ -1,6 +1,9 @@
 """Small data with known answers, and estimators fitted to them once per session."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of every thread, when its libraries are loaded
+
 from itertools import product
 from pathlib import Path
 
