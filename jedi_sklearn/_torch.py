@@ -23,7 +23,7 @@ __all__ = [
     "sample_of",
 ]
 
-BLOCK_VALUES, MAX_BLOCK = 2**24, 256  # trials that are worked on at a time: 64 MB of float32
+BLOCK_VALUES, MAX_BLOCK = 2**23, 256  # trials that are worked on at a time: 32 MB of float32
 # trials that a start is found on: this many values, within these numbers of trials
 SAMPLE_VALUES, MIN_SAMPLE, MAX_SAMPLE = 2**29, 128, 2000
 
@@ -157,7 +157,7 @@ class LazyTrials:
         index = index.cpu().numpy() if torch.is_tensor(index) else index
         inputs = None if self.inputs is None else self.inputs[index]
         rest = (self.mean, self.scale, self.filler, self.dtype, self.device)
-        return as_trials(self.X[index], inputs, *rest)
+        return as_trials(part(self.X, index), inputs, *rest)
 
     def take(self, index):
         """Some of the trials, not made yet."""
@@ -194,7 +194,7 @@ def as_trials(X, inputs, mean, scale, filler, dtype, device):
 
     Parameters
     ----------
-    X : ndarray (trials, time, neurons)
+    X : ndarray or StoredTrials (trials, time, neurons)
     inputs : ndarray (trials, time, inputs) or None
     mean, scale : ndarray (neurons,)
     filler : callable

@@ -198,6 +198,7 @@ def train(
                     position = 0
                 mine = processes.share(order[position : position + batch])
                 position += batch
+                target = None  # not two at a time
                 target = trials[mine]
             ci, qi = c[mine if rows is None else rows[mine]], q[mine]
             x0 = initial(qi, target.data[0])
