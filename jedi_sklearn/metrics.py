@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import UNUSED
 
 from ._trials import as_plain_array, check_number, check_option, check_trials
 
@@ -120,10 +121,21 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     return r2_by(X, estimator.predict(seen, **arguments), over, hidden)
 
 
-class ForecastScorer(BaseEstimator):
+class _HidingScorer(BaseEstimator):
+    """Callable as scikit-learn asks of a scorer; a `score` method is what it routes inputs by."""
+
+    __metadata_request__score = {"estimator": UNUSED}  # noqa: RUF012
+
+    def __call__(self, estimator, X, y=None, *, inputs=None):
+        """What `score` returns."""
+        return self.score(estimator, X, y, inputs=inputs)
+
+
+class ForecastScorer(_HidingScorer):
     """Score by the R2 of the end of each trial, forecast from its beginning.
 
-    A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like.
+    A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. With metadata
+    routing, ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
 
     Parameters
     ----------
@@ -140,7 +152,7 @@ class ForecastScorer(BaseEstimator):
     def __init__(self, fraction=0.5):
         self.fraction = fraction
 
-    def __call__(self, estimator, X, y=None, *, inputs=None):
+    def score(self, estimator, X, y=None, *, inputs=None):
         """R2 of the forecast; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         n_timesteps = np.shape(X)[1]
@@ -149,11 +161,12 @@ class ForecastScorer(BaseEstimator):
         return hidden_r2(estimator, X, later, inputs=inputs)
 
 
-class CoSmoothingScorer(BaseEstimator):
+class CoSmoothingScorer(_HidingScorer):
     """Score by the R2 of neurons held out, predicted from the others of the same trial.
 
     A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The fit knows
-    the neurons; the embedding of a test trial does not.
+    the neurons; the embedding of a test trial does not. With metadata routing,
+    ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
 
     Parameters
     ----------
@@ -176,7 +189,7 @@ class CoSmoothingScorer(BaseEstimator):
         self.n_repeats = n_repeats
         self.random_state = random_state
 
-    def __call__(self, estimator, X, y=None, *, inputs=None):
+    def score(self, estimator, X, y=None, *, inputs=None):
         """R2 of the neurons held out; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         check_number(self.n_repeats, "n_repeats", Integral, low=1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.metrics import r2_score
@@ -89,6 +90,22 @@ def test_scorers_work_in_model_selection(scorer, trials):
     search = GridSearchCV(jedi, {"rank": [4, 8]}, cv=2, scoring=scorer, refit=False).fit(X)
     assert search.best_params_["rank"] in (4, 8)
     assert clone(scorer).get_params() == scorer.get_params()
+
+
+@pytest.mark.parametrize("scorer", [ForecastScorer(), CoSmoothingScorer()])
+def test_inputs_are_routed_to_scorers(scorer):
+    data = make_multitask(16, n_neurons=20, n_timesteps=40, random_state=0)
+    X, u = data.X, data.inputs
+    jedi = JEDIEstimator(1, 4, max_iter=10, tol=1, random_state=0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        jedi.set_fit_request(inputs=True)
+        asked = clone(scorer.set_score_request(inputs=True))
+        scores = cross_val_score(jedi, X, cv=2, scoring=asked, params={"inputs": u})
+        search = GridSearchCV(jedi, {"rank": [4]}, cv=2, scoring=asked, refit=False)
+        found = search.fit(X, inputs=u).cv_results_["mean_test_score"][0]
+    jedi.fit(X[8:], inputs=u[8:])
+    assert scores[0] == pytest.approx(scorer(jedi, X[:8], inputs=u[:8]), abs=1e-9)
+    assert found == pytest.approx(scores.mean(), abs=1e-9)
 
 
 def test_a_pipeline_scores_in_the_units_of_its_last_step(est, trials):
