@@ -16,6 +16,8 @@ from ._torch import MAX_BLOCK, blocks, sample_of
 __all__ = ["signal_rank", "warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
+COMMON_RIDGE = 1e-5  # the same, of the RNN common to all trials when inputs are known
+COMMON_SHARE = 0.999  # of what it explains: the columns that it gets
 N_SWEEPS = 4
 MANY_NEURONS = 1500  # from here on without second moments of (neurons, neurons)
 N_PASSES, OVERSAMPLING = 6, 10  # of the subspace iteration
@@ -43,7 +45,8 @@ def warm_start(trials, q, initial, rank, n_components, alpha, rows=None, process
     Returns
     -------
     U, V : Tensor (neurons, rank)
-        Orthogonal bases; their columns are scaled to bring what they carry closer together.
+        Bases, orthogonal without inputs; their columns are scaled to bring what they carry closer
+        together.
     maps : Tensor (n_components + 1, rank + 1, rank)
         Weights and bias (last row) as an affine function of the embedding.
     c : Tensor (embeddings, n_components)
@@ -54,8 +57,9 @@ def warm_start(trials, q, initial, rank, n_components, alpha, rows=None, process
     sample = sample_of(trials)
     regression = _Regression(trials, q, initial, alpha, processes)
     if trials.n_inputs:
-        regression.input_weights = _input_weights(regression, sample, rank)
-    U, V, balance = _bases(regression, sample, rank)
+        U, V, balance = _common_network(regression, sample, rank, n_components)
+    else:
+        U, V, balance = _bases(regression, sample, rank)
     if rows is None:
         A, B = _moments_of_trials(regression, sample, U, V)
     else:
@@ -169,24 +173,55 @@ class _Steps:
             rest = rest * (1 - alpha)
 
 
-def _input_weights(regression, sample, rank):
-    """Input weights of the best RNN common to all trials, (neurons, inputs).
+def _common_network(regression, sample, rank, n_components):
+    """Bases and balance as of `_bases`, from the RNN common to all trials; sets the input weights.
 
-    Regression of the explained side on [V'r, s, f] with f the filtered inputs.
+    Reduced-rank regression of the explained side on [r, s, f] with f the filtered inputs. Where
+    the inputs are told apart, J reads from directions of r that carry little of its variance,
+    which leading principal directions leave out. Of the columns that the common RNN does not need
+    as many as there are components are those of `_bases`, for the embeddings.
     """
-    _, V, _ = _bases(regression, sample, rank)
-    n_inputs = regression.trials.n_inputs
-    n = rank + 1 + n_inputs
-    gram, side = regression.zeros(n, n), regression.zeros(n, len(V))
+    n, n_inputs = regression.trials.shape[2], regression.trials.n_inputs
+    gram = regression.zeros(n + 1 + n_inputs, n + 1 + n_inputs)
+    side = regression.zeros(n + 1 + n_inputs, n)
     for _, steps in regression(sample):
         for t, (r, s, y) in enumerate(steps):
             seen = (s[:, None] > 0).to(y.dtype) if t else torch.zeros_like(s[:, None])
-            z = torch.cat([r @ V, s[:, None], steps.filtered[t] * seen], 1).double()
+            z = torch.cat([r, s[:, None], steps.filtered[t] * seen], 1).double()
             gram += z.t() @ z
             side += z.t() @ y.double()
     regression.processes.sum_(gram, side)
-    ridge = 1e-6 * gram.diagonal().mean() * torch.eye(n, dtype=gram.dtype, device=gram.device)
-    return torch.linalg.solve(gram + ridge, side)[-n_inputs:].t().to(V.dtype).contiguous()
+    ridge = 1e-9 * gram.diagonal()
+    ridge[:n] = COMMON_RIDGE * gram.diagonal()[:n].mean()
+    gram += torch.diag(ridge.clamp_min(torch.finfo(torch.float32).tiny))
+    weights = torch.linalg.solve(gram, side)
+    # the metric of r given what s and f explain
+    given = gram[:n, :n] - gram[:n, n:] @ torch.linalg.solve(gram[n:, n:], gram[n:, :n])
+    chol = torch.linalg.cholesky(given)
+    U, size, read = torch.linalg.svd(weights[:n].t() @ chol, full_matrices=False)
+    explained = size.square().cumsum(0)
+    needed = 1 + int((explained < COMMON_SHARE * explained[-1]).sum())
+    common = min(rank, max(needed, rank - n_components))
+    U, size = U[:, :common], size[:common].clamp_min(1e-30)
+    V = torch.linalg.solve(chol.t(), read[:common].t())
+    rest = side[n:] - gram[n:, :n] @ (V * size) @ U.t()
+    B = torch.linalg.solve(gram[n:, n:], rest)[1:].t()
+    strength = size * V.norm(dim=0)
+    strength = torch.cat([strength, strength[-1:].expand(rank - common)])
+    dtype = regression.trials.dtype
+    regression.input_weights = B.to(dtype).contiguous()
+    U, V = map(_fill, (U, V), _bases(regression, sample, rank)[:2])
+    # V' r as large as s: the ridge weighs all of them alike
+    V = V * (gram[n, n] / ((gram[:n, :n] @ V) * V).sum(0)).sqrt()
+    left = (strength / strength.log().mean().exp()).sqrt()
+    balance = left, V.norm(dim=0) / left
+    return U.to(dtype).contiguous(), V.to(dtype).contiguous(), balance
+
+
+def _fill(some, basis):
+    """Columns, and orthonormal ones that complete them by the leading ones of a basis."""
+    both = torch.linalg.qr(torch.cat([some, basis.to(some.dtype)], 1))[0]
+    return torch.cat([some, both[:, some.shape[1] : basis.shape[1]]], 1)
 
 
 def _bases(regression, sample, rank):
