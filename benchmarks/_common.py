@@ -50,12 +50,12 @@ def estimator(options, **arguments):
     return JEDIEstimator(**{"random_state": 0, **arguments, **options.params})
 
 
-def fit(est, X, labels=None):
-    """Fit; return seconds. Whether it converged is in ``est.converged_``."""
+def fit(est, X, labels=None, **known):
+    """Fit, `known` inputs too; return seconds. Whether it converged is in ``est.converged_``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         start = time.perf_counter()
-        est.fit(X, labels)
+        est.fit(X, labels, **known)
         return time.perf_counter() - start
 
 

@@ -14,11 +14,11 @@ import sys
 from _cost import memory, speed
 from _recordings import center_out, suresh
 from _run import make_parser, run_sections
-from _simulated import multitask, noisy, unseen
+from _simulated import driven, multitask, noisy, unseen
 
 SECTIONS = {
     section.__name__: section
-    for section in (multitask, noisy, unseen, center_out, suresh, speed, memory)
+    for section in (multitask, driven, noisy, unseen, center_out, suresh, speed, memory)
 }
 
 
