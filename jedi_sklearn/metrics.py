@@ -104,9 +104,7 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     >>> hidden_r2(est, X[30:], neurons) > 0.8
     True
     """
-    if isinstance(estimator, Pipeline):
-        X, estimator = estimator[:-1].transform(X), estimator[-1]
-    X = check_trials(X, missing=True)
+    X, estimator = _unwrap(estimator, X)
     hidden = _as_mask(hidden, X, "hidden")
     if not hidden.any():
         raise ValueError("hidden is False everywhere: there is nothing to predict.")
@@ -141,6 +139,10 @@ class ForecastScorer(_HidingScorer):
     ----------
     fraction : float, default=0.5
         Share of the samples that the embedding (and initial state) is inferred from.
+    start : {"first", "last"}, default="first"
+        Where the forecast sets out: on the free run from the beginning of the trial, or at the
+        last sample seen, which keeps small errors from growing for so long but brings in the
+        noise of that sample.
 
     Examples
     --------
@@ -149,16 +151,35 @@ class ForecastScorer(_HidingScorer):
     ForecastScorer(fraction=0.8)
     """
 
-    def __init__(self, fraction=0.5):
+    def __init__(self, fraction=0.5, start="first"):
         self.fraction = fraction
+        self.start = start
 
     def score(self, estimator, X, y=None, *, inputs=None):
         """R2 of the forecast; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
+        check_option(self.start, "start", ("first", "last"))
         n_timesteps = np.shape(X)[1]
         n_seen = min(max(1, round(self.fraction * n_timesteps)), n_timesteps - 1)
+        if self.start == "last":
+            return self._from_last(estimator, X, n_seen, inputs)
         later = np.arange(n_timesteps)[:, np.newaxis] >= n_seen
         return hidden_r2(estimator, X, later, inputs=inputs)
+
+    def _from_last(self, estimator, X, n_seen, inputs):
+        X, estimator = _unwrap(estimator, X)
+        begin, rest = {}, {}
+        if inputs is not None:
+            u = as_plain_array(inputs, "inputs")
+            begin, rest = {"inputs": u[:, :n_seen]}, {"inputs": u[:, n_seen - 1 :]}
+        found = estimator.posterior(X[:, :n_seen], **begin)
+        last = X[:, n_seen - 1]
+        if np.isnan(last).any():
+            run = estimator.inverse_transform(found.mean, found.initial_state, n_seen, **begin)
+            last = np.where(np.isnan(last), run[:, -1], last)
+        n_timesteps = X.shape[1] - n_seen + 1
+        forecast = estimator.inverse_transform(found.mean, last, n_timesteps, **rest)
+        return r2_by(X[:, n_seen:], forecast[:, 1:])
 
 
 class CoSmoothingScorer(_HidingScorer):
@@ -204,6 +225,13 @@ class CoSmoothingScorer(_HidingScorer):
             neurons[rng.permutation(n_neurons)[:n_hidden]] = True
             scores.append(hidden_r2(estimator, X, neurons, inputs=inputs))
         return float(np.mean(scores))
+
+
+def _unwrap(estimator, X):
+    """Trials as the last step of a pipeline sees them, and that step."""
+    if isinstance(estimator, Pipeline):
+        X, estimator = estimator[:-1].transform(X), estimator[-1]
+    return check_trials(X, missing=True), estimator
 
 
 def _as_mask(mask, X, name):

@@ -75,6 +75,19 @@ def test_hiding_everything_but_noise_is_worse_than_hiding_little(est, trials):
     assert forecast[0] < forecast[1]
 
 
+def test_a_forecast_from_the_last_sample_is_the_run_of_the_inferred_rnns(est, trials):
+    X = trials[30:].copy()
+    E = est.transform(X[:, :60])
+    run = est.inverse_transform(E, X[:, 59], n_timesteps=21)[:, 1:]
+    scorer = ForecastScorer(0.75, start="last")
+    assert_allclose(scorer(est, X), r2_by(X[:, 60:], run))
+    X[0, 59, 3] = np.nan  # then the free run stands in
+    x0 = X[:, 59].copy()
+    x0[0, 3] = est.predict(X[:1, :60])[0, -1, 3]
+    run = est.inverse_transform(est.transform(X[:, :60]), x0, n_timesteps=21)[:, 1:]
+    assert_allclose(scorer(est, X), r2_by(X[:, 60:], run))
+
+
 def test_scores_of_neurons_have_none_where_nothing_was_hidden(est, trials):
     neurons = np.arange(30) < 5
     r2 = hidden_r2(est, trials[30:], neurons, over="neuron")
@@ -92,7 +105,9 @@ def test_scorers_work_in_model_selection(scorer, trials):
     assert clone(scorer).get_params() == scorer.get_params()
 
 
-@pytest.mark.parametrize("scorer", [ForecastScorer(), CoSmoothingScorer()])
+@pytest.mark.parametrize(
+    "scorer", [ForecastScorer(), ForecastScorer(start="last"), CoSmoothingScorer()]
+)
 def test_inputs_are_routed_to_scorers(scorer):
     data = make_multitask(16, n_neurons=20, n_timesteps=40, random_state=0)
     X, u = data.X, data.inputs
@@ -125,6 +140,7 @@ def test_a_pipeline_scores_in_the_units_of_its_last_step(est, trials):
         (lambda e, X: r2_by(X, X[:1]), ValueError, ["prediction", "shape of X"]),
         (lambda e, X: r2_by(X, X, over="neurons"), ValueError, ["over", 'did you mean "neuron"']),
         (lambda e, X: ForecastScorer(0)(e, X), ValueError, ["fraction", "> 0", "0"]),
+        (lambda e, X: ForecastScorer(start="end")(e, X), ValueError, ["start", "last"]),
         (lambda e, X: CoSmoothingScorer(n_repeats=0)(e, X), ValueError, ["n_repeats", ">= 1"]),
     ],
 )
