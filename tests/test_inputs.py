@@ -62,6 +62,23 @@ def test_the_eigenvalues_of_the_teacher_are_found(driven, est):
         assert (distance[rows, columns] < 0.1 * np.abs(true)).all()
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_all_eigenvalues_of_the_multitask_teacher_are_found(seed):
+    size = {"n_neurons": 50, "n_timesteps": 100, "initial_jitter": 1}
+    data = make_multitask(280, **size, teacher_seed=seed, random_state=100 + seed)
+    est = JEDIEstimator(1, 5, scale=None, max_iter=200, tol=1.0, random_state=0)
+    est.fit(data.X[:240], inputs=data.inputs[:240])
+    true = data.teacher.eigenvalues()[0]
+    errors = []
+    for found in est.dynamics(data.X[240:], inputs=data.inputs[240:]).eigenvalues():
+        distance = np.abs(true[:, np.newaxis] - found)
+        rows, columns = linear_sum_assignment(distance)
+        errors.append((distance[rows, columns] / np.abs(true)).max())
+    assert len(true) == 5
+    assert np.median(errors) < 0.1  # of the worst of five
+    assert np.quantile(errors, 0.9) < 0.15
+
+
 def test_input_weights_are_found(driven, est):
     true = driven.teacher.input_weights
     found = est.dynamics(driven.X[:1], inputs=driven.inputs[:1]).input_weights
