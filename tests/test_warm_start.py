@@ -18,6 +18,7 @@ from jedi_sklearn._warm_start import (
     _whiten,
     warm_start,
 )
+from jedi_sklearn.datasets import make_multitask
 
 CONDITIONS = np.arange(24) % 6
 
@@ -193,3 +194,20 @@ def test_input_weights_of_one_network_are_found_in_closed_form(monkeypatch, know
     assert_close(found, B, rtol=0, atol=1e-3)
     J = U @ maps[0, :-1].t() @ V.t()
     assert_close(J, (one["U"] @ one["core"] @ one["V"].t())[0], rtol=0, atol=1e-3)
+
+
+def test_the_common_network_reads_from_weak_directions_too(monkeypatch):
+    """Without noise the start is exact, and reads beside the leading directions of the rates."""
+    monkeypatch.setattr(_warm_start, "RIDGE", 1e-10)
+    monkeypatch.setattr(_warm_start, "COMMON_RIDGE", 1e-10)
+    noise = {"process_noise": 0, "observation_noise": 0}
+    made = make_multitask(40, n_neurons=20, n_timesteps=60, initial_jitter=1, **noise)
+    data = torch.as_tensor(made.X).transpose(0, 1).contiguous()
+    inputs = torch.as_tensor(made.inputs).transpose(0, 1).contiguous()
+    U, V, maps, _, B = warm_start(Trials(data, None, inputs), data[0], 5, 1, 0.1)
+    J = U @ maps[0, :-1].t() @ V.t()
+    assert_close(J, torch.as_tensor(made.teacher.to_dense()[0]), rtol=0, atol=1e-3)
+    assert_close(B, torch.as_tensor(made.teacher.input_weights), rtol=0, atol=1e-3)
+    rates = torch.tanh(data).flatten(0, 1)
+    leading = torch.linalg.svd(rates, full_matrices=False)[2][:5]
+    assert torch.linalg.svdvals(leading @ torch.linalg.qr(V)[0])[-1] < 0.9
