@@ -8,7 +8,7 @@ the embedding of a test trial from that trial and then draws it, so it hardly pu
 that is too large. Predictions of what the inference has not seen do: most of the neurons from the
 others (co-smoothing), or the end of a trial from its beginning (forecast).
 
-Run it with ``python examples/plot_choosing_sizes.py``; about two minutes on one core.
+Run it with ``python examples/plot_choosing_sizes.py``; two and a half minutes on one core.
 """
 
 # %%

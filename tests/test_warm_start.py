@@ -204,7 +204,7 @@ def test_the_common_network_reads_from_weak_directions_too(monkeypatch):
     made = make_multitask(40, n_neurons=20, n_timesteps=60, initial_jitter=1, **noise)
     data = torch.as_tensor(made.X).transpose(0, 1).contiguous()
     inputs = torch.as_tensor(made.inputs).transpose(0, 1).contiguous()
-    U, V, maps, _, B = warm_start(Trials(data, None, inputs), data[0], 5, 1, 0.1)
+    U, V, maps, _, B = start(Trials(data, None, inputs), 5, 1, 0.1)
     J = U @ maps[0, :-1].t() @ V.t()
     assert_close(J, torch.as_tensor(made.teacher.to_dense()[0]), rtol=0, atol=1e-3)
     assert_close(B, torch.as_tensor(made.teacher.input_weights), rtol=0, atol=1e-3)
