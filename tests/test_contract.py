@@ -133,9 +133,9 @@ def test_common_checks(estimator, check):
 def test_the_common_checks_of_jedi_really_run(monkeypatch):
     seen, check_X = [], JEDIEstimator._check_X
 
-    def counting(est, X, fit=False):
+    def counting(est, X, fit=False, **rest):
         seen.append(X)
-        return check_X(est, X, fit)
+        return check_X(est, X, fit, **rest)
 
     monkeypatch.setattr(JEDIEstimator, "_check_X", counting)
     ran, with_data = [], []
