@@ -77,8 +77,12 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     learning_rate_init : float, default=0.005
         Learning rate of Adam at the start; it falls to 0 as a half cosine.
     forcing : float, default=0.1
-        Share of the data mixed into the state at the start of the fit; it falls to 0 over the
-        first half of the steps. Not used by the "paper" solver.
+        Share of the data mixed into the state at the start of the fit; it goes to
+        `final_forcing` over the first half of the steps. Not used by the "paper" solver.
+    final_forcing : float or "auto", default="auto"
+        Share of the data mixed in from then on. 0 minimises the error of the free run itself.
+        With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
+        to the true weights where it can know them. "auto" is `forcing` with known inputs, else 0.
     batch_size : int or "auto", default="auto"
         Trials per gradient step; "auto" is 200, or all trials where there are fewer.
     n_starts : int, default=2
@@ -198,6 +202,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         max_iter=400,
         learning_rate_init=5e-3,
         forcing=0.1,
+        final_forcing="auto",
         batch_size="auto",
         n_starts=2,
         tol=1e-3,
@@ -226,6 +231,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.max_iter = max_iter
         self.learning_rate_init = learning_rate_init
         self.forcing = forcing
+        self.final_forcing = final_forcing
         self.batch_size = batch_size
         self.n_starts = n_starts
         self.tol = tol
@@ -482,6 +488,54 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X, inputs, found = self._infer(X, inputs, starts=True)
         embedding = found.p[:, : self.n_components_]
         return self._model.generate(embedding, found.x0, X.shape[1], inputs)
+
+    def forecast(self, X, n_timesteps, *, inputs=None, correction=0.1):
+        """What follows trials: their RNNs run on from the last sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_seen, n_neurons)
+            As in ``transform``: what is seen of the trials.
+        n_timesteps : int
+            Samples to forecast.
+        inputs : array-like of shape (n_trials, n_seen + n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them: of what is seen and of what follows.
+        correction : float, default=0.1
+            Share of the difference to each sample seen that the run takes in on its way, while
+            the embedding is inferred and up to the state that the forecast sets out from. With 0
+            it goes on from the end of the free run of ``predict``, with 1 from the last sample.
+            A little averages the noise of single samples, and keeps small errors from growing
+            where the dynamics are unstable (a Kalman filter of fixed gain).
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
+            In the units of `X`.
+
+        Examples
+        --------
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> from jedi_sklearn.datasets import make_multitask
+        >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
+        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> est.fit(X[:30]).forecast(X[30:, :100], 50).shape
+        (10, 50, 50)
+        """
+        check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
+        check_number(correction, "correction", low=0, high=1)
+        embedding, last, inputs = self._follow(X, n_timesteps, inputs, correction)
+        return self._model.generate(embedding, last, n_timesteps + 1, inputs)[:, 1:]
+
+    def _follow(self, X, n_timesteps, inputs, correction):
+        """Embeddings, states at the last sample (scaled), and inputs from there on."""
+        check_is_fitted(self, "hypernetwork_")
+        X, later = self._check_X(X), None
+        if inputs is not None or self.n_inputs_:
+            whole = np.broadcast_to(np.nan, (len(X), X.shape[1] + n_timesteps, 0))
+            inputs = check_inputs_of_trials(inputs, whole, self.n_inputs_)
+            inputs, later = inputs[:, : X.shape[1]], inputs[:, X.shape[1] - 1 :]
+        _, _, found = self._infer(X, inputs, correction=correction)
+        return found.p[:, : self.n_components_], found.last, later
 
     def score(self, X, y=None, *, inputs=None):
         """R2 of the free runs, over all trials, samples and neurons.

@@ -16,7 +16,13 @@ from ._hypernetwork import Hypernetwork
 from ._inference import InitialState
 from ._missing import Filler
 from ._model import FittedModel
-from ._parameters import choose_labels, choose_scaling, choose_sizes, choose_validation
+from ._parameters import (
+    choose_forcing,
+    choose_labels,
+    choose_scaling,
+    choose_sizes,
+    choose_validation,
+)
 from ._persistence import Checkpoint
 from ._stored import StoredTrials, part
 from ._torch import (
@@ -174,8 +180,10 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     )
     model = freeze(hyper, training.c, training.q)
     n_visits = len(training.loss_curve) * schedule.batch_size / len(kept)
-    if rows is None and n_visits < FEW_VISITS and len(kept) > SETTLED:
-        # many embeddings are behind the hypernetwork: noise and prior from some that are not
+    behind = n_visits < FEW_VISITS and len(kept) > SETTLED
+    if rows is None and (behind or schedule.final_forcing):
+        # Many embeddings are behind the hypernetwork, or not those of free runs: noise and prior
+        # from some that are
         index = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:SETTLED]
         index = index.sort().values
         some, u = part(used, index.numpy()), None if inputs is None else inputs[kept][index]
@@ -249,6 +257,7 @@ def sizes_wanted(est, previous):
 def make_schedule(est, trials, continued):
     """What drives the optimiser."""
     paper = est.solver == "paper"
+    forcing, final_forcing = (0.0, 0.0) if paper else choose_forcing(est, trials.n_inputs)
     batch = est.batch_size
     if batch == "auto":
         n_steps, _, n_neurons = trials.shape
@@ -256,7 +265,8 @@ def make_schedule(est, trials, continued):
     return Schedule(
         max_iter=est.max_iter,
         learning_rate=est.learning_rate_init * (CONTINUED if continued else 1),
-        forcing=0.0 if paper else est.forcing,
+        forcing=forcing,
+        final_forcing=final_forcing,
         anneal=0.5,
         batch_size=batch,
         regularised=not paper,

@@ -5,6 +5,8 @@ coordinates along shared directions. By Levenberg-Marquardt they minimise (docs/
 
     weight * |free run(p) - data|^2 + (p - mean)' precision (p - mean).
 
+For forecasts the run is corrected by the data as it goes, as under teacher forcing.
+
 Damping, acceptance and stopping belong to each trial, so that its answer does not depend on the
 batch it came in; everything is float64.
 """
@@ -302,7 +304,19 @@ class _Fit:
 
 
 @torch.no_grad()
-def infer(hyper, trials, prior, weight, alpha, initial, *, max_iter=200, tol=1e-4, n_starts=2):
+def infer(
+    hyper,
+    trials,
+    prior,
+    weight,
+    alpha,
+    initial,
+    *,
+    forcing=0.0,
+    max_iter=200,
+    tol=1e-4,
+    n_starts=2,
+):
     """Embeddings (and initial-state coordinates) of trials.
 
     Parameters
@@ -315,6 +329,8 @@ def infer(hyper, trials, prior, weight, alpha, initial, *, max_iter=200, tol=1e-
     alpha : float
         dt / tau.
     initial : InitialState
+    forcing : float
+        Share of the data mixed into the state of the run whose error is minimised.
     max_iter, tol : int, float
         Iterations of the final stage; a trial stops when an undamped step promises to lower its
         cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode.
@@ -327,7 +343,7 @@ def infer(hyper, trials, prior, weight, alpha, initial, *, max_iter=200, tol=1e-
     H : Tensor (trials, m, m)
         Posterior precision of the Laplace approximation.
     sse : Tensor (trials,)
-        Squared error of the free run.
+        Squared error of that run.
     converged : Tensor (trials,), bool
     """
     problem = _Problem(hyper, initial, alpha)
@@ -338,24 +354,25 @@ def infer(hyper, trials, prior, weight, alpha, initial, *, max_iter=200, tol=1e-
         shift = (trials.data[0] - initial.mean) @ torch.linalg.pinv(initial.directions).t()
         first = torch.cat([first[:, : problem.d], shift], 1)
     p = first
-    for forcing in START_FORCING:
-        p = _Fit(problem, prior, weight, trials, p, everyone, forcing).gauss_newton()
+    for strength in START_FORCING:
+        if strength > forcing:
+            p = _Fit(problem, prior, weight, trials, p, everyone, strength).gauss_newton()
     starts = [p]
     if n_starts > 1 and len(prior.centres):
-        screened = []
+        screened, screen = [], max(SCREEN_FORCING, forcing)
         for centre in prior.centres:
             q = torch.cat([centre.expand(n_trials, -1), first[:, problem.d :]], 1)
             size = problem.chunk(trials.n_steps, trials.data.shape[2])
             screened.append(
                 torch.cat(
-                    [problem.run(q[i], trials[i], SCREEN_FORCING)[0] for i in everyone.split(size)]
+                    [problem.run(q[i], trials[i], screen)[0] for i in everyone.split(size)]
                 )
             )
         order = torch.stack(screened).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
         for best in order[: n_starts - 1]:
             starts.append(torch.cat([prior.centres[best], first[:, problem.d :]], 1))
     n = len(starts)
-    fit = _Fit(problem, prior, weight, trials, torch.cat(starts), everyone.repeat(n))
+    fit = _Fit(problem, prior, weight, trials, torch.cat(starts), everyone.repeat(n), forcing)
     if n > 1:
         fit.steps(RACE_STEPS, tol)
     best = fit.cost.reshape(n, n_trials).argmin(0) if n > 1 else torch.zeros_like(everyone)

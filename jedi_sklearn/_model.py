@@ -19,7 +19,7 @@ from ._distributed import ALONE
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior, InitialState, error_bars, infer
 from ._missing import Filler
-from ._rollout import simulate
+from ._rollout import follow, simulate
 from ._torch import as_trials, blocks
 from ._training import residual_inflation
 from .rnn import RNNBatch
@@ -119,7 +119,16 @@ class FittedModel:
         )
 
     def infer(
-        self, X, device, inputs=None, *, starts=False, errors=False, n_jobs=None, processes=ALONE
+        self,
+        X,
+        device,
+        inputs=None,
+        *,
+        starts=False,
+        errors=False,
+        correction=None,
+        n_jobs=None,
+        processes=ALONE,
     ):
         """Posterior modes of trials (NaN where missing), block by block, as arrays.
 
@@ -132,13 +141,15 @@ class FittedModel:
             means over the trials: ``H`` (m, m) of the curvatures, ``first`` (neurons,) of the
             first samples, ``distance`` of the mean square of the initial states, all scaled. With
             `starts` also ``x0`` (trials, neurons), scaled; with `errors` also ``covariance``
-            (trials, m, m) of p.
+            (trials, m, m) of p. With a `correction` the errors are those of runs that take in
+            this share of them as they go, and ``last`` (trials, neurons) is where these end,
+            scaled.
         """
         size = min(max(BLOCK_VALUES // (X.shape[1] * X.shape[2]), 1), MAX_BLOCK)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
         found = Parallel(n_jobs=n_jobs)(
             delayed(self._infer_block)(
-                X[i], None if inputs is None else inputs[i], device, starts, errors
+                X[i], None if inputs is None else inputs[i], device, starts, errors, correction
             )
             for i in processes.share(parts)
         )
@@ -148,7 +159,7 @@ class FittedModel:
             out[name] = np.concatenate([block[name] for block in found])
         return Bunch(**out)
 
-    def _infer_block(self, X, inputs, device, starts, errors):
+    def _infer_block(self, X, inputs, device, starts, errors, correction):
         hyper = copy.deepcopy(self.hyper).to(device)
         prior = GaussianPrior(*(a.to(device) for a in vars(self.prior).values()))
         initial = self.initial
@@ -158,12 +169,16 @@ class FittedModel:
         trials = as_trials(X, u, self.mean, self.scale, self.filler, torch.float64, device)
         weight, alpha = 1 / (self.noise * self.inflation), self.dt / self.tau
         rest = (prior, weight, alpha, initial)
-        p, H, sse, converged = infer(hyper, trials, *rest, n_starts=self.n_starts)
+        how = {"forcing": correction or 0.0, "n_starts": self.n_starts}
+        p, H, sse, converged = infer(hyper, trials, *rest, **how)
         x0 = initial(p[:, hyper.n_components :], trials.data[0])
         found = {"p": p, "sse": sse, "converged": converged, "H": H.sum(0)}
         found |= {"first": trials.data[0].sum(0), "distance": x0.square().mean(1).sum(0)}
         if starts:
             found["x0"] = x0
+        if correction is not None:
+            weights = hyper(p[:, : hyper.n_components])
+            found["last"] = follow(weights, x0, trials, alpha, correction)
         if errors:
             noise = torch.as_tensor(self.noise_of_neuron, device=device)
             found["covariance"] = error_bars(hyper, trials, p, H, *rest, noise, self.inflation)

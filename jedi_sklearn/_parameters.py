@@ -19,6 +19,7 @@ from ._warm_start import signal_rank
 __all__ = [
     "check_parameters",
     "check_processes",
+    "choose_forcing",
     "choose_labels",
     "choose_scaling",
     "choose_sizes",
@@ -68,6 +69,12 @@ def check_parameters(est):
     check_number(est.learning_rate_init, "learning_rate_init", low=0, closed=False)
     check_number(est.tol, "tol", low=0)
     check_number(est.forcing, "forcing", low=0, high=1)
+    last = est.final_forcing
+    if isinstance(last, str) and last != "auto":
+        hint = did_you_mean(last, ["auto"])
+        raise ValueError(f'final_forcing must be a number or "auto", got {last!r}{hint}')
+    if last != "auto":
+        check_number(last, "final_forcing", low=0, high=1)
     check_number(est.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False)
     sizes = est.hidden_layer_sizes
     if est.hypernetwork == "mlp":
@@ -88,6 +95,13 @@ def check_processes(est, n_trials, processes):
             f"batch_size={batch} is too few for {processes.size} processes: each works on its "
             "share of a mini-batch. Raise it, or start fewer processes."
         )
+
+
+def choose_forcing(est, n_inputs):
+    """Strength of the teacher forcing at the start of a fit and at its end."""
+    if est.final_forcing != "auto":
+        return est.forcing, est.final_forcing
+    return est.forcing, est.forcing if n_inputs else 0.0
 
 
 def choose_labels(est, y, conditions, n_trials):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["drive", "filter_inputs", "matvec", "rollout_loss", "simulate", "tanh_"]
+__all__ = ["drive", "filter_inputs", "follow", "matvec", "rollout_loss", "simulate", "tanh_"]
 
 
 def tanh_(x):
@@ -220,3 +220,20 @@ def simulate(weights, x0, n_steps, alpha, inputs=None):
         u = None if inputs is None else inputs[t]
         x = (1 - alpha) * x + alpha * drive(weights, tanh_(x.clone()), u)
     return states
+
+
+def follow(weights, x0, trials, alpha, forcing):
+    """State (trials, neurons) at the last sample of runs that are pulled to the data on the way.
+
+    Samples of which no neuron was observed pull nothing.
+    """
+    x = x0
+    for t, target in enumerate(trials.data):
+        if t:
+            u = None if trials.inputs is None else trials.inputs[t - 1]
+            x = (1 - alpha) * x + alpha * drive(weights, tanh_(x.clone()), u)
+        pull = forcing * (target - x)
+        if trials.mask is not None:
+            pull *= trials.mask[t].amax(1, keepdim=True)
+        x = x + pull
+    return x

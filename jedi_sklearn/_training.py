@@ -28,8 +28,8 @@ CHECKPOINTS = 20  # how often the state is kept, where it is
 class Schedule:
     """What drives the optimiser.
 
-    The teacher forcing falls linearly from `forcing` to 0 over the share `anneal` of the steps,
-    the learning rate as a half cosine from `learning_rate` to 0.
+    The teacher forcing falls linearly from `forcing` to `final_forcing` over the share `anneal` of
+    the steps, the learning rate as a half cosine from `learning_rate` to 0.
     """
 
     max_iter: int
@@ -39,13 +39,17 @@ class Schedule:
     batch_size: int | None = None
     regularised: bool = True
     tol: float = 1e-3
+    final_forcing: float = 0.0
     patience: int | None = None  # validations without improvement before the fit stops
 
     def forcing_at(self, step):
         """Forcing strength at a step."""
-        if not self.forcing:
-            return 0.0
-        return max(0.0, self.forcing * (1 - step / (self.anneal * self.max_iter)))
+        left = max(0.0, 1 - step / (self.anneal * self.max_iter))
+        return self.final_forcing + (self.forcing - self.final_forcing) * left
+
+    def settled(self, step):
+        """Whether the forcing is at its end: what is minimised no longer changes."""
+        return self.forcing_at(step) == self.final_forcing
 
     def learning_rate_at(self, step):
         """Learning rate at a step."""
@@ -143,7 +147,8 @@ def train(
     generator : torch.Generator
         Order of the mini-batches.
     validate : callable, optional
-        ``validate(hyper, c, q) -> R2`` on trials left out, looked at when the forcing has ended.
+        ``validate(hyper, c, q) -> R2`` on trials left out, looked at once the forcing no longer
+        changes.
     progress : Progress, optional
     checkpoint : object, optional
         Its ``state``, unless None, is what an earlier call with the same arguments had passed to
@@ -219,7 +224,7 @@ def train(
             result.loss_curve.append(value)
             if progress is not None:
                 progress(step, value, forcing)
-            if not forcing and step % refresh == refresh - 1:
+            if schedule.settled(step) and step % refresh == refresh - 1:
                 if validate is None:  # kept in case of an interruption only
                     score = 1 - sum(result.loss_curve[-refresh:]) / refresh
                 else:
@@ -385,7 +390,7 @@ def _judge(result, schedule):
             f"Training was interrupted after {n} of {schedule.max_iter} steps; the state reached "
             "so far is kept. Fit again to go through the whole schedule."
         )
-        if schedule.forcing_at(n):
+        if not schedule.settled(n):
             result.complaint += (
                 " The teacher forcing had not ended, so the free run may leave the data."
             )

@@ -11,14 +11,17 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
 
-from ._trials import as_plain_array, check_number, check_option, check_trials
+from ._estimator import JEDIEstimator
+from ._trials import as_plain_array, check_number, check_option, check_seed, check_trials
 
 __all__ = ["CoSmoothingScorer", "ForecastScorer", "hidden_r2", "r2_by"]
 
 OVER = ("all", "neuron", "trial")
+PART = 2**23  # values of which copies are made at a time: 64 MB of float64
+NO_VARIATION = 1e-24  # sum of squares about the mean, as a share of that about 0: rounding
 
 
 def r2_by(X, prediction, over="all", counted=None):
@@ -47,23 +50,39 @@ def r2_by(X, prediction, over="all", counted=None):
     >>> r2_by(X, X, over="neuron")
     array([1., 1., 1.])
     """
-    X = check_trials(X, missing=True, min_timesteps=1)
-    prediction = check_trials(prediction, name="prediction", min_timesteps=1)
+    X = check_trials(X, missing=True, min_timesteps=1, stored=True)
+    prediction = check_trials(prediction, name="prediction", min_timesteps=1, stored=True)
     if prediction.shape != X.shape:
         got = prediction.shape
         raise ValueError(f"prediction must have the shape of X, {X.shape}, got {got}.")
     check_option(over, "over", OVER)
-    counted = ~np.isnan(X) & (True if counted is None else _as_mask(counted, X, "counted"))
-    if not counted.any():
+    counted = None if counted is None else _as_mask(counted, X, "counted")
+    return _r2(X, lambda i: prediction[i], counted, over)
+
+
+def _r2(X, predict, counted=None, over="all"):
+    """What `r2_by` returns, of predictions that ``predict(slice)`` makes of some trials."""
+    counted = np.broadcast_to(True if counted is None else counted, X.shape)
+    n, total = np.zeros((2, X.shape[2]))
+    for i in _parts(X):
+        counts = ~np.isnan(X[i]) & counted[i]
+        n += counts.sum(axis=(0, 1))
+        total += np.where(counts, X[i], 0.0).sum(axis=(0, 1))
+    if not n.any():
         raise ValueError("No observed value counts: there is nothing to score.")
-    n = np.maximum(counted.sum(axis=(0, 1)), 1)
-    mean = np.where(counted, X, 0).sum(axis=(0, 1)) / n
-    error = np.where(counted, X - prediction, 0) ** 2
-    total = np.where(counted, X - mean, 0) ** 2
-    axes = {"all": None, "neuron": (0, 1), "trial": (1, 2)}[over]
-    error, total = error.sum(axis=axes), total.sum(axis=axes)
+    mean = total / np.maximum(n, 1)
+    sums = []  # error, variation and size of each trial and neuron, added up as asked for
+    for i in _parts(X):
+        x = X[i]
+        counts = ~np.isnan(x) & counted[i]
+        parts = (x - predict(i), x - mean, x)
+        each = np.stack([np.square(np.where(counts, a, 0.0)).sum(axis=1) for a in parts])
+        sums.append(each.sum(axis=2) if over == "trial" else each.sum(axis=1))
+    error, variation, size = np.concatenate(sums, 1) if over == "trial" else np.sum(sums, axis=0)
+    if over == "all":
+        error, variation, size = error.sum(), variation.sum(), size.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = np.where(total > 0, 1 - error / total, np.nan)
+        r2 = np.where(variation > NO_VARIATION * size, 1 - error / variation, np.nan)
     return float(r2) if over == "all" else r2
 
 
@@ -108,15 +127,17 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     hidden = _as_mask(hidden, X, "hidden")
     if not hidden.any():
         raise ValueError("hidden is False everywhere: there is nothing to predict.")
-    seen = np.where(hidden, np.nan, X)
-    gone = np.isnan(seen).all(axis=(1, 2))
-    if gone.any():
-        raise ValueError(
-            f"hidden leaves nothing of {gone.sum()} trial(s), first of trial {np.argmax(gone)}: "
-            "an embedding needs some activity."
-        )
-    arguments = {} if inputs is None else {"inputs": inputs}
-    return r2_by(X, estimator.predict(seen, **arguments), over, hidden)
+    check_option(over, "over", OVER)
+    seen = _Shown(X, hidden)
+    _refuse_gone(seen, "hidden leaves nothing")
+    _, inputs, found = estimator._infer(seen, inputs, starts=True)
+    embedding = found.p[:, : estimator.n_components_]
+
+    def predict(i):
+        u = None if inputs is None else inputs[i]
+        return estimator._model.generate(embedding[i], found.x0[i], X.shape[1], u)
+
+    return _r2(X, predict, hidden, over)
 
 
 class _HidingScorer(BaseEstimator):
@@ -138,11 +159,9 @@ class ForecastScorer(_HidingScorer):
     Parameters
     ----------
     fraction : float, default=0.5
-        Share of the samples that the embedding (and initial state) is inferred from.
-    start : {"first", "last"}, default="first"
-        Where the forecast sets out: on the free run from the beginning of the trial, or at the
-        last sample seen, which keeps small errors from growing for so long but brings in the
-        noise of that sample.
+        Share of the samples that are seen: embedding and state are inferred from them.
+    correction : float, default=0.1
+        How much the state follows the samples seen, as in ``JEDIEstimator.forecast``.
 
     Examples
     --------
@@ -151,35 +170,30 @@ class ForecastScorer(_HidingScorer):
     ForecastScorer(fraction=0.8)
     """
 
-    def __init__(self, fraction=0.5, start="first"):
+    def __init__(self, fraction=0.5, correction=0.1):
         self.fraction = fraction
-        self.start = start
+        self.correction = correction
 
     def score(self, estimator, X, y=None, *, inputs=None):
         """R2 of the forecast; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
-        check_option(self.start, "start", ("first", "last"))
-        n_timesteps = np.shape(X)[1]
-        n_seen = min(max(1, round(self.fraction * n_timesteps)), n_timesteps - 1)
-        if self.start == "last":
-            return self._from_last(estimator, X, n_seen, inputs)
-        later = np.arange(n_timesteps)[:, np.newaxis] >= n_seen
-        return hidden_r2(estimator, X, later, inputs=inputs)
-
-    def _from_last(self, estimator, X, n_seen, inputs):
+        check_number(self.correction, "correction", low=0, high=1)
         X, estimator = _unwrap(estimator, X)
-        begin, rest = {}, {}
-        if inputs is not None:
-            u = as_plain_array(inputs, "inputs")
-            begin, rest = {"inputs": u[:, :n_seen]}, {"inputs": u[:, n_seen - 1 :]}
-        found = estimator.posterior(X[:, :n_seen], **begin)
-        last = X[:, n_seen - 1]
-        if np.isnan(last).any():
-            run = estimator.inverse_transform(found.mean, found.initial_state, n_seen, **begin)
-            last = np.where(np.isnan(last), run[:, -1], last)
-        n_timesteps = X.shape[1] - n_seen + 1
-        forecast = estimator.inverse_transform(found.mean, last, n_timesteps, **rest)
-        return r2_by(X[:, n_seen:], forecast[:, 1:])
+        n_timesteps = X.shape[1]
+        if n_timesteps < 3:
+            raise ValueError(f"A forecast needs at least 3 samples a trial, got {n_timesteps}.")
+        n_seen = min(max(2, round(self.fraction * n_timesteps)), n_timesteps - 1)
+        n_later = n_timesteps - n_seen
+        seen = _Shown(X, time=slice(n_seen))
+        _refuse_gone(seen, f"there is nothing in the first {n_seen} samples")
+        how = (seen, n_later, inputs, self.correction)
+        embedding, last, inputs = estimator._follow(*how)
+
+        def predict(i):
+            u = None if inputs is None else inputs[i]
+            return estimator._model.generate(embedding[i], last[i], n_later + 1, u)[:, 1:]
+
+        return _r2(_Shown(X, time=slice(n_seen, None)), predict)
 
 
 class CoSmoothingScorer(_HidingScorer):
@@ -214,8 +228,9 @@ class CoSmoothingScorer(_HidingScorer):
         """R2 of the neurons held out; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         check_number(self.n_repeats, "n_repeats", Integral, low=1)
-        rng = check_random_state(self.random_state)
-        n_neurons = np.shape(X)[2]
+        rng = check_seed(self.random_state)
+        X, estimator = _unwrap(estimator, X)
+        n_neurons = X.shape[2]
         if n_neurons < 2:
             raise ValueError("Co-smoothing needs at least 2 neurons in X, got 1.")
         n_hidden = min(max(1, round(self.fraction * n_neurons)), n_neurons - 1)
@@ -227,11 +242,58 @@ class CoSmoothingScorer(_HidingScorer):
         return float(np.mean(scores))
 
 
+class _Shown:
+    """Trials of which values are hidden or samples cut off; made when some are asked for."""
+
+    ndim = 3
+
+    def __init__(self, X, hidden=None, time=slice(None)):
+        self.X, self.hidden, self.time = X, hidden, time
+        n_timesteps = len(range(X.shape[1])[time])
+        self.shape, self.dtype = (len(X), n_timesteps, X.shape[2]), X.dtype
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, index):
+        """One trial by its number, or several by a slice."""
+        x = self.X[index]
+        if self.hidden is not None:
+            x = np.where(self.hidden[index], np.nan, x).astype(x.dtype, copy=False)
+        return x[..., self.time, :]
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def _parts(X):
+    """Slices of trials of which a copy may be made."""
+    each = max(1, PART // (X.shape[1] * X.shape[2]))
+    return [slice(first, first + each) for first in range(0, len(X), each)]
+
+
+def _refuse_gone(X, what):
+    gone = np.concatenate([np.isnan(X[i]).all(axis=(1, 2)) for i in _parts(X)])
+    if gone.any():
+        raise ValueError(
+            f"An embedding needs some activity, but {what} of {gone.sum()} trial(s), first of "
+            f"trial {np.argmax(gone)}."
+        )
+
+
 def _unwrap(estimator, X):
-    """Trials as the last step of a pipeline sees them, and that step."""
+    """Trials as the estimator in a pipeline or a search sees them, and that estimator."""
+    if hasattr(estimator, "best_estimator_"):
+        return _unwrap(estimator.best_estimator_, X)
     if isinstance(estimator, Pipeline):
-        X, estimator = estimator[:-1].transform(X), estimator[-1]
-    return check_trials(X, missing=True), estimator
+        return _unwrap(estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X)
+    if not isinstance(estimator, JEDIEstimator):
+        raise TypeError(
+            "estimator must be a JEDIEstimator, or a Pipeline or search that ends in one, got "
+            f"{type(estimator).__name__}."
+        )
+    check_is_fitted(estimator, "hypernetwork_")
+    return check_trials(X, missing=True, stored=True), estimator
 
 
 def _as_mask(mask, X, name):

@@ -9,12 +9,15 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from jedi_sklearn import JEDIEstimator
+from jedi_sklearn import JEDIEstimator, _stored, metrics
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer, hidden_r2, r2_by
 from jedi_sklearn.preprocessing import TrialScaler
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+HALF = (np.arange(80) < 40)[:, np.newaxis]
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +78,72 @@ def test_hiding_everything_but_noise_is_worse_than_hiding_little(est, trials):
     assert forecast[0] < forecast[1]
 
 
-def test_a_forecast_from_the_last_sample_is_the_run_of_the_inferred_rnns(est, trials):
+def test_a_forecast_without_correction_goes_on_with_the_free_run(est, trials):
+    X = trials[30:]
+    run = est.inverse_transform(est.transform(X[:, :60]), X[:, 0], n_timesteps=80)
+    assert_allclose(est.forecast(X[:, :60], 20, correction=0), run[:, 60:])
+    assert_allclose(ForecastScorer(0.75, correction=0)(est, X), r2_by(X[:, 60:], run[:, 60:]))
+
+
+def test_a_forecast_with_full_correction_sets_out_at_the_last_sample(est, trials):
+    X = trials[30:, :60]
+    embedding, last, _ = est._follow(X, 20, None, 1.0)
+    assert_allclose(last * est.scale_ + est.mean_, X[:, -1])
+    run = est.inverse_transform(embedding, X[:, -1], n_timesteps=21)[:, 1:]
+    assert_allclose(est.forecast(X, 20, correction=1), run)
+
+
+def test_the_state_takes_in_its_share_of_each_sample_that_was_seen(est, trials):
+    X = trials[30:, :60].copy()
+    X[0, 40:] = np.nan  # a shorter trial: nothing pulls after its end
+    X[1, 20] = np.nan
+    embedding, last, _ = est._follow(X, 1, None, 0.2)
+    J, bias = (est.generate_rnns(embedding).to_dense(), est.generate_rnns(embedding).bias)
+    x, z = (X[:, 0] - est.mean_) / est.scale_, (X - est.mean_) / est.scale_
+    for t in range(1, 60):
+        x = 0.9 * x + 0.1 * (np.einsum("kij,kj->ki", J, np.tanh(x)) + bias)
+        x += 0.2 * np.nan_to_num(z[:, t] - x)
+    assert_allclose(last, x)
+
+
+def test_a_correction_helps_where_small_errors_grow():
+    data = make_multitask(60, n_neurons=40, n_timesteps=80, teacher_seed=4, random_state=0)
+    X, u = data.X, data.inputs
+    est = JEDIEstimator(1, 8, scale=None, max_iter=150, tol=1, random_state=0)
+    est.fit(X[:50], inputs=u[:50])
+    r2 = {c: ForecastScorer(correction=c)(est, X[50:], inputs=u[50:]) for c in (0.0, 0.1, 1.0)}
+    assert r2[0.1] > max(r2[0.0], r2[1.0])
+
+
+def test_trials_that_end_before_the_forecast_do_not_count(est, trials):
     X = trials[30:].copy()
-    E = est.transform(X[:, :60])
-    run = est.inverse_transform(E, X[:, 59], n_timesteps=21)[:, 1:]
-    scorer = ForecastScorer(0.75, start="last")
-    assert_allclose(scorer(est, X), r2_by(X[:, 60:], run))
-    X[0, 59, 3] = np.nan  # then the free run stands in
-    x0 = X[:, 59].copy()
-    x0[0, 3] = est.predict(X[:1, :60])[0, -1, 3]
-    run = est.inverse_transform(est.transform(X[:, :60]), x0, n_timesteps=21)[:, 1:]
-    assert_allclose(scorer(est, X), r2_by(X[:, 60:], run))
+    X[0, 40:] = np.nan
+    assert ForecastScorer(0.75)(est, X) == pytest.approx(ForecastScorer(0.75)(est, X[1:]))
+
+
+def test_parts_of_trials_give_the_same_scores(est, trials, monkeypatch):
+    X, neurons = trials[30:], np.arange(30) < 5
+    whole = [ForecastScorer()(est, X), *hidden_r2(est, X, neurons, over="trial")]
+    monkeypatch.setattr(metrics, "PART", 3 * 80 * 30)
+    monkeypatch.setattr(_stored, "LARGE", 100)
+    parts = [ForecastScorer()(est, X), *hidden_r2(est, X, neurons, over="trial")]
+    assert_allclose(parts, whole)
+
+
+def test_constant_neurons_have_no_r2():
+    X = np.full((3, 7, 2), 0.1)
+    assert np.isnan(r2_by(X, X + 0.01))
+    X[..., 1] = np.random.default_rng(0).normal(size=(3, 7))
+    r2 = r2_by(X, X, over="neuron")
+    assert np.isnan(r2[0]) and r2[1] == 1
+
+
+def test_scores_of_a_search_and_a_pipeline_of_one_step(est, trials):
+    X = trials[:16]
+    search = GridSearchCV(est, {"max_iter": [5]}, cv=2).fit(X)
+    for scorer in (ForecastScorer(), CoSmoothingScorer()):
+        assert scorer(search, X) == scorer(search.best_estimator_, X)
+        assert scorer(make_pipeline(est), X) == scorer(est, X)
 
 
 def test_scores_of_neurons_have_none_where_nothing_was_hidden(est, trials):
@@ -106,7 +164,7 @@ def test_scorers_work_in_model_selection(scorer, trials):
 
 
 @pytest.mark.parametrize(
-    "scorer", [ForecastScorer(), ForecastScorer(start="last"), CoSmoothingScorer()]
+    "scorer", [ForecastScorer(), ForecastScorer(correction=0), CoSmoothingScorer()]
 )
 def test_inputs_are_routed_to_scorers(scorer):
     data = make_multitask(16, n_neurons=20, n_timesteps=40, random_state=0)
@@ -140,7 +198,15 @@ def test_a_pipeline_scores_in_the_units_of_its_last_step(est, trials):
         (lambda e, X: r2_by(X, X[:1]), ValueError, ["prediction", "shape of X"]),
         (lambda e, X: r2_by(X, X, over="neurons"), ValueError, ["over", 'did you mean "neuron"']),
         (lambda e, X: ForecastScorer(0)(e, X), ValueError, ["fraction", "> 0", "0"]),
-        (lambda e, X: ForecastScorer(start="end")(e, X), ValueError, ["start", "last"]),
+        (lambda e, X: ForecastScorer(correction=2)(e, X), ValueError, ["correction", "<= 1", "2"]),
+        (lambda e, X: ForecastScorer()(e, X[:, :2]), ValueError, ["at least 3 samples", "got 2"]),
+        (lambda e, X: ForecastScorer()(e, np.where(HALF, np.nan, X)), ValueError, ["first 40"]),
+        (lambda e, X: ForecastScorer()(TrialScaler(), X), TypeError, ["JEDIEstimator", "TrialSc"]),
+        (lambda e, X: CoSmoothingScorer()(e, X[0]), ValueError, ["X", "3"]),
+        (lambda e, X: CoSmoothingScorer(random_state=-1)(e, X), ValueError, ["random_state"]),
+        (lambda e, X: e.forecast(X, 0), ValueError, ["n_timesteps", ">= 1"]),
+        (lambda e, X: e.forecast(X, 5, correction=-1), ValueError, ["correction", ">= 0"]),
+        (lambda e, X: e.forecast(X, 5, inputs=X), ValueError, ["inputs", "without"]),
         (lambda e, X: CoSmoothingScorer(n_repeats=0)(e, X), ValueError, ["n_repeats", ">= 1"]),
     ],
 )
