@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 from jedi_sklearn.datasets import make_multitask
-from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer, hidden_r2, r2_by
+from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer, r2_by
 
 TASKS = ("decision", "memory", "oscillation", "reach")
 
@@ -119,11 +119,12 @@ def driven(options):
             "r2": est.score(X, inputs=u),
             "teacher_later_r2": r2_by(X, data.free_run[test], counted=later),
             "forecast_r2": ForecastScorer()(est, X, inputs=u),
-            "last_r2": ForecastScorer(start="last")(est, X, inputs=u),
+            "free_r2": ForecastScorer(correction=0)(est, X, inputs=u),
+            "last_r2": ForecastScorer(correction=1)(est, X, inputs=u),
         }
         for name in TASKS:
             some = task == name
-            row[name] = hidden_r2(est, X[some], later, inputs=u[some])
+            row[name] = ForecastScorer()(est, X[some], inputs=u[some])
         forecasts.append({"seed": seed, **row, "fit_seconds": seconds})
         log(f"driven, seed {seed}: R2 {row['r2']:.4f}, forecast {row['forecast_r2']:.4f}")
 
@@ -139,7 +140,8 @@ def driven(options):
             ("teacher_later_r2", "teacher, second half R2", ".4f"),
             ("forecast_r2", "second half, forecast R2", ".4f"),
             *[(name, name, ".3f") for name in TASKS],
-            ("last_r2", "from the last sample seen", ".4f"),
+            ("free_r2", "correction 0", ".4f"),
+            ("last_r2", "correction 1", ".4f"),
             "fit_seconds",
         ],
         forecasts,
@@ -169,9 +171,9 @@ def driven(options):
             "*Forecasts*: the data of the first section, fitted with `inputs=`, `n_components=2`, "
             "`rank=20` and `scale=None`. Embeddings of the 40 held-out trials come from their "
             "first half, the second is scored (all tasks, then each by itself), and inputs are "
-            "known throughout. *From the last sample seen*: the forecast sets out there, not at "
-            "the first sample. *Teacher, second half*: its run from the first sample with the "
-            "true inputs, which chaos takes away from the noisy trials.",
+            "known throughout. *Correction* 0 goes on from the end of the free run, 1 from the "
+            "last sample seen; the default is 0.1. *Teacher, second half*: its run from the first "
+            "sample with the true inputs, which chaos takes away from the noisy trials.",
             "*Recurrent weights and embeddings*: `make_multitask` with 300 trials to fit and 100 "
             "held out, `n_neurons=50`, `n_timesteps=100`, `initial_jitter=1`; "
             "`JEDIEstimator(n_components=1, rank=5, scale=None, max_iter=300)`. "
