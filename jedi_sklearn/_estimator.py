@@ -82,7 +82,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     final_forcing : float or "auto", default="auto"
         Share of the data mixed in from then on. 0 minimises the error of the free run itself.
         With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
-        to the true weights where it can know them. "auto" is `forcing` with known inputs, else 0.
+        to the true weights where it can know them. "auto" is half of `forcing` with known inputs, else 0.
     batch_size : int or "auto", default="auto"
         Trials per gradient step; "auto" is 200, or all trials where there are fewer.
     n_starts : int, default=2

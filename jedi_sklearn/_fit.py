@@ -187,7 +187,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         index = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:SETTLED]
         index = index.sort().values
         some, u = part(used, index.numpy()), None if inputs is None else inputs[kept][index]
-        for _ in range(2):
+        for _ in range(2 if behind else 1):
             p = torch.as_tensor(model.infer(some, device, u, processes=processes).p)
             p = p.to(device, trials.dtype)
             model = freeze(hyper, p[:, :d], p[:, d:], index.to(device))

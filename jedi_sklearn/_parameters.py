@@ -101,7 +101,7 @@ def choose_forcing(est, n_inputs):
     """Strength of the teacher forcing at the start of a fit and at its end."""
     if est.final_forcing != "auto":
         return est.forcing, est.final_forcing
-    return est.forcing, est.forcing if n_inputs else 0.0
+    return est.forcing, est.forcing / 2 if n_inputs else 0.0
 
 
 def choose_labels(est, y, conditions, n_trials):
