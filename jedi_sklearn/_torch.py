@@ -23,7 +23,7 @@ __all__ = [
     "sample_of",
 ]
 
-BLOCK_VALUES, MAX_BLOCK = 2**23, 256  # trials that are worked on at a time: 32 MB of float32
+WORK_VALUES, MAX_WORK = 2**23, 256  # trials that are worked on at a time: 32 MB of float32
 # trials that a start is found on: this many values, within these numbers of trials
 SAMPLE_VALUES, MIN_SAMPLE, MAX_SAMPLE = 2**29, 128, 2000
 
@@ -168,7 +168,7 @@ class LazyTrials:
 
 def block_size(n_steps, n_neurons):
     """How many trials are worked on at a time."""
-    return min(max(BLOCK_VALUES // (n_steps * n_neurons), 1), MAX_BLOCK)
+    return min(max(WORK_VALUES // (n_steps * n_neurons), 1), MAX_WORK)
 
 
 def blocks(trials, index=None):

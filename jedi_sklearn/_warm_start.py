@@ -11,7 +11,7 @@ import torch
 
 from ._distributed import ALONE
 from ._rollout import filter_inputs
-from ._torch import MAX_BLOCK, blocks, sample_of
+from ._torch import MAX_WORK, blocks, sample_of
 
 __all__ = ["signal_rank", "warm_start"]
 
@@ -317,7 +317,7 @@ def _gathered(regression, parts):
 def _solve_embeddings(A, B, maps, ridge):
     """c_k given the maps: argmin |Y - Z maps(c)|^2 + ridge |c|^2, one small system a trial."""
     c, eye = [], ridge * torch.eye(len(maps) - 1, dtype=A.dtype, device=A.device)
-    for some, side in zip(A.split(MAX_BLOCK), B.split(MAX_BLOCK), strict=True):
+    for some, side in zip(A.split(MAX_WORK), B.split(MAX_WORK), strict=True):
         moved = torch.einsum("kij,djl->kdil", some, maps[1:])
         M = torch.einsum("eil,kdil->ked", maps[1:], moved) + eye
         right = torch.einsum("dil,kil->kd", maps[1:], side - some @ maps[0])

@@ -138,7 +138,7 @@ def test_a_memory_map_is_fitted_as_the_array(
 
 
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
-    monkeypatch.setattr(_torch, "MAX_BLOCK", 8)
+    monkeypatch.setattr(_torch, "MAX_WORK", 8)
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)
     X = Chunked(multitask.X)
     est = small(batch_size=5).fit(X, multitask.task)
@@ -189,7 +189,7 @@ def test_stored_integers_and_wrong_shapes(everything_is_large):
 @pytest.mark.parametrize("changes", [{}, {"embedding": "condition", "n_components": 3}])
 def test_a_start_from_a_sample_describes_all_trials(multitask, small, monkeypatch, changes):
     whole = small(**changes).fit(multitask.X, multitask.task)
-    for name, value in {"SAMPLE_VALUES": 1, "MIN_SAMPLE": 20, "MAX_BLOCK": 8}.items():
+    for name, value in {"SAMPLE_VALUES": 1, "MIN_SAMPLE": 20, "MAX_WORK": 8}.items():
         monkeypatch.setattr(_torch, name, value)
     est = small(**changes).fit(multitask.X, multitask.task)
     assert est.loss_curve_[0] < 0.5  # closed form, half of the trials not in the sample
