@@ -114,7 +114,9 @@ class Trials:
     @property
     def n_observed(self):
         """Number of values observed."""
-        return self.data.numel() if self.mask is None else float(self.mask.sum())
+        if self.mask is None:
+            return self.data.numel()
+        return float(self.mask.sum(dtype=torch.float64))  # float32 counts to 2^24
 
     def observed(self, error):
         """`error` where samples were observed, 0 elsewhere; in place."""

@@ -172,6 +172,12 @@ def test_bad_values_of_a_stored_array_are_named(
     assert all(word in str(caught.value) for word in words)
 
 
+def test_very_many_observed_values_are_counted_one_by_one():
+    n = 2**24 + 1  # float32 rounds it
+    ones = torch.ones(1, 1, 1).expand(n, 1, 1)
+    assert _torch.Trials(ones, mask=ones).n_observed == n
+
+
 def test_stored_integers_and_wrong_shapes(everything_is_large):
     with pytest.raises(ValueError, match="3 neurons, but the model was fitted to 4"):
         check_trials(Chunked(np.ones((9, 9, 3))), n_neurons=4, stored=True)
