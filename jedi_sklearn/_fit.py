@@ -101,7 +101,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         used = part(X, kept)
         moments = trial_moments(used, processes)
     if inputs is not None:
-        input_scale = np.sqrt(np.square(inputs).mean(axis=(0, 1)))
+        input_scale = root_mean_square(inputs)
         input_scale[input_scale == 0] = 1
         if previous is not None:
             input_scale = previous.input_scale
@@ -206,6 +206,12 @@ def free_run_r2(X, sse, scale):
     _, variance, count = trial_moments(X)
     total = np.nansum(variance / scale**2 * count)
     return one_less(sse.sum(), total)
+
+
+def root_mean_square(inputs):
+    """RMS of each channel; no square overflows or vanishes, and powers of 2 do not round."""
+    _, power = np.frexp(np.abs(inputs).max(axis=(0, 1)))
+    return np.ldexp(np.sqrt(np.square(np.ldexp(inputs, -power)).mean(axis=(0, 1))), power)
 
 
 def open_checkpoint(est, X, inputs, labels, codes, previous):

@@ -266,6 +266,13 @@ def test_inputs_are_neither_forgotten_nor_unasked_for(driven, est, recovered, kn
 # Routing
 
 
+@pytest.mark.parametrize("unit", [2.0**665, 2.0**-665])
+def test_the_unit_of_inputs_does_not_matter(driven, unit):
+    X, u = driven.X[:20], driven.inputs[:20]
+    est, other = short().fit(X, inputs=u), short().fit(X, inputs=u * unit)  # 1e200, 1e-200
+    np.testing.assert_array_equal(other.embedding_, est.embedding_)
+
+
 @pytest.fixture
 def routing():
     with sklearn.config_context(enable_metadata_routing=True):
