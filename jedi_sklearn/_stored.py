@@ -87,12 +87,15 @@ def part(X, index):
 
 
 def _mapped(array):
-    """The mapped file behind an array, if any."""
+    """The file behind an ``np.memmap`` or a view of it, if any, that has all that the array has.
+
+    Other mappings, and memmaps of mode "c", may be the only place of what was written to them.
+    """
+    in_file = False
     while array is not None and not isinstance(array, mmap.mmap):
-        if isinstance(array, np.memmap) and array.mode == "c":
-            return None  # its changes are nowhere else
+        in_file |= isinstance(array, np.memmap) and array.mode in ("r", "r+", "w+")
         array = getattr(array, "base", None)
-    return array
+    return array if in_file else None
 
 
 def _release(array):

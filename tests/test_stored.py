@@ -1,5 +1,6 @@
 """Trials that stay where they are stored: fitted as in memory, and never read all at once."""
 
+import mmap
 import sys
 
 import numpy as np
@@ -135,6 +136,17 @@ def test_a_memory_map_is_fitted_as_the_array(
     assert other.score(mapped) == est.score(X)
     assert_array_equal(other.score_samples(mapped), est.score_samples(X))
     assert_array_equal(other.predict(mapped[30:]), est.predict(X[30:]))
+
+
+def test_memory_that_is_mapped_but_in_no_file_is_left_alone(multitask, small, everything_is_large):
+    X = multitask.X
+    for mode in ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}, {"access": mmap.ACCESS_WRITE}):
+        mapped = np.ndarray(X.shape, X.dtype, buffer=mmap.mmap(-1, X.nbytes, **mode))
+        mapped[:] = X
+        assert not is_stored(mapped)
+        est = small(max_iter=5).fit(mapped)
+        assert_array_equal(mapped, X)
+    assert_array_equal(est.embedding_, small(max_iter=5).fit(X).embedding_)
 
 
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
