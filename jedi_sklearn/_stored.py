@@ -38,10 +38,6 @@ class StoredTrials:
     def shape(self):
         return (len(self.rows), *self.source.shape[1:])
 
-    @property
-    def size(self):
-        return len(self.rows) * self.source.shape[1] * self.source.shape[2]
-
     def __len__(self):
         return len(self.rows)
 
@@ -52,8 +48,6 @@ class StoredTrials:
 
     def __getitem__(self, index):
         """One trial by its number, or several by a slice or an array, as a new array of floats."""
-        if isinstance(index, tuple):  # a single value, or the like
-            return self[index[0]][index[1:]]
         rows = self.rows[index]
         if rows.ndim == 0:
             return self._read(rows[np.newaxis])[0]
@@ -61,11 +55,11 @@ class StoredTrials:
 
     def _read(self, rows):
         out = np.empty((len(rows), *self.source.shape[1:]), self.dtype)
-        if len(rows) and (np.diff(rows) == 1).all():
-            out[:] = self.source[int(rows[0]) : int(rows[-1]) + 1]
-        else:
-            for trial, k in zip(out, rows, strict=True):
-                trial[:] = self.source[int(k)]
+        order = np.argsort(rows)
+        runs = np.split(order, 1 + np.flatnonzero(np.diff(rows[order]) != 1)) if len(rows) else []
+        for run in runs:  # of trials that follow each other
+            values = self.source[int(rows[run[0]]) : int(rows[run[-1]]) + 1]
+            out[run] = values
         _release(self.source)
         return out
 

@@ -207,8 +207,8 @@ def as_trials(X, inputs, mean, scale, filler, dtype, device):
     n_trials, n_steps, n_neurons = X.shape
     kind = np.float32 if dtype == torch.float32 else np.float64
     out, mask = np.empty((n_steps, n_trials, n_neurons), dtype=kind), None
-    for k in range(n_trials):
-        z = (X[k] - mean) / scale
+    for k, trial in enumerate(X):
+        z = (trial - mean) / scale
         if np.isnan(z.sum()):
             if mask is None:
                 mask = np.ones_like(out)
