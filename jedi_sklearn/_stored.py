@@ -11,10 +11,14 @@ import mmap
 
 import numpy as np
 
-__all__ = ["StoredTrials", "is_stored", "part"]
+__all__ = ["FILL", "StoredTrials", "is_stored", "loaded", "part", "refuse_masked"]
 
 LARGE = 2**25  # values: 256 MB of float64
 BLOCK = 2**23  # values read at a time where one trial follows the other
+FILL = (
+    "NaN stands for a missing sample: pass {0}.filled(np.nan), or "
+    "dask.array.ma.filled({0}, np.nan) of a Dask array."
+)
 
 
 class StoredTrials:
@@ -58,7 +62,8 @@ class StoredTrials:
         order = np.argsort(rows)
         runs = np.split(order, 1 + np.flatnonzero(np.diff(rows[order]) != 1)) if len(rows) else []
         for run in runs:  # of trials that follow each other
-            values = self.source[int(rows[run[0]]) : int(rows[run[-1]]) + 1]
+            values = loaded(self.source[int(rows[run[0]]) : int(rows[run[-1]]) + 1])
+            refuse_masked(values)
             out[run] = values
         _release(self.source)
         return out
@@ -78,6 +83,19 @@ def is_stored(X):
 def part(X, index):
     """Some trials of an array, by a slice or an array; left where they are if they are stored."""
     return StoredTrials(X.source, X.rows[index]) if isinstance(X, StoredTrials) else X[index]
+
+
+def loaded(X):
+    """An array in memory, with its mask, which Dask otherwise drops on the way to numpy."""
+    return np.asanyarray(X.compute() if hasattr(X, "compute") else X)
+
+
+def refuse_masked(X, name="X", cure=FILL):
+    """Raise where values are masked."""
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"{name} has masked values, which would be taken as data. {cure.format(name)}"
+        )
 
 
 def _mapped(array):

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._distributed import ALONE
-from ._stored import StoredTrials, is_stored, part
+from ._stored import FILL, StoredTrials, is_stored, loaded, part, refuse_masked
 
 __all__ = [
     "as_numbers",
@@ -89,12 +89,13 @@ def check_trials(
                 f"{expected}, got a list of trials of {len(shapes)} different shapes, e.g. "
                 f"{' and '.join(map(str, sorted(shapes)[:2]))}. {_UNEQUAL}"
             )
-    if np.ma.is_masked(X):
-        cure = "Interpolate them, or drop their trials or neurons."
-        if missing:
-            cure = f"NaN stands for a missing sample: pass {name}.filled(np.nan)."
-        raise ValueError(f"{name} has masked values, which would be taken as data. {cure}")
-    X = StoredTrials(X) if stored and is_stored(X) else as_plain_array(X, name, _UNEQUAL)
+    cure = FILL if missing else "Interpolate them, or drop their trials or neurons."
+    if stored and is_stored(X):
+        X = StoredTrials(X)
+    else:
+        X = loaded(X) if hasattr(X, "__array__") else X
+        refuse_masked(X, name, cure)
+        X = as_plain_array(X, name, _UNEQUAL)
     if X.dtype == object:
         X = _read_objects(X, name, expected, objects)
     if X.dtype.kind not in "fiub":

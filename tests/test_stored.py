@@ -155,6 +155,36 @@ def test_memory_that_is_mapped_but_in_no_file_is_left_alone(multitask, small, ev
     assert_array_equal(est.embedding_, small(max_iter=5).fit(X).embedding_)
 
 
+@pytest.mark.parametrize("large", [True, False])
+def test_masked_values_are_refused_wherever_they_are(multitask, small, monkeypatch, large):
+    monkeypatch.setattr(_stored, "LARGE", 100 if large else multitask.X.size)
+    X = np.ma.masked_array(multitask.X, np.zeros(multitask.X.shape, bool))
+
+    class Lazy(Chunked):
+        def __array__(self, dtype=None, copy=None):
+            return self.X
+
+    assert_array_equal(check_trials(Lazy(X), missing=True, stored=True)[:], multitask.X)
+    X[5, 3, 2] = np.ma.masked
+    texts = []
+    for masked in (X, Lazy(X)):
+        with pytest.raises(ValueError, match=r"masked values.* pass X.filled\(np.nan\)") as caught:
+            small().fit(masked)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_masks_of_dask_are_seen(multitask, monkeypatch, large):
+    dask = pytest.importorskip("dask.array")
+    monkeypatch.setattr(_stored, "LARGE", 100 if large else multitask.X.size)
+    X = dask.ma.masked_greater(dask.from_array(multitask.X, chunks=(9, -1, -1)), 1.0)
+    with pytest.raises(ValueError, match=r"dask.array.ma.filled\(X, np.nan\)"):
+        check_trials(X, missing=True, stored=True)
+    filled = check_trials(dask.ma.filled(X, np.nan), missing=True, stored=True)
+    assert_array_equal(filled[:], np.where(multitask.X > 1, np.nan, multitask.X))
+
+
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
     monkeypatch.setattr(_torch, "MAX_WORK", 8)
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)
