@@ -77,6 +77,11 @@ def is_stored(X):
         return False
     if len(X.shape) != 3 or getattr(X.dtype, "kind", None) not in ("f", "i", "u", "b"):
         return False
+    if any(n != n for n in X.shape):
+        raise ValueError(
+            f"X has the shape {X.shape}, some of it unknown until it is computed. Call "
+            "X.compute_chunk_sizes() first."
+        )
     return int(np.prod([int(n) for n in X.shape])) > LARGE
 
 

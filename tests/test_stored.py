@@ -185,6 +185,13 @@ def test_masks_of_dask_are_seen(multitask, monkeypatch, large):
     assert_array_equal(filled[:], np.where(multitask.X > 1, np.nan, multitask.X))
 
 
+def test_a_length_that_dask_does_not_know_is_asked_for(multitask, small):
+    dask = pytest.importorskip("dask.array")
+    X = dask.from_array(multitask.X, chunks=(9, -1, -1))
+    with pytest.raises(ValueError, match=r"Call X.compute_chunk_sizes\(\) first"):
+        small().fit(X[X[:, 0, 0] > 0])
+
+
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
     monkeypatch.setattr(_torch, "MAX_WORK", 8)
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)
