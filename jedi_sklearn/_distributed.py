@@ -8,6 +8,7 @@ exchanged and a share is everything.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 
 import numpy as np
@@ -84,7 +85,14 @@ def join(wanted):
                 "distributed=True, but there is only this process. Start the script with "
                 "torchrun, e.g. torchrun --nproc-per-node 2 script.py, or use distributed=False."
             )
+        # torch.optim imports it, and a group older than that does not end its threads: they abort
+        importlib.import_module("torch._dynamo")
         cuda = torch.cuda.is_available()
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-        atexit.register(distributed.destroy_process_group)
+        atexit.register(_leave)
     return Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def _leave():
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
