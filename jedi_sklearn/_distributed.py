@@ -37,7 +37,7 @@ class Processes:
         if self.size == 1:
             return
         tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arrays]
-        flat = torch.cat([t.flatten() for t in tensors])
+        flat = _exchangeable(torch.cat([t.flatten() for t in tensors]))
         distributed.all_reduce(flat)
         for t, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             t.copy_(total.view_as(t))
@@ -46,7 +46,7 @@ class Processes:
         """Sum of a number over the processes."""
         if self.size == 1:
             return number
-        value = torch.tensor(float(number), dtype=torch.float64)
+        value = _exchangeable(torch.tensor(float(number), dtype=torch.float64))
         distributed.all_reduce(value)
         return float(value)
 
@@ -91,6 +91,13 @@ def join(wanted):
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
         atexit.register(_leave)
     return Processes(distributed.get_rank(), distributed.get_world_size())
+
+
+def _exchangeable(tensor):
+    """A tensor where the processes can exchange it: with NCCL alone, on the GPU."""
+    if tensor.device.type == "cpu" and "cpu:" not in distributed.get_backend_config():
+        return tensor.cuda()
+    return tensor
 
 
 def _leave():
