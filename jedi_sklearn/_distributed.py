@@ -8,6 +8,7 @@ exchanged and a share is everything.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import os
 
@@ -65,6 +66,24 @@ class Processes:
         values = [value]
         distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+    @contextlib.contextmanager
+    def together(self):
+        """Raise in all processes what is raised in one, lest the others wait for it."""
+        mine = None
+        try:
+            yield
+        except Exception as error:
+            mine = error
+        told = self.gather([None if mine is None else (type(mine), str(mine))])
+        if mine is not None:
+            raise mine
+        for kind, text in filter(None, told):
+            try:
+                theirs = kind(text)
+            except TypeError:  # wants more than a text
+                theirs = RuntimeError(f"{kind.__name__}: {text}")
+            raise theirs
 
 
 ALONE = Processes()

@@ -90,7 +90,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         check_continues(est, previous, X, inputs)
         mean, scale = previous.mean, previous.scale
     device = resolve_device(est.device)
-    checkpoint = open_checkpoint(est, X, inputs, labels, codes, previous)
+    with processes.together():
+        checkpoint = open_checkpoint(est, X, inputs, labels, codes, previous)
     random_state = choose_seed(est, checkpoint, processes)
     generator = make_generator(random_state)
 
@@ -195,8 +196,10 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     found = model.infer(X, device, inputs, starts=starts, processes=processes)
     embedding = model.fix_gauge(found)
     model, embedding = processes.agree((model, embedding))
-    if checkpoint is not None and not training.interrupted and processes.rank == 0:
-        checkpoint.remove()
+    if checkpoint is not None and not training.interrupted:
+        with processes.together():
+            if processes.rank == 0:
+                checkpoint.remove()
     n_inputs = 0 if inputs is None else inputs.shape[2]
     return Fit(model, rank, embedding, found, labels, codes, n_inputs, training)
 

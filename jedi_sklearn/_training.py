@@ -237,12 +237,14 @@ def train(
                     if waited >= schedule.patience:
                         result.converged = True
                         break
-            if checkpoint is not None and (step + 1) % saving == 0 and processes.rank == 0:
-                checkpoint.write(
-                    _state(hyper, c, q, optimiser, prior, generator, result)
-                    | {"order": order, "position": position}
-                    | {"best": best, "best_score": best_score, "waited": waited}
-                )
+            if checkpoint is not None and (step + 1) % saving == 0:
+                with processes.together():
+                    if processes.rank == 0:
+                        checkpoint.write(
+                            _state(hyper, c, q, optimiser, prior, generator, result)
+                            | {"order": order, "position": position}
+                            | {"best": best, "best_score": best_score, "waited": waited}
+                        )
     except KeyboardInterrupt:
         if not result.loss_curve or processes.size > 1:
             raise

@@ -129,7 +129,8 @@ def check_trials(
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if missing:
-        _refuse_unseen(X, name, processes)
+        with processes.together():
+            _refuse_unseen(X, name, processes)
     else:
         _refuse_non_finite(X, name, advice)
     return X
