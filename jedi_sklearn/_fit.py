@@ -229,11 +229,14 @@ def open_checkpoint(est, X, inputs, labels, codes, previous):
 
 def choose_seed(est, checkpoint, processes):
     """The RandomState of a fit, the same in all of its processes."""
-    if checkpoint is not None:
-        return checkpoint.random_state(est.random_state)
     given = est.random_state
-    if given is None and processes.size > 1:
-        given = processes.agree(int(check_random_state(None).randint(np.iinfo(np.int32).max)))
+    if given is None:
+        given = None if checkpoint is None else checkpoint.seed  # of the first attempt
+        if given is None:
+            given = int(check_random_state(None).randint(np.iinfo(np.int32).max))
+        given = processes.agree(given)
+        if checkpoint is not None:
+            checkpoint.seed = given
     return check_seed(given)
 
 

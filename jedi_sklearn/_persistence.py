@@ -26,7 +26,6 @@ import zlib
 import numpy as np
 import torch
 from sklearn import config_context
-from sklearn.utils import check_random_state
 
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior, InitialState
@@ -101,6 +100,8 @@ class Checkpoint:
 
     Attributes
     ----------
+    seed : int or None
+        That the fit drew, where it was given none.
     state : dict or None
         State of the training to go on from, None where there is no file.
 
@@ -133,14 +134,6 @@ class Checkpoint:
                 f"{self.path} is the checkpoint of another fit ({listed}). Fit what it belongs to "
                 "to finish that fit, give this one another path, or remove the file."
             )
-
-    def random_state(self, given):
-        """Of the fit; where none is `given`, that of the first attempt again."""
-        if given is None:
-            if self.seed is None:
-                self.seed = int(check_random_state(None).randint(np.iinfo(np.int32).max))
-            given = self.seed
-        return check_random_state(given)
 
     def write(self, state):
         """Replace the file by this state of the training."""
