@@ -128,7 +128,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     if previous is None:
         initial, q = find_initial_states(est, trials)
         start = start_anew(est, trials, q, initial, d, rank, rows, generator, processes)
-        hyper, c = processes.agree(start)
+        # what leaves a GPU as it is arrives on the GPU of the first process
+        hyper, c = (a.to(device) for a in processes.agree(tuple(a.cpu() for a in start)))
     else:
         u = None if inputs is None else inputs[kept]
         thawed = previous.thaw(used, u, rows, device, trials.dtype, processes)
