@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
-from ._parameters import check_parameters, check_processes
+from ._parameters import check_parameters
 from ._persistence import load_estimator, save_estimator
 from ._torch import resolve_device
 from ._trials import (
@@ -298,7 +298,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_parameters(self)
         processes = join(self.distributed)
         X = self._check_X(X, fit=True, processes=processes)
-        check_processes(self, len(X), processes)
         previous = getattr(self, "_model", None) if self.warm_start else None
         fit = fit_model(self, X, y, conditions, inputs, previous, processes)
         model, embedding, found, labels = fit.model, fit.embedding, fit.found, fit.labels

@@ -17,6 +17,7 @@ from ._inference import InitialState
 from ._missing import Filler
 from ._model import FittedModel
 from ._parameters import (
+    check_processes,
     choose_forcing,
     choose_labels,
     choose_scaling,
@@ -113,6 +114,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     variance = float(np.nansum(variances / scale**2 * count) / count.sum())
     stored = isinstance(X, StoredTrials)
     trials = LazyTrials(*how, float(count.sum())) if stored else as_trials(*how)
+    schedule = make_schedule(est, trials, previous is not None)
+    check_processes(schedule.batch_size, len(trials), processes)
     if est.embedding == "trial":
         rows, n_embeddings = None, len(kept)
         groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
@@ -162,7 +165,6 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         found = freeze(hyper, c, q).infer(unseen, device, u, processes=processes)
         return free_run_r2(unseen, found.sse, scale)
 
-    schedule = make_schedule(est, trials, previous is not None)
     training = train(
         hyper,
         c,

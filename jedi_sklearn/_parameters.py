@@ -87,13 +87,14 @@ def check_parameters(est):
             check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
 
 
-def check_processes(est, n_trials, processes):
-    """Raise where a mini-batch has no trial for some process."""
-    batch = n_trials if est.batch_size == "auto" else min(est.batch_size, n_trials)
+def check_processes(batch_size, n_trials, processes):
+    """Raise where a mini-batch of the trials trained on has none for some process."""
+    batch = min(batch_size, n_trials)
     if batch < processes.size:
         raise ValueError(
-            f"batch_size={batch} is too few for {processes.size} processes: each works on its "
-            "share of a mini-batch. Raise it, or start fewer processes."
+            f"A mini-batch of {batch} of {n_trials} training trials (batch_size={batch_size}) is "
+            f"too few for {processes.size} processes: each works on its share of it. Raise "
+            "batch_size, or start fewer processes."
         )
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import distributed
 
-from jedi_sklearn import JEDIEstimator
-from jedi_sklearn._distributed import ALONE, Processes, join
+from jedi_sklearn import JEDIEstimator, _model, _torch
+from jedi_sklearn._distributed import ALONE, Processes, _exchangeable, join
 from jedi_sklearn.datasets import make_multitask
 
 # every process runs this; the fits are those of `fits` below
@@ -98,10 +99,46 @@ def test_without_other_processes_the_error_says_how_to_start_them(monkeypatch, m
     assert not hasattr(est, "embedding_")
 
 
-def test_a_batch_needs_a_trial_for_each_process(multitask, small, monkeypatch):
-    monkeypatch.setattr("jedi_sklearn._estimator.join", lambda wanted: Processes(0, 8))
-    with pytest.raises(ValueError, match=r"batch_size=4 .* 8 processes"):
-        small(batch_size=4, distributed=True).fit(multitask.X)
+class Deaf(Processes):
+    """One of several processes, of which it never hears."""
+
+    def sum_(self, *arrays):
+        pass
+
+    def gather(self, things):
+        return things
+
+    def agree(self, value):
+        return value
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "words"),
+    [
+        (8, {"batch_size": 4}, r"mini-batch of 4 of 40 .*batch_size=4.* 8 processes"),
+        (32, {"early_stopping": True, "validation_fraction": 0.3}, "of 28 of 28 .* 32 processes"),
+    ],
+)
+def test_a_batch_needs_a_trial_for_each_process(
+    multitask, small, monkeypatch, size, changes, words
+):
+    monkeypatch.setattr("jedi_sklearn._estimator.join", lambda wanted: Deaf(size - 1, size))
+    with pytest.raises(ValueError, match=words):
+        small(distributed=True, **changes).fit(multitask.X)
+
+
+def test_an_error_that_needs_more_than_a_text_is_told_all_the_same(monkeypatch):
+    told = [None, (UnicodeDecodeError, "bad byte")]
+    monkeypatch.setattr(Processes, "gather", lambda self, things: told)
+    with pytest.raises(RuntimeError, match="UnicodeDecodeError: bad byte"), Processes().together():
+        pass
+
+
+def test_with_nccl_alone_everything_is_exchanged_on_the_gpu(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor.to("meta"))
+    for backend, device in [("cuda:nccl", "meta"), ("cpu:gloo,cuda:nccl", "cpu")]:
+        monkeypatch.setattr(distributed, "get_backend_config", lambda backend=backend: backend)
+        assert _exchangeable(torch.ones(1)).device.type == device
 
 
 def test_a_model_of_several_processes_needs_none_of_them_later(multitask, small, tmp_path):
