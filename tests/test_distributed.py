@@ -1,5 +1,6 @@
 """One fit by several processes: the fit of one, and what they exchange."""
 
+import json
 import os
 import subprocess
 import sys
@@ -18,51 +19,119 @@ from jedi_sklearn.datasets import make_multitask
 
 # every process runs this; the fits are those of `fits` below
 SCRIPT = """
-import sys
+import json, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from test_distributed import fits
+from torch import distributed
+from jedi_sklearn import _fit, _model, _persistence, _torch
+from test_distributed import DATA, checkpointed, fits, small_fit
 
-rank = None
+folder = sys.argv[2]
+_torch.MAX_WORK = _model.MAX_BLOCK = 8
 for name, est in fits(distributed=True).items():
-    from torch.distributed import get_rank
-    np.savez(f"{sys.argv[2]}/{name}{get_rank()}.npz", embedding=est.embedding_,
+    rank = distributed.get_rank()
+    np.savez(f"{folder}/{name}{rank}.npz", embedding=est.embedding_,
              loss=est.loss_curve_, noise=est.noise_variance_, mean=est.mean_,
              maps=est.hypernetwork_.maps.numpy(), validation=est.validation_curve_)
+
+said = {}
+def note(name, call, *arguments):
+    try:
+        call(*arguments)
+    except Exception as error:
+        said[name] = [type(error).__name__, str(error)]
+
+for name, trial, value in [("infinite", -1, np.inf), ("unseen", 0, np.nan)]:
+    X = DATA.X.copy()
+    X[trial] = value
+    note(name, small_fit, X)
+if rank:
+    Path(f"{folder}/refused1").write_text("something else")
+note("refused", checkpointed, f"{folder}/refused{rank}")
+
+said["left out"] = []
+choose, write, written = _fit.choose_validation, _persistence._write, []
+def remembering(*arguments):
+    left_out = choose(*arguments)
+    said["left out"].append(left_out.tolist())
+    return left_out
+def failing(*arguments):
+    if written:
+        raise OSError("no space left")
+    written.append(write(*arguments))
+_fit.choose_validation = remembering
+_persistence._write = failing
+note("full", checkpointed, f"{folder}/checkpoint")
+said["kept"] = Path(f"{folder}/checkpoint").exists()
+distributed.barrier()
+_persistence._write = write
+checkpointed(f"{folder}/checkpoint")
+said["removed"] = not Path(f"{folder}/checkpoint").exists()
+
+distributed.destroy_process_group()
+said["threads"] = [p.read_text() for p in Path("/proc/self/task").glob("*/comm")]
+Path(f"{folder}/said{rank}.json").write_text(json.dumps(said))
 """
+DATA = make_multitask(40, n_neurons=20, n_timesteps=30, dt=0.02, random_state=0)
 
 
 def fits(**parameters):
     """Estimators of several kinds, fitted to the same data."""
-    data = make_multitask(40, n_neurons=20, n_timesteps=30, dt=0.02, random_state=0)
-    gappy = data.X.copy()
+    gappy = DATA.X.copy()
     gappy[3, 20:], gappy[5, :, 3] = np.nan, np.nan
     common = {"dt": 0.02, "max_iter": 20, "tol": 1.0, "random_state": 0, "device": "cpu"}
     common |= parameters
     return {
-        "whole": JEDIEstimator(4, 8, **common).fit(data.X, data.task),
+        "whole": JEDIEstimator(4, 8, **common).fit(DATA.X, DATA.task, inputs=DATA.inputs),
         "batches": JEDIEstimator(4, 8, batch_size=11, early_stopping=True, **common).fit(
-            gappy, data.task
+            gappy, DATA.task
         ),
         "conditions": JEDIEstimator(
             2, 8, embedding="condition", initial_state="inferred", **common
-        ).fit(data.X, data.task),
+        ).fit(DATA.X, DATA.task),
     }
 
 
-@pytest.mark.skipif(not distributed.is_available(), reason="torch without torch.distributed")
-def test_two_processes_fit_what_one_does(tmp_path):
-    script = tmp_path / "script.py"
+def small_fit(X=DATA.X, **parameters):
+    common = {"dt": 0.02, "max_iter": 4, "tol": 1.0, "device": "cpu", "distributed": True}
+    return JEDIEstimator(2, 4, **common, **parameters).fit(X)
+
+
+def checkpointed(path):
+    """A fit whose random numbers nobody fixed."""
+    return small_fit(checkpoint=path, early_stopping=True, validation_fraction=0.3, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """Folder of what two processes have to say."""
+    if not distributed.is_available():
+        pytest.skip("torch without torch.distributed")
+    folder = tmp_path_factory.mktemp("launched")
+    script = folder / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", "0", "--standalone"]
-    command += [str(script), str(Path(__file__).parent), str(tmp_path)]
+    command += [str(script), str(Path(__file__).parent), str(folder)]
     package = str(Path(__file__).parents[1])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": package}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def said(launched):
+    """Of both processes: errors, trials left out, threads that are left."""
+    return [json.loads((launched / f"said{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_fit_what_one_does(launched, monkeypatch):
+    monkeypatch.setattr(_torch, "MAX_WORK", 8)  # a share for each of them
+    monkeypatch.setattr(_model, "MAX_BLOCK", 8)
     for name, est in fits().items():
-        first, second = (np.load(tmp_path / f"{name}{rank}.npz") for rank in (0, 1))
+        first, second = (np.load(launched / f"{name}{rank}.npz") for rank in (0, 1))
         for key in first.files:  # all processes end with the same model
             assert_array_equal(first[key], second[key])
         assert_allclose(first["mean"], est.mean_, rtol=1e-12)
@@ -70,6 +139,32 @@ def test_two_processes_fit_what_one_does(tmp_path):
         assert_allclose(first["noise"], est.noise_variance_, rtol=1e-2)
         # rounding, in flat directions of the posterior
         assert np.abs(first["embedding"] - est.embedding_).mean() < 0.01
+
+
+def test_what_fails_in_one_process_raises_in_all(said):
+    for name, kind, words in [
+        ("infinite", "ValueError", "infinity, first at trial 39"),
+        ("unseen", "ValueError", "no value in trial 0"),
+        ("refused", "ValueError", "was not written by JEDIEstimator.save"),
+        ("full", "OSError", "no space left"),
+    ]:
+        assert said[0][name] == said[1][name]
+        assert said[0][name][0] == kind
+        assert words in said[0][name][1]
+
+
+def test_a_checkpoint_keeps_the_seed_of_all_processes(said):
+    assert all(each["kept"] and each["removed"] for each in said)
+    first, second = (each["left out"] for each in said)
+    assert first == second
+    assert first[0] == first[1]  # before and after the interruption
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_outlives_the_group(said):
+    for each in said:  # one that does aborts the process in the end
+        assert each["threads"]
+        assert not [name for name in each["threads"] if "gloo" in name]
 
 
 def test_shares_cover_everything_once_and_in_order():
