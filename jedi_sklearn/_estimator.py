@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +25,7 @@ from ._trials import (
     check_number,
     check_trials,
     one_less,
+    warn_user,
 )
 
 __all__ = ["JEDIEstimator"]
@@ -328,8 +328,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 [embedding[fit.codes == i].mean(axis=0) for i in range(len(labels))]
             )
         if fit.training.complaint:
-            warnings.warn(fit.training.complaint, ConvergenceWarning, stacklevel=3)
-        _warn_unconverged(found.converged, stacklevel=4)
+            warn_user(fit.training.complaint, ConvergenceWarning)
+        _warn_unconverged(found.converged)
         return found
 
     def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
@@ -683,13 +683,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         found = self._model.infer(X, resolve_device(self.device), inputs, **how)
         size = float(found.distance)
         if self.scale is not None and size > FAR:
-            warnings.warn(
+            warn_user(
                 f"The first samples of X are {size**0.5:.0f} SDs from the training data on "
-                "average: is X in the same units, with the same preprocessing?",
-                UserWarning,
-                stacklevel=4,
+                "average: is X in the same units, with the same preprocessing?"
             )
-        _warn_unconverged(found.converged, stacklevel=5)
+        _warn_unconverged(found.converged)
         return X, inputs, found
 
     def _trial_r2(self, X, sse):
@@ -735,13 +733,12 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return E
 
 
-def _warn_unconverged(converged, stacklevel):
+def _warn_unconverged(converged):
     if not converged.all():
         bad = np.flatnonzero(~converged)
-        warnings.warn(
+        warn_user(
             f"The embeddings of {len(bad)} of {len(converged)} trials did not converge, first "
             f"that of trial {bad[0]}; they are the best found. The model may not describe these "
             "trials: compare score_samples, or raise n_starts.",
             ConvergenceWarning,
-            stacklevel=stacklevel,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import sys
+import warnings
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -25,8 +27,10 @@ __all__ = [
     "did_you_mean",
     "one_less",
     "trial_moments",
+    "warn_user",
 ]
 
+OURS = ("jedi_sklearn", "sklearn", "joblib")  # packages whose frames are not the user's
 NOTHING = 1e-30  # SST less than this share of the SSE: no variance but rounding
 
 
@@ -352,6 +356,14 @@ def check_seed(random_state, name="random_state"):
             f"{name} must be None, an integer from 0 to 2**32 - 1 or a "
             f"numpy.random.RandomState, got {random_state!r}."
         ) from error
+
+
+def warn_user(text, category=UserWarning):
+    """Warn at the line of the user's call, whatever lies between: wrappers, pipelines, workers."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
 
 
 def trial_moments(X, processes=ALONE):

@@ -15,8 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator, RNNBatch
+from jedi_sklearn._model import FittedModel
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.preprocessing import cut_epochs, resample_time, smooth_counts
 
@@ -497,6 +499,41 @@ def test_auto_sizes_count_the_trials_left_to_train_on(multitask):
     est = JEDIEstimator(dt=0.02, max_iter=4, tol=1.0, early_stopping=True, random_state=0)
     est.set_params(validation_fraction=0.5).fit(multitask.X[:14])
     assert est.n_components_ == 6  # of 7 training trials
+
+
+# Warnings
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(
+            f"fitted.{name}(X[:2, :10] + 50)"
+            for name in ("transform", "score", "score_samples", "predict", "posterior", "dynamics")
+        ),
+        "est.fit(X)",
+        "est.fit_transform(X)",
+        "make_pipeline(est).fit(X)",
+        "cross_val_score(est, X, cv=2)",
+    ],
+)
+def test_warnings_point_at_the_line_of_the_user(small, fitted, multitask, monkeypatch, call):
+    infer = FittedModel.infer
+
+    def unconverged(*args, **how):
+        found = infer(*args, **how)
+        return Bunch(**(found | {"converged": np.zeros_like(found.converged)}))
+
+    monkeypatch.setattr(FittedModel, "infer", unconverged)
+    names = {"fitted": fitted, "est": small(max_iter=4, tol=0.0), "X": multitask.X[:12, :20]}
+    names |= {"make_pipeline": make_pipeline, "cross_val_score": cross_val_score}
+    script = compile(f"\n\n{call}", "script_of_a_user.py", "exec")
+    with pytest.warns(Warning) as warned:
+        exec(script, names)
+    texts = " ".join(str(w.message) for w in warned)
+    assert ("SDs from the training data" if "fitted" in call else "R2 still rose") in texts
+    assert "did not converge" in texts
+    assert {(w.filename, w.lineno) for w in warned} == {("script_of_a_user.py", 3)}
 
 
 # scikit-learn
