@@ -278,7 +278,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``np.memmap``, or other array that is not in memory, is read some trials at a time.
         y : array-like of shape (n_trials,), optional
             Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
-            a regression, or one of several columns is ignored.
+            a regression, or one of several columns is ignored; so are, with a warning, whole
+            numbers of which more than 20, and more than half as many as trials, are different.
         conditions : array-like of shape (n_trials,), optional
             Task or condition of each trial. They centre the prior of the embeddings during
             the fit; the embeddings of ``transform`` never see them.

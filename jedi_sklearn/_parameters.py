@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 
 import numpy as np
-from sklearn.utils.multiclass import type_of_target
 
 from ._trials import (
     as_plain_array,
@@ -13,6 +12,7 @@ from ._trials import (
     check_number,
     check_option,
     did_you_mean,
+    warn_user,
 )
 from ._warm_start import signal_rank
 
@@ -36,6 +36,7 @@ OPTIONS = {
     "output": ("embedding", "dynamics"),
 }
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
+MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
 MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
 
 
@@ -116,9 +117,16 @@ def choose_labels(est, y, conditions, n_trials):
             )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
-        if y.ndim < 2 and not (y.dtype.kind == "f" and _is_continuous(y)):
+        kind = "continuous" if y.ndim > 1 else _kind(y)
+        if kind == "labels":
             return check_conditions(y, n_trials, "y (the conditions)")
-        ignored = " (y was taken as continuous: pass conditions=y)"
+        ignored = f" (y was taken as {kind}: pass conditions=y)"
+        if kind == MANY and est.embedding == "trial":
+            warn_user(
+                f"y holds {len(set(y.tolist()))} different numbers for {n_trials} trials and was "
+                "taken as a quantity to predict, not as conditions. If they are conditions, pass "
+                "conditions=y; if not, leave y out, or ignore this where a Pipeline passes it on."
+            )
     if conditions is None:
         if est.embedding == "condition":
             raise ValueError(
@@ -210,9 +218,16 @@ def choose_validation(est, n_trials, random_state):
     return np.sort(random_state.permutation(n_trials)[:n])
 
 
-def _is_continuous(y):
-    # NaN and infinity: let the check of conditions name them. Values that repeat, such as the
-    # angles of eight targets, are labels.
-    if not np.isfinite(y).all() or len(np.unique(y)) <= len(y) / 2:
-        return False
-    return type_of_target(y).startswith("continuous")
+def _kind(y):
+    """What a column holds: "labels", "continuous" values, or `MANY` numbers that differ."""
+    if y.dtype == object and all(isinstance(v, numbers.Real) for v in y.flat):
+        y = np.array(y.tolist())
+    # NaN and infinity: let the check of conditions name them
+    if y.dtype.kind not in "fiu" or not np.isfinite(y).all():
+        return "labels"
+    n = len(np.unique(y))
+    if n <= y.size / 2:  # values that repeat, such as the angles of eight targets
+        return "labels"
+    if (y != np.round(y)).any():
+        return "continuous"
+    return MANY if n > MAX_LABELS else "labels"

@@ -252,6 +252,41 @@ def test_a_continuous_y_is_ignored(small, multitask):
     assert not hasattr(est, "conditions_") and not hasattr(est, "condition_embeddings_")
 
 
+@pytest.mark.parametrize("kind", [float, int, object])
+def test_a_y_of_many_whole_numbers_is_ignored_with_a_warning(small, multitask, kind):
+    X = multitask.X[:30]
+    times = np.random.RandomState(0).permutation(np.arange(231, 291, 2)).astype(kind)
+    plain = small(max_iter=5).fit(X)
+    with pytest.warns(UserWarning, match=r"y holds 30 different numbers.*pass conditions=y"):
+        est = small(max_iter=5).fit(X, times)
+    assert_array_equal(est.embedding_, plain.embedding_)
+    assert not hasattr(est, "conditions_")
+    assert_array_equal(small(max_iter=5).fit(X, conditions=times).conditions_, np.sort(times))
+    with pytest.raises(ValueError, match="y was taken as many numbers: pass conditions=y"):
+        small(embedding="condition").fit(X, times)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.arange(20),
+        np.arange(30) // 2,
+        np.arange(30).astype(str),
+        np.pi * (np.arange(30) % 15),
+        np.array(np.arange(30) % 4, dtype=object),
+    ],
+    ids=["few trials", "pairs", "names", "angles", "objects"],
+)
+def test_labels_that_are_no_quantity_are_taken(small, multitask, y):
+    est = small(max_iter=5).fit(multitask.X[: len(y)], y)
+    assert est.conditions_.tolist() == np.unique(y).tolist()
+
+
+def test_a_continuous_y_in_an_object_column_is_ignored(small, multitask):
+    target = (np.linspace(0.05, 1, 30) ** 2).astype(object)
+    assert not hasattr(small(max_iter=5).fit(multitask.X[:30], target), "conditions_")
+
+
 def test_a_refit_without_labels_forgets_the_old_ones(small, multitask):
     est = small(max_iter=10).fit(multitask.X[:20], multitask.task[:20])
     est.fit(multitask.X[:20])
