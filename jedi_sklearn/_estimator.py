@@ -723,7 +723,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
-        E = as_numbers(E, "Embeddings")
+        E = as_numbers(E, "Embeddings").copy()  # torch wants no negative strides, nor read-only
         if E.ndim != 2 or E.shape[1] != self.n_components_:
             raise ValueError(
                 f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "

@@ -449,6 +449,17 @@ def test_generated_rnns_run_as_the_inverse_transform(fitted, multitask, start):
     assert_allclose(run, fitted.inverse_transform(E, x0, n_timesteps), atol=1e-9)
 
 
+def test_embeddings_are_read_from_any_view(fitted):
+    E = np.random.RandomState(0).standard_normal((6, 4))
+    fixed = E.copy()
+    fixed.flags.writeable = False
+    for view in (E[::-1], E[:, ::-1], fixed, np.broadcast_to(E[0], E.shape)):
+        same = view.tolist()
+        assert_array_equal(fitted.inverse_transform(view), fitted.inverse_transform(same))
+        rnns, expected = fitted.generate_rnns(view), fitted.generate_rnns(same)
+        assert_array_equal(rnns.to_dense(), expected.to_dense())
+
+
 @pytest.mark.parametrize(
     ("connectivity", "initial_state"),
     [("shared", "observed"), ("low_rank", "inferred"), ("full_rank", "observed")],
