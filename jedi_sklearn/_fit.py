@@ -1,6 +1,7 @@
 """A fit from the data to the fitted model: the order of its steps.
 
-The estimator is only read here: a fit that fails leaves it as it was.
+The estimator is only read here (but a RandomState that it was given moves on): a fit that fails
+leaves it as it was.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
                 "early_stopping left no trial of some condition to train on. Lower "
                 'validation_fraction, or use embedding="trial".'
             )
-    d, rank = choose_sizes(sizes_wanted(est, previous), n_embeddings, trials)
+    wanted, continued = sizes_wanted(est, previous), previous is not None
+    d, rank = choose_sizes(wanted, n_embeddings, trials, continued)
     if previous is None:
         initial, q = find_initial_states(est, trials)
         start = start_anew(est, trials, q, initial, d, rank, rows, generator, processes)

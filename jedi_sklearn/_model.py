@@ -216,9 +216,12 @@ class FittedModel:
         spread, axes = torch.linalg.eigh(torch.cov(c.t(), correction=0).reshape(d, d))
         varied = int((spread > 1e-8 * spread.max().clamp_min(1e-12)).sum())
         if varied < d:
+            advice = f"leave out repeated trials, or set n_components={varied} or less"
+            if not varied:
+                advice = "all trials are alike, so that there is nothing to embed"
             raise ValueError(
-                f"Only {varied} of the n_components={d} dimensions of the embedding vary between "
-                "trials. Lower n_components, or leave out repeated trials."
+                f"Only {varied} of the {d} dimensions of the embedding vary between trials: "
+                f"{advice}."
             )
         white = axes * spread.sqrt()
         effect = torch.as_tensor(found.H[:d, :d]) - self.prior.precision[:d, :d]

@@ -35,6 +35,7 @@ OPTIONS = {
     "solver": ("annealed", "paper"),
     "output": ("embedding", "dynamics"),
 }
+SMALLEST = 1e-150  # whose square is still a number
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
 MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
@@ -119,7 +120,7 @@ def choose_labels(est, y, conditions, n_trials):
             y = y[:, 0]
         kind = "continuous" if y.ndim > 1 else _kind(y)
         if kind == "labels":
-            return check_conditions(y, n_trials, "y (the conditions)")
+            return _check_labels(est, y, n_trials, "y (the conditions)")
         ignored = f" (y was taken as {kind}: pass conditions=y)"
         if kind == MANY and est.embedding == "trial":
             warn_user(
@@ -134,11 +135,11 @@ def choose_labels(est, y, conditions, n_trials):
                 f'fit(X, conditions){ignored}. Or use embedding="trial".'
             )
         return None, None
-    return check_conditions(conditions, n_trials)
+    return _check_labels(est, conditions, n_trials, "conditions")
 
 
-def choose_sizes(est, n_embeddings, trials):
-    """Number of components and rank for trials."""
+def choose_sizes(est, n_embeddings, trials, continued=False):
+    """Number of components and rank for trials; of a warm start, those that there are."""
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     if rank == "auto":
         rank = min(max(signal_rank(trials), MIN_RANK), MAX_RANK, n_neurons)
@@ -149,18 +150,20 @@ def choose_sizes(est, n_embeddings, trials):
         )
     n_weights = rank * (rank + 1)  # that the embedding can change in the shared basis
     if d == "auto":
-        d = max(1, min(MAX_COMPONENTS, n_embeddings - 1, n_weights))
+        d = min(MAX_COMPONENTS, n_embeddings - 1, n_weights)
     elif d > n_weights:
         raise ValueError(
             f"n_components={d} is more than the {n_weights} weights of an RNN of rank {rank}. "
             'Lower it, raise rank, or use n_components="auto".'
         )
-    elif d > max(1, n_embeddings - 1):
+    elif d > n_embeddings - 1:
         what = "training trials" if est.embedding == "trial" else "conditions"
+        advice = 'Lower it, or use n_components="auto".'
+        if continued:
+            advice = f"Go on with at least {d + 1} {what}, or use warm_start=False to fit anew."
         raise ValueError(
             f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
-            f"identity covariance need n_components <= {max(1, n_embeddings - 1)}. "
-            'Lower it, or use n_components="auto".'
+            f"identity covariance need n_components <= {n_embeddings - 1}. {advice}"
         )
     return int(d), int(rank)
 
@@ -181,6 +184,12 @@ def choose_scaling(est, X, moments):
         )
     size = max(np.abs(mean).max(), 1e-300)
     if not np.sqrt(variance.max()) > 1e-10 * size:
+        largest = max(np.nanmax(np.abs(trial)) for trial in X)
+        if 0 < largest < SMALLEST:
+            raise ValueError(
+                f"X is too small for its variance to be computed (up to {largest:.1e}). "
+                "Multiply it by a constant."
+            )
         raise ValueError(
             "X is constant: no neuron changes over time or trials, so there are no dynamics "
             "to fit. Check the time axis and the preprocessing."
@@ -216,6 +225,17 @@ def choose_validation(est, n_trials, random_state):
             "needed. Use more trials or early_stopping=False."
         )
     return np.sort(random_state.permutation(n_trials)[:n])
+
+
+def _check_labels(est, labels, n_trials, name):
+    """Labels and codes; one embedding for all trials would leave nothing to embed."""
+    labels, codes = check_conditions(labels, n_trials, name)
+    if est.embedding == "condition" and len(labels) < 2:
+        raise ValueError(
+            f'embedding="condition" needs at least 2 conditions, but {name} holds only '
+            f'{labels.tolist()[0]!r}. Use embedding="trial".'
+        )
+    return labels, codes
 
 
 def _kind(y):

@@ -139,6 +139,7 @@ def test_no_trials_to_transform(refuses):
         (None, 1e30, ["scale=None", "large", 'scale="global"', "divide"]),
         (None, 1e-9, ["scale=None", "hardly varies", "e-09", 'scale="global"', "multiply"]),
         ("global", 1e200, ["X is too large", "e+200", "Divide"]),
+        ("global", 1e-200, ["X is too small", "e-200", "Multiply"]),
     ],
 )
 def test_huge_and_tiny_activity(scale, factor, words):
@@ -348,6 +349,16 @@ def test_condition_embeddings_need_conditions(refuses, est):
     copy = pickle.loads(pickle.dumps(est)).set_params(embedding="condition", n_components=1)
     words = ['embedding="condition"', "fit(X, conditions)", '"trial"']
     refuses(lambda est: est.fit(GOOD), ValueError, words, who=copy)
+
+
+def test_condition_embeddings_need_more_than_one_condition(refuses, est, monkeypatch):
+    copy = pickle.loads(pickle.dumps(est)).set_params(embedding="condition")
+    monkeypatch.setattr("jedi_sklearn._fit.train", None)  # refused before that
+    words = ["at least 2 conditions", "holds only 'go'", 'embedding="trial"']
+    for n_components in ("auto", 1):
+        copy.set_params(n_components=n_components)
+        refuses(lambda est: est.fit(GOOD, ["go"] * N), ValueError, ["y (the", *words], who=copy)
+        refuses(lambda est: est.fit(GOOD, conditions=["go"] * N), ValueError, words, who=copy)
 
 
 def test_every_condition_needs_a_training_trial(refuses, est):

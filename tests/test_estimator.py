@@ -760,8 +760,15 @@ def test_labels_in_a_column_and_repeated_angles_are_conditions(small, multitask)
 
 def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
     X = np.repeat(multitask.X[:3], 10, axis=0)
-    with pytest.raises(ValueError, match=r"Only 2 of the n_components=4 .* leave out repeated"):
-        small(max_iter=3).fit(X)
+    for n_components, d in ((4, 4), ("auto", 24)):
+        words = (
+            rf"Only 2 of the {d} dimensions .* leave out repeated .* set n_components=2 or less"
+        )
+        with pytest.raises(ValueError, match=words):
+            small(max_iter=3, n_components=n_components).fit(X)
+    assert small(max_iter=3, n_components=2).fit(X).n_components_ == 2  # as advised
+    with pytest.raises(ValueError, match=r"Only 0 of the 2 dimensions .* all trials are alike"):
+        small(max_iter=3, n_components=2).fit(X[:10])
 
 
 def test_data_in_other_units_are_noticed(fitted, multitask):

@@ -731,8 +731,12 @@ def test_a_warm_start_keeps_the_form_of_the_model(warm, multitask, name, value):
 def test_a_warm_start_needs_the_same_neurons_and_enough_trials(warm, multitask):
     with pytest.raises(ValueError, match=r"n_neurons=30, got 20.*warm_start=False"):
         warm.fit(multitask.X[:30, :, :20])
-    with pytest.raises(ValueError, match="n_components=4 is too many for 3 training trials"):
-        warm.fit(multitask.X[:3])
+    for n_components in (4, "auto"):
+        warm.set_params(n_components=n_components)
+        with pytest.raises(ValueError, match="n_components=4 is too many for 3 training") as info:
+            warm.fit(multitask.X[:3])
+        assert "Go on with at least 5 training trials, or use warm_start=False" in str(info.value)
+        assert '"auto"' not in str(info.value)
 
 
 def test_a_warm_start_keeps_the_inputs(small, tiny):
