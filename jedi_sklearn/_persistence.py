@@ -363,6 +363,8 @@ def _encode(value, where, arrays):
 
     if value is None or type(value) in (bool, int, float, str):
         return value
+    if type(value) is bytes:
+        return {"bytes": value.hex()}
     if type(value) is list:
         return [inside(v, i) for i, v in enumerate(value)]
     if type(value) is tuple:
@@ -377,6 +379,8 @@ def _encode(value, where, arrays):
         if value.dtype == object:
             flat = [inside(v, i) for i, v in enumerate(value.ravel().tolist())]
             return {"objects": [list(value.shape), flat]}
+        if value.dtype.kind == "T":
+            return {"strings": inside(value.tolist(), "list")}
         if value.dtype.kind in "biufcSUmM":
             return {"array": put_aside(np.asarray(value))}
     if isinstance(value, np.random.RandomState):
@@ -426,6 +430,11 @@ def _decode(value, arrays, writer, path):
         for i, v in enumerate(flat):
             objects[i] = inside(v)
         return objects.reshape(shape)
+    if kind == "bytes":
+        return bytes.fromhex(held)
+    if kind == "strings":
+        older = not hasattr(np.dtypes, "StringDType")  # numpy before 2: as objects
+        return np.array(inside(held), object if older else np.dtypes.StringDType())
     if kind == "RandomState":
         random_state = np.random.RandomState()
         random_state.set_state(inside(held))

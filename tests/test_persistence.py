@@ -25,6 +25,7 @@ from jedi_sklearn._training import Progress
 # short fits leave a few trials of the inference, or the training, short of convergence
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DATA = Path(__file__).parent / "data"
+NUMPY2 = hasattr(np.dtypes, "StringDType")
 FORMS = {
     "shared": {},
     "low rank": {"connectivity": "low_rank", "initial_state": "inferred", "scale": "neuron"},
@@ -151,6 +152,8 @@ def test_another_process_gives_the_same_numbers(fitted, multitask, tmp_path):
         np.array([3, -1, 2**40, 7]),
         np.array([0.1, 0.7, 1e-300, 2.0]),
         np.array(["2020-01-01", "2021-02-03", "2022-01-01", "2023-01-01"], "M8[D]"),
+        np.array([b"go", b"n\xf6", b"stop", b""], dtype=object),
+        *([np.array(["go", "nö", "stop", ""], np.dtypes.StringDType())] if NUMPY2 else []),
     ],
     ids=lambda labels: str(labels.dtype),
 )
