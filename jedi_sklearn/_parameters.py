@@ -111,6 +111,8 @@ def choose_labels(est, y, conditions, n_trials):
     """Labels and codes of the trials from `conditions`, else from a discrete `y`, else None."""
     ignored = ""
     if conditions is None and y is not None:
+        if np.ma.is_masked(y):  # no array would know of it
+            check_conditions(y, n_trials, "y (the conditions)")
         y = as_plain_array(y, "y")
         if y.ndim and len(y) != n_trials:
             raise ValueError(

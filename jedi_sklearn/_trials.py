@@ -273,6 +273,10 @@ def check_conditions(conditions, n_trials, name="conditions"):
     ValueError
         For a wrong length, more than one dimension, or missing labels.
     """
+    if np.ma.is_masked(conditions):
+        raise ValueError(
+            f"{name} has masked labels. Label every trial, or leave those trials out."
+        )
     labels = as_plain_array(conditions, name)
     if labels.ndim != 1 or len(labels) != n_trials:
         raise ValueError(

@@ -165,6 +165,8 @@ LABELS = [
     (["a", "b", "a", None, "b", "a"], ValueError, ["None", "trial 3"]),
     (np.array(["a", 1] * 3, dtype=object), TypeError, ["cannot be sorted", "one kind"]),
     ([[1], [1, 2]] * 3, ValueError, ["ragged"]),
+    (np.ma.masked_array([0, 1] * 3, [0, 0, 1, 0, 0, 0]), ValueError, ["masked", "Label every"]),
+    (np.ma.masked_array(np.linspace(0, 1, 6), [0] * 5 + [1]), ValueError, ["masked"]),
 ]
 
 
