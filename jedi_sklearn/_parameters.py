@@ -78,6 +78,11 @@ def check_parameters(est):
     if last != "auto":
         check_number(last, "final_forcing", low=0, high=1)
     check_number(est.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False)
+    if est.early_stopping and est.max_iter < 2 and est.forcing and est.solver != "paper":
+        raise ValueError(
+            f"early_stopping with max_iter={est.max_iter} has nothing to look at: the teacher "
+            "forcing, which ends after half of the steps, has not ended. Raise max_iter."
+        )
     sizes = est.hidden_layer_sizes
     if est.hypernetwork == "mlp":
         if not isinstance(sizes, (tuple, list)) or not sizes:

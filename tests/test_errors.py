@@ -274,6 +274,11 @@ PARAMETERS = [
         ["early_stopping", "at least 2", "more trials"],
     ),
     (
+        {"early_stopping": True, "max_iter": 1, "n_components": 1},
+        ValueError,
+        ["early_stopping", "max_iter=1", "Raise max_iter"],
+    ),
+    (
         {"hypernetwork": "mlp", "hidden_layer_sizes": 8},
         ValueError,
         ["hidden_layer_sizes", "tuple", "8"],

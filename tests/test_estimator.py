@@ -582,6 +582,15 @@ def test_warnings_point_at_the_line_of_the_user(small, fitted, multitask, monkey
     assert {(w.filename, w.lineno) for w in warned} == {("script_of_a_user.py", 3)}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"max_iter": 2}, {"max_iter": 1, "forcing": 0.0}, {"max_iter": 1, "solver": "paper"}],
+)
+def test_the_shortest_fits_that_stop_early_look_once(small, multitask, changes):
+    est = small(early_stopping=True, **changes).fit(multitask.X[:10])
+    assert [step for step, _ in est.validation_curve_] == [changes["max_iter"]]
+
+
 # scikit-learn
 
 
