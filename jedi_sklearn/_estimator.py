@@ -84,7 +84,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
         to the true weights where it can know them. "auto" is half of `forcing` with known inputs, else 0.
     batch_size : int or "auto", default="auto"
-        Trials per gradient step; "auto" is 200, or all trials where there are fewer.
+        Trials per gradient step; "auto" is 200, fewer (but at least 16) where these have more than
+        2^24 values together, or all trials where there are no more.
     n_starts : int, default=2
         Starts in the inference of an embedding; the best one counts.
     tol : float, default=1e-3
