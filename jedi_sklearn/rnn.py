@@ -90,14 +90,14 @@ class RNNBatch:
         n_timesteps=None,
         inputs=None,
     ):
-        self.U = _as_array(U, "U", (2, 3))
-        self.V = _as_array(V, "V", (2, 3))
+        self.U = _own(U, "U", (2, 3))
+        self.V = _own(V, "V", (2, 3))
         if self.U.shape != self.V.shape:
             raise ValueError(
                 f"U and V must have the same shape, got {self.U.shape} and {self.V.shape}."
             )
         self.J = None
-        self.core = None if core is None else _as_array(core, "core", (3,))
+        self.core = None if core is None else _own(core, "core", (3,))
         n_neurons, rank = self.U.shape[-2:]
         if rank > n_neurons:
             raise ValueError(
@@ -144,7 +144,7 @@ class RNNBatch:
             With ``connectivity == "full_rank"``.
         """
         self = cls.__new__(cls)
-        J = _as_array(J, "J", (2, 3))
+        J = _own(J, "J", (2, 3))
         self.J = J[np.newaxis] if J.ndim == 2 else J
         if self.J.shape[1] != self.J.shape[2]:
             raise ValueError(f"J must be square, got shape {J.shape}.")
@@ -228,10 +228,10 @@ class RNNBatch:
         if not 0 < self.dt < self.tau:
             raise ValueError(f"Expected 0 < dt < tau (both in s), got dt={dt}, tau={tau}.")
         n = self.n_neurons
-        self.bias = np.zeros(n) if bias is None else _as_array(bias, "bias", (1, 2))
+        self.bias = np.zeros(n) if bias is None else _own(bias, "bias", (1, 2))
         self.initial_states = None
         if initial_states is not None:
-            self.initial_states = _as_array(initial_states, "initial_states", (1, 2))
+            self.initial_states = _own(initial_states, "initial_states", (1, 2))
         for name in ("bias", "initial_states"):
             a = getattr(self, name)
             if a is None:
@@ -245,7 +245,7 @@ class RNNBatch:
             check_number(n_timesteps, "n_timesteps", Integral, low=1)
         self.input_weights = None
         if input_weights is not None:
-            self.input_weights = _as_array(input_weights, "input_weights", (2, 3))
+            self.input_weights = _own(input_weights, "input_weights", (2, 3))
             if self.input_weights.shape[-2] != n:
                 raise ValueError(
                     f"input_weights must have shape (..., n_neurons = {n}, n_inputs), "
@@ -258,7 +258,7 @@ class RNNBatch:
         self._n_rnns = next(iter(sizes.values()), 1)
         self.inputs = None
         if inputs is not None:
-            self.inputs = _as_array(inputs, "inputs", (3,))
+            self.inputs = _own(inputs, "inputs", (3,))
             expected = (self._n_rnns, n_timesteps, self.n_inputs)
             if self.inputs.shape != expected or not self.n_inputs:
                 raise ValueError(
@@ -308,8 +308,12 @@ class RNNBatch:
 
     def __getitem__(self, index):
         """RNNs selected by an integer, slice, mask or integer array, as a batch."""
-        index = np.arange(self._n_rnns)[index]
-        index = np.atleast_1d(index)
+        index = np.atleast_1d(np.arange(self._n_rnns)[index])
+        if index.ndim > 1:
+            raise IndexError(
+                "RNNs are selected by an integer, slice, mask or array of integers of one axis, "
+                f"got an index of shape {index.shape}."
+            )
 
         def take(a, ndim):
             return a[index] if a is not None and a.ndim == ndim else a
@@ -538,6 +542,11 @@ def _rows(rows, matrix):
     if matrix.ndim == 2:
         return rows @ matrix
     return np.matmul(rows[:, np.newaxis, :], matrix)[:, 0]
+
+
+def _own(values, name, ndims):
+    """A copy, which the caller cannot change."""
+    return np.array(_as_array(values, name, ndims))
 
 
 def _as_array(values, name, ndims):

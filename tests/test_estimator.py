@@ -449,6 +449,14 @@ def test_generated_rnns_run_as_the_inverse_transform(fitted, multitask, start):
     assert_allclose(run, fitted.inverse_transform(E, x0, n_timesteps), atol=1e-9)
 
 
+def test_rnns_can_be_changed_without_changing_the_model(fitted, multitask):
+    before = fitted.predict(multitask.X[:2])
+    rnns = fitted.dynamics(multitask.X[:2])
+    for a in (rnns.U, rnns.V, rnns.core, rnns.bias):
+        a[:] = 0
+    assert_array_equal(fitted.predict(multitask.X[:2]), before)
+
+
 def test_embeddings_are_read_from_any_view(fitted):
     E = np.random.RandomState(0).standard_normal((6, 4))
     fixed = E.copy()

@@ -345,6 +345,12 @@ def test_an_index_past_the_end_is_an_index_error(rnns):
         rnns[N_RNNS]
 
 
+@pytest.mark.parametrize("index", [[[0, 1], [2, 3]], np.newaxis], ids=str)
+def test_an_index_of_two_axes_is_an_index_error(rnns, index):
+    with pytest.raises(IndexError, match=r"array of integers of one axis, got .* shape \("):
+        rnns[index]
+
+
 def test_scikit_learn_splits_a_batch_as_it_splits_samples(rnns):
     labels = np.arange(N_RNNS)
     train, test, y_train, y_test = train_test_split(rnns, labels, test_size=1, random_state=0)
@@ -371,6 +377,20 @@ def test_what_a_batch_says_of_itself():
     assert sizes["shared"].alpha == pytest.approx(0.2)
     assert RNNBatch(np.ones((5, 1)), np.ones((5, 1))).n_inputs == 0
     assert "n_rnns=4, n_neurons=7, rank=3, connectivity='shared'" in repr(sizes["shared"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrays_given_can_be_changed_without_changing_the_rnn(kind):
+    b = make_batch(kind)
+    given = {name: getattr(b, name) for name in ("U", "V", "core", "J", "bias", "input_weights")}
+    given |= {"initial_states": np.ones((N_RNNS, N)), "inputs": np.ones((N_RNNS, 6, 2))}
+    given = {name: a.copy() for name, a in given.items() if a is not None}
+    make = RNNBatch if "J" not in given else RNNBatch.from_dense
+    rnns = make(**given, n_timesteps=6)
+    before = rnns.free_run()
+    for a in given.values():
+        a[:] = 0
+    assert_array_equal(rnns.free_run(), before)
 
 
 # Refusals
