@@ -85,17 +85,29 @@ def fit_and_use(X, y, parameters):
     return True
 
 
-@quick
-@given(arrays.arrays(float, TINY, elements=SOUND), UNITS, OFFSETS, PARAMETERS, st.booleans())
-def test_tiny_trials_in_any_unit(X, unit, offset, parameters, labelled):
-    y = ["a", "b", "a", "b", "a", "b"][: len(X)] if labelled else None
-    fit_and_use(unit * (X + offset), y, parameters)
+def test_tiny_trials_in_any_unit():
+    fitted = []
+
+    @quick
+    @given(arrays.arrays(float, TINY, elements=SOUND), UNITS, OFFSETS, PARAMETERS, st.booleans())
+    def fit(X, unit, offset, parameters, labelled):
+        y = ["a", "b", "a", "b", "a", "b"][: len(X)] if labelled else None
+        fitted.append(fit_and_use(unit * (X + offset), y, parameters))
+
+    fit()
+    assert np.mean(fitted) > 0.15  # not everything was refused
 
 
-@quick
-@given(of_dtype(DTYPES, st.tuples(*[st.integers(0, 4)] * 3)), st.booleans())
-def test_any_dtype(X, labelled):
-    fit_and_use(X, np.arange(len(X)) % 2 if labelled else None, {})
+def test_any_dtype():
+    fitted = []
+
+    @quick
+    @given(of_dtype(DTYPES, st.tuples(*[st.integers(0, 4)] * 3)), st.booleans())
+    def fit(X, labelled):
+        fitted.append(fit_and_use(X, np.arange(len(X)) % 2 if labelled else None, {}))
+
+    fit()
+    assert np.mean(fitted) > 0.05
 
 
 @pytest.fixture(scope="module")
