@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points, flow_field
 from jedi_sklearn.plotting import (
@@ -284,6 +285,30 @@ def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
     E = np.repeat(fitted.transform(X).mean(axis=0, keepdims=True), 4, axis=0)
     runs = fitted.inverse_transform(E, X[:, 0])
     np.testing.assert_allclose(mean.trajectories * fitted.scale_ + fitted.mean_, runs, atol=1e-6)
+
+
+def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
+    X, u = multitask.X[:12], multitask.inputs[:12]
+    est = small(max_iter=5).fit(X, inputs=u)
+    display = EmbeddingDisplay.from_estimator(est, X, inputs=u, uncertainty=True)
+    np.testing.assert_allclose(display.embedding, est.transform(X, inputs=u))
+    spectrum = EigenspectrumDisplay.from_estimator(est, X, inputs=u).spectrum
+    rnns = est.dynamics(X, inputs=u)
+    np.testing.assert_allclose(spectrum.multipliers, eigenspectrum(rnns).multipliers)
+    one = FixedPointDisplay.from_estimator(est, X, trial=2, inputs=u)
+    np.testing.assert_allclose(one.trajectories, rnns[2].free_run(), atol=1e-9)
+    points = one.fixed_points.points
+    np.testing.assert_allclose(rnns[2].step(points), points, atol=1e-6)  # without input
+    mean = FixedPointDisplay.from_estimator(est, X, inputs=u)
+    E = np.repeat(est.transform(X, inputs=u).mean(axis=0, keepdims=True), 12, axis=0)
+    runs = est.inverse_transform(E, X[:, 0], inputs=u)
+    np.testing.assert_allclose(mean.trajectories * est.scale_ + est.mean_, runs, atol=1e-6)
+    for display in (EmbeddingDisplay, EigenspectrumDisplay, FixedPointDisplay):
+        with pytest.raises(ValueError, match="fitted with inputs of"):
+            display.from_estimator(est, X)
+    for display in (EmbeddingDisplay, EigenspectrumDisplay, FixedPointDisplay, FreeRunDisplay):
+        with pytest.raises(NotFittedError):
+            display.from_estimator(small(), X, inputs=u)
 
 
 # ------------------------------------------------------------------------- flow field

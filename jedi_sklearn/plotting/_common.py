@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from .._trials import as_numbers, check_conditions, check_number
 
@@ -55,12 +56,13 @@ def import_pyplot():
 
 
 def check_jedi(est):
-    """Raise unless `est` infers and generates as a JEDIEstimator does."""
+    """Raise unless `est` infers and generates as a JEDIEstimator does, and is fitted."""
     if not (hasattr(est, "posterior") and hasattr(est, "generate_rnns")):
         advice = ""
         if hasattr(est, "named_steps"):
             advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
         raise TypeError(f"Expected a fitted JEDIEstimator, got {type(est).__name__}.{advice}")
+    check_is_fitted(est, "hypernetwork_")
 
 
 def as_trajectories(states, n_neurons, name="trajectories"):

@@ -51,7 +51,7 @@ class EmbeddingDisplay:
 
     @classmethod
     def from_estimator(
-        cls, est, X, conditions=None, *, uncertainty=False, ax=None, **plot_options
+        cls, est, X, conditions=None, *, uncertainty=False, inputs=None, ax=None, **plot_options
     ):
         """Draw the embeddings of trials, inferred from their activity.
 
@@ -64,6 +64,8 @@ class EmbeddingDisplay:
             Colour of each trial: labels, or a continuous quantity.
         uncertainty : bool, default=False
             Draw the posterior of each embedding as an ellipse.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         **plot_options :
@@ -74,7 +76,7 @@ class EmbeddingDisplay:
         EmbeddingDisplay
         """
         check_jedi(est)
-        found = est.posterior(X)
+        found = est.posterior(X, inputs=inputs)
         display = cls(found.mean, conditions, found.covariance)
         return display.plot(ax=ax, uncertainty=uncertainty, **plot_options)
 

@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from .._reduced import check_rnns
-from .._trials import check_conditions, check_number, check_trials
+from .._trials import check_conditions, check_inputs_of_trials, check_number, check_trials
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
 from ._common import (
@@ -73,7 +73,9 @@ class FixedPointDisplay:
         self.unit = unit
 
     @classmethod
-    def from_estimator(cls, est, X, conditions=None, *, trial=None, ax=None, **plot_options):
+    def from_estimator(
+        cls, est, X, conditions=None, *, trial=None, inputs=None, ax=None, **plot_options
+    ):
         """Draw the fixed points of one RNN of a fitted estimator.
 
         Every trial has an RNN of its own. With `trial` it is the RNN of that trial, with its
@@ -90,6 +92,9 @@ class FixedPointDisplay:
             Colour of each trajectory: labels, or a continuous quantity.
         trial : int, optional
             Index of the trial in `X`.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them. The trajectories are driven by
+            them; the fixed points are those without input.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         **plot_options :
@@ -102,18 +107,19 @@ class FixedPointDisplay:
         """
         check_jedi(est)
         X = check_trials(X, missing=True)
+        inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
         if conditions is not None:
             check_conditions(conditions, len(X))
         if trial is not None:
             check_number(trial, "trial", Integral, low=0, high=len(X) - 1)
-            X = X[[trial]]
+            X, inputs = X[[trial]], None if inputs is None else inputs[[trial]]
             conditions = None if conditions is None else np.asarray(conditions)[[trial]]
-        found = est.posterior(X)
+        found = est.posterior(X, inputs=inputs)
         rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
         starts = (found.initial_state - est.mean_) / est.scale_
         return cls.from_rnns(
             rnn,
-            rnn.simulate(starts, X.shape[1]),
+            rnn.simulate(starts, X.shape[1], inputs),
             conditions=conditions,
             unit=state_unit(est),
             ax=ax,

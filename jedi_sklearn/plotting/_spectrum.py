@@ -58,7 +58,9 @@ class EigenspectrumDisplay:
         self.conditions = conditions
 
     @classmethod
-    def from_estimator(cls, est, X, conditions=None, *, at="origin", ax=None, **plot_options):
+    def from_estimator(
+        cls, est, X, conditions=None, *, at="origin", inputs=None, ax=None, **plot_options
+    ):
         """Draw the spectra of the RNNs behind trials.
 
         Parameters
@@ -70,6 +72,8 @@ class EigenspectrumDisplay:
             Colour of each trial: labels, or a continuous quantity.
         at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
             Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         **plot_options :
@@ -80,7 +84,8 @@ class EigenspectrumDisplay:
         EigenspectrumDisplay
         """
         check_jedi(est)
-        return cls.from_rnns(est.dynamics(X), at, conditions, ax=ax, **plot_options)
+        rnns = est.dynamics(X, inputs=inputs)
+        return cls.from_rnns(rnns, at, conditions, ax=ax, **plot_options)
 
     @classmethod
     def from_rnns(cls, rnns, at="origin", conditions=None, *, ax=None, **plot_options):
