@@ -39,7 +39,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     A hypernetwork maps an embedding of every trial to the weights of an RNN whose free run
     reproduces that trial's population activity. ``transform`` infers the embeddings of trials
     never seen, ``score`` is the R2 of their free runs, and ``dynamics`` returns the RNNs.
-    After a fit, only `output`, `device` and `verbose` may be changed without fitting again.
+    After a fit, `output`, `device`, `n_starts` and `verbose` may be changed without fitting again;
+    other parameters have no effect before the next fit.
 
     Parameters
     ----------
@@ -82,7 +83,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     final_forcing : float or "auto", default="auto"
         Share of the data mixed in from then on. 0 minimises the error of the free run itself.
         With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
-        to the true weights where it can know them. "auto" is half of `forcing` with known inputs, else 0.
+        to the true weights where it can know them. "auto" is half of `forcing` with known inputs,
+        else 0.
     batch_size : int or "auto", default="auto"
         Trials per gradient step; "auto" is 200, fewer (but at least 16) where these have more than
         2^24 values together, or all trials where there are no more.
@@ -163,6 +165,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         In ``fit``, for data or parameters that cannot be used; the text says what to try.
     FloatingPointError
         In ``fit``, when training diverges. The estimator keeps what it was.
+    KeyboardInterrupt
+        In ``fit``, after Ctrl-C: the estimator is fitted as far as training came, and says so in a
+        warning. A second Ctrl-C leaves it as it was.
 
     Warns
     -----
@@ -332,6 +337,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if fit.training.complaint:
             warn_user(fit.training.complaint, ConvergenceWarning)
         _warn_unconverged(found.converged)
+        if fit.training.interrupted:  # self is usable; what called fit is to stop
+            raise KeyboardInterrupt
         return found
 
     def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
@@ -530,8 +537,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _follow(self, X, n_timesteps, inputs, correction):
         """Embeddings, states at the last sample (scaled), and inputs from there on."""
         check_is_fitted(self, "hypernetwork_")
-        X, later = self._check_X(X), None
+        later = None
         if inputs is not None or self.n_inputs_:
+            X = self._check_X(X)
             whole = np.broadcast_to(np.nan, (len(X), X.shape[1] + n_timesteps, 0))
             inputs = check_inputs_of_trials(inputs, whole, self.n_inputs_)
             inputs, later = inputs[:, : X.shape[1]], inputs[:, X.shape[1] - 1 :]
@@ -682,6 +690,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self, "hypernetwork_")
         X = self._check_X(X)
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
+        check_number(self.n_starts, "n_starts", numbers.Integral, low=1)
+        how["n_starts"] = self.n_starts
         found = self._model.infer(X, resolve_device(self.device), inputs, **how)
         size = float(found.distance)
         if self.scale is not None and size > FAR:

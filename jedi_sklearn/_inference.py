@@ -364,9 +364,7 @@ def infer(
             q = torch.cat([centre.expand(n_trials, -1), first[:, problem.d :]], 1)
             size = problem.chunk(trials.n_steps, trials.data.shape[2])
             screened.append(
-                torch.cat(
-                    [problem.run(q[i], trials[i], screen)[0] for i in everyone.split(size)]
-                )
+                torch.cat([problem.run(q[i], trials[i], screen)[0] for i in everyone.split(size)])
             )
         order = torch.stack(screened).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
         for best in order[: n_starts - 1]:

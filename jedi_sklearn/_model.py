@@ -127,6 +127,7 @@ class FittedModel:
         starts=False,
         errors=False,
         correction=None,
+        n_starts=None,
         n_jobs=None,
         processes=ALONE,
     ):
@@ -149,7 +150,13 @@ class FittedModel:
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
         found = Parallel(n_jobs=n_jobs)(
             delayed(self._infer_block)(
-                X[i], None if inputs is None else inputs[i], device, starts, errors, correction
+                X[i],
+                None if inputs is None else inputs[i],
+                device,
+                starts,
+                errors,
+                correction,
+                n_starts or self.n_starts,
             )
             for i in processes.share(parts)
         )
@@ -159,7 +166,7 @@ class FittedModel:
             out[name] = np.concatenate([block[name] for block in found])
         return Bunch(**out)
 
-    def _infer_block(self, X, inputs, device, starts, errors, correction):
+    def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts):
         hyper = copy.deepcopy(self.hyper).to(device)
         prior = GaussianPrior(*(a.to(device) for a in vars(self.prior).values()))
         initial = self.initial
@@ -169,7 +176,7 @@ class FittedModel:
         trials = as_trials(X, u, self.mean, self.scale, self.filler, torch.float64, device)
         weight, alpha = 1 / (self.noise * self.inflation), self.dt / self.tau
         rest = (prior, weight, alpha, initial)
-        how = {"forcing": correction or 0.0, "n_starts": self.n_starts}
+        how = {"forcing": correction or 0.0, "n_starts": n_starts}
         p, H, sse, converged = infer(hyper, trials, *rest, **how)
         x0 = initial(p[:, hyper.n_components :], trials.data[0])
         found = {"p": p, "sse": sse, "converged": converged, "H": H.sum(0)}

@@ -63,8 +63,8 @@ def check_parameters(est):
     check_number(est.tau, "tau", low=0, closed=False)
     if est.dt >= est.tau:
         raise ValueError(
-            f"dt must be smaller than tau, got dt={est.dt}, tau={est.tau} (both in s). "
-            "Raise tau, or resample to a finer grid (preprocessing.resample_time)."
+            f"dt must be smaller than tau, got dt={est.dt}, tau={est.tau}, both in s (10 ms are "
+            "0.01). Raise tau, or resample to a finer grid (preprocessing.resample_time)."
         )
     for name in ("max_iter", "n_starts", "n_iter_no_change"):
         check_number(getattr(est, name), name, numbers.Integral, low=1)
@@ -123,8 +123,15 @@ def choose_labels(est, y, conditions, n_trials):
             raise ValueError(
                 f"y must hold one label per trial, ({n_trials},), got shape {y.shape}."
             )
+        if y.ndim > 2:
+            raise ValueError(
+                f"y must hold one label per trial, ({n_trials},), got shape {y.shape}. Known inputs "
+                "are given as fit(X, inputs=...)."
+            )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
+        if y.ndim == 2 and y.dtype.kind not in "fiub":
+            check_conditions(y, n_trials, "y (the conditions)")
         kind = "continuous" if y.ndim > 1 else _kind(y)
         if kind == "labels":
             return _check_labels(est, y, n_trials, "y (the conditions)")

@@ -389,8 +389,8 @@ def _judge(result, schedule):
     n = len(result.loss_curve)
     if result.interrupted:
         result.complaint = (
-            f"Training was interrupted after {n} of {schedule.max_iter} steps; the state reached "
-            "so far is kept. Fit again to go through the whole schedule."
+            f"Training was interrupted after {n} of {schedule.max_iter} steps; the estimator "
+            "keeps the state reached so far. Fit again to go through the whole schedule."
         )
         if not schedule.settled(n):
             result.complaint += (

@@ -252,7 +252,7 @@ PARAMETERS = [
     ({"batch_size": 0}, ValueError, ["batch_size", ">= 1"]),
     ({"batch_size": "all"}, ValueError, ["batch_size", '"auto"', "'all'"]),
     ({"dt": 0.1}, ValueError, ["dt must be smaller than tau", "dt=0.1", "tau=0.1", "resample"]),
-    ({"dt": 0.3}, ValueError, ["dt must be smaller than tau", "Raise tau"]),
+    ({"dt": 0.3}, ValueError, ["dt must be smaller than tau", "0.01", "Raise tau"]),
     ({"dt": 0.0}, ValueError, ["dt", "> 0", "0.0"]),
     ({"dt": "10 ms"}, TypeError, ["dt", "number > 0", "'10 ms'"]),
     ({"tau": -0.1}, ValueError, ["tau", "> 0", "-0.1"]),
@@ -266,6 +266,8 @@ PARAMETERS = [
     ({"learning_rate_init": np.inf}, ValueError, ["learning_rate_init", "> 0", "inf"]),
     ({"tol": -1e-3}, ValueError, ["tol", ">= 0", "-0.001"]),
     ({"forcing": 1.5}, ValueError, ["forcing", ">= 0", "<= 1", "1.5"]),
+    ({"final_forcing": -0.1}, ValueError, ["final_forcing", ">= 0", "-0.1"]),
+    ({"final_forcing": "atuo"}, ValueError, ["final_forcing", "'atuo'", 'did you mean "auto"']),
     ({"validation_fraction": 0.0}, ValueError, ["validation_fraction", "> 0", "<= 0.9"]),
     ({"validation_fraction": 1.0}, ValueError, ["validation_fraction", "<= 0.9", "1.0"]),
     (
@@ -366,6 +368,13 @@ def test_condition_embeddings_need_more_than_one_condition(refuses, est, monkeyp
         copy.set_params(n_components=n_components)
         refuses(lambda est: est.fit(GOOD, ["go"] * N), ValueError, ["y (the", *words], who=copy)
         refuses(lambda est: est.fit(GOOD, conditions=["go"] * N), ValueError, words, who=copy)
+
+
+def test_what_is_no_label_of_a_trial_is_not_taken_for_y(refuses):
+    words = ["y must hold one label per trial", "inputs="]
+    refuses(lambda est: est.fit(GOOD, GOOD), ValueError, words)
+    labels = np.full(GOOD.shape[:2], "go")
+    refuses(lambda est: est.fit(GOOD, labels), ValueError, ["y (the", str(labels.shape)])
 
 
 def test_every_condition_needs_a_training_trial(refuses, est):

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import r2_score
 from torch.testing import assert_close
 
-from jedi_sklearn import JEDIEstimator, RNNBatch
+from jedi_sklearn import JEDIEstimator, RNNBatch, _model
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, error_bars, infer
 from jedi_sklearn._rollout import simulate
@@ -361,3 +361,13 @@ def test_an_inferred_start_beats_a_noisy_first_sample(make_model):
             error = np.square(starts - model.free_run[30:, 0]).mean()
             assert error < 0.5 * np.square(model.X[30:, 0] - model.free_run[30:, 0]).mean()
     assert score["inferred"] > score["observed"] + 0.02
+
+
+def test_starts_may_be_changed_after_the_fit(small, multitask, monkeypatch):
+    est, starts = small(max_iter=5).fit(multitask.X[:16]), []
+    infer = _model.infer
+    monkeypatch.setattr(
+        _model, "infer", lambda *a, n_starts, **k: starts.append(n_starts) or infer(*a, **k)
+    )
+    est.set_params(n_starts=5).transform(multitask.X[:2])
+    assert starts == [5]

@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 from jedi_sklearn import EigenspectrumAnalyzer, JEDIEstimator, RNNBatch
+from jedi_sklearn._parameters import choose_forcing
 from jedi_sklearn.datasets import make_multitask
 
 TRAIN, TEST = slice(48), slice(48, None)
@@ -47,6 +48,12 @@ def short(**changes):
     parameters = {"n_components": 2, "rank": 4, "scale": None, "dt": 0.02, "max_iter": 10}
     parameters |= {"tol": 1.0, "random_state": 0}
     return JEDIEstimator(**(parameters | changes))
+
+
+def test_half_of_the_forcing_stays_where_inputs_are_known():
+    assert choose_forcing(short(), 2) == (0.1, 0.05)
+    assert choose_forcing(short(), 0) == (0.1, 0.0)
+    assert choose_forcing(short(final_forcing=0.3), 0) == (0.1, 0.3)
 
 
 # Recovery

@@ -605,6 +605,7 @@ def test_an_interrupted_fit_keeps_its_checkpoint(small, multitask, monkeypatch, 
     with (
         stopped_at(monkeypatch, 15, KeyboardInterrupt),
         pytest.warns(ConvergenceWarning, match="interrupted .* The checkpoint is kept"),
+        pytest.raises(KeyboardInterrupt),
     ):
         est.fit(X)
     assert est.n_iter_ == 16 and path.exists()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import cross_val_score
 
 from jedi_sklearn import _training as training
 from jedi_sklearn._hypernetwork import Hypernetwork
@@ -42,6 +43,14 @@ def schedule(max_iter=20, **changes):
 
 
 # Schedule
+
+
+def test_forcing_may_stay_and_validation_waits_for_the_end_of_its_fall(problem):
+    s = schedule(100, forcing=0.4, final_forcing=0.1, patience=99)
+    assert s.forcing_at(0) == 0.4 and s.forcing_at(25) == pytest.approx(0.25)
+    assert {s.forcing_at(i) for i in range(50, 100)} == {0.1}
+    result = train(*problem, s, validate=lambda *_: 0.0)
+    assert [step for step, _ in result.validation_curve] == [60, 70, 80, 90, 100]
 
 
 def test_forcing_falls_in_a_line_and_ends_at_the_anneal():
@@ -234,7 +243,10 @@ def interrupt_at(monkeypatch, step):
 def test_an_interrupted_fit_is_usable(small, known, monkeypatch):
     est = small(n_components=2, rank=2, max_iter=100, dt=known.dt)
     interrupt_at(monkeypatch, 70)
-    with pytest.warns(ConvergenceWarning, match="interrupted after 71 of 100 steps") as caught:
+    with (
+        pytest.warns(ConvergenceWarning, match="interrupted after 71 of 100 steps") as caught,
+        pytest.raises(KeyboardInterrupt),
+    ):
         est.fit(known.X[:20])
     assert "forcing" not in str(caught[0].message)  # it had ended
     assert est.n_iter_ == 71
@@ -244,8 +256,18 @@ def test_an_interrupted_fit_is_usable(small, known, monkeypatch):
 
 def test_an_early_interruption_warns_of_the_forcing(small, known, monkeypatch):
     interrupt_at(monkeypatch, 10)
-    with pytest.warns(ConvergenceWarning, match="forcing had not ended"):
+    with (
+        pytest.warns(ConvergenceWarning, match="forcing had not ended"),
+        pytest.raises(KeyboardInterrupt),
+    ):
         small(n_components=2, rank=2, max_iter=100, dt=known.dt).fit(known.X[:20])
+
+
+def test_an_interruption_ends_a_cross_validation(small, known, monkeypatch):
+    interrupt_at(monkeypatch, 70)
+    est = small(n_components=2, rank=2, max_iter=100, dt=known.dt)
+    with pytest.warns(ConvergenceWarning), pytest.raises(KeyboardInterrupt):
+        cross_val_score(est, known.X[:20], cv=2)
 
 
 def test_an_interruption_after_validation_keeps_the_best_state(problem):
