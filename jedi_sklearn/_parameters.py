@@ -125,8 +125,8 @@ def choose_labels(est, y, conditions, n_trials):
             )
         if y.ndim > 2:
             raise ValueError(
-                f"y must hold one label per trial, ({n_trials},), got shape {y.shape}. Known inputs "
-                "are given as fit(X, inputs=...)."
+                f"y must hold one label per trial, ({n_trials},), got shape {y.shape}. Known "
+                "inputs are given as fit(X, inputs=...)."
             )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
