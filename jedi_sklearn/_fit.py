@@ -24,6 +24,7 @@ from ._parameters import (
     choose_scaling,
     choose_sizes,
     choose_validation,
+    warn_of_counts,
 )
 from ._persistence import Checkpoint
 from ._stored import StoredTrials, part
@@ -88,6 +89,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     with np.errstate(over="ignore", invalid="ignore"):
         moments = trial_moments(X, processes)
     mean, scale = choose_scaling(est, X, moments)
+    if not est._two_d:
+        warn_of_counts(X)
     if previous is not None:
         check_continues(est, previous, X, inputs)
         mean, scale = previous.mean, previous.scale

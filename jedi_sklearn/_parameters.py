@@ -24,6 +24,7 @@ __all__ = [
     "choose_scaling",
     "choose_sizes",
     "choose_validation",
+    "warn_of_counts",
 ]
 
 OPTIONS = {
@@ -226,6 +227,18 @@ def choose_scaling(est, X, moments):
         return mean, np.full(n_neurons, np.sqrt(variance.mean()))
     constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
     return mean, np.sqrt(np.where(constant, 1.0, variance))
+
+
+def warn_of_counts(X):
+    """Say so where X holds nothing but counts."""
+    for trial in X:
+        seen = trial[np.isfinite(trial)]
+        if (seen < 0).any() or (seen != np.round(seen)).any():
+            return
+    warn_user(
+        "X holds nothing but whole numbers >= 0, as spike counts do. The model is of rates, or "
+        "other continuous signals: smooth counts first (jedi_sklearn.preprocessing.smooth_counts)."
+    )
 
 
 def choose_validation(est, n_trials, random_state):
