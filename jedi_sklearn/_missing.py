@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
+from ._stored import StoredTrials, part
+
 __all__ = ["Filler"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
@@ -34,8 +36,9 @@ class Filler:
             chosen = np.sort(np.random.RandomState(0).permutation(len(X))[:N_SAMPLES])
         every = max(1, len(chosen) * X.shape[1] // N_SAMPLES)
         rows = []
-        for i, k in enumerate(chosen):
-            z = (X[k] - mean) / scale
+        some = part(X, chosen) if isinstance(X, StoredTrials) else (X[k] for k in chosen)
+        for i, trial in enumerate(some):
+            z = (trial - mean) / scale
             seen = np.isfinite(z).any(axis=1)  # not the samples that nobody recorded
             rows.append(interpolate(z)[seen][i % every :: every].copy())
         ends = np.cumsum([len(z) for z in rows])

@@ -9,6 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from jedi_sklearn import JEDIEstimator, _model, _stored, _torch, _warm_start
+from jedi_sklearn._missing import Filler
 from jedi_sklearn._stored import StoredTrials, is_stored, part
 from jedi_sklearn._trials import check_trials, trial_moments
 
@@ -190,6 +191,12 @@ def test_a_length_that_dask_does_not_know_is_asked_for(multitask, small):
     X = dask.from_array(multitask.X, chunks=(9, -1, -1))
     with pytest.raises(ValueError, match=r"Call X.compute_chunk_sizes\(\) first"):
         small().fit(X[X[:, 0, 0] > 0])
+
+
+def test_what_fills_gaps_is_learned_from_several_trials_at_a_time(multitask, everything_is_large):
+    X = Chunked(multitask.X)
+    Filler.learn(StoredTrials(X), 0.0, 1.0)
+    assert X.asked == [10, 10, 10, 10]
 
 
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
