@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -14,6 +15,8 @@ __all__ = ["lyapunov_exponents"]
 
 MAX_CONDITION = 1e6  # of eigenvectors that still serve as coordinates
 N_BLOCKS = 8  # consecutive parts of a trajectory whose spread gives the standard error
+SURE = 4  # standard errors by which halves differ whose exponent changes
+MATTERS = 0.25  # share of the exponent, or of 1 / duration, by which they differ then
 
 
 def lyapunov_exponents(
@@ -60,6 +63,12 @@ def lyapunov_exponents(
         Standard error over eight consecutive parts of the trajectory (0 for the exponents of
         the leak). Only with `return_error`.
 
+    Warns
+    -----
+    UserWarning
+        With `return_error`, where the largest exponent still changes along the trajectory: the
+        standard error does not say then how far it is from where it settles.
+
     Raises
     ------
     ValueError, TypeError
@@ -94,6 +103,7 @@ def lyapunov_exponents(
     leak = growth_rates(1 - rnns.alpha, rnns.dt)
     exponents, errors = np.full((2, len(rnns), n), leak)
     errors[:] = 0
+    leading = np.zeros((N_BLOCKS, len(rnns)))  # the largest exponent of each part
     per_block = max(1, 4 * 10**6 // (states.shape[1] * rank**2))
     for first in range(0, len(rnns), per_block):
         rows = slice(first, first + per_block)
@@ -104,6 +114,9 @@ def lyapunov_exponents(
         if return_error:
             parts = np.stack([p.mean(axis=1) for p in np.array_split(growth, N_BLOCKS, axis=1)])
             errors[rows, :rank] = parts.std(axis=0, ddof=1) / np.sqrt(N_BLOCKS)
+            leading[:, rows] = parts[..., 0]
+    if return_error:
+        _warn_of_change(leading, n_steps * rnns.dt)
     order = np.argsort(-exponents, axis=1, kind="stable")[:, :n_exponents]
     exponents = np.take_along_axis(exponents, order, axis=1)
     return (exponents, np.take_along_axis(errors, order, axis=1)) if return_error else exponents
@@ -124,6 +137,28 @@ def _trajectories(rnns, states, n_timesteps, inputs):
     if n_timesteps is not None:
         raise ValueError("n_timesteps is for free runs; the trajectories given have their own.")
     return states
+
+
+def _warn_of_change(parts, duration):
+    """Warn where the two halves of parts (N_BLOCKS, n_rnns) differ, surely and by much.
+
+    The noise is that of steps from part to part, small where parts rise or fall together.
+    """
+    first, second = parts.reshape(2, -1, parts.shape[1]).mean(axis=1)
+    difference = np.abs(first - second)
+    noise = np.sqrt(np.square(np.diff(parts, axis=0)).mean(axis=0) * 2 / N_BLOCKS)
+    size = np.maximum(np.abs(parts.mean(axis=0)), 1 / duration)
+    changes = np.flatnonzero((difference > SURE * noise) & (difference > MATTERS * size))
+    if len(changes):
+        k = changes[0]
+        warnings.warn(
+            f"The largest exponent of {len(changes)} of {len(size)} RNNs still changes along the "
+            f"run (RNN {k}: {first[k]:.2f} 1/s in its first half, {second[k]:.2f} in the second), "
+            "so that its standard error does not say how far it is from where it settles. For "
+            "an attractor raise n_timesteps and burn_in, and give states of trials to start from.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _tangent_steps(rnns, states):

@@ -1,5 +1,7 @@
 """Facts about Lyapunov exponents: linear maps, fixed points, cycles, determinants, chaos."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -9,6 +11,7 @@ from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points, lyapunov_ex
 KINDS = ("shared", "low_rank", "low_rank with cores", "full_rank")
 N_RNNS, N = 3, 12
 LEAK = np.log(0.9) / 0.01  # of the default dt and tau
+SHORT = "ignore:The largest exponent of 1 of"  # runs of 60 samples need not have settled
 
 
 @pytest.fixture(params=KINDS)
@@ -169,6 +172,7 @@ def test_dense_weights_have_all_exponents_of_a_cycle(networks):
     assert_allclose(full, short, atol=1e-6)
 
 
+@pytest.mark.filterwarnings(SHORT)
 def test_an_rnn_in_a_batch_is_the_rnn_alone(rnns):
     together, errors = lyapunov_exponents(rnns, return_error=True)
     for k in range(N_RNNS):
@@ -241,6 +245,7 @@ def test_burn_in_leaves_the_approach_out(networks):
     assert abs(late - expected) < 1e-6 < 0.1 < early - expected
 
 
+@pytest.mark.filterwarnings(SHORT)
 def test_the_largest_exponents_are_returned(rnns):
     every, errors = lyapunov_exponents(rnns, return_error=True)
     for n in (1, 5, N):
@@ -274,6 +279,26 @@ def test_the_error_is_that_of_eight_parts():
     _, error = lyapunov_exponents(rnn, run, return_error=True)
     parts = [lyapunov_exponents(rnn, run[:, i : i + 11])[0, 0] for i in range(0, 80, 10)]
     assert_allclose(error, np.std(parts, ddof=1) / np.sqrt(8))
+
+
+def test_a_run_that_leaves_a_saddle_is_told_from_one_that_has_settled(networks):
+    net = networks.bistable()
+    starts = np.stack([1e-3 * net.m, net.m])  # beside the saddle, and near an attractor
+    rnns = net.rnn[[0, 0]]
+    with pytest.warns(UserWarning, match="of 1 of 2 RNNs still changes .*RNN 0: 9.40 1"):
+        lyapunov_exponents(rnns, starts, n_timesteps=120, return_error=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lyapunov_exponents(rnns, starts, n_timesteps=2000, burn_in=1000, return_error=True)
+        lyapunov_exponents(rnns, starts, n_timesteps=120)  # of the run as it is
+
+
+def test_chaos_is_no_change_along_the_run(chaotic):
+    rnn, x0 = chaotic
+    runs = rnn.simulate(x0, 16 * 200 + 1)[0]
+    runs = np.stack([runs[k : k + 201] for k in range(0, 3200, 200)])
+    _, error = lyapunov_exponents(rnn[[0] * 16], runs, return_error=True)
+    assert error[:, 0].min() > 0.1  # and no warning
 
 
 # Refusals
