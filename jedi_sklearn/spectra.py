@@ -34,6 +34,14 @@ class Eigenspectrum:
     dt: float
     tau: float
 
+    def __repr__(self):
+        *n_states, rank = self.multipliers.shape[1:]
+        states = f"n_states={n_states[0]}, " if n_states else ""
+        return (
+            f"Eigenspectrum(n_rnns={len(self.multipliers)}, {states}rank={rank}, "
+            f"dt={self.dt:g}, tau={self.tau:g})"
+        )
+
     @property
     def leak(self):
         """Multiplier of the ``n_neurons - rank`` directions that the weights do not write to."""

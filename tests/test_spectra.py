@@ -257,3 +257,10 @@ def test_refusals_say_what_was_expected_and_what_came(networks, at, error, words
 def test_only_rnns_have_a_spectrum():
     with pytest.raises(TypeError, match=r"Expected a batch of RNNs .* got ndarray of shape"):
         eigenspectrum(np.eye(3))
+
+
+def test_the_text_of_a_spectrum_is_one_short_line(rnns):
+    assert repr(eigenspectrum(rnns)) == (
+        f"Eigenspectrum(n_rnns=3, rank={rnns.rank}, dt=0.02, tau=0.1)"
+    )
+    assert "n_rnns=3, n_states=7, rank" in repr(eigenspectrum(rnns, "trajectory"))
