@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal, Self
@@ -65,6 +66,11 @@ def smooth_counts(
         Spikes/s; with ``sqrt=True`` square roots of spikes per bin, not divided by `bin_width`.
         float32 if `counts` is float32, float64 otherwise.
 
+    Warns
+    -----
+    UserWarning
+        If bins are 1 s or more, or the Gaussian is wider than the trial: probably milliseconds.
+
     Raises
     ------
     ValueError
@@ -96,6 +102,21 @@ def smooth_counts(
         raise ValueError(
             f"counts must not be negative, got {rates.min():g} (first at {where}). For activity "
             "that is no longer counts use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
+        )
+    duration = rates.shape[-2] * bin_width
+    if bin_width >= 1:
+        warnings.warn(
+            f"bin_width={bin_width:g} is in s, and rates are counts divided by it. For bins of "
+            "20 ms give bin_width=0.02; sigma is in s too.",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif sigma > duration:
+        warnings.warn(
+            f"sigma={sigma:g} s is longer than the trial, {duration:g} s, and smooths all of it "
+            "away. It is in s: 50 ms are sigma=0.05.",
+            UserWarning,
+            stacklevel=2,
         )
     rates = np.sqrt(rates) if sqrt else rates / bin_width
     if sigma == 0:

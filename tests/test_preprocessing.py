@@ -1,6 +1,7 @@
 """Facts about preprocessing: counts are conserved, bins are the right ones, inverses exact."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,27 @@ def test_bin_width_must_be_positive(counts, value):
 def test_sigma_must_be_a_number(counts, value):
     with pytest.raises(TypeError, match=r"sigma must be a finite number >= 0 \(in s\), got"):
         smooth_counts(counts, bin_width=0.01, sigma=value)
+
+
+@pytest.mark.parametrize(
+    ("bin_width", "sigma", "words"),
+    [
+        (20, 50, "bin_width=20 is in s.*bin_width=0.02"),
+        (1, 0.5, "bin_width=1 is in s"),
+        (0.02, 50, "sigma=50 s is longer than the trial, 0.8 s.*sigma=0.05"),
+    ],
+)
+def test_milliseconds_are_told_from_seconds(bin_width, sigma, words):
+    with pytest.warns(UserWarning, match=words):
+        smooth_counts(np.ones((2, 40, 3)), bin_width=bin_width, sigma=sigma)
+
+
+def test_wide_bins_and_wide_gaussians_of_seconds_do_not_warn():
+    counts = np.ones((2, 40, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smooth_counts(counts, bin_width=0.5, sigma=5)
+        smooth_counts(counts, bin_width=0.02, sigma=0.8)
 
 
 # Scalers
