@@ -24,6 +24,7 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
@@ -116,7 +117,7 @@ for ax, title, (name, values, curves) in zip(axes, titles, panels, strict=True):
         ax.errorbar(values, mean, error, **style, mfc="white", label=score)
         best = np.argmax(mean)
         chosen = one_standard_error(mean, sd, folds.get_n_splits())
-        ax.plot(values[best], mean[best], "o", color=colors[score], ms=5)
+        ax.plot(values[best], mean[best], "o", color=colors[score], ms=5, zorder=3)
         ring = dict(mfc="none", mec=colors[score], mew=1.3, ms=11)
         ax.plot(values[chosen], mean[chosen], "o", **ring)
     ax.set_xscale("log", base=2)
@@ -125,5 +126,10 @@ for ax, title, (name, values, curves) in zip(axes, titles, panels, strict=True):
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set(ylabel="$R^2$ of held-out trials", ylim=(-0.1, None))
 axes[0].legend(frameon=False, loc="lower right")
+marks = [
+    Line2D([], [], ls="", marker="o", color="0.3", ms=5, label="best"),
+    Line2D([], [], ls="", marker="o", mfc="none", mec="0.3", mew=1.3, ms=11, label="one-SE rule"),
+]
+axes[1].legend(handles=marks, frameon=False, loc="lower center")
 fig.savefig(args.output, dpi=160)
 print(f"figure: {args.output}")
