@@ -232,9 +232,18 @@ def test_fixed_points_are_projected_on_the_components_of_the_trajectories(bistab
     np.testing.assert_allclose(unstable.get_xydata(), where[~points.stable], atol=1e-6)
     assert to_hex(stable.get_markerfacecolor()) != to_hex(unstable.get_markerfacecolor())
     assert to_hex(unstable.get_markerfacecolor()) == "#ffffff"
-    assert [t.get_text() for t in display.ax_.texts] == ["1"]
+    assert stable.get_zorder() > unstable.get_zorder()
+    assert not display.ax_.texts  # a saddle needs no number
     assert display.ax_.get_xlabel() == "PC 1 (state units)"
     assert display.ax_.get_aspect() == 1
+
+
+def test_more_than_one_unstable_direction_is_a_number(networks):
+    net = networks.hadamard()  # nine points: four stable, four saddles, and the origin
+    display = FixedPointDisplay.from_rnns(net.rnn)
+    assert len(lines(display.ax_, "unstable")) == 5
+    assert [t.get_text() for t in display.ax_.texts] == ["2"]
+    assert any("if more than one" in text for text in legend_texts(display.ax_))
 
 
 def test_slow_points_are_dots(bistable):

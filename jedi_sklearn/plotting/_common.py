@@ -272,10 +272,10 @@ def draw_trajectories(ax, coordinates, colours):
 
 
 def draw_fixed_points(ax, coordinates, points):
-    """Fixed points: filled where stable, else open with their number of unstable directions.
+    """Fixed points: filled where stable, else open.
 
-    Slow points are small dots below both. The artists have the gids "stable", "unstable" and
-    "slow".
+    The number of unstable directions stands in those that have more than one. Slow points are
+    small dots below both. The artists have the gids "stable", "unstable" and "slow".
 
     Returns
     -------
@@ -302,7 +302,7 @@ def draw_fixed_points(ax, coordinates, points):
     }
     texts = {
         "slow": "slow point",
-        "unstable": "unstable, with its number\nof unstable directions",
+        "unstable": "unstable (number of unstable\ndirections, if more than one)",
         "stable": "stable fixed point",
     }
     handles = []
@@ -321,6 +321,8 @@ def draw_fixed_points(ax, coordinates, points):
         for j, k in enumerate(np.flatnonzero(rows)[order]):
             z = ABOVE + i + j * step
             ax.plot(*coordinates[k, :, np.newaxis], linestyle="none", gid=name, zorder=z, **style)
+            if points.n_unstable[k] == 1:  # a saddle; many numbers would cut each other
+                continue
             ax.text(
                 *coordinates[k],
                 str(points.n_unstable[k]),
