@@ -87,12 +87,7 @@ def check_trials(
     """
     expected = f"{name} must have shape {' or '.join(_shape_text(n) for n in ndim)}"
     if isinstance(X, (list, tuple)):
-        shapes = {as_plain_array(trial, name, _UNEQUAL).shape for trial in X}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{expected}, got a list of trials of {len(shapes)} different shapes, e.g. "
-                f"{' and '.join(map(str, sorted(shapes)[:2]))}. {_UNEQUAL}"
-            )
+        _refuse_unequal(X, name, f"{expected}, got a list of trials")
     cure = FILL if missing else "Interpolate them, or drop their trials or neurons."
     if stored and is_stored(X):
         X = StoredTrials(X)
@@ -181,13 +176,45 @@ def _shape_text(ndim):
     return f"({', '.join(_AXES[-ndim:])})"
 
 
+def _refuse_unequal(trials, name, got):
+    """Raise where trials of a list differ in shape, and say in what."""
+    shapes = [as_plain_array(trial, name, _UNEQUAL).shape for trial in trials]
+    odd = next((k for k, shape in enumerate(shapes) if len(shape) != len(shapes[0])), None)
+    if odd is not None:
+        raise ValueError(
+            f"{got} with different numbers of axes: {shapes[0]} is the shape of trial 0, "
+            f"{shapes[odd]} of trial {odd}. Each trial must have shape (n_timesteps, n_neurons)."
+        )
+    odd = next((k for k, shape in enumerate(shapes) if shape[1:] != shapes[0][1:]), None)
+    if odd is not None and len(shapes[0]) == 2:
+        raise ValueError(
+            f"{got} with different numbers of neurons: {shapes[0][1]} in trial 0, "
+            f"{shapes[odd][1]} in trial {odd}. Every trial needs the same neurons in the same "
+            "order: give each a column of its own, with NaN in trials where it was not recorded."
+        )
+    lengths = {shape[0] for shape in shapes if shape}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{got} of {len(lengths)} different lengths, from {min(lengths)} to {max(lengths)}. "
+            + _UNEQUAL
+        )
+
+
 def _read_objects(X, name, expected, convert):
     """Numbers out of an array of objects, where they are wanted and there are any."""
     got = f"{expected} of numbers, got objects of shape {X.shape}."
     if X.ndim == 0:
         raise ValueError(f"{got} Pass one array of all trials.")
     if X.ndim == 1:
-        raise ValueError(f"{got} {_UNEQUAL} np.stack then makes one array of them.")
+        got = f"{expected} of numbers, got an array of {len(X)} objects"
+        if not all(isinstance(trial, (np.ndarray, list, tuple)) for trial in X) or not len(X):
+            what = f", the first a {type(X[0]).__name__}" if len(X) else ""
+            raise ValueError(f"{got}{what}. Pass one array of all trials.")
+        _refuse_unequal(list(X), name, got)
+        shape = np.shape(X[0])
+        raise ValueError(
+            f"{got}, each of shape {shape}. Make one array of them: np.stack({name})."
+        )
     advice = f"Convert it, e.g. np.array({name}.tolist(), float)."
     if not convert:
         raise ValueError(f"{got} {advice}")

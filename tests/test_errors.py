@@ -31,9 +31,10 @@ def changed(value, where):
     return X
 
 
-def ragged():
-    X = np.empty(2, dtype=object)
-    X[:] = [GOOD[0], GOOD[1, :7]]
+def objects(*trials):
+    X = np.empty(len(trials), dtype=object)
+    for i, trial in enumerate(trials):
+        X[i] = trial
     return X
 
 
@@ -67,12 +68,28 @@ TRIALS = {
     "unequal trials in a list": (
         [GOOD[0], GOOD[1, :7]],
         ValueError,
-        ["different shapes", "(12, 5)", "(7, 5)", "pad_trials", "cut_epochs"],
+        ["2 different lengths", "from 7 to 12", "pad_trials", "cut_epochs"],
     ),
     "unequal trials in an object array": (
-        ragged(),
+        objects(GOOD[0], GOOD[1, :7]),
         ValueError,
-        ["object", "one length", "pad_trials"],
+        ["2 objects", "one length", "pad_trials"],
+    ),
+    "equal trials in an object array": (
+        objects(*GOOD),
+        ValueError,
+        ["6 objects", "(12, 5)", "np.stack(X)"],
+    ),
+    "words": (objects("a", "b"), ValueError, ["2 objects", "the first a str"]),
+    "trials of other neurons": (
+        [GOOD[0], GOOD[1, :, :4]],
+        ValueError,
+        ["numbers of neurons", "5 in trial 0, 4 in trial 1", "NaN"],
+    ),
+    "a trial of one axis": (
+        [GOOD[0], GOOD[1, :, 0]],
+        ValueError,
+        ["(12, 5)", "(12,) of trial 1", "(n_timesteps, n_neurons)"],
     ),
     "ragged rows": ([[[1, 2], [3]], [[1, 2], [3, 4]]], ValueError, ["X", "ragged", "length"]),
     "numbers as objects": (GOOD.astype(object), ValueError, ["object", "(6, 12, 5)", "float"]),
