@@ -172,8 +172,9 @@ def driven(options):
             "`rank=20` and `scale=None`. Embeddings of the 40 held-out trials come from their "
             "first half, the second is scored (all tasks, then each by itself), and inputs are "
             "known throughout. *Correction* 0 goes on from the end of the free run, 1 from the "
-            "last sample seen; the default is 0.1. *Teacher, second half*: its run from the first "
-            "sample with the true inputs, which chaos takes away from the noisy trials.",
+            "last sample seen; the default is 0.1. *Teacher, second half*: the true weights, "
+            "run from the true initial states with the true inputs, which the noise of each step "
+            "and chaos take away from the trials.",
             "*Recurrent weights and embeddings*: `make_multitask` with 300 trials to fit and 100 "
             "held out, `n_neurons=50`, `n_timesteps=100`, `initial_jitter=1`; "
             "`JEDIEstimator(n_components=1, rank=5, scale=None, max_iter=300)`. "

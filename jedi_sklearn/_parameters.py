@@ -39,6 +39,7 @@ OPTIONS = {
 SMALLEST = 1e-150  # whose square is still a number
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
+MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
 MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
 
 
@@ -233,10 +234,10 @@ def warn_of_counts(X):
     """Say so where X holds nothing but counts."""
     for trial in X:
         seen = trial[np.isfinite(trial)]
-        if (seen < 0).any() or (seen != np.round(seen)).any():
+        if ((seen < 0) | (seen > MAX_COUNT) | (seen != np.round(seen))).any():
             return
     warn_user(
-        "X holds nothing but whole numbers >= 0, as spike counts do. The model is of rates, or "
+        "X holds nothing but small whole numbers, as spike counts are. The model is of rates, or "
         "other continuous signals: smooth counts first (jedi_sklearn.preprocessing.smooth_counts)."
     )
 

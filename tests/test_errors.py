@@ -374,7 +374,7 @@ def test_an_absent_gpu(refuses, est):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_spike_counts_are_noticed():
     counts = np.random.default_rng(0).poisson(2.0, GOOD.shape)
-    with pytest.warns(UserWarning, match="smooth_counts") as caught:
+    with pytest.warns(UserWarning, match="small whole numbers.*smooth_counts") as caught:
         JEDIEstimator(2, 3, max_iter=2, tol=1, random_state=0).fit(counts)
     assert caught[0].filename == __file__
 
