@@ -84,7 +84,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Share of the data mixed in from then on. 0 minimises the error of the free run itself.
         With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
         to the true weights where it can know them. "auto" is half of `forcing` with known inputs,
-        else 0.
+        else 0. Not used by the "paper" solver.
     batch_size : int or "auto", default="auto"
         Trials per gradient step; "auto" is 200, fewer (but at least 16) where these have more than
         2^24 values together, or all trials where there are no more.
@@ -142,7 +142,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     converged_ : bool
         Whether training converged.
     noise_variance_ : float
-        Variance of the free run's residuals on the training trials, in scaled units.
+        Variance of the free run's residuals on the training trials, in scaled units; on at most
+        512 of them where training does not end with the embeddings of free runs (docs/model.md).
     noise_inflation_ : float
         Samples in time that carry the information of one independent residual; the posterior
         counts the data that much less.
@@ -334,11 +335,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             self.condition_embeddings_ = np.stack(
                 [embedding[fit.codes == i].mean(axis=0) for i in range(len(labels))]
             )
-        if fit.training.complaint:
-            warn_user(fit.training.complaint, ConvergenceWarning)
-        _warn_unconverged(found.converged)
-        if fit.training.interrupted:  # self is usable; what called fit is to stop
-            raise KeyboardInterrupt
+        try:
+            if fit.training.complaint:
+                warn_user(fit.training.complaint, ConvergenceWarning)
+            _warn_unconverged(found.converged)
+        finally:
+            if fit.training.interrupted:  # self is usable; what called fit is to stop
+                raise KeyboardInterrupt
         return found
 
     def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
@@ -531,7 +534,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
         check_number(correction, "correction", low=0, high=1)
-        embedding, last, inputs = self._follow(X, n_timesteps, inputs, correction)
+        embedding, last, inputs = self._follow(X, n_timesteps, inputs, float(correction))
         return self._model.generate(embedding, last, n_timesteps + 1, inputs)[:, 1:]
 
     def _follow(self, X, n_timesteps, inputs, correction):

@@ -152,7 +152,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
             q,
             trials if index is None else trials.take(index),
             initial,
-            rows,
+            rows if index is None else None,
             variance=variance,
             seed=seed,
             processes=processes,
@@ -190,7 +190,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     model = freeze(hyper, training.c, training.q)
     n_visits = len(training.loss_curve) * schedule.batch_size / len(kept)
     behind = n_visits < FEW_VISITS and len(kept) > SETTLED
-    if rows is None and (behind or schedule.final_forcing):
+    if schedule.final_forcing or (rows is None and behind):
         # Many embeddings are behind the hypernetwork, or not those of free runs: noise and prior
         # from some that are
         index = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:SETTLED]

@@ -93,21 +93,21 @@ class _Problem:
         if not self.shared:
             return self._run_dense(weights, x0, trials, forcing), None
         data, mask = trials.data, trials.mask
-        a, g = self.alpha, forcing
+        a, pulls = self.alpha, trials.pulls(forcing)
         U, V = self.hyper.U, self.hyper.V
         coreT = weights["core"].transpose(1, 2).contiguous()
         n_steps = len(data)
-        hold = (1 - a) * (1 - g)
         y, h = x0.clone(), x0.new_zeros(len(p), U.shape[1])
         sse = x0.new_zeros(len(p))
         slopes, reads, errors = [], [], []
         for t in range(n_steps):
             x = torch.addmm(y, h, U.t())
             error = x - data[t]
-            if g:
-                x.sub_(error, alpha=g)
+            g = pulls[t]
+            if forcing:
+                x.sub_(g * error)
                 y.lerp_(data[t], g)
-            if mask is not None:  # the forcing also pulls to what was filled in
+            if mask is not None:  # the forcing also pulls to what was filled in for some neurons
                 error *= mask[t]
             sse += error.square().sum(1)
             if keep:
@@ -119,7 +119,7 @@ class _Problem:
                 y.add_(self.driven(trials, t), alpha=a)
             phi = tanh_(x)
             z = phi @ V
-            h = hold * h + a * (weights["bias"] + matvec(weights["core"], coreT, z))
+            h = (1 - a) * (1 - g) * h + a * (weights["bias"] + matvec(weights["core"], coreT, z))
             if keep:
                 slopes.append(phi.square_().neg_().add_(1))
                 reads.append(z)
@@ -129,11 +129,11 @@ class _Problem:
             torch.stack(errors),
         ) if keep else None
 
-    def _run_dense(self, weights, x0, trials, g):
-        x, sse = x0, x0.new_zeros(len(x0))
+    def _run_dense(self, weights, x0, trials, forcing):
+        x, sse, pulls = x0, x0.new_zeros(len(x0)), trials.pulls(forcing)
         for t, target in enumerate(trials.data):
             error = x - target
-            x = x - g * error
+            x = x - pulls[t] * error
             if trials.mask is not None:
                 error = error * trials.mask[t]
             sse += error.square().sum(1)
@@ -149,7 +149,7 @@ class _Problem:
         slopes, reads, errors = kept
         weights, tangents = self.hyper.tangents(p[:, : self.d])
         a, d, m = self.alpha, self.d, p.shape[1]
-        hold = (1 - a) * (1 - forcing)
+        pulls = trials.pulls(forcing)
         n_steps, n, b = errors.shape
         r = reads.shape[2]
         # V' diag(slope) [U, directions] of every step: one large product
@@ -160,10 +160,12 @@ class _Problem:
         H = p.new_zeros(n_steps, n, b, m)
         H[0, :, r:, d:] = torch.eye(b - r, dtype=p.dtype, device=p.device)
         for t in range(n_steps - 1):
-            dz = torch.bmm(through[t], H[t]).mul_(1 - forcing)
+            left = _of_matrices(1 - pulls[t])
+            hold = (1 - a) * left
+            dz = torch.bmm(through[t], H[t]).mul_(left)
             change = torch.bmm(weights["core"], dz)
             change[:, :, :d] += direct[t]
-            torch.add(a * change, H[t, :, :r], alpha=hold, out=H[t + 1, :, :r])
+            torch.add(a * change, hold * H[t, :, :r], out=H[t + 1, :, :r])
             H[t + 1, :, r:] = hold * H[t, :, r:]
         stacked = H.transpose(0, 1).flatten(1, 2)  # (problems, time * b, m)
         gram = self.gram
@@ -196,7 +198,7 @@ class _Problem:
         return weights, tangents
 
     @torch.no_grad()
-    def tangent_run(self, p, trials, g=0.0):
+    def tangent_run(self, p, trials, forcing=0.0):
         """Yield error (problems, neurons), tangents of x (problems, m, neurons) and tanh'(x~)."""
         weights, tangents = self.per_trial(p[:, : self.d])
         a, d, n = self.alpha, self.d, len(p)
@@ -205,13 +207,15 @@ class _Problem:
         if self.initial.size:
             dx[:, d:] = self.initial.directions.t()
         dbias = tangents["bias"].transpose(0, 1)  # (problems, d, neurons)
+        pulls = trials.pulls(forcing)
         for t, target in enumerate(trials.data):
             error = x - target
-            x = x - g * error
+            x = x - pulls[t] * error
             phi = torch.tanh(x)
             slope = 1 - phi.square()
             yield error, dx, slope
-            dphi = slope.unsqueeze(1) * (1 - g) * dx
+            left = _of_matrices(1 - pulls[t])
+            dphi = slope.unsqueeze(1) * left * dx
             if "J" in weights:
                 ddrive = torch.bmm(dphi, weights["J"].transpose(1, 2))
                 ddrive[:, :d] += torch.einsum("dkij,kj->kdi", tangents["J"], phi) + dbias
@@ -223,10 +227,15 @@ class _Problem:
                     dz[:, :d] += torch.einsum("dkir,ki->kdr", tangents["V"], phi)
                 ddrive = torch.bmm(dz, U.transpose(1, 2))
                 ddrive[:, :d] += torch.einsum("dkir,kr->kdi", tangents["U"], z) + dbias
-            dx = (1 - a) * (1 - g) * dx + a * ddrive
+            dx = (1 - a) * left * dx + a * ddrive
             x = (1 - a) * x + a * drive(weights, phi)
             if trials.inputs is not None:
                 x = x + a * self.driven(trials, t)
+
+
+def _of_matrices(factor):
+    """A number, or one of each problem, to multiply matrices by."""
+    return factor.unsqueeze(-1) if torch.is_tensor(factor) else factor
 
 
 class _Fit:

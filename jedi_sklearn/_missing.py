@@ -2,8 +2,9 @@
 
 The squared error never counts what was filled in. It is used where a run needs a value: as its
 initial state, and where teacher forcing pulls it. Gaps in a neuron's trial are interpolated in
-time, its ends held; a neuron missing from a whole trial is predicted from the others by the
-principal axes of the training data.
+time; a neuron missing from a whole trial, or before its first or after its last sample, is
+predicted from the others by the principal axes of the training data. Where nobody was recorded
+any more, or yet, values are held.
 """
 
 from __future__ import annotations
@@ -63,7 +64,18 @@ class Filler:
 
     def __call__(self, z):
         """A trial (time, neurons) without gaps."""
-        return self.predict(interpolate(z))
+        known = np.isfinite(z)
+        if known.all():
+            return z
+        begun = np.logical_or.accumulate(known)
+        inside = begun & np.logical_or.accumulate(known[::-1])[::-1]
+        out = interpolate(z)
+        patterns, which = np.unique(inside, axis=0, return_inverse=True)
+        for k, has in enumerate(patterns):
+            has = has if has.any() else known.any(axis=0)
+            rows = which.ravel() == k
+            out[rows] = self.predict(np.where(has, out[rows], np.nan))
+        return out
 
     def predict(self, z):
         """Neurons that are NaN throughout, from the others (time, neurons)."""

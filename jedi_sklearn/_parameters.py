@@ -74,13 +74,14 @@ def check_parameters(est):
     check_number(est.tol, "tol", low=0)
     check_number(est.forcing, "forcing", low=0, high=1)
     last = est.final_forcing
-    if isinstance(last, str) and last != "auto":
-        hint = did_you_mean(last, ["auto"])
+    if not isinstance(last, (str, numbers.Number)) or (isinstance(last, str) and last != "auto"):
+        hint = did_you_mean(last, ["auto"]) if isinstance(last, str) else ""
         raise ValueError(f'final_forcing must be a number or "auto", got {last!r}{hint}')
     if last != "auto":
         check_number(last, "final_forcing", low=0, high=1)
     check_number(est.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False)
-    if est.early_stopping and est.max_iter < 2 and est.forcing and est.solver != "paper":
+    falls = est.forcing != (0 if last == "auto" else last) and est.solver != "paper"
+    if est.early_stopping and est.max_iter < 2 and falls:
         raise ValueError(
             f"early_stopping with max_iter={est.max_iter} has nothing to look at: the teacher "
             "forcing, which ends after half of the steps, has not ended. Raise max_iter."

@@ -227,13 +227,10 @@ def follow(weights, x0, trials, alpha, forcing):
 
     Samples of which no neuron was observed pull nothing.
     """
-    x = x0
+    x, pulls = x0, trials.pulls(forcing)
     for t, target in enumerate(trials.data):
         if t:
             u = None if trials.inputs is None else trials.inputs[t - 1]
             x = (1 - alpha) * x + alpha * drive(weights, tanh_(x.clone()), u)
-        pull = forcing * (target - x)
-        if trials.mask is not None:
-            pull *= trials.mask[t].amax(1, keepdim=True)
-        x = x + pull
+        x = x + pulls[t] * (target - x)
     return x

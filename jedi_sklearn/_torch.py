@@ -118,6 +118,12 @@ class Trials:
             return self.data.numel()
         return float(self.mask.sum(dtype=torch.float64))  # float32 counts to 2^24
 
+    def pulls(self, forcing):
+        """Strength of the forcing at each sample: 0 where nobody was recorded."""
+        if self.mask is None or not forcing:
+            return [forcing] * len(self.data)
+        return forcing * self.mask.amax(2, keepdim=True)
+
     def observed(self, error):
         """`error` where samples were observed, 0 elsewhere; in place."""
         return error if self.mask is None else error.mul_(self.mask)

@@ -88,6 +88,8 @@ def check_trials(
     expected = f"{name} must have shape {' or '.join(_shape_text(n) for n in ndim)}"
     if isinstance(X, (list, tuple)):
         _refuse_unequal(X, name, f"{expected}, got a list of trials")
+        for trial in X:
+            refuse_masked(trial, f"A trial of {name}", FILL.format("each trial"))
     cure = FILL if missing else "Interpolate them, or drop their trials or neurons."
     if stored and is_stored(X):
         X = StoredTrials(X)
@@ -187,10 +189,13 @@ def _refuse_unequal(trials, name, got):
         )
     odd = next((k for k, shape in enumerate(shapes) if shape[1:] != shapes[0][1:]), None)
     if odd is not None and len(shapes[0]) == 2:
+        turned = len({shape[0] for shape in shapes}) == 1
+        hint = " Or are the axes of each trial in another order?" if turned else ""
         raise ValueError(
             f"{got} with different numbers of neurons: {shapes[0][1]} in trial 0, "
             f"{shapes[odd][1]} in trial {odd}. Every trial needs the same neurons in the same "
             "order: give each a column of its own, with NaN in trials where it was not recorded."
+            + hint
         )
     lengths = {shape[0] for shape in shapes if shape}
     if len(lengths) > 1:
@@ -390,7 +395,7 @@ def check_seed(random_state, name="random_state"):
 
 
 def warn_user(text, category=UserWarning):
-    """Warn at the line of the user's call, whatever lies between: wrappers, pipelines, workers."""
+    """Warn at the line of the user's call, whatever lies between, as wrappers and pipelines."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
         level, frame = level + 1, frame.f_back

@@ -65,15 +65,16 @@ def _r2(X, predict, counted=None, over="all"):
     counted = np.broadcast_to(True if counted is None else counted, X.shape)
     n, total = np.zeros((2, X.shape[2]))
     for i in _parts(X):
-        counts = ~np.isnan(X[i]) & counted[i]
+        x = np.asarray(X[i], dtype=np.float64)
+        counts = ~np.isnan(x) & counted[i]
         n += counts.sum(axis=(0, 1))
-        total += np.where(counts, X[i], 0.0).sum(axis=(0, 1))
+        total += np.where(counts, x, 0.0).sum(axis=(0, 1))
     if not n.any():
         raise ValueError("No observed value counts: there is nothing to score.")
     mean = total / np.maximum(n, 1)
     sums = []  # error, variation and size of each trial and neuron, added up as asked for
     for i in _parts(X):
-        x = X[i]
+        x = np.asarray(X[i], dtype=np.float64)
         counts = ~np.isnan(x) & counted[i]
         parts = (x - predict(i), x - mean, x)
         each = np.stack([np.square(np.where(counts, a, 0.0)).sum(axis=1) for a in parts])
@@ -153,8 +154,9 @@ class _HidingScorer(BaseEstimator):
 class ForecastScorer(_HidingScorer):
     """Score by the R2 of the end of each trial, forecast from its beginning.
 
-    A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. With metadata
-    routing, ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
+    Of the activity in its own units, whatever the estimator's `scale`. A scorer for
+    ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. With metadata routing,
+    ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
 
     Parameters
     ----------
@@ -199,8 +201,9 @@ class ForecastScorer(_HidingScorer):
 class CoSmoothingScorer(_HidingScorer):
     """Score by the R2 of neurons held out, predicted from the others of the same trial.
 
-    A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The fit knows
-    the neurons; the embedding of a test trial does not. With metadata routing,
+    Of the activity in its own units, whatever the estimator's `scale`. A scorer for
+    ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The fit knows the neurons;
+    the embedding of a test trial does not. With metadata routing,
     ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
 
     Parameters

@@ -98,6 +98,11 @@ TRIALS = {
         ValueError,
         ["mask", "X.filled(np.nan)"],
     ),
+    "a masked trial": (
+        [*GOOD[:5], np.ma.masked_array(GOOD[5], GOOD[5] > 0)],
+        ValueError,
+        ["A trial of X", "mask", "NaN"],
+    ),
     "complex numbers": (GOOD + 1j, TypeError, ["real numbers", "complex128"]),
     "strings": (GOOD.astype(str), TypeError, ["real numbers", "dtype <U"]),
 }

@@ -107,7 +107,8 @@ INITIAL = InitialState(normal(8, seed=5), torch.linalg.qr(normal(8, 3, seed=6))[
 
 
 def forced_run(hyper, initial, p, data, g, inputs=None):
-    """The forced run of the equation, from dense weights in numpy."""
+    """The forced run of the equation, from dense weights in numpy; g may be one of each sample."""
+    strengths = np.broadcast_to(g, (*data.shape[:2], 1))
     weights = {k: w.numpy() for k, w in hyper(p[:, :D]).items()}
     if "J" in weights:
         rnns = RNNBatch.from_dense(weights["J"], bias=weights["bias"], dt=ALPHA, tau=1.0)
@@ -118,7 +119,7 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
         rnns = RNNBatch(weights["U"], weights["V"], bias=weights["bias"], dt=ALPHA, tau=1.0)
     x = initial(p[:, D:], data[0]).numpy()
     states = []
-    for target in data.numpy():
+    for target, g in zip(data.numpy(), strengths, strict=True):
         states.append(x)
         x = rnns.step((1 - g) * x + g * target)
         if inputs is not None:
@@ -173,10 +174,11 @@ def test_the_fast_path_agrees_with_the_generic_one(model, forcing):
 
 
 def gaps(shape, seed=40):
-    """About a third missing; trial 0 ends early, a neuron is missing from trial 1."""
+    """About a third missing; trial 0 ends early, trial 1 lacks a neuron, trial 2 some samples."""
     mask = (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.65).double()
     mask[-4:, 0] = 0
     mask[:, 1, 3] = 0
+    mask[5:8, 2:3] = 0
     return mask
 
 
@@ -191,9 +193,10 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     trials = Trials(data, gaps(data.shape), normal(15, 3, 2, seed=31))
     mask = trials.mask.numpy()
     p = normal(3, D + initial.size, seed=8)
+    pulls = forcing * mask.any(2, keepdims=True)  # nothing pulls where nobody was recorded
 
     def run(p):
-        return forced_run(hyper, initial, p, data, forcing, trials.inputs)
+        return forced_run(hyper, initial, p, data, pulls, trials.inputs)
 
     error = mask * (run(p) - data.numpy())
     eps = 1e-6

@@ -56,6 +56,15 @@ def test_half_of_the_forcing_stays_where_inputs_are_known():
     assert choose_forcing(short(final_forcing=0.3), 0) == (0.1, 0.3)
 
 
+@pytest.mark.parametrize("embedding", ["trial", "condition"])
+def test_the_noise_is_that_of_free_runs_though_forcing_stays(driven, embedding):
+    X, u = driven.X[TRAIN], driven.inputs[TRAIN]
+    est = short(embedding=embedding, max_iter=60, n_components=1, final_forcing=0.3)
+    est.fit(X, driven.fast[TRAIN], inputs=u)
+    error = X - est.predict(X, inputs=u)
+    assert est.noise_variance_ == pytest.approx(np.square(error).mean(), rel=0.1)
+
+
 # Recovery
 
 

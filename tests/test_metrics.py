@@ -115,6 +115,25 @@ def test_a_correction_helps_where_small_errors_grow():
     assert r2[0.1] > max(r2[0.0], r2[1.0])
 
 
+@pytest.mark.parametrize(
+    "lost", [np.s_[:, 15:60, :2], np.s_[:, 10:50]], ids=["two neurons", "a gap"]
+)
+def test_what_is_missing_does_not_pull_a_forecast(est, trials, lost):
+    X, later = trials[30:], trials[30:, 60:]
+    gappy = X[:, :60].copy()
+    gappy[lost] = np.nan
+    with_all, with_gaps = (r2_by(later, est.forecast(a, 20)) for a in (X[:, :60], gappy))
+    free = r2_by(later, est.forecast(gappy, 20, correction=0))
+    assert with_gaps > min(with_all, free) - 0.03
+
+
+def test_single_precision_is_summed_in_double():
+    X = (1e3 + np.random.default_rng(0).normal(size=(500, 1000, 3))).astype(np.float32)
+    off = X + np.float32(0.5)
+    assert r2_by(X, off) == pytest.approx(r2_by(X.astype(float), off.astype(float)), abs=1e-9)
+    assert r2_by(X * np.float32(1e20), X * np.float32(1e20)) == 1.0
+
+
 def test_trials_that_end_before_the_forecast_do_not_count(est, trials):
     X = trials[30:].copy()
     X[0, 40:] = np.nan

@@ -99,6 +99,17 @@ def test_a_filler_of_whole_data_predicts_exactly_and_touches_no_whole_trial():
     np.testing.assert_allclose(filler(gappy), X[0], atol=1e-3)
 
 
+def test_neurons_that_come_late_or_are_lost_are_predicted_while_others_are_there():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((20, 30, 3)) @ rng.standard_normal((3, 20))
+    filler = Filler.learn(X, np.zeros(20), np.ones(20))
+    gappy = X[0].copy()
+    gappy[:7, 4] = gappy[12:, :3] = gappy[25:] = np.nan
+    filled = filler(gappy)
+    np.testing.assert_allclose(filled[:25], X[0, :25], atol=1e-3)
+    np.testing.assert_array_equal(filled[25:, 5], X[0, 24, 5].repeat(5))  # held: nobody is left
+
+
 def test_moments_are_those_of_what_was_observed(known):
     X = cut_short(scattered(known.X[:10], 0.2), LENGTHS)
     mean, variance, count = trial_moments(X)

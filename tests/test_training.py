@@ -270,6 +270,13 @@ def test_an_interruption_ends_a_cross_validation(small, known, monkeypatch):
         cross_val_score(est, known.X[:20], cv=2)
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_interruption_is_not_lost_where_warnings_are_errors(small, known, monkeypatch):
+    interrupt_at(monkeypatch, 70)
+    with pytest.raises(KeyboardInterrupt):
+        small(n_components=2, rank=2, max_iter=100, dt=known.dt).fit(known.X[:20])
+
+
 def test_an_interruption_after_validation_keeps_the_best_state(problem):
     class Interrupting(Progress):
         def __call__(self, now, loss, forcing):
