@@ -31,7 +31,19 @@ VARIED = {
     "rank": (10, 20, 30, 40),
 }
 N_COMPONENTS = 16
+LARGE = {"n_trials": 48, "n_timesteps": 100, "n_neurons": 10_000, "rank": 20}
 HELD_OUT = 24  # trials whose inference is timed
+SIZES = [
+    ("n_trials", "trials", "d"),
+    ("n_timesteps", "samples", "d"),
+    ("n_neurons", "neurons", "d"),
+    ("rank", "rank", "d"),
+]
+PARTS = [
+    ("start", "closed form s", ".2f"),
+    ("step_ms", "gradient step ms", ".0f"),
+    ("infer_ms", "inference ms a trial", ".0f"),
+]
 REPEATS = 3
 MOST_STEPS = 100  # of a fit whose costs are read
 FILE_SHAPE = (100, 1000)  # time steps, neurons
@@ -56,31 +68,29 @@ def cost(options):
         for part in ("start", "step_ms", "infer_ms"):
             x, y = (np.log([row[name] for row in mine]) for name in (varied, part))
             slopes[-1][part] = float(np.polyfit(x, y, 1)[0])
-    parts = [
-        ("start", "closed form s", ".2f"),
-        ("step_ms", "gradient step ms", ".0f"),
-        ("infer_ms", "inference ms a trial", ".0f"),
-    ]
-    sizes = [
-        ("varied", "varied", "s"),
-        ("n_trials", "trials", "d"),
-        ("n_timesteps", "samples", "d"),
-        ("n_neurons", "neurons", "d"),
-        ("rank", "rank", "d"),
-    ]
     exponents = [("varied", "exponent in", "s")]
-    exponents += [(key, text.split(" ms")[0].removesuffix(" s"), ".2f") for key, text, _ in parts]
+    exponents += [(key, text.split(" ms")[0].removesuffix(" s"), ".2f") for key, text, _ in PARTS]
     notes = [
         f"Multi-task data, {N_COMPONENTS} components. Each gradient step takes all trials (the "
         "median of the free-running steps); the inference is that of "
         f"{HELD_OUT} held-out trials, the least of {REPEATS} repetitions. One thread."
     ]
     tables = [
-        Table(sizes + parts, rows, summarise=False),
+        Table([("varied", "varied", "s"), *SIZES, *PARTS], rows, summarise=False),
         Table(exponents, slopes, title="Slope of log(time) against log(size); 1 is linear:"),
     ]
     tables[1].summarise = False
     return Result("Cost against size", tables, notes)
+
+
+def large(options):
+    """The same for trials of very many neurons, which the estimate in docs/scaling.md rests on."""
+    row = LARGE | ({"n_neurons": 1000, "n_trials": 24} if options.quick else {})
+    row |= measure_parts(options, **row)
+    row["ns"] = 1e6 * row["step_ms"] / (row["n_trials"] * row["n_timesteps"] * row["n_neurons"])
+    columns = [*SIZES, *PARTS, ("ns", "step ns a value", ".1f")]
+    notes = [f"As above, {N_COMPONENTS} components, {HELD_OUT} held-out trials, one thread."]
+    return Result("Very many neurons", [Table(columns, [row], summarise=False)], notes)
 
 
 def measure_parts(options, n_trials, n_timesteps, n_neurons, rank):

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 
 from _run import make_parser, run_sections
-from _scaling import cost, file, processes, workers
+from _scaling import cost, file, large, processes, workers
 
-SECTIONS = {section.__name__: section for section in (cost, workers, processes, file)}
+SECTIONS = {section.__name__: section for section in (cost, large, workers, processes, file)}
 
 
 def main():
