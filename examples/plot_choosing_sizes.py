@@ -103,7 +103,7 @@ by_size = curve(jedi.set_params(rank=rank), "n_components", sizes)
 # The figure
 # ----------
 # Bars are standard errors over folds. Filled: the best value; ring: the smallest one within a
-# standard error of it. Forecasts may diverge: R2 below -0.1 is not shown.
+# standard error of it. R2 below -0.1 is not shown.
 
 colors = {"free run": "0.45", "forecast": "#D55E00", "co-smoothing": "#0072B2"}
 plt.rcParams.update({"font.size": 9, "axes.titlesize": 10, "legend.fontsize": 8.5})
