@@ -148,18 +148,19 @@ class FittedModel:
         """
         size = min(max(BLOCK_VALUES // (X.shape[1] * X.shape[2]), 1), MAX_BLOCK)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
-        found = Parallel(n_jobs=n_jobs)(
-            delayed(self._infer_block)(
-                X[i],
-                None if inputs is None else inputs[i],
-                device,
-                starts,
-                errors,
-                correction,
-                n_starts or self.n_starts,
+        with processes.together():
+            found = Parallel(n_jobs=n_jobs)(
+                delayed(self._infer_block)(
+                    X[i],
+                    None if inputs is None else inputs[i],
+                    device,
+                    starts,
+                    errors,
+                    correction,
+                    n_starts or self.n_starts,
+                )
+                for i in processes.share(parts)
             )
-            for i in processes.share(parts)
-        )
         found = processes.gather(found)
         out = {name: np.stack([block[name] for block in found]).sum(0) / len(X) for name in MEANS}
         for name in found[0].keys() - set(MEANS):
