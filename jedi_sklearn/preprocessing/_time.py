@@ -1,37 +1,21 @@
-"""What a recording needs before it is fitted: rates, scales, a time grid and epochs."""
+"""Trials in time: rates from counts, another time grid, epochs around an event, one length."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import check_is_fitted
 
-from ._trials import (
-    as_numbers,
-    as_plain_array,
-    check_number,
-    check_option,
-    check_trials,
-    describe_index,
-)
+from .._trials import as_numbers, as_plain_array, check_number, check_option, describe_index
+from ._common import check
 
-__all__ = [
-    "SoftNormalizer",
-    "TrialScaler",
-    "cut_epochs",
-    "pad_trials",
-    "resample_time",
-    "smooth_counts",
-]
+__all__ = ["cut_epochs", "pad_trials", "resample_time", "smooth_counts"]
 
 _NO_GAPS = (
     "This step needs every sample: pad trials of unequal length after it, not before, and "
@@ -96,7 +80,7 @@ def smooth_counts(
     """
     check_number(bin_width, "bin_width", low=0, closed=False, unit="s")
     check_number(sigma, "sigma", low=0, unit="s")
-    rates = _check(counts, "counts", ndim=(2, 3), advice=_NO_GAPS)
+    rates = check(counts, "counts", ndim=(2, 3), advice=_NO_GAPS)
     if rates.min() < 0:
         where = describe_index(np.argwhere(rates < 0)[0])
         raise ValueError(
@@ -168,7 +152,7 @@ def resample_time(
     """
     check_number(dt, "dt", low=0, closed=False, unit="s")
     check_number(new_dt, "new_dt", low=0, closed=False, unit="s")
-    X = _check(X, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
+    X = check(X, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
     n_timesteps = X.shape[-2]
     check_option(kind, "kind", ("cubic", "linear", "pchip"))
     if new_dt > dt:
@@ -364,193 +348,6 @@ def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArra
     for padded, trial in zip(X, arrays, strict=True):
         padded[: len(trial)] = trial
     return X
-
-
-class _NeuronScaler(TransformerMixin, BaseEstimator):
-    """Subtract `center_` from each neuron and divide it by `scale_`, learned by `_learn`."""
-
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn centre and scale of each neuron over all trials and time steps.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity; NaN, a missing sample, counts for nothing.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : object
-            The fitted transformer.
-        """
-        X = _check(X, missing=True)
-        samples = X.reshape(-1, X.shape[-1])
-        unseen = np.isnan(samples).all(axis=0)
-        if unseen.any():
-            raise ValueError(
-                f"Neuron {int(np.argmax(unseen))} is NaN in all of X. Leave out neurons that were "
-                "never observed."
-            )
-        self.center_, self.scale_ = self._learn(samples)
-        self.n_features_in_ = X.shape[-1]
-        return self
-
-    def transform(self, X: ArrayLike) -> NDArray:
-        """Scale activity.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity of the neurons seen in :meth:`fit`; NaN stays NaN.
-
-        Returns
-        -------
-        X_scaled : ndarray of shape (n_trials, n_timesteps, n_neurons)
-            Scaled activity, without unit.
-        """
-        X, center, scale = self._prepare(X)
-        return (X - center) / scale
-
-    def inverse_transform(self, X: ArrayLike) -> NDArray:
-        """Undo :meth:`transform`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Scaled activity.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_trials, n_timesteps, n_neurons)
-            Activity in the unit of the data seen in :meth:`fit`.
-        """
-        X, center, scale = self._prepare(X)
-        return X * scale + center
-
-    def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
-        raise NotImplementedError
-
-    def _prepare(self, X: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-        """X, centre and scale in the dtype of X."""
-        check_is_fitted(self)
-        X = _check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
-        return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
-        return tags
-
-
-class TrialScaler(_NeuronScaler):
-    """Standardise each neuron over all trials and time steps.
-
-    The z-score, :class:`~sklearn.preprocessing.StandardScaler` for trials: subtract each neuron's
-    mean and divide by its standard deviation (by 1 for a constant neuron).
-
-    Attributes
-    ----------
-    center_ : ndarray of shape (n_neurons,)
-        Mean of each neuron, in the unit of the data.
-    scale_ : ndarray of shape (n_neurons,)
-        Standard deviation of each neuron, 1 for constant neurons.
-    n_features_in_ : int
-        Number of neurons seen in :meth:`fit`.
-
-    Raises
-    ------
-    ValueError
-        From its methods: if `X` is not 3-D, holds infinity, a trial of nothing but NaN, or has
-        another number of neurons than in :meth:`fit`; from :meth:`fit` if a neuron has no value.
-
-    See Also
-    --------
-    SoftNormalizer : Keeps weakly active neurons small.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from jedi_sklearn.preprocessing import TrialScaler
-    >>> X = np.random.default_rng(0).normal(3.0, 2.0, size=(5, 20, 4))
-    >>> Z = TrialScaler().fit_transform(X)
-    >>> bool(np.allclose(Z.mean(axis=(0, 1)), 0)), bool(np.allclose(Z.std(axis=(0, 1)), 1))
-    (True, True)
-    """
-
-    def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
-        scaler = StandardScaler().fit(samples)
-        return scaler.mean_, scaler.scale_
-
-
-class SoftNormalizer(_NeuronScaler):
-    """Divide each neuron by its range plus a constant.
-
-    Strong neurons get a range near 1; neurons whose range is small against the constant stay
-    small instead of having their noise blown up [1]_.
-
-    Parameters
-    ----------
-    soft_constant : float, default=5.0
-        Added to each neuron's range, in the unit of the data (5 spikes/s in [1]_). With 0 each
-        neuron gets a range of exactly 1, and a constant one is divided by 1.
-    center : {"mean", None}, default="mean"
-        Subtract each neuron's mean over trials and time steps before the division, or nothing.
-
-    Attributes
-    ----------
-    center_ : ndarray of shape (n_neurons,)
-        What is subtracted, in the unit of the data.
-    scale_ : ndarray of shape (n_neurons,)
-        What is divided by: range over trials and time steps plus `soft_constant`.
-    n_features_in_ : int
-        Number of neurons seen in :meth:`fit`.
-
-    Raises
-    ------
-    ValueError
-        From :meth:`fit`: if a parameter is out of range or a neuron has no value; from all
-        methods: if `X` is not 3-D, holds infinity, a trial of nothing but NaN, or has another
-        number of neurons than in :meth:`fit`.
-
-    See Also
-    --------
-    TrialScaler : Gives each neuron the same variance.
-
-    References
-    ----------
-    .. [1] Churchland et al. (2012). Neural population dynamics during reaching. Nature
-       487:51-56.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from jedi_sklearn.preprocessing import SoftNormalizer
-    >>> rates = np.array([[[0.0, 0.0], [95.0, 5.0]]])  # one trial, two steps, two neurons
-    >>> SoftNormalizer(center=None).fit_transform(rates)
-    array([[[0.  , 0.  ],
-            [0.95, 0.5 ]]])
-    """
-
-    def __init__(self, soft_constant: float = 5.0, *, center: Literal["mean"] | None = "mean"):
-        self.soft_constant = soft_constant
-        self.center = center
-
-    def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
-        check_number(self.soft_constant, "soft_constant", low=0, unit="the unit of the data")
-        check_option(self.center, "center", ("mean", None))
-        span = np.nanmax(samples, axis=0) - np.nanmin(samples, axis=0)
-        scale = span.astype(float) + self.soft_constant
-        scale[scale == 0] = 1.0
-        mean = np.nanmean(samples, axis=0, dtype=float)
-        return (mean if self.center == "mean" else np.zeros_like(mean)), scale
-
-
-def _check(X: ArrayLike, name: str = "X", **limits: Any) -> NDArray:
-    """`check_trials` for what comes before a fit: a single sample is enough, objects are read."""
-    return check_trials(X, name=name, **({"min_timesteps": 1, "objects": True} | limits))
 
 
 def _split_trials(

@@ -1,0 +1,13 @@
+"""What a recording needs before it is fitted: rates, scales, a time grid and epochs."""
+
+from ._scalers import SoftNormalizer, TrialScaler
+from ._time import cut_epochs, pad_trials, resample_time, smooth_counts
+
+__all__ = [
+    "SoftNormalizer",
+    "TrialScaler",
+    "cut_epochs",
+    "pad_trials",
+    "resample_time",
+    "smooth_counts",
+]
