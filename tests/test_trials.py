@@ -68,7 +68,7 @@ def test_trials_in_an_array_of_objects_are_to_be_stacked():
     trials = np.empty(2, dtype=object)
     trials[:] = [X[0], X[1]]
     for objects in (False, True):
-        with pytest.raises(ValueError, match=r"objects of shape \(2,\).*np\.stack"):
+        with pytest.raises(ValueError, match=r"2 objects, each of shape .*np\.stack"):
             check_trials(trials, objects=objects)
 
 
