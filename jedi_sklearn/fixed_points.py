@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
 
 from ._reduced import ReducedRNN, check_inputs, check_rnns, check_states, sort_by_size
-from ._trials import as_plain_array, check_number, check_seed
+from ._trials import as_plain_array, check_number, check_seed, warn_user
 
 __all__ = ["FixedPoints", "find_fixed_points"]
 
@@ -228,12 +227,10 @@ def find_fixed_points(
         found.append(_search(rnn, y, tol, slow_speed, merge_distance, max_iter))
     empty = [k for k, points in enumerate(found) if not len(points)]
     if empty:
-        warnings.warn(
+        warn_user(
             f"No fixed point was found for {len(empty)} of {len(found)} RNNs, first for RNN "
             f"{empty[0]}. It may have none (a limit cycle has one inside); else give states "
-            "near the suspected point, more n_random_starts, or a slow_speed.",
-            UserWarning,
-            stacklevel=2,
+            "near the suspected point, more n_random_starts, or a slow_speed."
         )
     return found
 

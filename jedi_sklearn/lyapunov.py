@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral
 
 import numpy as np
 
 from ._reduced import ReducedRNN, check_rnns, check_states
-from ._trials import check_number
+from ._trials import check_number, warn_user
 from .fixed_points import growth_rates
 
 __all__ = ["lyapunov_exponents"]
@@ -153,13 +152,11 @@ def _warn_of_change(parts, duration):
     changes = np.flatnonzero((difference > SURE * noise) & (difference > MATTERS * size))
     if len(changes):
         k = changes[0]
-        warnings.warn(
+        warn_user(
             f"The largest exponent of {len(changes)} of {len(size)} RNNs still changes along the "
             f"run (RNN {k}: {first[k]:.2f} 1/s in its first half, {second[k]:.2f} in the second), "
             "so that its standard error does not say how far it is from where it settles. For "
-            "an attractor raise n_timesteps and burn_in, and give states of trials to start from.",
-            UserWarning,
-            stacklevel=3,
+            "an attractor raise n_timesteps and burn_in, and give states of trials to start from."
         )
 
 

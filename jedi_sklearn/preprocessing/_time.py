@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any, Literal
@@ -12,7 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
-from .._trials import as_numbers, as_plain_array, check_number, check_option, describe_index
+from .._trials import (
+    as_numbers,
+    as_plain_array,
+    check_number,
+    check_option,
+    describe_index,
+    warn_user,
+)
 from ._common import check
 
 __all__ = ["cut_epochs", "pad_trials", "resample_time", "smooth_counts"]
@@ -89,18 +95,14 @@ def smooth_counts(
         )
     duration = rates.shape[-2] * bin_width
     if bin_width >= 1:
-        warnings.warn(
+        warn_user(
             f"bin_width={bin_width:g} is in s, and rates are counts divided by it. For bins of "
-            "20 ms give bin_width=0.02; sigma is in s too.",
-            UserWarning,
-            stacklevel=2,
+            "20 ms give bin_width=0.02; sigma is in s too."
         )
     elif sigma > duration:
-        warnings.warn(
+        warn_user(
             f"sigma={sigma:g} s is longer than the trial, {duration:g} s, and smooths all of it "
-            "away. It is in s: 50 ms are sigma=0.05.",
-            UserWarning,
-            stacklevel=2,
+            "away. It is in s: 50 ms are sigma=0.05."
         )
     rates = np.sqrt(rates) if sqrt else rates / bin_width
     if sigma == 0:
