@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["FILL", "StoredTrials", "is_stored", "loaded", "part", "refuse_masked"]
 
 LARGE = 2**25  # values: 256 MB of float64
-BLOCK = 2**23  # values read at a time where one trial follows the other
+BLOCK = 2**20  # values read at a time where one trial follows the other: 4 MB of float32
 FILL = (
     "NaN stands for a missing sample: pass {0}.filled(np.nan), or "
     "dask.array.ma.filled({0}, np.nan) of a Dask array."
