@@ -18,13 +18,13 @@ from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._parameters import check_parameters
 from ._persistence import load_estimator, save_estimator
 from ._torch import resolve_device
-from ._trials import (
+from ._trials import one_less
+from ._validation import (
     as_numbers,
     as_plain_array,
     check_inputs_of_trials,
     check_number,
     check_trials,
-    one_less,
     warn_user,
 )
 

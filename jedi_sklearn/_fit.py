@@ -28,16 +28,10 @@ from ._parameters import (
 )
 from ._persistence import Checkpoint
 from ._stored import StoredTrials, part
-from ._torch import (
-    LazyTrials,
-    as_trials,
-    blocks,
-    make_generator,
-    resolve_device,
-    sample_of,
-)
+from ._torch import make_generator, resolve_device
 from ._training import Progress, Schedule, Trained, train
-from ._trials import check_inputs_of_trials, check_seed, one_less, trial_moments
+from ._trials import LazyTrials, as_trials, blocks, one_less, sample_of, trial_moments
+from ._validation import check_inputs_of_trials, check_seed
 from ._warm_start import warm_start
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]

@@ -20,8 +20,8 @@ from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior, InitialState, error_bars, infer
 from ._missing import Filler
 from ._rollout import follow, simulate
-from ._torch import as_trials, blocks
 from ._training import residual_inflation
+from ._trials import as_trials, blocks
 from .rnn import RNNBatch
 
 __all__ = ["FittedModel"]

@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-from ._trials import (
+from ._validation import (
     as_plain_array,
     check_conditions,
     check_number,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._trials import as_numbers
+from ._validation import as_numbers
 from .rnn import RNNBatch
 
 __all__ = ["ReducedRNN", "check_inputs", "check_rnns", "check_states", "sort_by_size"]

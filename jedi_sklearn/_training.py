@@ -14,7 +14,7 @@ import torch
 
 from ._distributed import ALONE
 from ._rollout import rollout_loss, simulate
-from ._torch import Trials, block_size
+from ._trials import Trials, block_size
 
 __all__ = ["Progress", "Schedule", "Trained", "residual_inflation", "train"]
 

@@ -11,7 +11,7 @@ import torch
 
 from ._distributed import ALONE
 from ._rollout import filter_inputs
-from ._torch import MAX_WORK, blocks, sample_of
+from ._trials import MAX_WORK, blocks, sample_of
 
 __all__ = ["signal_rank", "warm_start"]
 

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ._reduced import check_rnns
-from ._trials import check_number, check_option, check_seed
+from ._validation import check_number, check_option, check_seed
 from .fixed_points import MARGIN, check_search, find_fixed_points, frequencies, growth_rates
 from .lyapunov import lyapunov_exponents
 from .spectra import PLACES, eigenspectrum

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 
 from ._reduced import ReducedRNN, check_inputs, check_rnns, check_states, sort_by_size
-from ._trials import as_plain_array, check_number, check_seed, warn_user
+from ._validation import as_plain_array, check_number, check_seed, warn_user
 
 __all__ = ["FixedPoints", "find_fixed_points"]
 

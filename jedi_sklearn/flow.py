@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 
 from ._reduced import check_inputs, check_rnns
-from ._trials import as_numbers, check_number
+from ._validation import as_numbers, check_number
 
 __all__ = ["FlowField", "flow_field", "principal_axes"]
 

@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from ._reduced import ReducedRNN, check_rnns, check_states
-from ._trials import check_number, warn_user
+from ._validation import check_number, warn_user
 from .fixed_points import growth_rates
 
 __all__ = ["lyapunov_exponents"]

@@ -15,7 +15,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from ._estimator import JEDIEstimator
-from ._trials import as_plain_array, check_number, check_option, check_seed, check_trials
+from ._validation import as_plain_array, check_number, check_option, check_seed, check_trials
 
 __all__ = ["CoSmoothingScorer", "ForecastScorer", "hidden_r2", "r2_by"]
 

@@ -7,7 +7,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ._trials import as_numbers, check_number, check_seed
+from ._validation import as_numbers, check_number, check_seed
 
 __all__ = ["RNNBatch"]
 

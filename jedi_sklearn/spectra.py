@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._reduced import ReducedRNN, check_rnns, check_states, sort_by_size
-from ._trials import check_option
+from ._validation import check_option
 from .fixed_points import frequencies, growth_rates
 
 __all__ = ["Eigenspectrum", "eigenspectrum"]

@@ -10,7 +10,7 @@ from jedi_sklearn import JEDIEstimator, RNNBatch, _model
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, error_bars, infer
 from jedi_sklearn._rollout import simulate
-from jedi_sklearn._torch import Trials
+from jedi_sklearn._trials import Trials
 
 D, ALPHA, TIME = 2, 0.2, 40
 CONNECTIVITIES = ("shared", "low_rank", "full_rank")

@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import JEDIEstimator, _model, _stored, _torch, _warm_start
+from jedi_sklearn import JEDIEstimator, _model, _stored, _trials, _warm_start
 from jedi_sklearn._missing import Filler
 from jedi_sklearn._stored import StoredTrials, is_stored, part
-from jedi_sklearn._trials import check_trials, trial_moments
+from jedi_sklearn._trials import trial_moments
+from jedi_sklearn._validation import check_trials
 
 
 class Chunked:
@@ -200,7 +201,7 @@ def test_what_fills_gaps_is_learned_from_several_trials_at_a_time(multitask, eve
 
 
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
-    monkeypatch.setattr(_torch, "MAX_WORK", 8)
+    monkeypatch.setattr(_trials, "MAX_WORK", 8)
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)
     X = Chunked(multitask.X)
     est = small(batch_size=5).fit(X, multitask.task)
@@ -237,7 +238,7 @@ def test_bad_values_of_a_stored_array_are_named(
 def test_very_many_observed_values_are_counted_one_by_one():
     n = 2**24 + 1  # float32 rounds it
     ones = torch.ones(1, 1, 1).expand(n, 1, 1)
-    assert _torch.Trials(ones, mask=ones).n_observed == n
+    assert _trials.Trials(ones, mask=ones).n_observed == n
 
 
 def test_stored_integers_and_wrong_shapes(everything_is_large):
@@ -258,7 +259,7 @@ def test_stored_integers_and_wrong_shapes(everything_is_large):
 def test_a_start_from_a_sample_describes_all_trials(multitask, small, monkeypatch, changes):
     whole = small(**changes).fit(multitask.X, multitask.task)
     for name, value in {"SAMPLE_VALUES": 1, "MIN_SAMPLE": 20, "MAX_WORK": 8}.items():
-        monkeypatch.setattr(_torch, name, value)
+        monkeypatch.setattr(_trials, name, value)
     est = small(**changes).fit(multitask.X, multitask.task)
     assert est.loss_curve_[0] < 0.5  # closed form, half of the trials not in the sample
     assert est.score(multitask.X) > whole.score(multitask.X) - 0.03
@@ -266,10 +267,10 @@ def test_a_start_from_a_sample_describes_all_trials(multitask, small, monkeypatc
 
 def test_subspace_iteration_finds_the_leading_directions(multitask, monkeypatch):
     X = np.ascontiguousarray(multitask.X.transpose(1, 0, 2))
-    trials = _torch.Trials(torch.as_tensor(X))
+    trials = _trials.Trials(torch.as_tensor(X))
     q, initial = trials.data[0, :, :0], lambda q, first: first
     regression = _warm_start._Regression(trials, q, initial, 0.2, _warm_start.ALONE)
-    sample = _torch.sample_of(trials)
+    sample = _trials.sample_of(trials)
     exact = _warm_start._bases(regression, sample, 5)
     monkeypatch.setattr(_warm_start, "MANY_NEURONS", 20)
     found = _warm_start._bases(regression, sample, 5)
@@ -282,7 +283,7 @@ def test_subspace_iteration_finds_the_leading_directions(multitask, monkeypatch)
 def test_the_rank_of_many_neurons_is_read_from_some_samples(monkeypatch):
     g = torch.Generator().manual_seed(0)
     low_rank = torch.randn(30, 40, 5, generator=g) @ torch.randn(5, 100, generator=g)
-    trials = _torch.Trials(low_rank + 0.3 * torch.randn(low_rank.shape, generator=g))
+    trials = _trials.Trials(low_rank + 0.3 * torch.randn(low_rank.shape, generator=g))
     assert _warm_start.signal_rank(trials) == 5
     monkeypatch.setattr(_warm_start, "MANY_NEURONS", 60)
     assert _warm_start.signal_rank(trials) == 5

@@ -13,7 +13,6 @@ from jedi_sklearn import _training as training
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import InitialState
 from jedi_sklearn._rollout import simulate
-from jedi_sklearn._torch import Trials
 from jedi_sklearn._training import (
     Progress,
     Schedule,
@@ -23,6 +22,7 @@ from jedi_sklearn._training import (
     residual_inflation,
     train,
 )
+from jedi_sklearn._trials import Trials
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from jedi_sklearn import _warm_start
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import InitialState
 from jedi_sklearn._rollout import rollout_loss, simulate
-from jedi_sklearn._torch import Trials
+from jedi_sklearn._trials import Trials
 from jedi_sklearn._warm_start import (
     _moments,
     _solve_embeddings,

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq
 from sklearn.utils import Bunch
 
-from .._trials import check_number, check_seed
+from .._validation import check_number, check_seed
 from ..rnn import RNNBatch
 from ._recording import check_sizes, record
 

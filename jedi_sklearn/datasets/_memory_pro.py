@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._trials import check_number, check_seed
+from .._validation import check_number, check_seed
 from ._recording import check_sizes, load_teacher, observe_some, record
 
 PHASES = ("context", "stimulus", "memory", "response")

@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._trials import as_numbers, check_number, check_option, check_seed
+from .._validation import as_numbers, check_number, check_option, check_seed
 from ..rnn import RNNBatch
 from ._recording import check_sizes, record
 

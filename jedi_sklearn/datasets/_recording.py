@@ -8,7 +8,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._trials import check_number, check_option
+from .._validation import check_number, check_option
 from ..rnn import RNNBatch
 
 

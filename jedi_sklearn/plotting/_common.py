@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._trials import as_numbers, check_conditions, check_number
+from .._validation import as_numbers, check_conditions, check_number
 
 __all__ = [
     "PALETTE",

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .._trials import as_numbers
+from .._validation import as_numbers
 from ._common import Colours, check_jedi, fade, import_pyplot, label_axes, make_axes, scatter
 
 __all__ = ["EmbeddingDisplay"]

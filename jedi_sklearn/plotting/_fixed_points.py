@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 
 from .._reduced import check_rnns
-from .._trials import check_conditions, check_inputs_of_trials, check_number, check_trials
+from .._validation import check_conditions, check_inputs_of_trials, check_number, check_trials
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
 from ._common import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._trials import check_option
+from .._validation import check_option
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
 from ._common import (

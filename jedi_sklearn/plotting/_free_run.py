@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._trials import (
+from .._trials import trial_moments
+from .._validation import (
     as_plain_array,
     check_conditions,
     check_inputs_of_trials,
     check_number,
     check_trials,
-    trial_moments,
 )
 from ._common import PALETTE, check_jedi, handle, import_pyplot
 

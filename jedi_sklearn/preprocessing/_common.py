@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from .._trials import check_trials
+from .._validation import check_trials
 
 __all__ = ["check"]
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from .._trials import check_number, check_option
+from .._validation import check_number, check_option
 from ._common import check
 
 __all__ = ["SoftNormalizer", "TrialScaler"]

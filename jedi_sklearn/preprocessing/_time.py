@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
-from .._trials import (
+from .._validation import (
     as_numbers,
     as_plain_array,
     check_number,

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from jedi_sklearn._trials import check_number, check_trials
+from jedi_sklearn._validation import check_number, check_trials
 
 X = np.random.RandomState(0).standard_normal((40, 60, 50))
 

@@ -1,0 +1,399 @@
+"""What arrays, labels and numbers are accepted, and what the user reads of those that are not."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import sys
+import warnings
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ._distributed import ALONE
+from ._stored import FILL, StoredTrials, is_stored, loaded, part, refuse_masked
+
+__all__ = [
+    "as_numbers",
+    "as_plain_array",
+    "check_conditions",
+    "check_inputs_of_trials",
+    "check_number",
+    "check_option",
+    "check_seed",
+    "check_trials",
+    "describe_index",
+    "did_you_mean",
+    "warn_user",
+]
+
+OURS = ("jedi_sklearn", "sklearn", "joblib")  # packages whose frames are not the user's
+
+
+def check_trials(
+    X,
+    *,
+    name="X",
+    ndim=(3,),
+    n_neurons=None,
+    fitted="the model",
+    min_trials=1,
+    min_timesteps=2,
+    objects=False,
+    missing=False,
+    stored=False,
+    processes=ALONE,
+    advice="Drop or interpolate these samples first, or drop their trials or neurons.",
+):
+    """Check an array of trials and convert it to floats.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
+    name : str
+        What the error texts call it.
+    ndim : tuple of int
+        Numbers of axes accepted: 3, or 2 for a single trial.
+    n_neurons : int, optional
+        Number of neurons required, because `fitted` has seen that many.
+    fitted : str
+        What the error texts call it.
+    min_trials, min_timesteps : int
+        Fewest trials and samples accepted.
+    objects : bool
+        Read numbers out of an array of objects instead of refusing it.
+    missing : bool
+        Take NaN as missing samples instead of refusing them. Every trial needs one that is not.
+    stored : bool
+        Leave large arrays that are not in memory where they are.
+    processes : Processes
+        Each looks at the values of its share of the trials.
+    advice : str
+        What to try where NaN is refused.
+
+    Returns
+    -------
+    ndarray, or StoredTrials, of the shape of `X`, float32 or float64
+        float32 and float64 input is not copied.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Text says what was expected, what came and what to try.
+    """
+    expected = f"{name} must have shape {' or '.join(_shape_text(n) for n in ndim)}"
+    if isinstance(X, (list, tuple)):
+        _refuse_unequal(X, name, f"{expected}, got a list of trials")
+        for trial in X:
+            refuse_masked(trial, f"A trial of {name}", FILL.format("each trial"))
+    cure = FILL if missing else "Interpolate them, or drop their trials or neurons."
+    if stored and is_stored(X):
+        X = StoredTrials(X)
+    else:
+        X = loaded(X) if hasattr(X, "__array__") else X
+        refuse_masked(X, name, cure)
+        X = as_plain_array(X, name, _UNEQUAL)
+    if X.dtype == object:
+        X = _read_objects(X, name, expected, objects)
+    if X.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} must hold real numbers, got dtype {X.dtype}. Convert it, e.g. "
+            f"{name}.astype(float)"
+            + (", or take its real part or magnitude." if X.dtype.kind == "c" else ".")
+        )
+    if X.ndim not in ndim:
+        reshape = {
+            2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial.",
+            1: f"Reshape your data, e.g. {name}[np.newaxis, :, np.newaxis] for a single trial "
+            "of one neuron.",
+            0: "Pass one array of all trials.",
+        }.get(X.ndim, f"Merge or drop axes, e.g. {name}.reshape(-1, n_timesteps, n_neurons).")
+        raise ValueError(f"{expected}, got {X.shape}. {reshape}")
+    least = (min_trials, min_timesteps, 1)[-X.ndim :]
+    for n, few, axis, word in zip(
+        X.shape, least, _AXES[-X.ndim :], _WORDS[-X.ndim :], strict=True
+    ):
+        if n < few:
+            raise ValueError(
+                f"{name} has {n} {word}(s) ({axis}={n}) in its shape {X.shape}; at least {few} "
+                f"are needed. Are the axes in the order {_shape_text(X.ndim)}?"
+            )
+    if n_neurons is not None and X.shape[-1] != n_neurons:
+        raise ValueError(
+            f"{name} has {X.shape[-1]} neurons, but {fitted} was fitted to {n_neurons}. "
+            "Give the same neurons in the same order."
+        )
+    if X.dtype not in (np.float32, np.float64):
+        X = X.astype(np.float64)
+    if missing:
+        with processes.together():
+            _refuse_unseen(X, name, processes)
+    else:
+        _refuse_non_finite(X, name, advice)
+    return X
+
+
+def as_plain_array(values, name, advice=""):
+    """np.asarray; ragged nesting raises with the name of the argument."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        text = f"{name} is ragged: its rows differ in length. {advice}".rstrip()
+        raise ValueError(text) from error
+
+
+def as_numbers(values, name):
+    """Real numbers as float64; what is none raises with the name of the argument."""
+    array = as_plain_array(values, name)
+    if array.dtype == object and array.ndim:
+        try:
+            array = array.astype(float)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{name} must be real numbers, got objects: {error}.") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}.")
+    return array.astype(float, copy=False)
+
+
+def describe_index(index):
+    """An index of an array of trials, or of a single trial, in words."""
+    words = _WORDS[-len(index) :]
+    return ", ".join(f"{word} {i}" for word, i in zip(words, index, strict=True))
+
+
+_AXES = ("n_trials", "n_timesteps", "n_neurons")
+_WORDS = ("trial", "time step", "neuron")
+_UNEQUAL = (
+    "Trials must share one length: cut the same window around an event from each "
+    "(jedi_sklearn.preprocessing.cut_epochs), or pad the shorter ones with NaN at their ends "
+    "(jedi_sklearn.preprocessing.pad_trials)."
+)
+
+
+def _shape_text(ndim):
+    return f"({', '.join(_AXES[-ndim:])})"
+
+
+def _refuse_unequal(trials, name, got):
+    """Raise where trials of a list differ in shape, and say in what."""
+    shapes = [as_plain_array(trial, name, _UNEQUAL).shape for trial in trials]
+    odd = next((k for k, shape in enumerate(shapes) if len(shape) != len(shapes[0])), None)
+    if odd is not None:
+        raise ValueError(
+            f"{got} with different numbers of axes: {shapes[0]} is the shape of trial 0, "
+            f"{shapes[odd]} of trial {odd}. Each trial must have shape (n_timesteps, n_neurons)."
+        )
+    odd = next((k for k, shape in enumerate(shapes) if shape[1:] != shapes[0][1:]), None)
+    if odd is not None and len(shapes[0]) == 2:
+        turned = len({shape[0] for shape in shapes}) == 1
+        hint = " Or are the axes of each trial in another order?" if turned else ""
+        raise ValueError(
+            f"{got} with different numbers of neurons: {shapes[0][1]} in trial 0, "
+            f"{shapes[odd][1]} in trial {odd}. Every trial needs the same neurons in the same "
+            "order: give each a column of its own, with NaN in trials where it was not recorded."
+            + hint
+        )
+    lengths = {shape[0] for shape in shapes if shape}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{got} of {len(lengths)} different lengths, from {min(lengths)} to {max(lengths)}. "
+            + _UNEQUAL
+        )
+
+
+def _read_objects(X, name, expected, convert):
+    """Numbers out of an array of objects, where they are wanted and there are any."""
+    got = f"{expected} of numbers, got objects of shape {X.shape}."
+    if X.ndim == 0:
+        raise ValueError(f"{got} Pass one array of all trials.")
+    if X.ndim == 1:
+        got = f"{expected} of numbers, got an array of {len(X)} objects"
+        if not all(isinstance(trial, (np.ndarray, list, tuple)) for trial in X) or not len(X):
+            what = f", the first a {type(X[0]).__name__}" if len(X) else ""
+            raise ValueError(f"{got}{what}. Pass one array of all trials.")
+        _refuse_unequal(list(X), name, got)
+        shape = np.shape(X[0])
+        raise ValueError(
+            f"{got}, each of shape {shape}. Make one array of them: np.stack({name})."
+        )
+    advice = f"Convert it, e.g. np.array({name}.tolist(), float)."
+    if not convert:
+        raise ValueError(f"{got} {advice}")
+    try:
+        return X.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{got} Reading them as numbers failed: {error}. {advice}") from error
+
+
+def _refuse_non_finite(X, name, advice):
+    """Raise with the first trial, time and neuron that is NaN or infinite; no copy of X."""
+    first, count = None, 0
+    for k, trial in enumerate(X if X.ndim == 3 else X[np.newaxis]):
+        # one sum tells whether anything is wrong
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(trial.sum(dtype=np.float64)):
+                continue
+        bad = ~np.isfinite(trial)  # nothing, if finite values have a sum that overflows
+        count += np.count_nonzero(bad)
+        if first is None and bad.any():
+            first = (k, *np.argwhere(bad)[0])[-X.ndim :]
+    if first is not None:
+        raise ValueError(
+            f"{name} contains {'NaN' if np.isnan(X[first]) else 'infinity'}, first at "
+            f"{describe_index(first)} ({count} of {X.size} values are not finite). {advice}"
+        )
+
+
+def _refuse_unseen(X, name, processes):
+    """Raise where a value is infinite, or a trial has no value at all."""
+    rows = processes.slice(len(X))
+    for k, trial in enumerate(part(X, rows), rows.start):
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(trial.sum(dtype=np.float64)):
+                continue
+        if np.isinf(trial).any():
+            t, n = np.argwhere(np.isinf(trial))[0]
+            raise ValueError(
+                f"{name} contains infinity, first at {describe_index((k, t, n))}. NaN stands for "
+                "a missing sample; infinity is an error of an earlier step."
+            )
+        if np.isnan(trial).all():
+            raise ValueError(
+                f"{name} has no value in trial {k}: all of its samples are NaN. Leave it out."
+            )
+
+
+def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
+    """Known inputs of trials X, (n_trials, n_timesteps, n_inputs), as float64, or None.
+
+    `n_inputs` is what a model was fitted with: None for anything, 0 for no inputs.
+    """
+    if inputs is None:
+        if n_inputs:
+            raise ValueError(
+                f"The model was fitted with {name} of {n_inputs} channels and cannot do without "
+                f"them: give {name}, of shape ({len(X)}, {X.shape[1]}, {n_inputs}). In a Pipeline "
+                "they are routed, see the user guide."
+            )
+        return None
+    if n_inputs == 0:
+        raise ValueError(f"{name} were given, but the model was fitted without {name}.")
+    inputs = as_plain_array(inputs, name)
+    if inputs.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be real numbers, got dtype {inputs.dtype}.")
+    n = "n_inputs" if n_inputs is None else n_inputs
+    fits = inputs.ndim == 3 and inputs.shape[:2] == X.shape[:2] and inputs.shape[2] > 0
+    if not fits or (n_inputs is not None and inputs.shape[2] != n_inputs):
+        raise ValueError(
+            f"{name} must have shape (n_trials, n_timesteps, {n}) = "
+            f"({len(X)}, {X.shape[1]}, {n}), got {inputs.shape}."
+        )
+    if not np.isfinite(inputs).all():
+        raise ValueError(f"{name} hold NaN or infinite values; where a trial is padded, pad by 0.")
+    return inputs.astype(np.float64)
+
+
+def check_conditions(conditions, n_trials, name="conditions"):
+    """Labels of the trials as (sorted unique labels, codes).
+
+    Raises
+    ------
+    ValueError
+        For a wrong length, more than one dimension, or missing labels.
+    """
+    if np.ma.is_masked(conditions):
+        raise ValueError(
+            f"{name} has masked labels. Label every trial, or leave those trials out."
+        )
+    labels = as_plain_array(conditions, name)
+    if labels.ndim != 1 or len(labels) != n_trials:
+        raise ValueError(
+            f"{name} must hold one label per trial, shape ({n_trials},), got {labels.shape}."
+        )
+    if labels.dtype.kind in "fmM":  # floats and times
+        missing = ~np.isfinite(labels)
+    else:
+        missing = np.array([_is_missing(v) for v in labels], dtype=bool)
+    if missing.any():
+        raise ValueError(
+            f"{name} has missing labels (NaN, infinity or None), first for trial "
+            f"{int(np.argmax(missing))}. "
+            "Label every trial, or leave those trials out."
+        )
+    if labels.dtype == object:
+        try:
+            return np.unique(labels, return_inverse=True)
+        except TypeError:
+            raise TypeError(
+                f"{name} mixes labels that cannot be sorted, e.g. numbers and strings. "
+                "Use one kind of label."
+            ) from None
+    return np.unique(labels, return_inverse=True)
+
+
+def _is_missing(label):
+    """None, NaN, or a missing value of pandas, which is not imported for this."""
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, float) and label != label
+
+
+def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=True, unit=None):
+    """Raise unless `value` is a number of this kind within the bounds (low open if not closed)."""
+    word = "an integer" if kind is numbers.Integral else "a finite number"
+    bounds = []
+    if low is not None:
+        bounds.append(f"{'>=' if closed else '>'} {low}")
+    if high is not None:
+        bounds.append(f"<= {high}")
+    text = f"{name} must be {word} {' and '.join(bounds)}".rstrip()
+    if unit is not None:
+        text += f" (in {unit})"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+        raise TypeError(f"{text}, got {value!r}.")
+    too_low = low is not None and (value < low if closed else value <= low)
+    if too_low or (high is not None and value > high) or value != value or abs(value) == math.inf:
+        raise ValueError(f"{text}, got {value!r}.")
+
+
+def check_option(value, name, options, more=""):
+    """Raise unless `value` is one of the options; a misspelt one is answered with its neighbour.
+
+    `more` says what else is accepted, e.g. ", or an array of states".
+    """
+    for option in options:
+        if value is option or (isinstance(value, str) and value == option):
+            return
+    listed = ", ".join(map(repr, options))
+    raise ValueError(
+        f"{name} must be one of {listed}{more}, got {value!r}{did_you_mean(value, options)}"
+    )
+
+
+def did_you_mean(value, options):
+    """End of a text that refuses `value`: the option nearest to it in spelling, or a full stop."""
+    near = []
+    if isinstance(value, str):
+        words = [option for option in options if isinstance(option, str)]
+        near = difflib.get_close_matches(value.strip().lower().replace("-", "_"), words, n=1)
+    return f': did you mean "{near[0]}"?' if near else "."
+
+
+def check_seed(random_state, name="random_state"):
+    """scikit-learn's check_random_state; what is no seed raises with the name of the argument."""
+    try:
+        return check_random_state(random_state)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be None, an integer from 0 to 2**32 - 1 or a "
+            f"numpy.random.RandomState, got {random_state!r}."
+        ) from error
+
+
+def warn_user(text, category=UserWarning):
+    """Warn at the line of the user's call, whatever lies between, as wrappers and pipelines."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
