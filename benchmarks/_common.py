@@ -148,7 +148,7 @@ def trial_pca(est, Z, Z_new):
     inferred initial state has coordinates.
     """
     observed = est.initial_state == "observed"
-    n = est.n_components_ + est._model.initial.size
+    n = est.n_components_ + est._model.initial_state.size
     rest, rest_new = (decay(est, Z), decay(est, Z_new)) if observed else (0.0, 0.0)
     pca = PCA(min(n, len(Z) - 1), random_state=0).fit((Z - rest).reshape(len(Z), -1))
     flat = pca.inverse_transform(pca.transform((Z_new - rest_new).reshape(len(Z_new), -1)))

@@ -16,8 +16,10 @@ from _report import Result, Table
 from threadpoolctl import threadpool_limits
 
 from jedi_sklearn import JEDIEstimator, _fit
-from jedi_sklearn._rollout import rollout_loss, tanh_
-from jedi_sklearn._training import Progress
+from jedi_sklearn._observation import Gaussian
+from jedi_sklearn._rollout import split_loss, tanh_
+from jedi_sklearn._schedule import Progress
+from jedi_sklearn._trials import Trials
 from jedi_sklearn.datasets import make_multitask
 
 GOAL = 0.95  # training R2
@@ -190,16 +192,18 @@ def gradient_floor(rank):
         "V": normal(n_neurons, rank, scale=n_neurons**-0.5),
         "core": normal(n_trials, rank, rank, scale=rank**-0.5),
         "bias": normal(n_trials, rank, scale=0.1),
+        "B": normal(n_neurons, 0),
     }
     for w in weights.values():
         w.requires_grad_()
     data = normal(n_steps, n_trials, n_neurons)
     square = normal(SQUARE, SQUARE)
     product = torch.empty_like(square)
-    workspace = {}
+    trials, workspace = Trials(data), {}
+    observation = Gaussian(torch.zeros(n_neurons), torch.ones(n_neurons))
 
     def gradient():
-        rollout_loss(weights, data[0], data, 0.1, 0.0, workspace).backward()
+        split_loss(weights, data[0], trials, 0.1, 0.0, observation, workspace).backward()
 
     def gemm():
         torch.mm(square, square, out=product)

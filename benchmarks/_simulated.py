@@ -354,6 +354,6 @@ def subspace_ceiling(est, Z):
     """R2 of the best explanation of trials (scaled) by the span of U and their initial states."""
     if est.connectivity != "shared" or est.initial_state != "observed":
         raise ValueError("The subspace ceiling is defined for shared bases, observed starts.")
-    Q, _ = np.linalg.qr(est.hypernetwork_.U.detach().numpy())
+    Q, _ = np.linalg.qr(est.hypernetwork_.connectivity.U.detach().numpy())
     start = decay(est, Z)
     return r2(Z, start + (Z - start) @ Q @ Q.T)

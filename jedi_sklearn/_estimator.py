@@ -148,7 +148,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Samples in time that carry the information of one independent residual; the posterior
         counts the data that much less.
     mean_, scale_ : ndarray of shape (n_neurons,)
-        ``(X - mean_) / scale_`` is what the RNNs generate.
+        ``(X - mean_) / scale_``, or ``to_states(X)``, is what the RNNs generate.
     n_components_, rank_ : int
         Sizes used.
     n_features_in_ : int
@@ -309,21 +309,21 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         previous = getattr(self, "_model", None) if self.warm_start else None
         fit = fit_model(self, X, y, conditions, inputs, previous, processes)
         model, embedding, found, labels = fit.model, fit.embedding, fit.found, fit.labels
-        mean, scale = model.mean, model.scale
+        observation = model.observation
 
         # nothing above touched self: a fit that fails leaves the estimator as it was
         self.n_features_in_ = X.shape[2]
         self.n_timesteps_ = X.shape[1]
         self.n_components_ = self._n_features_out = embedding.shape[1]
-        self.rank_ = X.shape[2] if self.connectivity == "full_rank" else fit.rank
-        self.mean_, self.scale_ = mean, scale
-        self.hypernetwork_ = model.hyper
-        self.noise_variance_, self.noise_inflation_ = model.noise, model.inflation
+        self.rank_ = model.connectivity.rank
+        self.mean_, self.scale_ = (a.numpy().copy() for a in (observation.mean, observation.scale))
+        self.hypernetwork_ = model.hypernetwork
+        self.noise_variance_, self.noise_inflation_ = float(observation.noise), model.inflation
         self._model = model
         self._structure = {name: getattr(self, name) for name in STRUCTURE}
-        self._mean_initial_state = found.first * scale + mean
+        self._mean_initial_state = observation.activity(found.first)
         self.embedding_ = embedding
-        self.n_inputs_ = fit.n_inputs
+        self.n_inputs_ = len(model.input_scale)
         self.loss_curve_ = fit.training.loss_curve
         self.validation_curve_ = fit.training.validation_curve
         self.n_iter_ = len(self.loss_curve_)
@@ -454,8 +454,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return Bunch(
             mean=found.p[:, :d],
             covariance=found.covariance[:, :d, :d],
-            initial_state=found.x0 * self.scale_ + self.mean_,
-            r2=self._trial_r2(X, found.sse),
+            initial_state=self.to_activity(found.x0),
+            r2=self._trial_r2(X, found.deviance),
             converged=found.converged,
         )
 
@@ -569,7 +569,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``scale="neuron"`` of the scaled activity, so that every neuron counts alike.
         """
         X, _, found = self._infer(X, inputs)
-        return free_run_r2(X, found.sse, self.scale_)
+        return free_run_r2(X, found.deviance, self._model.observation)
 
     def score_samples(self, X, *, inputs=None):
         """R2 of the free run of each trial.
@@ -587,7 +587,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``1 - SSE / SST`` with SST about the neurons' means in the training data.
         """
         X, _, found = self._infer(X, inputs)
-        return self._trial_r2(X, found.sse)
+        return self._trial_r2(X, found.deviance)
 
     def dynamics(self, X, *, inputs=None):
         """Batch of the RNNs behind trials.
@@ -603,7 +603,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         RNNBatch
             One RNN per trial, which knows the start and the length of its free run; its states
-            are ``(activity - mean_) / scale_``.
+            are ``to_states(activity)``.
         """
         X, inputs, found = self._infer(X, inputs, starts=True)
         run = {"initial_states": found.x0, "n_timesteps": X.shape[1], "inputs": inputs}
@@ -622,12 +622,80 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         RNNBatch
-            Its states are ``(activity - mean_) / scale_``.
+            Its states are ``to_states(activity)``.
         """
         run = self._check_free_run(E, initial_state, n_timesteps, inputs, needed=False)
         E, x0, n_timesteps, inputs = run
         run = {"initial_states": x0, "n_timesteps": n_timesteps, "inputs": inputs}
         return self._model.rnns(E, **run)
+
+    # ------------------------------------------------------------------------------- units
+
+    def to_states(self, X):
+        """States of the RNNs that stand for activity: ``(X - mean_) / scale_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., n_neurons)
+            Activity, e.g. of shape (n_trials, n_timesteps, n_neurons) as in ``fit``, or one
+            sample (n_neurons,). NaN stays NaN.
+
+        Returns
+        -------
+        ndarray of the shape of `X`
+            In the units of ``RNNBatch``: training SDs, unless ``scale=None``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> from jedi_sklearn.datasets import make_multitask
+        >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
+        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> states = est.fit(X[:30]).to_states(X[30:])
+        >>> states.shape
+        (10, 150, 50)
+        >>> np.allclose(est.to_activity(states), X[30:])
+        True
+        """
+        return self._model.observation.states(self._check_units(X, "X"))
+
+    def to_activity(self, states):
+        """Activity that states of the RNNs stand for, the inverse of ``to_states``.
+
+        Parameters
+        ----------
+        states : array-like of shape (..., n_neurons)
+            E.g. a run of an ``RNNBatch``, or its fixed points. NaN stays NaN.
+
+        Returns
+        -------
+        ndarray of the shape of `states`
+            In the units of `X`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> from jedi_sklearn.datasets import make_multitask
+        >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
+        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> rnns = est.fit(X[:30]).dynamics(X[30:])
+        >>> np.allclose(est.to_activity(rnns.free_run()), est.predict(X[30:]))
+        True
+        """
+        return self._model.observation.activity(self._check_units(states, "states"))
+
+    def _check_units(self, values, name):
+        """Numbers with one neuron in each place of the last axis."""
+        check_is_fitted(self, "hypernetwork_")
+        values = as_numbers(values, name)
+        if not values.ndim or values.shape[-1] != self.n_features_in_:
+            raise ValueError(
+                f"{name} must have shape (..., n_neurons = {self.n_features_in_}), got "
+                f"{values.shape}."
+            )
+        return values
 
     # ------------------------------------------------------------------------------- files
 
@@ -705,9 +773,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _warn_unconverged(found.converged)
         return X, inputs, found
 
-    def _trial_r2(self, X, sse):
-        total = [np.nansum(np.square((trial - self.mean_) / self.scale_)) for trial in X]
-        return np.array([one_less(*pair) for pair in zip(sse, total, strict=True)])
+    def _trial_r2(self, X, deviance):
+        total = [np.nansum(np.square(self.to_states(trial))) for trial in X]
+        return np.array([one_less(*pair) for pair in zip(deviance, total, strict=True)])
 
     def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):
         """Embeddings with start (scaled), length and inputs of their free runs."""
@@ -729,7 +797,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         if not np.isfinite(x0).all():
             raise ValueError("initial_state holds NaN or infinite values.")
-        x0 = np.broadcast_to((x0 - self.mean_) / self.scale_, (len(E), self.n_features_in_))
+        x0 = np.broadcast_to(self.to_states(x0), (len(E), self.n_features_in_))
         if inputs is not None or needed:
             wanted = np.broadcast_to(np.nan, (len(E), n_timesteps, 0))
             inputs = check_inputs_of_trials(inputs, wanted, self.n_inputs_)

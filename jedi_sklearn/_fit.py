@@ -1,4 +1,4 @@
-"""A fit from the data to the fitted model: the order of its steps.
+"""A fit from the data to the fitted model, in five steps: prepare, start, train, settle, infer.
 
 The estimator is only read here (but a RandomState that it was given moves on): a fit that fails
 leaves it as it was.
@@ -7,56 +7,94 @@ leaves it as it was.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import Bunch, check_random_state
 
-from ._distributed import ALONE
-from ._hypernetwork import Hypernetwork
-from ._inference import InitialState
+from ._distributed import ALONE, Processes
+from ._initial_state import INITIAL_STATES
 from ._missing import Filler
-from ._model import FittedModel
+from ._model import Model
+from ._observation import OBSERVATIONS
 from ._parameters import (
     check_processes,
-    choose_forcing,
+    choose_input_scale,
     choose_labels,
+    choose_rows,
     choose_scaling,
     choose_sizes,
     choose_validation,
     warn_of_counts,
 )
 from ._persistence import Checkpoint
+from ._schedule import Progress, Schedule, Trained
+from ._solvers import SOLVERS
 from ._stored import StoredTrials, part
 from ._torch import make_generator, resolve_device
-from ._training import Progress, Schedule, Trained, train
-from ._trials import LazyTrials, as_trials, blocks, one_less, sample_of, trial_moments
+from ._training import train
+from ._trials import LazyTrials, Trials, as_trials, one_less, trial_moments
 from ._validation import check_inputs_of_trials, check_seed
-from ._warm_start import warm_start
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
-MAX_INITIAL_DIRECTIONS = 8
-# trials of a mini-batch, "auto": this many values, within these numbers of trials
-BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**24, 16, 200
 # what a warm start cannot change beside the sizes
 STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
 FEW_VISITS, SETTLED = 20, 512  # steps that saw a trial; trials that stand for all then
-CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
 
 
 @dataclass
 class Fit:
     """What a fit gives."""
 
-    model: FittedModel
-    rank: int
+    model: Model
     embedding: np.ndarray
-    found: Bunch  # of `FittedModel.infer`, in the coordinates before the gauge was fixed
+    found: Bunch  # of `Model.infer`, in the coordinates before the gauge was fixed
     labels: np.ndarray | None
     codes: np.ndarray | None
-    n_inputs: int
     training: Trained
+
+
+@dataclass
+class Data:
+    """The trials of a fit: as they were given, and as they are trained on."""
+
+    X: np.ndarray | StoredTrials
+    inputs: np.ndarray | None
+    labels: np.ndarray | None
+    codes: np.ndarray | None  # condition of each trial, where there are conditions
+    left_out: np.ndarray  # indices of the trials of early stopping
+    kept: np.ndarray
+    used: np.ndarray | StoredTrials  # X of those that are kept
+    trials: Trials | LazyTrials  # the same as tensors
+    variance: float  # deviance per value of each neuron's mean
+    rows: torch.Tensor | None  # embedding of each trial, where trials share them
+    groups: torch.Tensor | None  # condition of each embedding, where each trial has one
+    n_embeddings: int
+
+    def inputs_of(self, index):
+        """Known inputs of some trials, or None."""
+        return None if self.inputs is None else self.inputs[index]
+
+
+@dataclass
+class Plan:
+    """What beside the trials a fit goes by: parts of the model that data give, and how to fit."""
+
+    est: Any
+    observation: torch.nn.Module
+    filler: Filler
+    input_scale: np.ndarray
+    schedule: Schedule
+    device: torch.device
+    random_state: np.random.RandomState
+    generator: torch.Generator
+    checkpoint: Checkpoint | None
+    previous: Model | None
+    processes: Processes
+    seed: int = 0  # of cluster centres, drawn after the start
 
 
 def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
@@ -69,7 +107,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     X : ndarray or StoredTrials (trials, time, neurons)
     y, conditions, inputs :
         As given to ``fit``.
-    previous : FittedModel, optional
+    previous : Model, optional
         To go on from.
     processes : Processes
         That fit together; all get the same result.
@@ -78,16 +116,47 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     -------
     Fit
     """
+    data, plan = prepare(est, X, y, conditions, inputs, previous, processes)
+    model, c, q = start(data, plan)
+    training = train(
+        model,
+        c,
+        q,
+        data.trials,
+        plan.schedule,
+        variance=data.variance,
+        rows=data.rows,
+        groups=data.groups,
+        generator=plan.generator,
+        validate=partial(validate, data, plan) if len(data.left_out) else None,
+        progress=Progress(est.max_iter, est.verbose and processes.rank == 0),
+        checkpoint=plan.checkpoint,
+        processes=processes,
+    )
+    model = settle(model, training, data, plan)
+    model, embedding, found = infer(model, data, plan)
+    if plan.checkpoint is not None and not training.interrupted:
+        with processes.together():
+            if processes.rank == 0:
+                plan.checkpoint.remove()
+    return Fit(model, embedding, found, data.labels, data.codes, training)
+
+
+# The steps
+
+
+def prepare(est, X, y, conditions, inputs, previous, processes):
+    """Data and plan of a fit: what is checked, chosen and read before anything is fitted."""
     inputs = check_inputs_of_trials(inputs, X)
     labels, codes = choose_labels(est, y, conditions, len(X))
     with np.errstate(over="ignore", invalid="ignore"):
         moments = trial_moments(X, processes)
-    mean, scale = choose_scaling(est, X, moments)
+    observation = OBSERVATIONS["gaussian"](*choose_scaling(est, X, moments))
     if not est._two_d:
         warn_of_counts(X)
     if previous is not None:
         check_continues(est, previous, X, inputs)
-        mean, scale = previous.mean, previous.scale
+        observation = previous.observation
     device = resolve_device(est.device)
     with processes.together():
         checkpoint = open_checkpoint(est, X, inputs, labels, codes, previous)
@@ -95,128 +164,131 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     generator = make_generator(random_state)
 
     left_out = choose_validation(est, len(X), random_state)
-    kept = np.setdiff1d(np.arange(len(X)), left_out)
-    used, u, input_scale = X, None, None
+    kept, used = np.setdiff1d(np.arange(len(X)), left_out), X
     if len(left_out):
         used = part(X, kept)
         moments = trial_moments(used, processes)
-    if inputs is not None:
-        input_scale = root_mean_square(inputs)
-        input_scale[input_scale == 0] = 1
-        if previous is not None:
-            input_scale = previous.input_scale
-        u = inputs[kept] / input_scale
-    filler = Filler.learn(used, mean, scale)
-    how = (used, u, mean, scale, filler, torch.float32, device)
-    _, variances, count = moments
-    variance = float(np.nansum(variances / scale**2 * count) / count.sum())
-    stored = isinstance(X, StoredTrials)
-    trials = LazyTrials(*how, float(count.sum())) if stored else as_trials(*how)
-    schedule = make_schedule(est, trials, previous is not None)
+    input_scale = choose_input_scale(inputs) if previous is None else previous.input_scale
+    u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
+    filler = Filler.learn(used, observation.states)
+    how = (used, u[kept], observation, filler, torch.float32, device)
+    count = float(moments[2].sum())
+    trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
+    schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
     check_processes(schedule.batch_size, len(trials), processes)
-    if est.embedding == "trial":
-        rows, n_embeddings = None, len(kept)
-        groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
-    else:
-        rows, groups = torch.as_tensor(codes[kept], device=device), None
-        n_embeddings = len(labels)
-        if len(np.unique(codes[kept])) < n_embeddings:
-            raise ValueError(
-                "early_stopping left no trial of some condition to train on. Lower "
-                'validation_fraction, or use embedding="trial".'
-            )
-    wanted, continued = sizes_wanted(est, previous), previous is not None
-    d, rank = choose_sizes(wanted, n_embeddings, trials, continued)
-    if previous is None:
-        initial, q = find_initial_states(est, trials)
-        start = start_anew(est, trials, q, initial, d, rank, rows, generator, processes)
-        # what leaves a GPU as it is arrives on the GPU of the first process
-        hyper, c = (a.to(device) for a in processes.agree(tuple(a.cpu() for a in start)))
-    else:
-        u = None if inputs is None else inputs[kept]
-        thawed = previous.thaw(used, u, rows, device, trials.dtype, processes)
-        hyper, c, q, initial = thawed
-
-    seed = random_state.randint(np.iinfo(np.int32).max)
-
-    def freeze(hyper, c, q, index=None):
-        return FittedModel.from_training(
-            hyper,
-            c,
-            q,
-            trials if index is None else trials.take(index),
-            initial,
-            rows if index is None else None,
-            variance=variance,
-            seed=seed,
-            processes=processes,
-            dt=float(est.dt),
-            tau=float(est.tau),
-            mean=mean,
-            scale=scale,
-            filler=filler,
-            input_scale=input_scale,
-            n_starts=est.n_starts,
-        )
-
-    def validate(hyper, c, q):
-        unseen, u = part(X, left_out), None if inputs is None else inputs[left_out]
-        found = freeze(hyper, c, q).infer(unseen, device, u, processes=processes)
-        return free_run_r2(unseen, found.sse, scale)
-
-    training = train(
-        hyper,
-        c,
-        q,
-        trials,
-        initial,
-        est.dt / est.tau,
-        variance,
-        schedule,
+    rows, groups, n_embeddings = choose_rows(est, labels, codes, kept, device)
+    data = Data(
+        X=X,
+        inputs=inputs,
+        labels=labels,
+        codes=codes,
+        left_out=left_out,
+        kept=kept,
+        used=used,
+        trials=trials,
+        variance=observation.null_deviance(*moments[1:]) / count,
         rows=rows,
         groups=groups,
+        n_embeddings=n_embeddings,
+    )
+    plan = Plan(
+        est=est,
+        observation=observation,
+        filler=filler,
+        input_scale=input_scale,
+        schedule=schedule,
+        device=device,
+        random_state=random_state,
         generator=generator,
-        validate=validate if len(left_out) else None,
-        progress=Progress(est.max_iter, est.verbose and processes.rank == 0),
         checkpoint=checkpoint,
+        previous=previous,
         processes=processes,
     )
-    model = freeze(hyper, training.c, training.q)
-    n_visits = len(training.loss_curve) * schedule.batch_size / len(kept)
-    behind = n_visits < FEW_VISITS and len(kept) > SETTLED
-    if schedule.final_forcing or (rows is None and behind):
+    return data, plan
+
+
+def start(data, plan):
+    """A model to train with embeddings and free coordinates: from `previous`, or anew."""
+    est, trials, processes = plan.est, data.trials, plan.processes
+    wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
+    sizes = choose_sizes(wanted, data.n_embeddings, trials, continued)
+    if continued:
+        u = data.inputs_of(data.kept)
+        how = (data.used, u, data.rows, plan.device, trials.dtype, processes)
+        model, c, q = plan.previous.thaw(*how)
+        model.filler, model.n_starts = plan.filler, est.n_starts
+    else:
+        initial, coordinates = INITIAL_STATES[est.initial_state].learn(trials)
+        solver, alpha = SOLVERS[est.solver], est.dt / est.tau
+        hypernetwork = solver.hypernetwork(est, trials, *sizes, plan.generator)
+        how = (data.rows, alpha, plan.generator, processes)
+        c = solver.start(hypernetwork, trials, coordinates, initial, *how)
+        # what leaves a GPU as it is arrives on the GPU of the first process
+        agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
+        hypernetwork, c = (a.to(plan.device) for a in agreed)
+        with torch.no_grad():
+            f = hypernetwork.features(c if data.rows is None else c[data.rows])
+        q = initial.start_from(f, coordinates)
+        parts = (hypernetwork, initial, plan.observation, plan.filler, plan.input_scale)
+        model = Model(*parts, float(est.dt), float(est.tau), est.n_starts)
+        model.to_train(plan.device, trials.dtype)
+    plan.seed = plan.random_state.randint(np.iinfo(np.int32).max)
+    return model, c, q
+
+
+def validate(data, plan, model, c, q):
+    """R2 of the free runs of the trials left out."""
+    unseen, u = part(data.X, data.left_out), data.inputs_of(data.left_out)
+    frozen = freeze(model, c, q, data, plan)
+    found = frozen.infer(unseen, plan.device, u, processes=plan.processes)
+    return free_run_r2(unseen, found.deviance, frozen.observation)
+
+
+def settle(model, training, data, plan):
+    """The fitted model, frozen, with prior and noise as they are in inference."""
+    d = model.hypernetwork.n_components
+    frozen = freeze(model, training.c, training.q, data, plan)
+    n_visits = len(training.loss_curve) * plan.schedule.batch_size / len(data.kept)
+    behind = n_visits < FEW_VISITS and len(data.kept) > SETTLED
+    if plan.schedule.final_forcing or (data.rows is None and behind):
         # Many embeddings are behind the hypernetwork, or not those of free runs: noise and prior
         # from some that are
-        index = torch.randperm(len(kept), generator=torch.Generator().manual_seed(0))[:SETTLED]
-        index = index.sort().values
-        some, u = part(used, index.numpy()), None if inputs is None else inputs[kept][index]
+        order = torch.randperm(len(data.kept), generator=torch.Generator().manual_seed(0))
+        index = order[:SETTLED].sort().values
+        some, u = part(data.used, index.numpy()), data.inputs_of(data.kept[index.numpy()])
         for _ in range(2 if behind else 1):
-            p = torch.as_tensor(model.infer(some, device, u, processes=processes).p)
-            p = p.to(device, trials.dtype)
-            model = freeze(hyper, p[:, :d], p[:, d:], index.to(device))
+            p = frozen.infer(some, plan.device, u, processes=plan.processes).p
+            p = torch.as_tensor(p).to(plan.device, data.trials.dtype)
+            frozen = freeze(model, p[:, :d], p[:, d:], data, plan, index.to(plan.device))
+    return frozen
+
+
+def infer(model, data, plan):
+    """Model in its final coordinates, and the embeddings of all trials, without labels."""
+    est, processes = plan.est, plan.processes
     starts = est.output == "dynamics"
-    found = model.infer(X, device, inputs, starts=starts, processes=processes)
+    how = {"starts": starts, "processes": processes}
+    found = model.infer(data.X, plan.device, data.inputs, **how)
     embedding = model.fix_gauge(found)
-    model, embedding = processes.agree((model, embedding))
-    if checkpoint is not None and not training.interrupted:
-        with processes.together():
-            if processes.rank == 0:
-                checkpoint.remove()
-    n_inputs = 0 if inputs is None else inputs.shape[2]
-    return Fit(model, rank, embedding, found, labels, codes, n_inputs, training)
+    return *processes.agree((model, embedding)), found
 
 
-def free_run_r2(X, sse, scale):
-    """Variance-weighted R2 of free runs in scaled units."""
+# Their parts
+
+
+def freeze(model, c, q, data, plan, index=None):
+    """`Model.settle` on all trials that are trained on, or some with an embedding each."""
+    trials, rows = data.trials, data.rows
+    if index is not None:
+        trials, rows = trials.take(index), None
+    how = {"variance": data.variance, "seed": plan.seed, "processes": plan.processes}
+    return model.settle(c, q, trials, rows, **how)
+
+
+def free_run_r2(X, deviance, observation):
+    """R2 of free runs: 1 - their deviance over that of each neuron's mean."""
     _, variance, count = trial_moments(X)
-    total = np.nansum(variance / scale**2 * count)
-    return one_less(sse.sum(), total)
-
-
-def root_mean_square(inputs):
-    """RMS of each channel; no square overflows or vanishes, and powers of 2 do not round."""
-    _, power = np.frexp(np.abs(inputs).max(axis=(0, 1)))
-    return np.ldexp(np.sqrt(np.square(np.ldexp(inputs, -power)).mean(axis=(0, 1))), power)
+    return one_less(deviance.sum(), observation.null_deviance(variance, count))
 
 
 def open_checkpoint(est, X, inputs, labels, codes, previous):
@@ -224,7 +296,7 @@ def open_checkpoint(est, X, inputs, labels, codes, previous):
     if est.checkpoint is None:
         return None
     given = None if labels is None else {"labels": labels, "codes": codes}
-    start = None if previous is None else previous.hyper.state_dict()
+    start = None if previous is None else previous.hypernetwork.state_dict()
     rest = {"X": X, "inputs": inputs, "conditions": given, "model to go on from": start}
     return Checkpoint(est.checkpoint, est.get_params(deep=False), **rest)
 
@@ -244,7 +316,7 @@ def choose_seed(est, checkpoint, processes):
 
 def check_continues(est, previous, X, inputs):
     """Raise where a warm start would have to change what the fitted model is."""
-    before = est._structure | previous.hyper.config | {"n_neurons": est.n_features_in_}
+    before = est._structure | previous.hypernetwork.config | {"n_neurons": est.n_features_in_}
     now = {name: getattr(est, name) for name in STRUCTURE} | {"n_neurons": X.shape[2]}
     now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
     if est.hypernetwork == "mlp":
@@ -264,64 +336,5 @@ def sizes_wanted(est, previous):
     """What `choose_sizes` reads: the parameters, or the sizes there are."""
     if previous is None:
         return est
-    config = previous.hyper.config
+    config = previous.hypernetwork.config
     return Bunch(n_components=config["n_components"], rank=config["rank"], embedding=est.embedding)
-
-
-def make_schedule(est, trials, continued):
-    """What drives the optimiser."""
-    paper = est.solver == "paper"
-    forcing, final_forcing = (0.0, 0.0) if paper else choose_forcing(est, trials.n_inputs)
-    batch = est.batch_size
-    if batch == "auto":
-        n_steps, _, n_neurons = trials.shape
-        batch = min(max(BATCH_VALUES // (n_steps * n_neurons), MIN_BATCH), MAX_BATCH)
-    return Schedule(
-        max_iter=est.max_iter,
-        learning_rate=est.learning_rate_init * (CONTINUED if continued else 1),
-        forcing=forcing,
-        final_forcing=final_forcing,
-        anneal=0.5,
-        batch_size=batch,
-        regularised=not paper,
-        tol=est.tol,
-        patience=est.n_iter_no_change,
-    )
-
-
-def find_initial_states(est, trials):
-    """Mean and directions of the initial states, and the coordinates of all trials there."""
-    n_trials = len(trials)
-    if est.initial_state == "observed":
-        return InitialState(), torch.zeros(n_trials, 0, dtype=trials.dtype, device=trials.device)
-    first = torch.cat([trials[i].data[0] for i in blocks(trials, sample_of(trials))]).double()
-    mean = first.mean(0)
-    n = min(MAX_INITIAL_DIRECTIONS, n_trials - 1, first.shape[1])
-    _, _, vt = torch.linalg.svd(first - mean, full_matrices=False)
-    initial = InitialState(mean.to(trials.dtype), vt[:n].t().to(trials.dtype).contiguous())
-    q = [(trials[i].data[0] - initial.mean) @ initial.directions for i in blocks(trials)]
-    return initial, torch.cat(q)
-
-
-def start_anew(est, trials, q, initial, d, rank, rows, generator, processes):
-    """A hypernetwork and embeddings to train: random with the "paper" solver, else closed form."""
-    hidden = tuple(est.hidden_layer_sizes) if est.hypernetwork == "mlp" else ()
-    paper = est.solver == "paper"
-    n_neurons, n_inputs = trials.shape[2], trials.n_inputs
-    hyper = Hypernetwork(
-        d,
-        n_neurons,
-        rank,
-        est.connectivity,
-        hidden,
-        skip=not paper,
-        n_inputs=n_inputs,
-        generator=generator,
-    ).to(trials.device)
-    if paper:
-        n = len(trials) if rows is None else int(rows.max()) + 1
-        return hyper, torch.randn(n, d, generator=generator).to(trials.device)
-    how = (est.dt / est.tau, rows, processes)
-    U, V, maps, c, B = warm_start(trials, q, initial, rank, d, *how)
-    hyper.start_from(U, V, maps, B)
-    return hyper, c

@@ -29,8 +29,8 @@ class Filler:
     noise: float
 
     @classmethod
-    def learn(cls, X, mean, scale):
-        """Axes of trials X (trials, time, neurons), NaN where missing."""
+    def learn(cls, X, states):
+        """Axes of trials X (trials, time, neurons), NaN where missing; `states` scales each."""
         # Neurons missing from whole trials: expectation-maximisation from zeros
         chosen = np.arange(len(X))
         if len(X) > N_SAMPLES:
@@ -39,7 +39,7 @@ class Filler:
         rows = []
         some = part(X, chosen) if isinstance(X, StoredTrials) else (X[k] for k in chosen)
         for i, trial in enumerate(some):
-            z = (trial - mean) / scale
+            z = states(trial)
             seen = np.isfinite(z).any(axis=1)  # not the samples that nobody recorded
             rows.append(interpolate(z)[seen][i % every :: every].copy())
         ends = np.cumsum([len(z) for z in rows])

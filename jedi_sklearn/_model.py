@@ -1,30 +1,28 @@
-"""The fitted model: what infers embeddings of trials and generates activity from embeddings.
+"""The model: what is trained, then frozen, and then infers embeddings and generates activity.
 
-It holds a frozen float64 hypernetwork on the CPU with the scaling, the prior of the embeddings
-and the noise level, and knows nothing of how they were trained.
+One object holds hypernetwork (with its connectivity), observation, initial state and the prior of
+the parameters p = [c, q] of trials. It is float32 on the device of the fit while it is trained,
+float64 on the CPU from `settle` on, and knows nothing of how it is trained.
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
 from sklearn.cluster import KMeans
 from sklearn.utils import Bunch
+from torch import nn
 
 from ._distributed import ALONE
-from ._hypernetwork import Hypernetwork
-from ._inference import GaussianPrior, InitialState, error_bars, infer
-from ._missing import Filler
+from ._inference import GaussianPrior, error_bars, infer
+from ._observation import residual_inflation
 from ._rollout import follow, simulate
-from ._training import residual_inflation
 from ._trials import as_trials, blocks
-from .rnn import RNNBatch
 
-__all__ = ["FittedModel"]
+__all__ = ["Model"]
 
 N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
 BLOCK_VALUES, MAX_BLOCK = 2**23, 64  # inferred at a time: 64 MB of float64
@@ -32,37 +30,90 @@ MEANS = ("H", "first", "distance")  # of what is inferred, kept as a mean over t
 NOISE_FLOOR = 1e-8  # of the data's variance, so that noise-free data leave a regular system
 
 
-@dataclass
-class FittedModel:
-    """Hypernetwork, prior of p = [c, q], start, noise and scaling of a fit."""
+class Model(nn.Module):
+    """Hypernetwork, initial state, observation and prior, with time steps and units.
 
-    hyper: Hypernetwork
-    prior: GaussianPrior
-    initial: InitialState
-    dt: float
-    tau: float
-    noise: float  # variance of the residuals, scaled units
-    noise_of_neuron: np.ndarray  # the same of each neuron
-    inflation: float  # samples in time per independent residual
-    mean: np.ndarray
-    scale: np.ndarray
-    filler: Filler
-    input_scale: np.ndarray | None  # RMS of each channel of known input
-    n_starts: int
+    Parameters
+    ----------
+    hypernetwork : Hypernetwork
+    initial_state : InitialState
+    observation : Observation
+    filler : Filler
+        What stands in for missing samples.
+    input_scale : ndarray (inputs,)
+        RMS of each channel of known input.
+    dt, tau : float
+    n_starts : int
+        Of the inference of each trial.
+    prior : GaussianPrior, optional
+        Known from `settle` on, as are the noise of the observation and
+    inflation : float
+        Samples in time per independent residual.
+    """
 
-    @classmethod
-    def from_training(
-        cls, hyper, c, q, trials, initial, rows, *, variance, seed, processes=ALONE, **rest
+    def __init__(
+        self,
+        hypernetwork,
+        initial_state,
+        observation,
+        filler,
+        input_scale,
+        dt,
+        tau,
+        n_starts,
+        prior=None,
+        inflation=1.0,
     ):
-        """Freeze a trained hypernetwork and learn prior and noise from its training trials.
+        super().__init__()
+        self.hypernetwork, self.initial_state = hypernetwork, initial_state
+        self.observation, self.prior = observation, prior
+        self.filler, self.input_scale = filler, input_scale
+        self.dt, self.tau, self.n_starts, self.inflation = dt, tau, n_starts, inflation
+
+    @property
+    def alpha(self):
+        """dt / tau."""
+        return self.dt / self.tau
+
+    @property
+    def connectivity(self):
+        """That of the hypernetwork."""
+        return self.hypernetwork.connectivity
+
+    def start(self, c, q, trials):
+        """Weights and first states of the runs of trials."""
+        f = self.hypernetwork.features(c)
+        return self.hypernetwork.weights(f), self.initial_state(f, q, trials.guide[0])
+
+    def loss(self, c, q, trials, forcing=0.0, workspace=None):
+        """Deviance of the (teacher-forced) runs of trials, with gradients."""
+        weights, x0 = self.start(c, q, trials)
+        rest = (trials, self.alpha, forcing, self.observation, workspace)
+        return self.connectivity.loss(weights, x0, *rest)
+
+    @torch.no_grad()
+    def residual(self, c, q, trials):
+        """What the free runs leave of trials, (time, trials, neurons)."""
+        weights, x0 = self.start(c, q, trials)
+        how = (trials.n_steps, self.alpha, trials.inputs)
+        states = simulate(self.connectivity, weights, x0, *how)
+        return self.observation.residual(states, trials.y, trials.weight)
+
+    def runs(self):
+        """Runs with derivatives, for inference."""
+        parts = (self.hypernetwork, self.initial_state, self.observation)
+        return self.connectivity.Runs(*parts, self.alpha)
+
+    # From training to the fitted model, and back
+
+    def settle(self, c, q, trials, rows, *, variance, seed, processes=ALONE):
+        """A frozen copy, float64 on the CPU, that knows prior and noise of its training trials.
 
         Parameters
         ----------
-        hyper : Hypernetwork
         c, q : Tensor
-            Trained embeddings (embeddings, d) and initial-state coordinates (trials, n).
+            Trained embeddings (embeddings, d) and initial-state coordinates (trials, size).
         trials : Trials or LazyTrials
-        initial : InitialState
         rows : Tensor or None
             Embedding of each trial.
         variance : float
@@ -71,52 +122,52 @@ class FittedModel:
             Of the clustering that gives the starts.
         processes : Processes
             Each goes through its share of the trials.
-        **rest : dict
-            The remaining fields.
         """
         each = c if rows is None else c[rows]
-        alpha = rest["dt"] / rest["tau"]
         squares = c.new_zeros(trials.shape[2], dtype=torch.float64)
         count, inflation = torch.zeros_like(squares), torch.zeros_like(squares[:1])
-        with torch.no_grad():
-            for i in processes.share(blocks(trials)):
-                some = trials[i]
-                x0 = initial(q[i], some.data[0])
-                error = simulate(hyper(each[i]), x0, trials.n_steps, alpha, some.inputs)
-                error = some.observed(error.sub_(some.data))
-                squares += error.square().sum((0, 1), dtype=torch.float64)
-                count += error[..., 0].numel() if some.mask is None else some.mask.sum((0, 1))
-                inflation += residual_inflation(error) * len(i) / len(trials)
+        for i in processes.share(blocks(trials)):
+            some = trials[i]
+            error = self.residual(each[i], q[i], some)
+            squares += error.square().sum((0, 1), dtype=torch.float64)
+            count += some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
+            inflation += residual_inflation(error) * len(i) / len(trials)
         processes.sum_(squares, count, inflation)
         if not torch.isfinite(squares).all():
             raise FloatingPointError(
                 "Training diverged: the free run of the trained model is not finite. Try a "
                 "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
             )
-        floor = NOISE_FLOOR * variance
-        c, each, q = (a.detach().double().cpu() for a in (c, each, q))
-        n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
-        centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
-        frozen = copy.deepcopy(hyper).double().cpu().requires_grad_(False)
-        if initial.size:
-            initial = InitialState(initial.mean.double().cpu(), initial.directions.double().cpu())
-        return cls(
-            hyper=frozen,
-            prior=GaussianPrior(
-                torch.cat([each.mean(0), q.mean(0)]),
-                torch.block_diag(_precision(c), _precision(q)),
-                torch.as_tensor(centres.cluster_centers_),
-            ),
-            initial=initial,
-            noise=max(float(squares.sum() / count.sum()), floor),
-            # a neuron that only trials left out have is taken as noisy as all together
-            noise_of_neuron=torch.where(count > 0, squares / count, squares.sum() / count.sum())
-            .clamp_min(floor)
-            .cpu()
-            .numpy(),
-            inflation=float(inflation),
-            **rest,
-        )
+        frozen = copy.deepcopy(self).double().cpu().requires_grad_(False)
+        frozen.observation.learn_noise(squares.cpu(), count.cpu(), NOISE_FLOOR * variance)
+        frozen.inflation = float(inflation)
+        frozen.prior = _learn_prior(*(a.detach().double().cpu() for a in (c, each, q)), seed)
+        return frozen
+
+    def thaw(self, X, inputs, rows, device, dtype, processes=ALONE):
+        """A copy to train on X, with embeddings and initial-state coordinates.
+
+        The embeddings are those that `infer` finds, one for each trial or, with `rows`, the mean
+        of the trials that share it.
+        """
+        d = self.hypernetwork.n_components
+        found = self.infer(X, device, inputs, processes=processes)
+        p = torch.as_tensor(found.p, device=device)
+        c, q = p[:, :d], p[:, d:].to(dtype)
+        if rows is not None:
+            total = c.new_zeros(int(rows.max()) + 1, d).index_add_(0, rows, c)
+            c = total / torch.bincount(rows)[:, None]
+        return copy.deepcopy(self).to_train(device, dtype), c.to(dtype), q
+
+    def to_train(self, device, dtype):
+        """The same on a device, in the precision of training, with gradients."""
+        self.hypernetwork.to(device, dtype).requires_grad_(True)
+        self.initial_state.to(device, dtype).requires_grad_(True)
+        self.observation.to(device).requires_grad_(True)  # but its units stay float64
+        self.prior = None  # that of another state of the weights
+        return self
+
+    # Trials
 
     def infer(
         self,
@@ -138,7 +189,7 @@ class FittedModel:
         Returns
         -------
         Bunch
-            ``p`` (trials, m), ``sse`` (trials,) in scaled units, ``converged`` (trials,), and
+            ``p`` (trials, m), ``deviance`` and ``converged`` (trials,), and
             means over the trials: ``H`` (m, m) of the curvatures, ``first`` (neurons,) of the
             first samples, ``distance`` of the mean square of the initial states, all scaled. With
             `starts` also ``x0`` (trials, neurons), scaled; with `errors` also ``covariance``
@@ -167,49 +218,35 @@ class FittedModel:
             out[name] = np.concatenate([block[name] for block in found])
         return Bunch(**out)
 
+    @torch.no_grad()
     def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts):
-        hyper = copy.deepcopy(self.hyper).to(device)
-        prior = GaussianPrior(*(a.to(device) for a in vars(self.prior).values()))
-        initial = self.initial
-        if initial.size:
-            initial = InitialState(initial.mean.to(device), initial.directions.to(device))
-        u = None if inputs is None else inputs / self.input_scale
-        trials = as_trials(X, u, self.mean, self.scale, self.filler, torch.float64, device)
-        weight, alpha = 1 / (self.noise * self.inflation), self.dt / self.tau
-        rest = (prior, weight, alpha, initial)
+        """What `infer` returns of a block of trials, but sums for means."""
+        # the CPU needs no copy: nothing is written to
+        model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
+        u = self.scale_inputs(inputs, X.shape[:2])
+        trials = as_trials(X, u, self.observation, self.filler, torch.float64, device)
+        runs, d = model.runs(), self.hypernetwork.n_components
+        weight = 1 / (model.observation.dispersion * self.inflation)
         how = {"forcing": correction or 0.0, "n_starts": n_starts}
-        p, H, sse, converged = infer(hyper, trials, *rest, **how)
-        x0 = initial(p[:, hyper.n_components :], trials.data[0])
-        found = {"p": p, "sse": sse, "converged": converged, "H": H.sum(0)}
-        found |= {"first": trials.data[0].sum(0), "distance": x0.square().mean(1).sum(0)}
+        p, H, deviance, converged = infer(runs, trials, model.prior, weight, **how)
+        weights, x0 = model.start(p[:, :d], p[:, d:], trials)
+        found = {"p": p, "deviance": deviance, "converged": converged, "H": H.sum(0)}
+        found |= {"first": trials.guide[0].sum(0), "distance": x0.square().mean(1).sum(0)}
         if starts:
             found["x0"] = x0
         if correction is not None:
-            weights = hyper(p[:, : hyper.n_components])
-            found["last"] = follow(weights, x0, trials, alpha, correction)
+            run = (self.connectivity, weights, x0, trials, self.alpha)
+            found["last"] = follow(*run, correction)
         if errors:
-            noise = torch.as_tensor(self.noise_of_neuron, device=device)
-            found["covariance"] = error_bars(hyper, trials, p, H, *rest, noise, self.inflation)
+            bars = (p, H, model.prior, weight, self.inflation)
+            found["covariance"] = error_bars(runs, trials, *bars)
         return {name: a.cpu().numpy() for name, a in found.items()}
 
-    def thaw(self, X, inputs, rows, device, dtype, processes=ALONE):
-        """Hypernetwork, embeddings, coordinates of initial states and these, to train on X.
-
-        The embeddings are those that `infer` finds, one for each trial or, with `rows`, the mean
-        of the trials that share it.
-        """
-        d = self.hyper.n_components
-        found = self.infer(X, device, inputs, processes=processes)
-        p = torch.as_tensor(found.p, device=device)
-        c, q = p[:, :d], p[:, d:].to(dtype)
-        if rows is not None:
-            total = c.new_zeros(int(rows.max()) + 1, d).index_add_(0, rows, c)
-            c = total / torch.bincount(rows)[:, None]
-        initial = self.initial
-        if initial.size:
-            initial = InitialState(*(a.to(device, dtype) for a in vars(initial).values()))
-        hyper = copy.deepcopy(self.hyper).to(device, dtype).requires_grad_(True)
-        return hyper, c.to(dtype), q, initial
+    def scale_inputs(self, inputs, shape):
+        """Inputs of `shape` (trials, time) as the RNNs take them, without channels if None."""
+        if inputs is None:
+            return np.empty((*shape, 0))
+        return inputs / self.input_scale
 
     def fix_gauge(self, found):
         """Change coordinates so that the embeddings found are canonical; return them.
@@ -218,7 +255,7 @@ class FittedModel:
         mean Gauss-Newton matrix), the largest entry of each axis positive. RNNs, prior and
         posterior stay what they are.
         """
-        d = self.hyper.n_components
+        d, prior = self.hypernetwork.n_components, self.prior
         c = torch.as_tensor(found.p[:, :d])
         shift = c.mean(0)
         spread, axes = torch.linalg.eigh(torch.cov(c.t(), correction=0).reshape(d, d))
@@ -232,51 +269,54 @@ class FittedModel:
                 f"{advice}."
             )
         white = axes * spread.sqrt()
-        effect = torch.as_tensor(found.H[:d, :d]) - self.prior.precision[:d, :d]
+        effect = torch.as_tensor(found.H[:d, :d]) - prior.precision[:d, :d]
         _, order = torch.linalg.eigh(white.t() @ effect @ white)
         matrix = white @ order.flip(-1)
         new = torch.linalg.solve(matrix, (c - shift).t()).t()
         sign = torch.sign(new.gather(0, new.abs().argmax(0, keepdim=True)))[0]
         sign[sign == 0] = 1
         matrix, new = matrix * sign, new * sign
-        self.hyper.change_coordinates(shift, matrix)
-        everything = torch.block_diag(matrix, torch.eye(self.initial.size, dtype=c.dtype))
-        mean = self.prior.mean.clone()
+        self.hypernetwork.change_coordinates(shift, matrix, self.initial_state.outputs())
+        everything = torch.block_diag(matrix, torch.eye(self.initial_state.size, dtype=c.dtype))
+        mean = prior.mean.clone()
         mean[:d] = torch.linalg.solve(matrix, mean[:d] - shift)
-        self.prior = replace(
-            self.prior,
-            mean=mean,
-            precision=everything.t() @ self.prior.precision @ everything,
-            centres=torch.linalg.solve(matrix, (self.prior.centres - shift).t()).t(),
-        )
+        precision = everything.t() @ prior.precision @ everything
+        centres = torch.linalg.solve(matrix, (prior.centres - shift).t()).t()
+        self.prior = GaussianPrior(mean, precision, centres)
         return new.numpy()
 
     @torch.no_grad()
     def generate(self, E, x0, n_timesteps, inputs=None):
-        """Free runs in the units of the data, (trials, time, neurons); x0 is scaled."""
-        out = np.empty((len(E), n_timesteps, len(self.mean)))
+        """Free runs in the units of the data, (trials, time, neurons); x0 are states."""
+        out = np.empty((len(E), n_timesteps, x0.shape[1]))
+        u = torch.as_tensor(self.scale_inputs(inputs, (len(E), n_timesteps))).transpose(0, 1)
         for first in range(0, len(E), MAX_BLOCK):
             i = slice(first, first + MAX_BLOCK)
-            weights = self.hyper(torch.as_tensor(E[i]))
-            u = None
-            if inputs is not None:
-                u = torch.tensor(inputs[i] / self.input_scale).transpose(0, 1)
-            run = simulate(weights, torch.tensor(x0[i]), n_timesteps, self.dt / self.tau, u)
-            out[i] = run.transpose(0, 1).numpy() * self.scale + self.mean
+            weights, start = self.hypernetwork(torch.as_tensor(E[i])), torch.tensor(x0[i])
+            how = (n_timesteps, self.alpha, u[:, i])
+            run = simulate(self.connectivity, weights, start, *how)
+            out[i] = self.observation.activity(run.transpose(0, 1).numpy())
         return out
 
     @torch.no_grad()
     def rnns(self, E, **free_run):
-        """The RNNs of embeddings, in scaled units; `free_run` holds start and length."""
-        w = {name: a.numpy() for name, a in self.hyper(torch.as_tensor(E)).items()}
+        """The RNNs of embeddings, whose states are scaled; `free_run` holds start and length."""
+        w = {name: a.numpy() for name, a in self.hypernetwork(torch.as_tensor(E)).items()}
         rest = {"dt": self.dt, "tau": self.tau, **free_run}
-        if "B" in w:
+        if len(self.input_scale):  # an RNN without inputs takes none
             rest["input_weights"] = w["B"] / self.input_scale
-        if "J" in w:
-            return RNNBatch.from_dense(w["J"], bias=w["bias"], **rest)
-        if "core" in w:
-            return RNNBatch(w["U"], w["V"], w["core"], bias=w["bias"] @ w["U"].T, **rest)
-        return RNNBatch(w["U"], w["V"], bias=w["bias"], **rest)
+        return self.connectivity.rnns(w, **rest)
+
+
+def _learn_prior(c, each, q, seed):
+    """Prior of p from embeddings, those of each trial, and initial-state coordinates."""
+    n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
+    centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
+    return GaussianPrior(
+        torch.cat([each.mean(0), q.mean(0)]),
+        torch.block_diag(_precision(c), _precision(q)),
+        torch.as_tensor(centres.cluster_centers_),
+    )
 
 
 def _precision(values):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numbers
 
 import numpy as np
+import torch
 
+from ._connectivity import CONNECTIVITIES
+from ._initial_state import INITIAL_STATES
+from ._solvers import SOLVERS
 from ._validation import (
     as_plain_array,
     check_conditions,
@@ -19,8 +23,9 @@ from ._warm_start import signal_rank
 __all__ = [
     "check_parameters",
     "check_processes",
-    "choose_forcing",
+    "choose_input_scale",
     "choose_labels",
+    "choose_rows",
     "choose_scaling",
     "choose_sizes",
     "choose_validation",
@@ -28,12 +33,12 @@ __all__ = [
 ]
 
 OPTIONS = {
-    "connectivity": ("shared", "low_rank", "full_rank"),
+    "connectivity": CONNECTIVITIES,
     "hypernetwork": ("linear", "mlp"),
     "embedding": ("trial", "condition"),
-    "initial_state": ("observed", "inferred"),
+    "initial_state": INITIAL_STATES,
     "scale": ("global", "neuron", None),
-    "solver": ("annealed", "paper"),
+    "solver": SOLVERS,
     "output": ("embedding", "dynamics"),
 }
 SMALLEST = 1e-150  # whose square is still a number
@@ -80,8 +85,8 @@ def check_parameters(est):
     if last != "auto":
         check_number(last, "final_forcing", low=0, high=1)
     check_number(est.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False)
-    falls = est.forcing != (0 if last == "auto" else last) and est.solver != "paper"
-    if est.early_stopping and est.max_iter < 2 and falls:
+    first, last = SOLVERS[est.solver].forcing(est, 0)
+    if est.early_stopping and est.max_iter < 2 and first != last:
         raise ValueError(
             f"early_stopping with max_iter={est.max_iter} has nothing to look at: the teacher "
             "forcing, which ends after half of the steps, has not ended. Raise max_iter."
@@ -106,13 +111,6 @@ def check_processes(batch_size, n_trials, processes):
             f"too few for {processes.size} processes: each works on its share of it. Raise "
             "batch_size, or start fewer processes."
         )
-
-
-def choose_forcing(est, n_inputs):
-    """Strength of the teacher forcing at the start of a fit and at its end."""
-    if est.final_forcing != "auto":
-        return est.forcing, est.final_forcing
-    return est.forcing, est.forcing / 2 if n_inputs else 0.0
 
 
 def choose_labels(est, y, conditions, n_trials):
@@ -153,6 +151,19 @@ def choose_labels(est, y, conditions, n_trials):
             )
         return None, None
     return _check_labels(est, conditions, n_trials, "conditions")
+
+
+def choose_rows(est, labels, codes, kept, device):
+    """Embedding of each trial, condition of each embedding, and number of embeddings."""
+    if est.embedding == "trial":
+        groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
+        return None, groups, len(kept)
+    if len(np.unique(codes[kept])) < len(labels):
+        raise ValueError(
+            "early_stopping left no trial of some condition to train on. Lower "
+            'validation_fraction, or use embedding="trial".'
+        )
+    return torch.as_tensor(codes[kept], device=device), None, len(labels)
 
 
 def choose_sizes(est, n_embeddings, trials, continued=False):
@@ -229,6 +240,15 @@ def choose_scaling(est, X, moments):
         return mean, np.full(n_neurons, np.sqrt(variance.mean()))
     constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
     return mean, np.sqrt(np.where(constant, 1.0, variance))
+
+
+def choose_input_scale(inputs):
+    """RMS of each channel; no square overflows or vanishes, and powers of 2 do not round."""
+    if inputs is None:
+        return np.ones(0)
+    _, power = np.frexp(np.abs(inputs).max(axis=(0, 1)))
+    rms = np.ldexp(np.sqrt(np.square(np.ldexp(inputs, -power)).mean(axis=(0, 1))), power)
+    return np.where(rms == 0, 1.0, rms)
 
 
 def warn_of_counts(X):

@@ -7,13 +7,12 @@ own values stand for themselves, everything else is an object with one key that 
 
 A new parameter or field needs a default, so that older files are read; what a reader does not know
 it refuses. Raise `FORMAT` when that is not enough: older versions then refuse the file, and
-`_read` has to translate older formats.
+the tables at the end have to translate older formats.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import inspect
 import json
@@ -28,20 +27,24 @@ import torch
 from sklearn import config_context
 
 from ._hypernetwork import Hypernetwork
-from ._inference import GaussianPrior, InitialState
+from ._inference import GaussianPrior
+from ._initial_state import INITIAL_STATES, Inferred, Observed
 from ._missing import Filler
-from ._model import FittedModel
+from ._model import Model
+from ._observation import OBSERVATIONS, Gaussian
 from ._stored import StoredTrials
 
 __all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
 
-FORMAT = 1
+FORMAT = 2
 OURS = "jedi_sklearn"
 KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an unfinished fit"}
 # parameters that do not change what a fit computes: a checkpoint does not mind them
 FREE = ("checkpoint", "device", "output", "verbose")
-# stored field by field; names that a reader does not know are refused
-RECORDS = {cls.__name__: cls for cls in (FittedModel, GaussianPrior, InitialState, Filler)}
+# stored by the arguments of their constructors, which they keep as attributes of these names; an
+# argument that a reader does not know is refused
+PARTS = (Model, GaussianPrior, Filler, *OBSERVATIONS.values(), *INITIAL_STATES.values())
+RECORDS = {cls.__name__: cls for cls in PARTS}
 
 
 # Estimators
@@ -66,7 +69,7 @@ def load_estimator(cls, path):
         requests = fitted.pop("_metadata_request", {})
         vars(est).update(fitted)
         if "_model" in fitted:
-            est.hypernetwork_ = est._model.hyper
+            est.hypernetwork_ = est._model.hypernetwork
         _set_requests(est, requests)
     return est
 
@@ -116,6 +119,7 @@ class Checkpoint:
         self.fit = {n: _plain(v) for n, v in sorted(parameters.items()) if n not in FREE}
         self.fit |= {name: _fingerprint(values) for name, values in data.items()}
         self.fit["version of jedi-sklearn"] = _version()
+        self.fit["format"] = FORMAT  # of which the state is: no other is continued
         self.seed = self.state = None
         self._stamp = _stamp(self.path)
         if self._stamp is not None:
@@ -392,7 +396,7 @@ def _encode(value, where, arrays):
     if isinstance(value, Hypernetwork):
         return {"Hypernetwork": [inside(value.config, "config"), inside(value.state_dict(), "w")]}
     if type(value) in RECORDS.values():
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        fields = {name: getattr(value, name) for name in inspect.signature(type(value)).parameters}
         return {type(value).__name__: inside(fields, type(value).__name__)}
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     raise TypeError(
@@ -445,13 +449,23 @@ def _decode(value, arrays, writer, path):
         return pathlib.Path(held)
     if kind == "Hypernetwork":
         config, weights = inside(held)
-        hyper = _build(Hypernetwork, config | {"generator": torch.Generator()}, writer, path)
-        hyper = hyper.to(next(iter(weights.values())).dtype)
-        hyper.load_state_dict(weights)
-        return hyper.requires_grad_(False)
+        return _hypernetwork(config, weights, writer, path)
+    if kind in FORMAT_1:
+        return FORMAT_1[kind](inside(held))
     if kind in RECORDS:
-        return _build(RECORDS[kind], inside(held), writer, path)
+        made = _build(RECORDS[kind], inside(held), writer, path)
+        return made.double() if isinstance(made, torch.nn.Module) else made  # as it was frozen
     raise _Unknown(f"a value of the kind {kind!r}", writer, path)
+
+
+def _hypernetwork(config, weights, writer, path):
+    """A frozen hypernetwork of this form with these weights."""
+    weights = {HYPERNETWORK_1.get(name, name): w for name, w in weights.items()}
+    made = _build(Hypernetwork, config | {"generator": torch.Generator()}, writer, path)
+    made = made.to(next(iter(weights.values())).dtype)
+    weights.setdefault("B", made.B.detach())  # format 1 has none without inputs
+    made.load_state_dict(weights)
+    return made.requires_grad_(False)
 
 
 def _build(cls, arguments, writer, path):
@@ -460,3 +474,29 @@ def _build(cls, arguments, writer, path):
     if unknown:
         raise _Unknown(f"{unknown[0]!r} of a {cls.__name__}", writer, path)
     return cls(**arguments)
+
+
+# Format 1: what was observed and the state were one
+
+
+def _model_of_format_1(fields):
+    """A `Model` of the fields of a FittedModel."""
+    names = {"hyper": "hypernetwork", "initial": "initial_state"}
+    fields = {names.get(name, name): value for name, value in fields.items()}
+    units = [fields.pop(name) for name in ("mean", "scale", "noise", "noise_of_neuron")]
+    if fields["initial_state"] is None:
+        fields["initial_state"] = Observed(len(units[0])).double()
+    if fields["input_scale"] is None:
+        fields["input_scale"] = np.ones(0)
+    return Model(observation=Gaussian(*units), **fields)
+
+
+def _initial_state_of_format_1(fields):
+    """The initial state, or None where it is the first sample."""
+    return None if fields["directions"] is None else Inferred(**fields)
+
+
+FORMAT_1 = {"FittedModel": _model_of_format_1, "InitialState": _initial_state_of_format_1}
+HYPERNETWORK_1 = {  # where the parameters are now
+    name: f"connectivity.{name}" for name in ("U", "V", "maps", "left", "right", "offset", "dense")
+}

@@ -1,121 +1,35 @@
 """Training: Adam on the free run, reached through annealed teacher forcing.
 
-`train` turns a started hypernetwork and embeddings into trained ones. It knows nothing of
-estimators, scaling or scikit-learn.
+`train` turns a started model and embeddings into trained ones. It knows nothing of estimators,
+files or scikit-learn.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
 
 import torch
 
 from ._distributed import ALONE
-from ._rollout import rollout_loss, simulate
-from ._trials import Trials, block_size
+from ._observation import residual_inflation
+from ._schedule import Progress, Trained, describe_divergence, judge
+from ._trials import Batches, block_size
 
-__all__ = ["Progress", "Schedule", "Trained", "residual_inflation", "train"]
+__all__ = ["train"]
 
-REFRESHES = 10  # how often the prior is re-estimated, and validation looked at
 CLIP = 1.0  # norm at which the gradient is clipped
 BETAS = (0.9, 0.99)
-CHECKPOINTS = 20  # how often the state is kept, where it is
-
-
-@dataclass
-class Schedule:
-    """What drives the optimiser.
-
-    The teacher forcing falls linearly from `forcing` to `final_forcing` over the share `anneal` of
-    the steps, the learning rate as a half cosine from `learning_rate` to 0.
-    """
-
-    max_iter: int
-    learning_rate: float
-    forcing: float
-    anneal: float
-    batch_size: int | None = None
-    regularised: bool = True
-    tol: float = 1e-3
-    final_forcing: float = 0.0
-    patience: int | None = None  # validations without improvement before the fit stops
-
-    def forcing_at(self, step):
-        """Forcing strength at a step."""
-        left = max(0.0, 1 - step / (self.anneal * self.max_iter))
-        return self.final_forcing + (self.forcing - self.final_forcing) * left
-
-    def settled(self, step):
-        """Whether the forcing is at its end: what is minimised no longer changes."""
-        return self.forcing_at(step) == self.final_forcing
-
-    def learning_rate_at(self, step):
-        """Learning rate at a step."""
-        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / self.max_iter))
-
-
-@dataclass
-class Trained:
-    """Result of `train`; parameters live in the hypernetwork that was given."""
-
-    c: torch.Tensor
-    q: torch.Tensor
-    loss_curve: list = field(default_factory=list)
-    validation_curve: list = field(default_factory=list)
-    converged: bool = False
-    interrupted: bool = False
-    complaint: str = ""
-
-
-class Progress:
-    """A tqdm bar, or plain lines where tqdm is not installed; silent unless verbose."""
-
-    def __init__(self, total, verbose):
-        self.bar, self.every = None, max(1, total // 10)
-        self.verbose, self.total = verbose, total
-        if verbose:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError:
-                return
-            self.bar = tqdm(total=total, desc="JEDI", unit="step")
-
-    def __call__(self, step, loss, forcing):
-        """Report one step."""
-        if not self.verbose:
-            return
-        if self.bar is not None:
-            self.bar.update()
-            self.bar.set_postfix(R2=f"{1 - loss:.3f}", forcing=f"{forcing:.3f}", refresh=False)
-        elif (step + 1) % self.every == 0:
-            print(
-                f"[JEDI] step {step + 1}/{self.total}  R2 {1 - loss:.4f}  forcing {forcing:.3f}",
-                flush=True,
-            )
-
-    def skip(self, n_steps):
-        """Count steps that were made before."""
-        if self.bar is not None:
-            self.bar.update(n_steps)
-
-    def close(self):
-        """End the bar."""
-        if self.bar is not None:
-            self.bar.close()
 
 
 def train(
-    hyper,
+    model,
     c,
     q,
     trials,
-    initial,
-    alpha,
-    variance,
     schedule,
     *,
+    variance,
     rows=None,
     groups=None,
     generator=None,
@@ -124,22 +38,19 @@ def train(
     checkpoint=None,
     processes=ALONE,
 ):
-    """Minimise the squared error of the run plus the prior of the embeddings.
+    """Minimise the deviance of the run plus the prior of the embeddings.
 
     Parameters
     ----------
-    hyper : Hypernetwork
+    model : Model
         Trained in place.
     c : Tensor (embeddings, n_components)
-    q : Tensor (trials, n_directions)
-        Initial-state coordinates, without columns when the initial state is observed.
+    q : Tensor (trials, size)
+        Free coordinates of the initial states.
     trials : Trials or LazyTrials
-    initial : InitialState
-    alpha : float
-        dt / tau.
-    variance : float
-        Mean square of the observed values about their neurons' means.
     schedule : Schedule
+    variance : float
+        Deviance per value of a model that knows each neuron's mean alone.
     rows : Tensor (trials,), int, optional
         Which embedding each trial uses; its own by default.
     groups : Tensor (embeddings,), int, optional
@@ -147,7 +58,7 @@ def train(
     generator : torch.Generator
         Order of the mini-batches.
     validate : callable, optional
-        ``validate(hyper, c, q) -> R2`` on trials left out, looked at once the forcing no longer
+        ``validate(model, c, q) -> R2`` on trials left out, looked at once the forcing no longer
         changes.
     progress : Progress, optional
     checkpoint : object, optional
@@ -165,103 +76,205 @@ def train(
     FloatingPointError
         When the loss is no longer finite.
     """
-    n_trials = len(trials)
-    batch = min(schedule.batch_size or n_trials, n_trials)
-    c = c.clone().requires_grad_()
-    q = q.clone().requires_grad_(q.shape[1] > 0)
-    free = [p for p in (*hyper.parameters(), c, q) if p.requires_grad]
-    optimiser = torch.optim.Adam(free, betas=BETAS)
-    prior = _Prior(hyper, groups) if schedule.regularised else None
-    result = Trained(c, q)
-    best, best_score, waited = None, -math.inf, 0
-    workspace, order, position = {}, None, n_trials
-    refresh = max(1, schedule.max_iter // REFRESHES)
-    saving = max(1, schedule.max_iter // CHECKPOINTS)
-    start, everyone = 0, torch.arange(n_trials, device=c.device)
-    if batch == n_trials:
-        mine = processes.share(everyone)
-        whole = trials if isinstance(trials, Trials) and len(mine) == n_trials else trials[mine]
-    if checkpoint is not None and checkpoint.state is not None:
-        state = checkpoint.state
-        _resume(state, hyper, c, q, optimiser, prior, generator, result)
-        start = len(result.loss_curve)
-        order, position = state["order"], state["position"]
-        order = None if order is None else order.to(c.device)
-        best, best_score, waited = state["best"], state["best_score"], state["waited"]
-        if progress is not None:
-            progress.skip(start)
+    progress = progress or Progress(schedule.max_iter, False)
+    run = _Run(model, c, q, trials, schedule, variance, rows, groups, generator, processes)
+    best = _Best(schedule, validate)
+    saved = _Saved(checkpoint, schedule, run, best)
+    saved.resume()
+    progress.skip(run.n_steps)
     try:
-        for step in range(start, schedule.max_iter):
+        for step in range(run.n_steps, schedule.max_iter):
+            if step % schedule.refresh == 0:
+                run.estimate_prior()
             forcing = schedule.forcing_at(step)
-            if prior is not None and step % refresh == 0:
-                prior.estimate(hyper, c.detach(), q, trials, initial, alpha, rows, variance)
-            if batch == n_trials:
-                target = whole
-            else:
-                if position + batch > n_trials:
-                    order = torch.randperm(n_trials, generator=generator).to(c.device)
-                    position = 0
-                mine = processes.share(order[position : position + batch])
-                position += batch
-                target = None  # not two at a time
-                target = trials[mine]
-            ci, qi = c[mine if rows is None else rows[mine]], q[mine]
-            x0 = initial(qi, target.data[0])
-            run = (hyper(ci), x0, target.data, alpha, forcing, workspace)
-            sse = rollout_loss(*run, mask=target.mask, inputs=target.inputs)
-            loss = sse / (processes.total(target.n_observed) * variance)
-            penalty = 0.0 if prior is None else prior.penalty(hyper, c) / processes.size
-            value = processes.total(float(loss.detach()))
-            if not math.isfinite(value):
-                raise FloatingPointError(_diverged(step, schedule, forcing))
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.learning_rate_at(step)
-            optimiser.zero_grad()
-            (loss + penalty).backward()
-            processes.sum_(*(p.grad for p in free if p.grad is not None))
-            torch.nn.utils.clip_grad_norm_(free, CLIP)
-            optimiser.step()
-            result.loss_curve.append(value)
-            if progress is not None:
-                progress(step, value, forcing)
-            if schedule.settled(step) and step % refresh == refresh - 1:
-                if validate is None:  # kept in case of an interruption only
-                    score = 1 - sum(result.loss_curve[-refresh:]) / refresh
-                else:
-                    score = validate(hyper, c.detach(), q.detach())
-                    result.validation_curve.append((step + 1, score))
-                if score > best_score + (validate is not None) * schedule.tol:
-                    best, best_score, waited = _snapshot(hyper, c, q), score, 0
-                elif validate is not None:
-                    waited += 1
-                    if waited >= schedule.patience:
-                        result.converged = True
-                        break
-            if checkpoint is not None and (step + 1) % saving == 0:
-                with processes.together():
-                    if processes.rank == 0:
-                        checkpoint.write(
-                            _state(hyper, c, q, optimiser, prior, generator, result)
-                            | {"order": order, "position": position}
-                            | {"best": best, "best_score": best_score, "waited": waited}
-                        )
+            loss = run.loss(run.next_batch(), forcing)
+            if not math.isfinite(loss):
+                raise FloatingPointError(describe_divergence(step, schedule, forcing))
+            run.descend(schedule.learning_rate_at(step))
+            run.result.loss_curve.append(loss)
+            progress(step, loss, forcing)
+            if best.is_due(step) and best.look(run, step):
+                run.result.converged = True
+                break
+            saved.write(step)
     except KeyboardInterrupt:
-        if not result.loss_curve or processes.size > 1:
+        if not run.n_steps or processes.size > 1:
             raise
-        result.interrupted = True
+        run.result.interrupted = True
     finally:
-        if progress is not None:
-            progress.close()
-    latest = result.loss_curve[-refresh:]
-    if validate is None and 1 - sum(latest) / len(latest) >= best_score:
-        best = None  # the last state is the best one
-    if best is not None and (validate is not None or result.interrupted):
-        _restore(best, hyper, c, q)
-    result.c, result.q = c.detach(), q.detach()
-    _judge(result, schedule)
-    if result.interrupted and checkpoint is not None and len(result.loss_curve) >= saving:
-        result.complaint += " The checkpoint is kept: the same fit goes on from there."
-    return result
+        progress.close()
+    best.restore(run)
+    return judge(run.finish(), schedule, checkpoint)
+
+
+class _Run:
+    """The state of a training, and its single steps."""
+
+    def __init__(
+        self, model, c, q, trials, schedule, variance, rows, groups, generator, processes
+    ):
+        self.model, self.trials, self.variance, self.rows = model, trials, variance, rows
+        self.processes, self.groups = processes, groups
+        self.c = c.clone().requires_grad_()
+        self.q = q.clone().requires_grad_(q.shape[1] > 0)
+        every = (*model.parameters(), self.c, self.q)
+        self.free = [p for p in every if p.requires_grad and p.numel()]
+        self.optimiser = torch.optim.Adam(self.free, betas=BETAS)
+        self.prior = _Prior(model, groups) if schedule.regularised else None
+        self.batches = Batches(trials, schedule.batch_size, generator, processes)
+        self.result = Trained(self.c, self.q)
+        self.workspace, self.objective = {}, None
+
+    @property
+    def n_steps(self):
+        """Steps made."""
+        return len(self.result.loss_curve)
+
+    def estimate_prior(self):
+        """Learn the prior anew from the state of the fit, if there is one."""
+        if self.prior is not None:
+            self.prior.estimate(*self._parameters(), self.trials, self.rows, self.variance)
+
+    def next_batch(self):
+        """Indices and trials of this process's share of the next mini-batch."""
+        return self.batches.next()
+
+    def loss(self, batch, forcing):
+        """The loss, 1 - R2 of the (forced) run, and in `objective` what is descended."""
+        mine, some = batch
+        c = self.c[mine if self.rows is None else self.rows[mine]]
+        deviance = self.model.loss(c, self.q[mine], some, forcing, self.workspace)
+        loss = deviance / (self.processes.total(some.n_observed) * self.variance)
+        penalty = 0.0
+        if self.prior is not None:
+            penalty = self.prior.penalty(self.model, self.c) / self.processes.size
+        self.objective = loss + penalty
+        return self.processes.total(float(loss.detach()))
+
+    def descend(self, learning_rate):
+        """One step of Adam."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.zero_grad()
+        self.objective.backward()
+        self.processes.sum_(*(p.grad for p in self.free if p.grad is not None))
+        torch.nn.utils.clip_grad_norm_(self.free, CLIP)
+        self.optimiser.step()
+
+    def validate(self, validate):
+        """R2 on trials left out, noted in the curve."""
+        score = validate(*self._parameters())
+        self.result.validation_curve.append((self.n_steps, score))
+        return score
+
+    def finish(self):
+        """What was trained."""
+        self.result.c, self.result.q = self.c.detach(), self.q.detach()
+        return self.result
+
+    def _parameters(self):
+        return self.model, self.c.detach(), self.q.detach()
+
+    def weights(self):
+        """A copy of all that is trained."""
+        model = copy.deepcopy(self.model.state_dict())
+        return {"model": model, "c": self.c.detach().clone(), "q": self.q.detach().clone()}
+
+    def load_weights(self, weights):
+        """Go back to such a copy."""
+        self.model.load_state_dict(weights["model"])
+        with torch.no_grad():
+            self.c.copy_(weights["c"])
+            self.q.copy_(weights["q"])
+
+    def state(self):
+        """What `load` needs to go on bit by bit, as numbers, tensors, lists and dicts."""
+        prior = None if self.prior is None else self.prior.state()
+        return {
+            "weights": self.weights(),
+            "optimiser": self.optimiser.state_dict()["state"],
+            "prior": prior,
+            "batches": self.batches.state(),
+            "loss_curve": self.result.loss_curve,
+            "validation_curve": self.result.validation_curve,
+        }
+
+    def load(self, state):
+        """Go on from what `state` gave."""
+        self.load_weights(state["weights"])
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
+        if self.prior is not None:
+            self.prior.load(state["prior"], self.c.device)
+        self.batches.load(state["batches"])
+        self.result.loss_curve = state["loss_curve"]
+        self.result.validation_curve = state["validation_curve"]
+
+
+class _Best:
+    """The best state so far: by validation, or in case of an interruption only."""
+
+    def __init__(self, schedule, validate):
+        self.schedule, self.validate = schedule, validate
+        self.weights, self.score, self.waited = None, -math.inf, 0
+
+    def is_due(self, step):
+        """Whether to look: once the forcing no longer changes, a few times."""
+        refresh = self.schedule.refresh
+        return self.schedule.settled(step) and step % refresh == refresh - 1
+
+    def look(self, run, step):
+        """Keep the state if it is the best one; True when none came for too long."""
+        if self.validate is None:
+            score, least = 1 - _mean(run.result.loss_curve[-self.schedule.refresh :]), 0.0
+        else:
+            score, least = run.validate(self.validate), self.schedule.tol
+        if score > self.score + least:
+            self.weights, self.score, self.waited = run.weights(), score, 0
+            return False
+        self.waited += self.validate is not None
+        return self.validate is not None and self.waited >= self.schedule.patience
+
+    def restore(self, run):
+        """Go back to the best state where that is not the last one."""
+        result = run.result
+        latest = 1 - _mean(result.loss_curve[-self.schedule.refresh :])
+        if self.weights is None or (self.validate is None and latest >= self.score):
+            return
+        if self.validate is not None or result.interrupted:
+            run.load_weights(self.weights)
+
+    def state(self):
+        """All of it, for a checkpoint."""
+        return {"weights": self.weights, "score": self.score, "waited": self.waited}
+
+
+class _Saved:
+    """The checkpoint, if there is one: the state of run and best in one dict."""
+
+    def __init__(self, checkpoint, schedule, run, best):
+        self.checkpoint, self.schedule = checkpoint, schedule
+        self.run, self.best = run, best
+
+    def resume(self):
+        """Go on from what an earlier call wrote."""
+        state = None if self.checkpoint is None else self.checkpoint.state
+        if state is not None:
+            self.run.load(state["run"])
+            vars(self.best).update(state["best"])
+
+    def write(self, step):
+        """Write the state after a step, where one is due."""
+        if self.checkpoint is None or (step + 1) % self.schedule.saving:
+            return
+        processes = self.run.processes
+        with processes.together():
+            if processes.rank == 0:
+                self.checkpoint.write({"run": self.run.state(), "best": self.best.state()})
+
+
+def _mean(values):
+    return sum(values) / len(values)
 
 
 class _Prior:
@@ -272,28 +285,22 @@ class _Prior:
     nothing has to be tuned. Without conditions, mean and spread are those of all embeddings.
     """
 
-    def __init__(self, hyper, groups):
+    def __init__(self, model, groups):
         self.groups = groups
         self.mean = self.precision = None
         self.strength = 0.0
-        self.size = [float(p.detach().square().mean()) for p in hyper.outputs()]
+        self.size = [float(p.detach().square().mean()) for p in model.connectivity.outputs()]
 
-    def estimate(self, hyper, c, q, trials, initial, alpha, rows, variance, most=64):
+    def estimate(self, model, c, q, trials, rows, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""
-        n_trials = len(trials)
         # a fixed random choice: a regular one would meet trials of one task where tasks alternate
-        order = torch.randperm(n_trials, generator=torch.Generator().manual_seed(0))
+        order = torch.randperm(len(trials), generator=torch.Generator().manual_seed(0))
         n_steps, _, n_neurons = trials.shape
         some = order[: min(most, 2 * block_size(n_steps, n_neurons))].to(c.device)
-        with torch.no_grad():
-            ci = c[some if rows is None else rows[some]]
-            target = trials[some]
-            x0 = initial(q.detach()[some], target.data[0])
-            error = simulate(hyper(ci), x0, trials.n_steps, alpha, target.inputs)
-            error = target.observed(error.sub_(target.data))
-            # NaN never compares as smaller
-            noise = min(variance, float(error.square().sum()) / target.n_observed)
-            inflation = residual_inflation(error)
+        chosen = trials[some]
+        error = model.residual(c[some if rows is None else rows[some]], q[some], chosen)
+        n_observed, inflation = chosen.n_observed, residual_inflation(error)
+        noise = model.observation.estimate_dispersion(error, n_observed, variance)
         # of the loss, in units of which one prior term counts this much
         self.strength = noise * inflation / (variance * trials.n_observed)
         if self.groups is None:
@@ -307,112 +314,18 @@ class _Prior:
         floor = 1e-2 * c.var(0, correction=0).clamp_min(1e-12)
         self.precision = 1 / torch.maximum(spread, floor)
 
-    def penalty(self, hyper, c):
+    def penalty(self, model, c):
         """Minus twice the log prior, in units of the loss."""
         total = ((c - self.mean).square() @ self.precision).sum()
-        for p, size in zip(hyper.outputs(), self.size, strict=True):
+        for p, size in zip(model.connectivity.outputs(), self.size, strict=True):
             total = total + p[1:].square().sum() / size
         return self.strength * total
 
+    def state(self):
+        """All but the groups, for a checkpoint."""
+        return {name: value for name, value in vars(self).items() if name != "groups"}
 
-def residual_inflation(error):
-    """How many samples in time carry the information of one independent residual (>= 1).
-
-    The integrated autocorrelation time of the residuals (time, trials, neurons), summed to the
-    first lag below 0.05 (Sokal 1997, "Monte Carlo methods in statistical mechanics").
-    """
-    power = float(error.square().sum())
-    if not math.isfinite(power) or power == 0:
-        return 1.0
-    total = 1.0
-    for lag in range(1, len(error)):
-        rho = float((error[lag:] * error[:-lag]).sum()) / power
-        if rho < 0.05:
-            break
-        total += 2 * rho
-    return total
-
-
-def _snapshot(hyper, c, q):
-    return copy.deepcopy(hyper.state_dict()), c.detach().clone(), q.detach().clone()
-
-
-def _restore(state, hyper, c, q):
-    hyper.load_state_dict(state[0])
-    with torch.no_grad():
-        c.copy_(state[1])
-        q.copy_(state[2])
-
-
-def _state(hyper, c, q, optimiser, prior, generator, result):
-    """What `_resume` needs to go on bit by bit, as numbers, tensors, lists and dicts."""
-    if prior is not None:
-        prior = {name: value for name, value in vars(prior).items() if name != "groups"}
-    return {
-        "weights": _snapshot(hyper, c, q),
-        "optimiser": optimiser.state_dict()["state"],
-        "prior": prior,
-        "generator": None if generator is None else generator.get_state(),
-        "loss_curve": result.loss_curve,
-        "validation_curve": result.validation_curve,
-    }
-
-
-def _resume(state, hyper, c, q, optimiser, prior, generator, result):
-    _restore(state["weights"], hyper, c, q)
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
-    if prior is not None:
-        for name, value in state["prior"].items():
-            setattr(prior, name, value.to(c.device) if torch.is_tensor(value) else value)
-    if generator is not None:
-        generator.set_state(state["generator"])
-    result.loss_curve = state["loss_curve"]
-    result.validation_curve = state["validation_curve"]
-
-
-def _diverged(step, schedule, forcing):
-    if forcing:
-        cause = f"the run left the data in spite of teacher forcing {forcing:.3f}"
-    else:
-        cause = "the free run or the weights grew without bound"
-    return (
-        f"Training diverged: the loss was not finite at step {step + 1} of {schedule.max_iter}; "
-        f"{cause}. Try a smaller learning_rate_init (now {schedule.learning_rate:g}), a smaller "
-        'rank, or scale="neuron" if a few neurons are much larger than the others. '
-        "Nothing was changed in the estimator."
-    )
-
-
-def _judge(result, schedule):
-    """Set `converged`, or the complaint of the ConvergenceWarning: a cause and a remedy."""
-    n = len(result.loss_curve)
-    if result.interrupted:
-        result.complaint = (
-            f"Training was interrupted after {n} of {schedule.max_iter} steps; the estimator "
-            "keeps the state reached so far. Fit again to go through the whole schedule."
-        )
-        if not schedule.settled(n):
-            result.complaint += (
-                " The teacher forcing had not ended, so the free run may leave the data."
-            )
-        return
-    if result.converged:
-        return
-    tail = max(1, schedule.max_iter // 10)
-    last = sum(result.loss_curve[-tail:]) / tail
-    before = result.loss_curve[-2 * tail : -tail]
-    gain = sum(before) / len(before) - last if before else 1 - last  # a lone step
-    if last >= 1:
-        result.complaint = (
-            f"The free run is no better than the mean of the data (R2 {1 - last:.2f}). The data "
-            "may have no dynamics in common, or dt and tau do not suit them: check that dt is "
-            "the sampling interval in seconds, smooth the data, or raise rank and n_components."
-        )
-    elif gain > schedule.tol:
-        result.complaint = (
-            f"R2 still rose by {gain:.4f} over the last tenth of the {schedule.max_iter} steps "
-            f"(tol={schedule.tol:g}). Raise max_iter."
-        )
-    else:
-        result.converged = True
+    def load(self, state, device):
+        """Go on from such a state."""
+        for name, value in state.items():
+            setattr(self, name, value.to(device) if torch.is_tensor(value) else value)

@@ -12,6 +12,7 @@ from ._missing import Filler
 from ._stored import StoredTrials, part
 
 __all__ = [
+    "Batches",
     "LazyTrials",
     "Trials",
     "as_trials",
@@ -34,65 +35,84 @@ class Trials:
 
     Attributes
     ----------
-    data : Tensor (time, trials, neurons)
-        Scaled activity, missing samples filled in.
-    mask : Tensor (time, trials, neurons) or None
-        1 where a sample was observed, 0 where it was filled in; None without missing samples.
-    inputs : Tensor (time, trials, inputs) or None
+    y : Tensor (time, trials, neurons)
+        Observed values, the only thing that is scored; where one is missing, any finite number.
+    weight : Tensor (time, trials, neurons) or None
+        1 where a value was observed, 0 where it is missing; None without missing values.
+    guide : Tensor (time, trials, neurons)
+        Estimate of the state without gaps: what teacher forcing pulls to, where observed runs
+        start and what the closed form explains. Where values are states it is `y` itself, which
+        is the default.
+    inputs : Tensor (time, trials, inputs)
+        Known inputs, without channels where there are none.
     """
 
-    data: torch.Tensor
-    mask: torch.Tensor | None = None
-    inputs: torch.Tensor | None = None
+    y: torch.Tensor
+    weight: torch.Tensor | None = None
+    guide: torch.Tensor = None  # type: ignore[assignment]
+    inputs: torch.Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self):
+        if self.guide is None:
+            self.guide = self.y
+        if self.inputs is None:
+            self.inputs = self.y.new_zeros(*self.y.shape[:2], 0)
 
     def __len__(self):
-        return self.data.shape[1]
+        return self.y.shape[1]
 
     @property
     def shape(self):
         """(time, trials, neurons)."""
-        return tuple(self.data.shape)
+        return tuple(self.y.shape)
 
     @property
     def n_inputs(self):
         """Channels of known input."""
-        return 0 if self.inputs is None else self.inputs.shape[2]
+        return self.inputs.shape[2]
 
     @property
     def device(self):
-        return self.data.device
+        return self.y.device
 
     @property
     def dtype(self):
-        return self.data.dtype
+        return self.y.dtype
 
     def __getitem__(self, index):
         """Some of the trials, by a slice or a tensor of indices."""
-        return Trials(*(None if a is None else a[:, index] for a in vars(self).values()))
+        y = self.y[:, index]
+        guide = y if self.guide is self.y else self.guide[:, index]
+        weight = None if self.weight is None else self.weight[:, index]
+        return Trials(y, weight, guide, self.inputs[:, index])
 
     take = __getitem__
 
     @property
     def n_steps(self):
         """Samples per trial."""
-        return len(self.data)
+        return len(self.y)
 
     @property
     def n_observed(self):
         """Number of values observed."""
-        if self.mask is None:
-            return self.data.numel()
-        return float(self.mask.sum(dtype=torch.float64))  # float32 counts to 2^24
+        if self.weight is None:
+            return self.y.numel()
+        return float(self.weight.sum(dtype=torch.float64))  # float32 counts to 2^24
+
+    def weight_at(self, t):
+        """Weights of a sample, (trials, neurons), or None."""
+        return None if self.weight is None else self.weight[t]
 
     def pulls(self, forcing):
         """Strength of the forcing at each sample: 0 where nobody was recorded."""
-        if self.mask is None or not forcing:
-            return [forcing] * len(self.data)
-        return forcing * self.mask.amax(2, keepdim=True)
+        if self.weight is None or not forcing:
+            return [forcing] * len(self.y)
+        return forcing * self.weight.amax(2, keepdim=True)
 
-    def observed(self, error):
-        """`error` where samples were observed, 0 elsewhere; in place."""
-        return error if self.mask is None else error.mul_(self.mask)
+    def new_zeros(self, *shape):
+        """Zeros of the kind of the trials."""
+        return torch.zeros(*shape, dtype=self.dtype, device=self.device)
 
 
 @dataclass
@@ -103,9 +123,8 @@ class LazyTrials:
     """
 
     X: StoredTrials
-    inputs: np.ndarray | None
-    mean: np.ndarray
-    scale: np.ndarray
+    inputs: np.ndarray
+    observation: torch.nn.Module
     filler: Filler
     dtype: torch.dtype
     device: torch.device
@@ -125,19 +144,19 @@ class LazyTrials:
 
     @property
     def n_inputs(self):
-        return 0 if self.inputs is None else self.inputs.shape[2]
+        return self.inputs.shape[2]
 
     def __getitem__(self, index):
         index = index.cpu().numpy() if torch.is_tensor(index) else index
-        inputs = None if self.inputs is None else self.inputs[index]
-        rest = (self.mean, self.scale, self.filler, self.dtype, self.device)
-        return as_trials(part(self.X, index), inputs, *rest)
+        rest = (self.observation, self.filler, self.dtype, self.device)
+        return as_trials(part(self.X, index), self.inputs[index], *rest)
 
     def take(self, index):
         """Some of the trials, not made yet."""
         index = index.cpu().numpy()
-        inputs = None if self.inputs is None else self.inputs[index]
-        return replace(self, X=part(self.X, index), inputs=inputs)
+        return replace(self, X=part(self.X, index), inputs=self.inputs[index])
+
+    new_zeros = Trials.new_zeros
 
 
 def block_size(n_steps, n_neurons):
@@ -163,37 +182,76 @@ def sample_of(trials):
     return order[:most].sort().values.to(trials.device)
 
 
-def as_trials(X, inputs, mean, scale, filler, dtype, device):
+def as_trials(X, inputs, observation, filler, dtype, device):
     """Trials of X (NaN where missing) and inputs as tensors, without a second copy of X.
 
     Parameters
     ----------
     X : ndarray or StoredTrials (trials, time, neurons)
-    inputs : ndarray (trials, time, inputs) or None
-    mean, scale : ndarray (neurons,)
+    inputs : ndarray (trials, time, inputs)
+    observation : Observation
+        Says what is scored of a trial, and what guides its run.
     filler : callable
-        Fills the gaps of a scaled trial (time, neurons).
+        Fills the gaps of a trial (time, neurons) of states.
     dtype : torch.dtype
     device : torch.device
     """
     n_trials, n_steps, n_neurons = X.shape
     kind = np.float32 if dtype == torch.float32 else np.float64
-    out, mask = np.empty((n_steps, n_trials, n_neurons), dtype=kind), None
+    y, weight, guide = np.empty((n_steps, n_trials, n_neurons), dtype=kind), None, None
     for k, trial in enumerate(X):
-        z = (trial - mean) / scale
-        if np.isnan(z.sum()):
-            if mask is None:
-                mask = np.ones_like(out)
-            mask[:, k] = np.isfinite(z)
-            z = filler(z)
-        out[:, k] = z
-    tensors = [out, mask, None if inputs is None else inputs.transpose(1, 0, 2).astype(kind)]
+        values, observed, estimate = observation.observe(trial, filler)
+        y[:, k] = values
+        if observed is not None:
+            weight = np.ones_like(y) if weight is None else weight
+            weight[:, k] = observed
+        if estimate is not values:
+            if guide is None:
+                guide = np.empty((n_steps, n_trials, estimate.shape[1]), dtype=kind)
+            guide[:, k] = estimate
+    inputs = np.ascontiguousarray(inputs.transpose(1, 0, 2), dtype=kind)
     return Trials(
         *(
-            None if a is None else torch.from_numpy(np.ascontiguousarray(a)).to(device)
-            for a in tensors
+            None if a is None else torch.from_numpy(a).to(device)
+            for a in (y, weight, guide, inputs)
         )
     )
+
+
+class Batches:
+    """Mini-batches in random order; each process gets its share."""
+
+    def __init__(self, trials, size, generator, processes):
+        self.trials, self.generator, self.processes = trials, generator, processes
+        self.n, self.size = len(trials), min(size or len(trials), len(trials))
+        self.order, self.position, self.whole = None, self.n, None
+        if self.size == self.n:
+            mine = processes.share(torch.arange(self.n, device=trials.device))
+            all_here = isinstance(trials, Trials) and len(mine) == self.n
+            self.whole = mine, trials if all_here else trials[mine]
+
+    def next(self):
+        """Indices and trials of the next one."""
+        if self.whole is not None:
+            return self.whole
+        if self.position + self.size > self.n:
+            order = torch.randperm(self.n, generator=self.generator)
+            self.order, self.position = order.to(self.trials.device), 0
+        mine = self.processes.share(self.order[self.position : self.position + self.size])
+        self.position += self.size
+        return mine, self.trials[mine]
+
+    def state(self):
+        """Where in the order we are, and what the next orders come from."""
+        generator = None if self.generator is None else self.generator.get_state()
+        return {"order": self.order, "position": self.position, "generator": generator}
+
+    def load(self, state):
+        """Go on from such a state."""
+        order, self.position = state["order"], state["position"]
+        self.order = None if order is None else order.to(self.trials.device)
+        if self.generator is not None:
+            self.generator.set_state(state["generator"])
 
 
 def trial_moments(X, processes=ALONE):

@@ -23,7 +23,9 @@ MANY_NEURONS = 1500  # from here on without second moments of (neurons, neurons)
 N_PASSES, OVERSAMPLING = 6, 10  # of the subspace iteration
 
 
-def warm_start(trials, q, initial, rank, n_components, alpha, rows=None, processes=ALONE):
+def warm_start(
+    trials, coordinates, initial, rank, n_components, alpha, rows=None, processes=ALONE
+):
     """Closed-form solution of the teacher-forced problem in the shared-basis model.
 
     Bases and maps come from all trials, or from a sample where there are very many; with `rows`
@@ -32,7 +34,8 @@ def warm_start(trials, q, initial, rank, n_components, alpha, rows=None, process
     Parameters
     ----------
     trials : Trials or LazyTrials
-    q : Tensor (trials, n_directions)
+    coordinates : Tensor (trials, n_directions)
+        Of the first states, along the directions of the initial state.
     initial : InitialState
     rank, n_components : int
     alpha : float
@@ -51,11 +54,11 @@ def warm_start(trials, q, initial, rank, n_components, alpha, rows=None, process
         Weights and bias (last row) as an affine function of the embedding.
     c : Tensor (embeddings, n_components)
         Zero mean, identity covariance, over the sample where there is one.
-    inputs : Tensor (neurons, inputs) or None
-        Input weights.
+    B : Tensor (neurons, inputs) or None
+        Input weights, where there are inputs.
     """
     sample = sample_of(trials)
-    regression = _Regression(trials, q, initial, alpha, processes)
+    regression = _Regression(trials, coordinates, initial, alpha, processes)
     if trials.n_inputs:
         U, V, balance = _common_network(regression, sample, rank, n_components)
     else:
@@ -101,7 +104,7 @@ def signal_rank(trials):
         shape, gram = (len(sample) * trials.n_steps, n_neurons), _covariance(trials, sample)
     else:  # some samples of some trials
         every = -(-len(sample) * trials.n_steps // MANY_NEURONS)
-        rows = torch.cat([trials[i].data.flatten(0, 1)[::every] for i in blocks(trials, sample)])
+        rows = torch.cat([trials[i].guide.flatten(0, 1)[::every] for i in blocks(trials, sample)])
         rows = (rows - rows.mean(0)).double()
         shape, gram = rows.shape, rows @ rows.t()
     values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
@@ -116,9 +119,9 @@ def _covariance(trials, sample):
     gram = torch.zeros(n, n, dtype=torch.float64, device=trials.device)
     total, centre = torch.zeros_like(gram[0]), None
     for i in blocks(trials, sample):
-        data = trials[i].data
-        centre = data.mean((0, 1)) if centre is None else centre  # against rounding
-        rows = (data - centre).flatten(0, 1)
+        guide = trials[i].guide
+        centre = guide.mean((0, 1)) if centre is None else centre  # against rounding
+        rows = (guide - centre).flatten(0, 1)
         gram += rows.t() @ rows
         total += rows.sum(0)
     return gram - torch.outer(total, total) / (len(sample) * trials.n_steps)
@@ -127,8 +130,9 @@ def _covariance(trials, sample):
 class _Regression:
     """The regression of eq. 6 over many trials, some at a time."""
 
-    def __init__(self, trials, q, initial, alpha, processes):
-        self.trials, self.q, self.initial, self.alpha = trials, q, initial, alpha
+    def __init__(self, trials, coordinates, initial, alpha, processes):
+        self.trials, self.coordinates = trials, coordinates
+        self.initial, self.alpha = initial, alpha
         self.processes = processes
         self.input_weights = None
 
@@ -136,7 +140,7 @@ class _Regression:
         """Yield indices and `_Steps` of this process's share of the trials."""
         for i in self.processes.share(blocks(self.trials, index)):
             some = self.trials[i]
-            x0 = self.initial(self.q[i], some.data[0])
+            x0 = self.initial.place(self.coordinates[i], some.guide[0])
             yield i, _Steps(some, x0, self.alpha, self.input_weights)
 
     def zeros(self, *shape):
@@ -149,21 +153,20 @@ class _Steps:
     def __init__(self, trials, x0, alpha, input_weights=None):
         self.trials, self.x0, self.alpha = trials, x0, alpha
         self.input_weights = input_weights
-        if trials.inputs is not None:
-            self.filtered = filter_inputs(trials.inputs, alpha)
+        self.filtered = filter_inputs(trials.inputs, alpha)
 
     def __iter__(self):
         """Yield r[t], s[t] and x[t] - (1-a)^t x0 less what the inputs explain; 0 where unseen.
 
         A sample of which no neuron was observed counts for nothing.
         """
-        alpha, mask = self.alpha, self.trials.mask
+        alpha, weight = self.alpha, self.trials.weight
         r, s, rest = torch.zeros_like(self.x0), 0.0, self.x0.clone()
-        for t, x in enumerate(self.trials.data):
+        for t, x in enumerate(self.trials.guide):
             y = x - rest
             if self.input_weights is not None:
                 y = torch.addmm(y, self.filtered[t], self.input_weights.t(), alpha=-1)
-            seen = None if mask is None else mask[t].amax(1, keepdim=True)
+            seen = None if weight is None else weight[t].amax(1, keepdim=True)
             if seen is None:
                 yield r, s * torch.ones_like(y[:, 0]), y
             else:

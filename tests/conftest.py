@@ -60,7 +60,8 @@ def population_model(
     each = c if conditions is None else c[conditions]
     x0 = np.sqrt(size) * rng.standard_normal((n_trials, rank)) @ P.T
     weights = hyper(torch.as_tensor(each))
-    run = simulate(weights, torch.as_tensor(x0), n_timesteps, alpha).transpose(0, 1).numpy()
+    run = simulate(hyper.connectivity, weights, torch.as_tensor(x0), n_timesteps, alpha)
+    run = run.transpose(0, 1).numpy()
     w = {name: a.numpy() for name, a in weights.items()}
     rnns = RNNBatch(w["U"], w["V"], w["core"], bias=w["bias"] @ w["U"].T, dt=alpha * TAU, tau=TAU)
     return Bunch(

@@ -31,7 +31,7 @@ from jedi_sklearn import (
     LyapunovAnalyzer,
     RNNBatch,
 )
-from jedi_sklearn._model import FittedModel
+from jedi_sklearn._model import Model
 from jedi_sklearn.preprocessing import SoftNormalizer, TrialScaler
 
 # two steps of training are short of convergence
@@ -636,9 +636,9 @@ def test_repr_names_what_differs_from_the_defaults():
 def test_html_repr_names_the_parameters_and_neither_computes_nor_lists_data(case, monkeypatch):
     est, calls = case.fit(), []
     for owner, name in (
-        (FittedModel, "infer"),
-        (FittedModel, "generate"),
-        (FittedModel, "rnns"),
+        (Model, "infer"),
+        (Model, "generate"),
+        (Model, "rnns"),
         (RNNBatch, "step"),
         (RNNBatch, "eigenvalues"),
     ):

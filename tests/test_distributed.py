@@ -33,7 +33,7 @@ for name, est in fits(distributed=True).items():
     rank = distributed.get_rank()
     np.savez(f"{folder}/{name}{rank}.npz", embedding=est.embedding_,
              loss=est.loss_curve_, noise=est.noise_variance_, mean=est.mean_,
-             maps=est.hypernetwork_.maps.numpy(), validation=est.validation_curve_)
+             maps=est.hypernetwork_.connectivity.maps.numpy(), validation=est.validation_curve_)
 
 said = {}
 def note(name, call, *arguments):

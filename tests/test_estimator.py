@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator, RNNBatch
-from jedi_sklearn._model import FittedModel
+from jedi_sklearn._model import Model
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.preprocessing import cut_epochs, resample_time, smooth_counts
 
@@ -358,7 +358,7 @@ def test_the_score_is_scikit_learns(small, multitask, scale):
 def test_the_score_counts_scaled_neurons_alike(small, multitask):
     X = multitask.X * np.geomspace(0.1, 10, 30)
     est = small(max_iter=10, scale="neuron").fit(X[:30])
-    scaled = [(a - est.mean_) / est.scale_ for a in (X[30:], est.predict(X[30:]))]
+    scaled = [est.to_states(a) for a in (X[30:], est.predict(X[30:]))]
     assert est.score(X[30:]) == pytest.approx(r2(*scaled), abs=1e-9)
 
 
@@ -396,8 +396,8 @@ def test_the_rnns_run_as_the_estimator_predicts(fitted, multitask):
     rnns = fitted.dynamics(X)
     assert isinstance(rnns, RNNBatch) and len(rnns) == 10
     assert (rnns.dt, rnns.tau) == (fitted.dt, fitted.tau)
-    run = rnns.simulate((X[:, 0] - fitted.mean_) / fitted.scale_, 50)
-    assert_allclose(run * fitted.scale_ + fitted.mean_, fitted.predict(X), atol=1e-9)
+    run = rnns.simulate(fitted.to_states(X[:, 0]), 50)
+    assert_allclose(fitted.to_activity(run), fitted.predict(X), atol=1e-9)
     again = fitted.generate_rnns(fitted.transform(X))
     assert_array_equal(again.to_dense(), rnns.to_dense())
 
@@ -420,13 +420,13 @@ def test_free_runs_of_the_rnns_are_the_prediction(request, multitask, name):
     est, X = request.getfixturevalue(name), multitask.X[30:]
     rnns = est.dynamics(X)
     assert rnns.n_timesteps == 50
-    assert_allclose(rnns.free_run() * est.scale_ + est.mean_, est.predict(X), atol=1e-9)
+    assert_allclose(est.to_activity(rnns.free_run()), est.predict(X), atol=1e-9)
 
 
 def test_rnns_know_the_initial_states_that_were_inferred(inferring, multitask):
     X = multitask.X[30:]
     rnns, x0 = inferring.dynamics(X), inferring.posterior(X).initial_state
-    assert_allclose(rnns.initial_states * inferring.scale_ + inferring.mean_, x0, atol=1e-9)
+    assert_allclose(inferring.to_activity(rnns.initial_states), x0, atol=1e-9)
     assert np.abs(x0 - X[:, 0]).max() > 0.01
 
 
@@ -434,7 +434,7 @@ def test_rnns_of_shorter_trials_run_as_long_as_these(fitted, multitask):
     X = multitask.X[30:, :35]
     rnns = fitted.dynamics(X)
     assert rnns.n_timesteps == 35
-    assert_allclose(rnns.free_run() * fitted.scale_ + fitted.mean_, fitted.predict(X), atol=1e-9)
+    assert_allclose(fitted.to_activity(rnns.free_run()), fitted.predict(X), atol=1e-9)
 
 
 @pytest.mark.parametrize("start", ["mean", "common", "each"])
@@ -445,7 +445,7 @@ def test_generated_rnns_run_as_the_inverse_transform(fitted, multitask, start):
     E = fitted.transform(X)
     rnns = fitted.generate_rnns(E, x0, n_timesteps)
     assert rnns.n_timesteps == (20 if n_timesteps else 50)
-    run = rnns.free_run() * fitted.scale_ + fitted.mean_
+    run = fitted.to_activity(rnns.free_run())
     assert_allclose(run, fitted.inverse_transform(E, x0, n_timesteps), atol=1e-9)
 
 
@@ -483,7 +483,7 @@ def test_fit_transform_gives_the_rnns_of_fit_then_transform(
     assert_allclose(rnns.to_dense(), expected.to_dense(), atol=1e-8)
     assert_allclose(rnns.initial_states, expected.initial_states, atol=1e-8)
     assert_allclose(rnns.free_run(), expected.free_run(), atol=1e-6)
-    assert_allclose(rnns.free_run() * est.scale_ + est.mean_, est.predict(X), atol=1e-6)
+    assert_allclose(est.to_activity(rnns.free_run()), est.predict(X), atol=1e-6)
 
 
 def test_fit_transform_takes_conditions_by_name(small, multitask):
@@ -530,6 +530,21 @@ def test_the_posterior_is_about_transform(fitted, multitask):
 # Sizes
 
 
+def test_states_are_scaled_activity_and_back(fitted, multitask):
+    X = multitask.X.copy()
+    X[3, 4:] = np.nan
+    states = fitted.to_states(X)
+    np.testing.assert_array_equal(states, (X - fitted.mean_) / fitted.scale_)
+    assert_allclose(fitted.to_activity(states), X, atol=1e-12)  # NaN stays NaN
+    for some in (X[0, 0], X[0], X[:, np.newaxis]):  # any leading axes
+        assert fitted.to_states(some.tolist()).shape == some.shape
+    for convert, name in ((fitted.to_states, "X"), (fitted.to_activity, "states")):
+        with pytest.raises(ValueError, match=rf"{name} must have shape .*= 30\), got \(40, 50\)"):
+            convert(X[:, :, 0])
+        with pytest.raises(ValueError, match=r"got \(\)"):
+            convert(0.5)
+
+
 def test_auto_sizes_adapt_to_few_trials_and_neurons(make_model):
     model = make_model(12, 30, n_neurons=6, rank=3)
     est = JEDIEstimator(dt=model.dt, max_iter=3, tol=1.0, random_state=0)
@@ -572,13 +587,13 @@ def test_auto_sizes_count_the_trials_left_to_train_on(multitask):
     ],
 )
 def test_warnings_point_at_the_line_of_the_user(small, fitted, multitask, monkeypatch, call):
-    infer = FittedModel.infer
+    infer = Model.infer
 
     def unconverged(*args, **how):
         found = infer(*args, **how)
         return Bunch(**(found | {"converged": np.zeros_like(found.converged)}))
 
-    monkeypatch.setattr(FittedModel, "infer", unconverged)
+    monkeypatch.setattr(Model, "infer", unconverged)
     names = {"fitted": fitted, "est": small(max_iter=4, tol=0.0), "X": multitask.X[:12, :20]}
     names |= {"make_pipeline": make_pipeline, "cross_val_score": cross_val_score}
     script = compile(f"\n\n{call}", "script_of_a_user.py", "exec")
@@ -744,7 +759,7 @@ def test_single_trials_of_reaches_beat_the_condition_mean(recording):
     train = np.arange(len(X)) % 3 > 0
     est = JEDIEstimator(8, 12, dt=0.025, scale="neuron", max_iter=80, tol=1.0, random_state=0)
     est.fit(X[train], direction[train])
-    Z = (X - est.mean_) / est.scale_
+    Z = est.to_states(X)
     mean = np.stack([Z[train & (direction == d)].mean(axis=0) for d in direction[~train]])
     assert est.score(X[~train]) > r2(Z[~train], mean) + 0.03
     classifier = LogisticRegression().fit(est.transform(X[train]), direction[train])

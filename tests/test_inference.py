@@ -8,7 +8,9 @@ from torch.testing import assert_close
 
 from jedi_sklearn import JEDIEstimator, RNNBatch, _model
 from jedi_sklearn._hypernetwork import Hypernetwork
-from jedi_sklearn._inference import GaussianPrior, InitialState, _Problem, error_bars, infer
+from jedi_sklearn._inference import GaussianPrior, error_bars, infer
+from jedi_sklearn._initial_state import Inferred, Observed
+from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._rollout import simulate
 from jedi_sklearn._trials import Trials
 
@@ -32,9 +34,18 @@ def make_hyper(model, connectivity, kind="linear"):
     P, maps = torch.as_tensor(model.P), torch.as_tensor(model.maps)
     hyper.start_from(P, P, maps)
     if kind == "mlp":
-        for p in hyper.outputs():
+        for p in hyper.connectivity.outputs():
             p[D + 1 :] = 0.1 * torch.randn(p[D + 1 :].shape, generator=g, dtype=p.dtype) / len(P)
     return hyper
+
+
+def runs_of(hyper, initial=None, noise=1.0):
+    """Runs whose states are the data, with the noise of each neuron."""
+    n = len(hyper.B)
+    noise_of_neuron = torch.ones(n) * noise
+    observation = Gaussian(torch.zeros(n), torch.ones(n), noise_of_neuron=noise_of_neuron)
+    initial = (Observed(n) if initial is None else initial).double()
+    return hyper.connectivity.Runs(hyper, initial, observation, ALPHA)
 
 
 def driven(hyper, n_inputs=2, seed=30):
@@ -55,7 +66,7 @@ def prior():
 
 
 def run_of(hyper, c, x0):
-    return simulate(hyper(c), x0, TIME, ALPHA)
+    return simulate(hyper.connectivity, hyper(c), x0, TIME, ALPHA)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +75,7 @@ def test_true_embeddings_are_found(model, prior, connectivity, kind):
     hyper = make_hyper(model, connectivity, kind)
     c, x0 = normal(10, D, seed=3), torch.as_tensor(model.X[:10, 0])
     data = run_of(hyper, c, x0)
-    p, H, sse, converged = infer(hyper, Trials(data), prior, 1e8, ALPHA, InitialState())
+    p, H, sse, converged = infer(runs_of(hyper), Trials(data), prior, 1e8)
     assert converged.all()
     assert_close(p, c, rtol=0, atol=1e-4)
     assert_close(sse, (run_of(hyper, p, x0) - data).square().sum((0, 2)), rtol=1e-6, atol=1e-12)
@@ -78,7 +89,7 @@ def test_a_trial_has_one_answer_whatever_its_company(model, prior, connectivity)
     data = run_of(hyper, c, x0) + 0.1 * normal(TIME, 9, x0.shape[1], seed=4)
 
     def answers(order):
-        p, H, sse, _ = infer(hyper, Trials(data)[order], prior, 100.0, ALPHA, InitialState())
+        p, H, sse, _ = infer(runs_of(hyper), Trials(data)[order], prior, 100.0)
         return p, H, sse
 
     together = answers(list(range(9)))
@@ -94,16 +105,16 @@ def test_small_chunks_change_nothing(model, prior, monkeypatch):
     hyper = make_hyper(model, "shared")
     data = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
     data += 0.1 * normal(*data.shape, seed=4)
-    whole = infer(hyper, Trials(data), prior, 100.0, ALPHA, InitialState())
-    monkeypatch.setattr("jedi_sklearn._inference.CHUNK_BYTES", 2e4)
-    assert _Problem(hyper, InitialState(), ALPHA).chunk(TIME, data.shape[2]) < 9
-    parts = infer(hyper, Trials(data), prior, 100.0, ALPHA, InitialState())
+    whole = infer(runs_of(hyper), Trials(data), prior, 100.0)
+    monkeypatch.setattr("jedi_sklearn._linearised.CHUNK_BYTES", 2e4)
+    assert runs_of(hyper).chunk(Trials(data)) < 9
+    parts = infer(runs_of(hyper), Trials(data), prior, 100.0)
     assert_close(parts[0], whole[0], rtol=1e-9, atol=1e-9)
 
 
 # The Gauss-Newton system
 
-INITIAL = InitialState(normal(8, seed=5), torch.linalg.qr(normal(8, 3, seed=6))[0])
+INITIAL = Inferred(normal(8, seed=5), torch.linalg.qr(normal(8, 3, seed=6))[0])
 
 
 def forced_run(hyper, initial, p, data, g, inputs=None):
@@ -117,7 +128,7 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
         rnns = RNNBatch(weights["U"], weights["V"], weights["core"], bias=bias, dt=ALPHA, tau=1.0)
     else:
         rnns = RNNBatch(weights["U"], weights["V"], bias=weights["bias"], dt=ALPHA, tau=1.0)
-    x = initial(p[:, D:], data[0]).numpy()
+    x = initial(None, p[:, D:], data[0]).numpy()
     states = []
     for target, g in zip(data.numpy(), strengths, strict=True):
         states.append(x)
@@ -127,7 +138,7 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
     return np.stack(states)
 
 
-@pytest.mark.parametrize("initial", [InitialState(), INITIAL], ids=["observed", "inferred"])
+@pytest.mark.parametrize("initial", [Observed(8).double(), INITIAL], ids=["observed", "inferred"])
 @pytest.mark.parametrize("forcing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
@@ -144,9 +155,9 @@ def test_the_system_is_that_of_finite_differences(model, connectivity, kind, for
         slopes.append((above - forced_run(hyper, initial, p - move, data, forcing)) / (2 * eps))
     jacobian = np.stack(slopes)  # (m, time, trials, neurons)
 
-    problem = _Problem(hyper, initial, ALPHA)
-    sse, kept = problem.run(p, Trials(data), forcing, keep=True)
-    JtJ, Jte = problem.system(p, Trials(data), kept, forcing)
+    runs = runs_of(hyper, initial)
+    sse, kept = runs.run(p, Trials(data), forcing, keep=True)
+    JtJ, Jte = runs.system(p, Trials(data), kept, forcing)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
     np.testing.assert_allclose(
         JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
@@ -162,9 +173,9 @@ def test_the_fast_path_agrees_with_the_generic_one(model, forcing):
     p = normal(6, D + INITIAL.size, seed=8)
     systems = []
     for connectivity in CONNECTIVITIES:
-        problem = _Problem(make_hyper(model, connectivity), INITIAL, ALPHA)
-        sse, kept = problem.run(p, Trials(data), forcing, keep=True)
-        systems.append((sse, *problem.system(p, Trials(data), kept, forcing)))
+        runs = runs_of(make_hyper(model, connectivity), INITIAL)
+        sse, kept = runs.run(p, Trials(data), forcing, keep=True)
+        systems.append((sse, *runs.system(p, Trials(data), kept, forcing)))
     for other in systems[1:]:
         for got, expected in zip(other, systems[0], strict=True):
             assert_close(got, expected, rtol=1e-9, atol=1e-9)
@@ -182,7 +193,7 @@ def gaps(shape, seed=40):
     return mask
 
 
-@pytest.mark.parametrize("initial", [InitialState(), INITIAL], ids=["observed", "inferred"])
+@pytest.mark.parametrize("initial", [Observed(8).double(), INITIAL], ids=["observed", "inferred"])
 @pytest.mark.parametrize("forcing", [0.0, 0.3])
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
@@ -190,8 +201,8 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
 ):
     hyper = driven(make_hyper(model, connectivity))
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
-    trials = Trials(data, gaps(data.shape), normal(15, 3, 2, seed=31))
-    mask = trials.mask.numpy()
+    trials = Trials(data, gaps(data.shape), inputs=normal(15, 3, 2, seed=31))
+    mask = trials.weight.numpy()
     p = normal(3, D + initial.size, seed=8)
     pulls = forcing * mask.any(2, keepdims=True)  # nothing pulls where nobody was recorded
 
@@ -202,9 +213,9 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     eps = 1e-6
     moves = eps * torch.eye(p.shape[1], dtype=torch.float64)
     jacobian = np.stack([mask * (run(p + m) - run(p - m)) / (2 * eps) for m in moves])
-    problem = _Problem(hyper, initial, ALPHA)
-    sse, kept = problem.run(p, trials, forcing, keep=True)
-    JtJ, Jte = problem.system(p, trials, kept, forcing)
+    runs = runs_of(hyper, initial)
+    sse, kept = runs.run(p, trials, forcing, keep=True)
+    JtJ, Jte = runs.system(p, trials, kept, forcing)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
     np.testing.assert_allclose(
         JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
@@ -218,11 +229,11 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
 def test_true_embeddings_are_found_in_spite_of_gaps_and_inputs(model, prior, connectivity):
     hyper, c = driven(make_hyper(model, connectivity)), normal(10, D, seed=3)
     x0, inputs = torch.as_tensor(model.X[:10, 0]), normal(TIME, 10, 2, seed=31)
-    run = simulate(hyper(c), x0, TIME, ALPHA, inputs)
+    run = simulate(hyper.connectivity, hyper(c), x0, TIME, ALPHA, inputs)
     mask = gaps(run.shape)
     mask[0] = 1
-    trials = Trials(torch.where(mask > 0, run, run + 0.3), mask, inputs)
-    p, H, sse, converged = infer(hyper, trials, prior, 1e8, ALPHA, InitialState())
+    trials = Trials(torch.where(mask > 0, run, run + 0.3), mask, inputs=inputs)
+    p, H, sse, converged = infer(runs_of(hyper), trials, prior, 1e8)
     assert converged.all()
     assert_close(p, c, rtol=0, atol=1e-4)
     assert float(sse.max()) < 1e-6
@@ -238,9 +249,8 @@ def test_what_was_filled_in_matters_to_no_embedding_and_no_error_bar(model, prio
 
     def answers(data):
         trials = Trials(data, mask)
-        p, H, sse, _ = infer(hyper, trials, prior, weight, ALPHA, InitialState(), tol=1e-12)
-        rest = (prior, weight, ALPHA, InitialState(), torch.full((8,), 0.01).double(), 1.0)
-        return p, sse, error_bars(hyper, trials, p, H, *rest)
+        p, H, sse, _ = infer(runs_of(hyper), trials, prior, weight, tol=1e-12)
+        return p, sse, error_bars(runs_of(hyper, noise=0.01), trials, p, H, prior, weight, 1.0)
 
     # starts differ a little, because they are found by forced runs
     filled = torch.where(mask > 0, data, run)
@@ -259,10 +269,10 @@ def test_error_bars_of_trials_with_gaps_are_calibrated(model, prior):
     mask = gaps(data.shape)
     mask[0] = 1
     weight = sd**-2
-    p, H, _, _ = infer(hyper, Trials(data, mask), prior, weight, ALPHA, InitialState())
+    p, H, _, _ = infer(runs_of(hyper), Trials(data, mask), prior, weight)
     z = torch.linalg.cholesky(H).transpose(1, 2) @ (p - c)[..., None]
     assert 0.85 < float(z.square().mean().sqrt()) < 1.15
-    whole = infer(hyper, Trials(data), prior, weight, ALPHA, InitialState())[1]
+    whole = infer(runs_of(hyper), Trials(data), prior, weight)[1]
     wider = torch.linalg.inv(H).diagonal(dim1=1, dim2=2).mean()
     assert 1.2 < float(wider / torch.linalg.inv(whole).diagonal(dim1=1, dim2=2).mean()) < 2.5
 
@@ -277,7 +287,7 @@ def test_error_bars_of_the_posterior_are_calibrated(model, prior):
     run = run_of(hyper, c, x0)
     data = run + sd * normal(*run.shape, seed=21)
     data[0] = run[0]  # the start is known
-    p, H, _, converged = infer(hyper, Trials(data), prior, sd**-2, ALPHA, InitialState())
+    p, H, _, converged = infer(runs_of(hyper), Trials(data), prior, sd**-2)
     assert converged.all()
     z = torch.linalg.cholesky(H).transpose(1, 2) @ (p - c)[..., None]
     assert 0.85 < float(z.square().mean().sqrt()) < 1.15
@@ -295,9 +305,9 @@ def test_error_bars_count_a_noisy_start_and_unequal_noise(model, prior, connecti
     sd = 0.15 * torch.exp(0.5 * normal(run.shape[2], seed=22))
     data = run + sd * normal(*run.shape, seed=21)  # the first sample too
     weight = 1 / float(sd.square().mean())
-    p, H, _, _ = infer(hyper, Trials(data), prior, weight, ALPHA, InitialState())
-    arguments = (prior, weight, ALPHA, InitialState(), sd.square(), 1.0)
-    covariance = error_bars(hyper, Trials(data), p, H, *arguments)
+    p, H, _, _ = infer(runs_of(hyper), Trials(data), prior, weight)
+    runs = runs_of(hyper, noise=sd.square())
+    covariance = error_bars(runs, Trials(data), p, H, prior, weight, 1.0)
 
     def spread(covariance):
         z = torch.linalg.solve_triangular(
@@ -315,7 +325,7 @@ def test_without_evidence_the_prior_is_the_answer(model):
     precision = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     prior = GaussianPrior(mean, precision, normal(4, D))
     data = torch.as_tensor(model.X).transpose(0, 1)
-    p, H, _, _ = infer(hyper, Trials(data), prior, 1e-12, ALPHA, InitialState())
+    p, H, _, _ = infer(runs_of(hyper), Trials(data), prior, 1e-12)
     assert_close(p, mean.expand_as(p), rtol=0, atol=1e-6)
     assert_close(H, precision.expand_as(H), rtol=0, atol=1e-6)
 
@@ -335,13 +345,13 @@ def test_more_noise_means_wider_error_bars(known, recovered):
 
 def test_an_inferred_start_is_found_with_the_embedding(model):
     hyper, n = make_hyper(model, "shared"), 8
-    initial = InitialState(torch.zeros(8, dtype=torch.float64), torch.as_tensor(model.P))
+    initial = Inferred(torch.zeros(8, dtype=torch.float64), torch.as_tensor(model.P))
     size = D + initial.size
     eye = torch.eye(size, dtype=torch.float64)
     prior = GaussianPrior(torch.zeros(size, dtype=torch.float64), eye, normal(8, D))
     p = normal(n, size, seed=11)
-    data = run_of(hyper, p[:, :D], initial(p[:, D:], None))
-    found, _, _, converged = infer(hyper, Trials(data), prior, 1e8, ALPHA, initial)
+    data = run_of(hyper, p[:, :D], initial(None, p[:, D:], None))
+    found, _, _, converged = infer(runs_of(hyper, initial), Trials(data), prior, 1e8)
     assert converged.all()
     assert_close(found, p, rtol=0, atol=1e-4)
 

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 from jedi_sklearn import EigenspectrumAnalyzer, JEDIEstimator, RNNBatch
-from jedi_sklearn._parameters import choose_forcing
+from jedi_sklearn._solvers import SOLVERS
 from jedi_sklearn.datasets import make_multitask
 
 TRAIN, TEST = slice(48), slice(48, None)
@@ -51,9 +51,10 @@ def short(**changes):
 
 
 def test_half_of_the_forcing_stays_where_inputs_are_known():
-    assert choose_forcing(short(), 2) == (0.1, 0.05)
-    assert choose_forcing(short(), 0) == (0.1, 0.0)
-    assert choose_forcing(short(final_forcing=0.3), 0) == (0.1, 0.3)
+    forcing = SOLVERS["annealed"].forcing
+    assert forcing(short(), 2) == (0.1, 0.05)
+    assert forcing(short(), 0) == (0.1, 0.0)
+    assert forcing(short(final_forcing=0.3), 0) == (0.1, 0.3)
 
 
 @pytest.mark.parametrize("embedding", ["trial", "condition"])
@@ -171,9 +172,9 @@ def test_free_runs_agree(driven, connectivity, initial_state):
         est.dynamics(X, inputs=u),
         est.generate_rnns(found.mean, found.initial_state, inputs=u),
     ):
-        np.testing.assert_allclose(rnns.free_run() * est.scale_ + est.mean_, run, atol=1e-9)
+        np.testing.assert_allclose(est.to_activity(rnns.free_run()), run, atol=1e-9)
     error = np.square((run - X) / est.scale_).sum(axis=(1, 2))
-    total = np.square((X - est.mean_) / est.scale_).sum(axis=(1, 2))
+    total = np.square(est.to_states(X)).sum(axis=(1, 2))
     np.testing.assert_allclose(est.score_samples(X, inputs=u), 1 - error / total, atol=1e-9)
     np.testing.assert_allclose(found.r2, 1 - error / total, atol=1e-9)
 

@@ -88,7 +88,7 @@ def test_a_forecast_without_correction_goes_on_with_the_free_run(est, trials):
 def test_a_forecast_with_full_correction_sets_out_at_the_last_sample(est, trials):
     X = trials[30:, :60]
     embedding, last, _ = est._follow(X, 20, None, 1.0)
-    assert_allclose(last * est.scale_ + est.mean_, X[:, -1])
+    assert_allclose(est.to_activity(last), X[:, -1])
     run = est.inverse_transform(embedding, X[:, -1], n_timesteps=21)[:, 1:]
     assert_allclose(est.forecast(X, 20, correction=1), run)
 
@@ -99,7 +99,7 @@ def test_the_state_takes_in_its_share_of_each_sample_that_was_seen(est, trials):
     X[1, 20] = np.nan
     embedding, last, _ = est._follow(X, 1, None, 0.2)
     J, bias = (est.generate_rnns(embedding).to_dense(), est.generate_rnns(embedding).bias)
-    x, z = (X[:, 0] - est.mean_) / est.scale_, (X - est.mean_) / est.scale_
+    x, z = est.to_states(X[:, 0]), est.to_states(X)
     for t in range(1, 60):
         x = 0.9 * x + 0.1 * (np.einsum("kij,kj->ki", J, np.tanh(x)) + bias)
         x += 0.2 * np.nan_to_num(z[:, t] - x)

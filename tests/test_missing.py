@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state, get_tags
 
 from jedi_sklearn import JEDIEstimator
 from jedi_sklearn._missing import Filler, interpolate
+from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._parameters import choose_validation
 from jedi_sklearn._trials import trial_moments
 from jedi_sklearn.preprocessing import pad_trials
@@ -82,7 +83,7 @@ def test_missing_neurons_of_low_rank_data_are_found_from_the_others(share):
     mean, variance, count = trial_moments(gappy)
     np.testing.assert_allclose(count, 30 * (~gone).sum(axis=0))
     scale = np.sqrt(variance)
-    filler = Filler.learn(gappy, mean, scale)
+    filler = Filler.learn(gappy, Gaussian(mean, scale).states)
     filled = np.stack([filler((x - mean) / scale) for x in gappy]) * scale + mean
     np.testing.assert_allclose(filled[~np.isnan(gappy)], X[~np.isnan(gappy)])
     assert missing_r2(X, filled, gone) > 0.99
@@ -91,7 +92,7 @@ def test_missing_neurons_of_low_rank_data_are_found_from_the_others(share):
 def test_a_filler_of_whole_data_predicts_exactly_and_touches_no_whole_trial():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((20, 30, 3)) @ rng.standard_normal((3, 20))
-    filler = Filler.learn(X, np.zeros(20), np.ones(20))
+    filler = Filler.learn(X, lambda trial: trial)
     trial = X[0]
     assert filler(trial) is trial
     gappy = trial.copy()
@@ -102,7 +103,7 @@ def test_a_filler_of_whole_data_predicts_exactly_and_touches_no_whole_trial():
 def test_neurons_that_come_late_or_are_lost_are_predicted_while_others_are_there():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((20, 30, 3)) @ rng.standard_normal((3, 20))
-    filler = Filler.learn(X, np.zeros(20), np.ones(20))
+    filler = Filler.learn(X, lambda trial: trial)
     gappy = X[0].copy()
     gappy[:7, 4] = gappy[12:, :3] = gappy[25:] = np.nan
     filled = filler(gappy)
@@ -259,7 +260,7 @@ def test_every_kind_of_fit_takes_gaps(multitask, small, changes):
     found = est.posterior(X[:5])
     assert (np.linalg.eigvalsh(found.covariance) > 0).all()
     np.testing.assert_allclose(
-        est.dynamics(X[:5]).free_run() * est.scale_ + est.mean_, est.predict(X[:5]), atol=1e-8
+        est.to_activity(est.dynamics(X[:5]).free_run()), est.predict(X[:5]), atol=1e-8
     )
 
 

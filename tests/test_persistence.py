@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator, _persistence
-from jedi_sklearn._training import Progress
+from jedi_sklearn._schedule import Progress
 
 # short fits leave a few trials of the inference, or the training, short of convergence
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -91,7 +91,7 @@ def assert_same_estimator(a, b, X):
         elif not isinstance(value, torch.nn.Module) and name != "_model":
             assert type(value) is type(other)
             assert repr(value) == repr(other)
-    assert b.hypernetwork_ is b._model.hyper
+    assert b.hypernetwork_ is b._model.hypernetwork
     for p, q in zip(a.hypernetwork_.parameters(), b.hypernetwork_.parameters(), strict=True):
         assert p.dtype == q.dtype and torch.equal(p, q) and p.requires_grad == q.requires_grad
     assert_array_equal(a.transform(X), b.transform(X))
@@ -283,7 +283,7 @@ def rewrite(path, change):
 
 def test_a_file_of_a_later_format_says_who_wrote_it(saved):
     rewrite(saved, lambda header: header | {"format_version": 99, "package_version": "7.5.0"})
-    with pytest.raises(ValueError, match=r"7\.5\.0 in format 99.*up to 1\. Install jedi-sklearn"):
+    with pytest.raises(ValueError, match=r"7\.5\.0 in format 99.*up to 2\. Install jedi-sklearn"):
         JEDIEstimator.load(saved)
 
 
@@ -326,7 +326,7 @@ def test_a_file_with_parts_missing_is_damaged(saved, lost):
     if lost in ("an array", "a shape"):
         with np.load(saved) as file:
             arrays = dict(file)
-        name = next(n for n in arrays if n.endswith("/maps"))
+        name = next(n for n in arrays if n.endswith("connectivity.maps"))
         if lost == "an array":
             del arrays[name]
         else:
@@ -339,11 +339,11 @@ def test_a_file_with_parts_missing_is_damaged(saved, lost):
 
         def drop(header):
             fields = next(
-                value["FittedModel"]["dict"]
+                value["Model"]["dict"]
                 for key, value in header["content"]["dict"][1][1]["dict"]
                 if key == "_model"
             )
-            fields[:] = [pair for pair in fields if pair[0] != "prior"]
+            fields[:] = [pair for pair in fields if pair[0] != "observation"]
             return header
 
         rewrite(saved, drop)
@@ -562,6 +562,14 @@ def test_the_checkpoint_of_another_version_is_refused(started, tiny, monkeypatch
         est.fit(tiny.X[:16], tiny.labels[:16])
 
 
+def test_the_checkpoint_of_an_earlier_format_is_refused(started, tiny, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(_persistence, "FORMAT", 1)
+        est = started()
+    with pytest.raises(ValueError, match=r"another fit \(format: 1 there, 2 here\)"):
+        est.fit(tiny.X[:16], tiny.labels[:16])
+
+
 def test_models_and_checkpoints_are_not_taken_for_each_other(started, saved, small, tiny):
     est = started()
     with pytest.raises(ValueError, match="is the checkpoint of an unfinished fit, not a saved"):
@@ -620,7 +628,7 @@ def test_a_killed_fit_loses_one_interval_at_most(small, multitask, monkeypatch, 
     code = (
         "import os, signal, sys, numpy as np\n"
         "from jedi_sklearn import JEDIEstimator\n"
-        "from jedi_sklearn._training import Progress\n"
+        "from jedi_sklearn._schedule import Progress\n"
         "def kill(self, step, *_):\n"
         "    if step == 29: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Progress.__call__ = kill\n"

@@ -287,13 +287,13 @@ def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
     X = multitask.X[30:34]
     one = FixedPointDisplay.from_estimator(fitted, X, trial=2)
     np.testing.assert_allclose(
-        one.trajectories * fitted.scale_ + fitted.mean_, fitted.predict(X[[2]]), atol=1e-6
+        fitted.to_activity(one.trajectories), fitted.predict(X[[2]]), atol=1e-6
     )
     assert one.ax_.get_xlabel() == "PC 1 (SD)"
     mean = FixedPointDisplay.from_estimator(fitted, X)
     E = np.repeat(fitted.transform(X).mean(axis=0, keepdims=True), 4, axis=0)
     runs = fitted.inverse_transform(E, X[:, 0])
-    np.testing.assert_allclose(mean.trajectories * fitted.scale_ + fitted.mean_, runs, atol=1e-6)
+    np.testing.assert_allclose(fitted.to_activity(mean.trajectories), runs, atol=1e-6)
 
 
 def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
@@ -311,7 +311,7 @@ def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
     mean = FixedPointDisplay.from_estimator(est, X, inputs=u)
     E = np.repeat(est.transform(X, inputs=u).mean(axis=0, keepdims=True), 12, axis=0)
     runs = est.inverse_transform(E, X[:, 0], inputs=u)
-    np.testing.assert_allclose(mean.trajectories * est.scale_ + est.mean_, runs, atol=1e-6)
+    np.testing.assert_allclose(est.to_activity(mean.trajectories), runs, atol=1e-6)
     for display in (EmbeddingDisplay, EigenspectrumDisplay, FixedPointDisplay):
         with pytest.raises(ValueError, match="fitted with inputs of"):
             display.from_estimator(est, X)

@@ -5,10 +5,25 @@ import torch
 from torch.testing import assert_close
 
 from jedi_sklearn import RNNBatch
-from jedi_sklearn._rollout import _plain_loss, filter_inputs, rollout_loss, simulate, tanh_
+from jedi_sklearn._connectivity import FullRank, LowRank, Shared
+from jedi_sklearn._observation import Gaussian
+from jedi_sklearn._rollout import filter_inputs, plain_loss, simulate, split_loss, tanh_
+from jedi_sklearn._trials import Trials
 
 TIME, TRIALS, NEURONS, RANK, ALPHA = 9, 4, 6, 3, 0.2
 NAMES = ("U", "V", "core", "bias", "x0")
+CLASSES = {"shared": Shared, "low_rank": LowRank, "full_rank": FullRank}
+OBSERVATION = Gaussian(torch.zeros(NEURONS), torch.ones(NEURONS))
+
+
+def by_hand(weights, x0, data, alpha, forcing=0.0, workspace=None, *, mask=None, inputs=None):
+    trials = Trials(data, mask, inputs=inputs)
+    return split_loss(weights, x0, trials, alpha, forcing, OBSERVATION, workspace)
+
+
+def by_autograd(weights, x0, data, alpha, forcing=0.0, *, mask=None, inputs=None):
+    trials = Trials(data, mask, inputs=inputs)
+    return plain_loss(Shared, weights, x0, trials, alpha, forcing, OBSERVATION)
 
 
 def make_problem(seed=0, dtype=torch.float64, trials=TRIALS):
@@ -22,13 +37,14 @@ def make_problem(seed=0, dtype=torch.float64, trials=TRIALS):
         "V": normal(NEURONS, RANK),
         "core": normal(trials, RANK, RANK),
         "bias": normal(trials, RANK),
+        "B": normal(NEURONS, 0),
     }
     return weights, normal(trials, NEURONS), normal(TIME, trials, NEURONS)
 
 
 def gradients(loss_of, weights, x0, data, forcing, **rest):
-    leaves = {k: w.clone().requires_grad_() for k, w in (weights | {"x0": x0}).items()}
-    given = dict(leaves)
+    given = {k: w.clone() for k, w in (weights | {"x0": x0}).items()}
+    leaves = {k: w.requires_grad_() for k, w in given.items() if w.numel()}
     start = given.pop("x0")
     loss = loss_of(given, start, data, ALPHA, forcing, **rest)
     return loss.detach(), dict(
@@ -39,8 +55,8 @@ def gradients(loss_of, weights, x0, data, forcing, **rest):
 @pytest.mark.parametrize("forcing", [0.0, 0.3, 1.0])
 def test_hand_written_gradients_are_those_of_autograd(forcing):
     problem = make_problem()
-    loss, grads = gradients(rollout_loss, *problem, forcing)
-    expected, expected_grads = gradients(_plain_loss, *problem, forcing)
+    loss, grads = gradients(by_hand, *problem, forcing)
+    expected, expected_grads = gradients(by_autograd, *problem, forcing)
     assert_close(loss, expected, rtol=1e-12, atol=0)
     for name in NAMES:
         assert_close(grads[name], expected_grads[name], rtol=1e-9, atol=1e-11)
@@ -58,11 +74,11 @@ def test_hand_written_gradients_are_derivatives(forcing):
             moved = {k: w.clone() for k, w in (weights | {"x0": x0}).items()}
             moved[name] += sign * eps * move
             start = moved.pop("x0")
-            return rollout_loss(moved, start, data, ALPHA, forcing)
+            return by_hand(moved, start, data, ALPHA, forcing)
 
         return (loss(1) - loss(-1)) / (2 * eps)
 
-    _, grads = gradients(rollout_loss, weights, x0, data, forcing)
+    _, grads = gradients(by_hand, weights, x0, data, forcing)
     g = torch.Generator().manual_seed(2)
     for name in NAMES:
         for _ in range(3):
@@ -74,8 +90,8 @@ def test_hand_written_gradients_are_derivatives(forcing):
 
 def test_the_loss_scales_its_gradient():
     weights, x0, data = make_problem()
-    _, once = gradients(rollout_loss, weights, x0, data, 0.1)
-    _, thrice = gradients(lambda *a: 3 * rollout_loss(*a), weights, x0, data, 0.1)
+    _, once = gradients(by_hand, weights, x0, data, 0.1)
+    _, thrice = gradients(lambda *a: 3 * by_hand(*a), weights, x0, data, 0.1)
     for name in NAMES:
         assert_close(thrice[name], 3 * once[name])
 
@@ -83,9 +99,9 @@ def test_the_loss_scales_its_gradient():
 def test_an_initial_state_without_gradient_gets_none():
     weights, x0, data = make_problem()
     weights["core"].requires_grad_()
-    rollout_loss(weights, x0, data, ALPHA).backward()
+    by_hand(weights, x0, data, ALPHA).backward()
     assert x0.grad is None
-    _, expected = gradients(_plain_loss, *make_problem(), 0.0)
+    _, expected = gradients(by_autograd, *make_problem(), 0.0)
     assert_close(weights["core"].grad, expected["core"], rtol=1e-9, atol=1e-11)
 
 
@@ -93,16 +109,16 @@ def test_a_workspace_changes_no_number():
     workspace = {}
     for seed, trials in ((0, TRIALS), (1, TRIALS), (2, TRIALS - 2), (3, TRIALS)):
         problem = make_problem(seed, trials=trials)
-        loss, grads = gradients(rollout_loss, *problem, 0.2)
-        reused, reused_grads = gradients(rollout_loss, *problem, 0.2, workspace=workspace)
+        loss, grads = gradients(by_hand, *problem, 0.2)
+        reused, reused_grads = gradients(by_hand, *problem, 0.2, workspace=workspace)
         assert reused == loss
         for name in NAMES:
             assert torch.equal(reused_grads[name], grads[name])
 
 
 def test_single_precision_is_single_precision():
-    _, exact = gradients(rollout_loss, *make_problem(), 0.1)
-    _, single = gradients(rollout_loss, *make_problem(dtype=torch.float32), 0.1)
+    _, exact = gradients(by_hand, *make_problem(), 0.1)
+    _, single = gradients(by_hand, *make_problem(dtype=torch.float32), 0.1)
     for name in NAMES:
         assert single[name].dtype == torch.float32
         assert_close(single[name].double(), exact[name], rtol=1e-4, atol=1e-3)
@@ -110,23 +126,23 @@ def test_single_precision_is_single_precision():
 
 def test_the_loss_of_a_free_run_is_its_squared_error():
     weights, x0, data = make_problem()
-    run = simulate(weights, x0, TIME, ALPHA)
-    assert_close(rollout_loss(weights, x0, data, ALPHA), (run - data).square().sum())
-    assert float(rollout_loss(weights, x0, run, ALPHA)) < 1e-20
+    run = simulate(Shared, weights, x0, TIME, ALPHA)
+    assert_close(by_hand(weights, x0, data, ALPHA), (run - data).square().sum())
+    assert float(by_hand(weights, x0, run, ALPHA)) < 1e-20
 
 
 def test_full_forcing_predicts_each_sample_from_the_one_before():
     weights, x0, data = make_problem()
-    after = torch.stack([simulate(weights, x, 2, ALPHA)[1] for x in data[:-1]])
+    after = torch.stack([simulate(Shared, weights, x, 2, ALPHA)[1] for x in data[:-1]])
     expected = (x0 - data[0]).square().sum() + (after - data[1:]).square().sum()
-    assert_close(rollout_loss(weights, x0, data, ALPHA, forcing=1.0), expected)
+    assert_close(by_hand(weights, x0, data, ALPHA, forcing=1.0), expected)
 
 
 def test_data_made_by_the_model_cost_nothing_under_any_forcing():
     weights, x0, _ = make_problem()
-    run = simulate(weights, x0, TIME, ALPHA)
+    run = simulate(Shared, weights, x0, TIME, ALPHA)
     for forcing in (0.0, 0.1, 0.7, 1.0):
-        loss, grads = gradients(rollout_loss, weights, x0, run, forcing)
+        loss, grads = gradients(by_hand, weights, x0, run, forcing)
         assert float(loss) < 1e-20
         assert all(float(g.abs().max()) < 1e-9 for g in grads.values())
 
@@ -134,21 +150,23 @@ def test_data_made_by_the_model_cost_nothing_under_any_forcing():
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
 def test_the_torch_run_is_the_numpy_run(connectivity):
     weights, x0, _ = make_problem()
-    U, V, core, bias = weights.values()
+    U, V, core, bias, B = weights.values()
     left = U @ core  # (trials, neurons, rank)
     dense_bias = bias @ U.t()
     if connectivity == "shared":
         rnns = RNNBatch(U, V, core, bias=dense_bias, dt=0.02, tau=0.1)
     elif connectivity == "low_rank":
-        weights = {"U": left, "V": V.expand_as(left).contiguous(), "bias": dense_bias}
+        weights = {"U": left, "V": V.expand_as(left).contiguous(), "bias": dense_bias, "B": B}
         rnns = RNNBatch(left, weights["V"], bias=dense_bias, dt=0.02, tau=0.1)
     else:
-        weights = {"J": left @ V.t(), "bias": dense_bias}
+        weights = {"J": left @ V.t(), "bias": dense_bias, "B": B}
         rnns = RNNBatch.from_dense(weights["J"], bias=dense_bias, dt=0.02, tau=0.1)
-    run = simulate(weights, x0, TIME, ALPHA)
+    form = CLASSES[connectivity]
+    run = simulate(form, weights, x0, TIME, ALPHA)
     assert_close(run.transpose(0, 1), torch.as_tensor(rnns.simulate(x0, TIME)))
-    data = torch.zeros_like(run)
-    assert_close(rollout_loss(weights, x0, data, ALPHA), run.square().sum())
+    trials = Trials(torch.zeros_like(run))
+    loss = form.loss(weights, x0, trials, ALPHA, 0.0, OBSERVATION)
+    assert_close(loss, run.square().sum(), check_dtype=False)
 
 
 def test_fast_tanh_is_tanh_in_place():
@@ -181,10 +199,10 @@ def make_driven_problem(seed=0):
 def test_gradients_with_gaps_and_inputs_are_those_of_autograd(forcing, masked, driven):
     problem, mask, inputs = make_driven_problem()
     if not driven:
-        del problem[0]["B"]
+        problem[0]["B"] = problem[0]["B"][:, :0]
     rest = {"mask": mask if masked else None, "inputs": inputs if driven else None}
-    loss, grads = gradients(rollout_loss, *problem, forcing, **rest)
-    expected, expected_grads = gradients(_plain_loss, *problem, forcing, **rest)
+    loss, grads = gradients(by_hand, *problem, forcing, **rest)
+    expected, expected_grads = gradients(by_autograd, *problem, forcing, **rest)
     assert_close(loss, expected, rtol=1e-12, atol=0)
     assert set(grads) == {*NAMES, "B"} if driven else set(NAMES)
     for name, grad in grads.items():
@@ -194,15 +212,15 @@ def test_gradients_with_gaps_and_inputs_are_those_of_autograd(forcing, masked, d
 
 def test_a_mask_of_ones_changes_nothing():
     problem, mask, inputs = make_driven_problem()
-    loss, grads = gradients(rollout_loss, *problem, 0.2, inputs=inputs)
+    loss, grads = gradients(by_hand, *problem, 0.2, inputs=inputs)
     ones = torch.ones_like(mask)
-    masked, masked_grads = gradients(rollout_loss, *problem, 0.2, mask=ones, inputs=inputs)
+    masked, masked_grads = gradients(by_hand, *problem, 0.2, mask=ones, inputs=inputs)
     assert torch.equal(masked, loss)
     for name, grad in grads.items():
         assert torch.equal(masked_grads[name], grad)
 
 
-@pytest.mark.parametrize("loss_of", [rollout_loss, _plain_loss])
+@pytest.mark.parametrize("loss_of", [by_hand, by_autograd])
 def test_what_was_filled_in_does_not_matter_to_free_runs_and_pulls_forced_ones(loss_of):
     (weights, x0, data), mask, inputs = make_driven_problem()
     other = torch.where(mask > 0, data, 7 - 3 * data)
@@ -218,9 +236,9 @@ def test_what_was_filled_in_does_not_matter_to_free_runs_and_pulls_forced_ones(l
 
 def test_the_loss_with_gaps_is_the_squared_error_of_the_driven_run():
     (weights, x0, data), mask, inputs = make_driven_problem()
-    run = simulate(weights, x0, TIME, ALPHA, inputs)
+    run = simulate(Shared, weights, x0, TIME, ALPHA, inputs)
     expected = ((run - data) * mask).square().sum()
-    assert_close(rollout_loss(weights, x0, data, ALPHA, mask=mask, inputs=inputs), expected)
+    assert_close(by_hand(weights, x0, data, ALPHA, mask=mask, inputs=inputs), expected)
 
 
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
@@ -234,7 +252,7 @@ def test_the_driven_torch_run_is_the_numpy_run(connectivity):
         weights = {"U": left, "V": weights["V"].expand_as(left), "bias": bias, "B": B}
     elif connectivity == "full_rank":
         weights = {"J": J, "bias": bias, "B": B}
-    run = simulate(weights, x0, TIME, ALPHA, inputs)
+    run = simulate(CLASSES[connectivity], weights, x0, TIME, ALPHA, inputs)
     expected = rnns.simulate(x0, TIME, inputs.transpose(0, 1))
     assert_close(run.transpose(0, 1), torch.as_tensor(expected))
 
@@ -242,8 +260,8 @@ def test_the_driven_torch_run_is_the_numpy_run(connectivity):
 def test_filtered_inputs_are_what_a_silent_network_remembers():
     (weights, x0, data), _, inputs = make_driven_problem()
     silent = {name: torch.zeros_like(w) for name, w in weights.items()} | {"B": weights["B"]}
-    run = simulate(silent, torch.zeros_like(x0), TIME, ALPHA, inputs)
+    run = simulate(Shared, silent, torch.zeros_like(x0), TIME, ALPHA, inputs)
     assert_close(filter_inputs(inputs, ALPHA) @ weights["B"].t(), run)
     # sample t acts on the step to t + 1, the last one on nothing
     inputs[-1] += 1
-    assert_close(simulate(silent, torch.zeros_like(x0), TIME, ALPHA, inputs), run)
+    assert_close(simulate(Shared, silent, torch.zeros_like(x0), TIME, ALPHA, inputs), run)

@@ -9,6 +9,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from jedi_sklearn import JEDIEstimator, _model, _stored, _trials, _warm_start
+from jedi_sklearn._initial_state import Observed
 from jedi_sklearn._missing import Filler
 from jedi_sklearn._stored import StoredTrials, is_stored, part
 from jedi_sklearn._trials import trial_moments
@@ -196,7 +197,7 @@ def test_a_length_that_dask_does_not_know_is_asked_for(multitask, small):
 
 def test_what_fills_gaps_is_learned_from_several_trials_at_a_time(multitask, everything_is_large):
     X = Chunked(multitask.X)
-    Filler.learn(StoredTrials(X), 0.0, 1.0)
+    Filler.learn(StoredTrials(X), lambda trial: trial)
     assert X.asked == [10, 10, 10, 10]
 
 
@@ -238,7 +239,7 @@ def test_bad_values_of_a_stored_array_are_named(
 def test_very_many_observed_values_are_counted_one_by_one():
     n = 2**24 + 1  # float32 rounds it
     ones = torch.ones(1, 1, 1).expand(n, 1, 1)
-    assert _trials.Trials(ones, mask=ones).n_observed == n
+    assert _trials.Trials(ones, ones).n_observed == n
 
 
 def test_stored_integers_and_wrong_shapes(everything_is_large):
@@ -268,7 +269,7 @@ def test_a_start_from_a_sample_describes_all_trials(multitask, small, monkeypatc
 def test_subspace_iteration_finds_the_leading_directions(multitask, monkeypatch):
     X = np.ascontiguousarray(multitask.X.transpose(1, 0, 2))
     trials = _trials.Trials(torch.as_tensor(X))
-    q, initial = trials.data[0, :, :0], lambda q, first: first
+    q, initial = trials.guide[0, :, :0], Observed(trials.shape[2])
     regression = _warm_start._Regression(trials, q, initial, 0.2, _warm_start.ALONE)
     sample = _trials.sample_of(trials)
     exact = _warm_start._bases(regression, sample, 5)

@@ -8,21 +8,23 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import cross_val_score
+from sklearn.utils import Bunch
 
-from jedi_sklearn import _training as training
 from jedi_sklearn._hypernetwork import Hypernetwork
-from jedi_sklearn._inference import InitialState
+from jedi_sklearn._initial_state import Observed
+from jedi_sklearn._model import Model
+from jedi_sklearn._observation import Gaussian, residual_inflation
 from jedi_sklearn._rollout import simulate
-from jedi_sklearn._training import (
-    Progress,
-    Schedule,
-    Trained,
-    _judge,
-    _Prior,
-    residual_inflation,
-    train,
-)
+from jedi_sklearn._schedule import Progress, Schedule, Trained, judge
+from jedi_sklearn._training import _Prior, train
 from jedi_sklearn._trials import Trials
+
+
+def model_of(hyper, alpha):
+    """A model to train whose states are the data."""
+    n = len(hyper.B)
+    observation = Gaussian(torch.zeros(n), torch.ones(n))
+    return Model(hyper, Observed(n), observation, None, np.ones(0), alpha, 1.0, 1)
 
 
 @pytest.fixture
@@ -33,7 +35,13 @@ def problem(known):
     data = torch.as_tensor(known.X[:12], dtype=torch.float32).transpose(0, 1).contiguous()
     c = torch.randn(12, 2, generator=g)
     variance = float((data - data.mean((0, 1))).square().mean())
-    return hyper, c, data[0, :, :0], Trials(data), InitialState(), known.alpha, variance
+    model = model_of(hyper, known.alpha)
+    return Bunch(model=model, c=c, q=data[0, :, :0], trials=Trials(data), variance=variance)
+
+
+def fit(problem, *schedule, **rest):
+    """`train` with this schedule."""
+    return train(**(dict(problem) | {"schedule": schedule[0]} | rest))
 
 
 def schedule(max_iter=20, **changes):
@@ -49,7 +57,7 @@ def test_forcing_may_stay_and_validation_waits_for_the_end_of_its_fall(problem):
     s = schedule(100, forcing=0.4, final_forcing=0.1, patience=99)
     assert s.forcing_at(0) == 0.4 and s.forcing_at(25) == pytest.approx(0.25)
     assert {s.forcing_at(i) for i in range(50, 100)} == {0.1}
-    result = train(*problem, s, validate=lambda *_: 0.0)
+    result = fit(problem, s, validate=lambda *_: 0.0)
     assert [step for step, _ in result.validation_curve] == [60, 70, 80, 90, 100]
 
 
@@ -75,47 +83,46 @@ def test_learning_rate_falls_as_half_a_cosine():
 
 
 def test_training_lowers_the_loss_and_records_each_step(problem):
-    result = train(*problem, schedule(60, forcing=0.0, learning_rate=0.05))
+    result = fit(problem, schedule(60, forcing=0.0, learning_rate=0.05))
     assert len(result.loss_curve) == 60
     assert result.loss_curve[-1] < 0.7 * result.loss_curve[0]
     assert not result.c.requires_grad
 
 
 def test_the_recorded_loss_is_one_minus_r2(problem):
-    hyper, c, q, trials, initial, *rest = problem
-    data = trials.data
-    run = simulate(hyper(c), data[0], len(data), rest[0]).detach()
+    model, data = problem.model, problem.trials.y
+    weights = model.hypernetwork(problem.c)
+    run = simulate(model.connectivity, weights, data[0], len(data), model.alpha).detach()
     total = (data - data.mean((0, 1))).square().sum()
     expected = float((run - data).square().sum() / total)
-    result = train(*problem, schedule(1, forcing=0.0))
+    result = fit(problem, schedule(1, forcing=0.0))
     assert result.loss_curve[0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_does_not_write_to_the_embeddings_it_was_given(problem):
-    before = problem[1].clone()
-    train(*problem, schedule(3))
-    assert torch.equal(problem[1], before)
+    before = problem.c.clone()
+    fit(problem, schedule(3))
+    assert torch.equal(problem.c, before)
 
 
 def test_trials_of_a_row_share_its_embedding(problem):
-    hyper, c, q, trials, initial, *rest = problem
     rows = torch.arange(12) // 4
-    result = train(hyper, c[:3], q, trials, initial, *rest, schedule(5), rows=rows)
+    result = fit(problem, schedule(5), c=problem.c[:3], rows=rows)
     assert result.c.shape == (3, 2)
 
 
 def test_mini_batches_visit_every_trial_once_per_epoch(problem, monkeypatch):
     seen = []
-    original = training.rollout_loss
+    original = Model.loss
 
-    def spy(weights, x0, target, *rest, **more):
-        seen.append(target[0].clone())
-        return original(weights, x0, target, *rest, **more)
+    def spy(model, c, q, trials, *rest):
+        seen.append(trials.y[0].clone())
+        return original(model, c, q, trials, *rest)
 
-    monkeypatch.setattr(training, "rollout_loss", spy)
+    monkeypatch.setattr(Model, "loss", spy)
     generator = torch.Generator().manual_seed(3)
-    train(*problem, schedule(6, batch_size=4), generator=generator)
-    data = problem[3].data
+    fit(problem, schedule(6, batch_size=4), generator=generator)
+    data = problem.trials.y
     for epoch in (torch.cat(seen[:3]), torch.cat(seen[3:])):
         assert sorted(epoch[:, 0].tolist()) == sorted(data[0, :, 0].tolist())
     assert not torch.equal(torch.cat(seen[:3]), torch.cat(seen[3:]))
@@ -125,22 +132,24 @@ def test_the_prior_is_centred_on_each_condition():
     c = torch.tensor([[0.0, 1.0], [2.0, 1.0], [10.0, 0.0], [14.0, 0.0]])
     data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
     hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
-    prior = _Prior(hyper, torch.tensor([0, 0, 1, 1]))
-    prior.estimate(hyper, c, data[0, :, :0], Trials(data), InitialState(), 0.1, None, 1.0)
+    model = model_of(hyper, 0.1)
+    prior = _Prior(model, torch.tensor([0, 0, 1, 1]))
+    prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
     expected = torch.tensor([[1.0, 1.0], [1.0, 1.0], [12.0, 0.0], [12.0, 0.0]])
     assert torch.equal(prior.mean, expected)
     assert prior.strength > 0
-    centred, off = (float(prior.penalty(hyper, x).detach()) for x in (expected, c))
+    centred, off = (float(prior.penalty(model, x).detach()) for x in (expected, c))
     assert 0 <= centred < off
 
 
 def test_the_prior_survives_a_free_run_that_left_the_numbers():
     data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
     hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
-    prior = _Prior(hyper, None)
-    hyper.maps.data.fill_(torch.nan)
+    model = model_of(hyper, 0.1)
+    prior = _Prior(model, None)
+    hyper.connectivity.maps.data.fill_(torch.nan)
     c = torch.zeros(4, 2)
-    prior.estimate(hyper, c, data[0, :, :0], Trials(data), InitialState(), 0.1, None, 1.0)
+    prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
     assert np.isfinite(prior.strength)
 
 
@@ -151,18 +160,18 @@ def test_early_stopping_returns_to_the_best_state(problem):
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.2])
     states = []
 
-    def validate(hyper, c, q):
-        states.append((hyper.maps.detach().clone(), c.clone()))
+    def validate(model, c, q):
+        states.append((model.connectivity.maps.detach().clone(), c.clone()))
         return next(scores)
 
     s = schedule(50, forcing=0.0, patience=2)
-    result = train(*problem, s, validate=validate)
+    result = fit(problem, s, validate=validate)
     assert len(states) == 4  # best at the second look, then two without a rise
     assert [step for step, _ in result.validation_curve] == [5, 10, 15, 20]
     assert len(result.loss_curve) == 20
     assert result.converged and not result.complaint
     maps, c = states[1]
-    assert torch.equal(problem[0].maps.detach(), maps)
+    assert torch.equal(problem.model.connectivity.maps.detach(), maps)
     assert torch.equal(result.c, c)
     assert not torch.equal(states[3][0], maps)
 
@@ -170,16 +179,16 @@ def test_early_stopping_returns_to_the_best_state(problem):
 def test_a_rise_smaller_than_tol_does_not_count(problem):
     scores = iter([0.5, 0.504, 0.508, 0.6])
     s = schedule(50, forcing=0.0, patience=2, tol=0.01)
-    result = train(*problem, s, validate=lambda *_: next(scores))
+    result = fit(problem, s, validate=lambda *_: next(scores))
     assert [score for _, score in result.validation_curve] == [0.5, 0.504, 0.508]
 
 
 def test_validation_waits_for_the_end_of_the_forcing(problem):
     looks = []
     s = schedule(40, patience=99)  # forced for the first 20 steps
-    train(*problem, s, validate=lambda *_: looks.append(1) or 0.0)
+    fit(problem, s, validate=lambda *_: looks.append(1) or 0.0)
     assert len(looks) == 5  # of ten
-    result = train(*problem, s, validate=lambda *_: 0.0)
+    result = fit(problem, s, validate=lambda *_: 0.0)
     assert min(step for step, _ in result.validation_curve) > 20
 
 
@@ -202,11 +211,11 @@ def test_an_estimator_stops_early_on_trials_it_left_out(small, multitask):
 
 def test_divergence_says_when_and_what_to_try(problem):
     with pytest.raises(FloatingPointError) as failure:
-        train(*problem, schedule(30, learning_rate=1e12))
+        fit(problem, schedule(30, learning_rate=1e12))
     for word in ("diverged", "of 30", "teacher forcing", "learning_rate_init (now 1e+12)", "rank"):
         assert word in str(failure.value)
     with pytest.raises(FloatingPointError, match="free run or the weights grew"):
-        train(*problem, schedule(30, learning_rate=1e12, forcing=0.0))
+        fit(problem, schedule(30, learning_rate=1e12, forcing=0.0))
 
 
 def test_divergence_leaves_no_half_fitted_estimator(small, known):
@@ -285,21 +294,21 @@ def test_an_interruption_after_validation_keeps_the_best_state(problem):
 
     scores, states = iter([0.5, 0.2, 0.1]), []
 
-    def validate(hyper, c, q):
-        states.append(hyper.maps.detach().clone())
+    def validate(model, c, q):
+        states.append(model.connectivity.maps.detach().clone())
         return next(scores)
 
     s = schedule(100, forcing=0.0, patience=99)
-    result = train(*problem, s, validate=validate, progress=Interrupting(100, False))
+    result = fit(problem, s, validate=validate, progress=Interrupting(100, False))
     assert result.interrupted
-    assert torch.equal(problem[0].maps.detach(), states[0])
+    assert torch.equal(problem.model.connectivity.maps.detach(), states[0])
 
 
 def test_an_interruption_before_the_first_step_ends_the_fit(small, known, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jedi_sklearn._training.rollout_loss", stop)
+    monkeypatch.setattr("jedi_sklearn._model.Model.loss", stop)
     est = small(n_components=2, rank=2)
     with pytest.raises(KeyboardInterrupt):
         est.fit(known.X[:20])
@@ -319,7 +328,7 @@ def test_an_interruption_before_the_first_step_ends_the_fit(small, known, monkey
 )
 def test_complaints_name_a_cause_and_a_remedy(losses, words):
     result = Trained(None, None, loss_curve=list(losses))
-    _judge(result, schedule(len(losses), tol=1e-3))
+    judge(result, schedule(len(losses), tol=1e-3))
     assert not result.converged
     for word in words:
         assert word in result.complaint
@@ -329,7 +338,7 @@ def test_complaints_name_a_cause_and_a_remedy(losses, words):
 def test_a_flat_end_is_convergence():
     losses = [*np.linspace(0.9, 0.1, 50), *np.full(50, 0.1)]
     result = Trained(None, None, loss_curve=losses)
-    _judge(result, schedule(100, tol=1e-3))
+    judge(result, schedule(100, tol=1e-3))
     assert result.converged and not result.complaint
 
 

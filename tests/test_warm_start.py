@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from jedi_sklearn import _warm_start
 from jedi_sklearn._hypernetwork import Hypernetwork
-from jedi_sklearn._inference import InitialState
-from jedi_sklearn._rollout import rollout_loss, simulate
+from jedi_sklearn._initial_state import Observed
+from jedi_sklearn._rollout import simulate
 from jedi_sklearn._trials import Trials
 from jedi_sklearn._warm_start import (
     _moments,
@@ -36,7 +36,7 @@ def case(request, make_model, monkeypatch):
 
 def start(trials, *rest):
     """The closed form with free runs from the first sample."""
-    return warm_start(trials, trials.data[0, :, :0], InitialState(), *rest)
+    return warm_start(trials, trials.guide[0, :, :0], Observed(trials.shape[2]), *rest)
 
 
 def random_moments(seed=0, n=7, z=4, r=3):
@@ -95,8 +95,9 @@ def test_the_free_run_of_an_exact_start_is_the_data(case):
     model, data, rows, (U, V, maps, c, _) = case
     hyper = Hypernetwork(2, data.shape[2], 3).double()
     hyper.start_from(U, V, maps)
-    loss = rollout_loss(hyper(c if rows is None else c[rows]), data[0], data, model.alpha)
-    assert float(loss.detach() / data.square().sum()) < 1e-7
+    weights = hyper(c if rows is None else c[rows])
+    run = simulate(hyper.connectivity, weights, data[0], len(data), model.alpha)
+    assert float((run - data).square().sum() / data.square().sum()) < 1e-7
 
 
 @pytest.mark.parametrize("rows", [None, CONDITIONS])
@@ -183,13 +184,13 @@ def test_input_weights_of_one_network_are_found_in_closed_form(monkeypatch, know
         for name, w in known.hyper(torch.zeros(1, 2, dtype=torch.float64)).items()
     }
     one["bias"] = one["bias"].expand(20, -1)
-    data = simulate(one | {"B": B}, x0, 40, known.alpha, inputs)
+    data = simulate(known.hyper.connectivity, one | {"B": B}, x0, 40, known.alpha, inputs)
     mask = None
     if cut:
         mask = torch.ones_like(data)
         mask[-10:, ::2] = 0
         data = torch.where(mask > 0, data, torch.full_like(data, 3.0))
-    U, V, maps, c, found = start(Trials(data, mask, inputs), 2, 2, known.alpha)
+    U, V, maps, c, found = start(Trials(data, mask, inputs=inputs), 2, 2, known.alpha)
     assert found.shape == (n, 2)
     assert_close(found, B, rtol=0, atol=1e-3)
     J = U @ maps[0, :-1].t() @ V.t()
@@ -204,7 +205,7 @@ def test_the_common_network_reads_from_weak_directions_too(monkeypatch):
     made = make_multitask(40, n_neurons=20, n_timesteps=60, initial_jitter=1, **noise)
     data = torch.as_tensor(made.X).transpose(0, 1).contiguous()
     inputs = torch.as_tensor(made.inputs).transpose(0, 1).contiguous()
-    U, V, maps, _, B = start(Trials(data, None, inputs), 5, 1, 0.1)
+    U, V, maps, _, B = start(Trials(data, inputs=inputs), 5, 1, 0.1)
     J = U @ maps[0, :-1].t() @ V.t()
     assert_close(J, torch.as_tensor(made.teacher.to_dense()[0]), rtol=0, atol=1e-3)
     assert_close(B, torch.as_tensor(made.teacher.input_weights), rtol=0, atol=1e-3)

@@ -1,0 +1,241 @@
+"""What forms the recurrent weights have, as functions of features (docs/model.md, eq. 4).
+
+Each form is a class of `CONNECTIVITIES` and owns the parameters that are linear in the features.
+Weights are dicts of tensors, of which each class alone knows what they hold; the functions of them
+are static, so that they need no parameters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ._linearised import DenseRuns, SplitRuns
+from ._rollout import plain_loss, split_loss
+from .rnn import RNNBatch
+
+__all__ = ["CONNECTIVITIES", "FullRank", "LowRank", "Shared"]
+
+
+class Connectivity(nn.Module):
+    """Base of the forms: what follows for all of them from `drive`.
+
+    Parameters
+    ----------
+    n_features, n_neurons, rank : int
+    generator : torch.Generator
+        Source of the random start.
+    """
+
+    Runs = DenseRuns  # how inference runs and linearises them
+
+    def __init__(self, n_features, n_neurons, rank, generator=None):
+        super().__init__()
+        self.rank = self.rank_of(n_neurons, rank)
+        spread = n_features**-0.5
+
+        def normal(*shape, scale):
+            return nn.Parameter(scale * torch.randn(*shape, generator=generator))
+
+        self.make(normal, n_features, n_neurons, rank, spread)
+
+    @staticmethod
+    def rank_of(n_neurons, rank):
+        """The rank of J, where `rank` was asked for."""
+        return rank
+
+    @property
+    def n_values(self):
+        """How many values the weights of one trial have: the memory of tangents."""
+        return sum(p[0].numel() for p in self.outputs())
+
+    def tangents(self, slopes):
+        """Derivatives of the weights for those of the features, (n_components, trials, ...)."""
+        return _stacked(self.weights, slopes)
+
+    @classmethod
+    def loss(cls, weights, x0, trials, alpha, forcing, observation, workspace=None):
+        """Deviance of the (teacher-forced) run, as `split_loss` has it."""
+        return plain_loss(cls, weights, x0, trials, alpha, forcing, observation)
+
+
+class Shared(Connectivity):
+    """J = U G(c) V' and b = U beta(c), with bases U, V common to all trials."""
+
+    Runs = SplitRuns
+    loss = staticmethod(split_loss)
+
+    def make(self, normal, n_features, n, r, spread):
+        """The parameters."""
+        self.U = normal(n, r, scale=n**-0.5)
+        self.V = normal(n, r, scale=n**-0.5)
+        self.maps = normal(n_features, r + 1, r, scale=spread)
+
+    def outputs(self):
+        """Parameters that are linear in the features, features first."""
+        return (self.maps,)
+
+    def start_from(self, U, V, maps):
+        """Take over bases and maps (some features, rank + 1, rank) of the first features."""
+        self.U.copy_(U)
+        self.V.copy_(V)
+        self.maps[: len(maps)] = maps
+
+    def weights(self, f):
+        """Weights of features (trials, n_features)."""
+        return {"U": self.U, "V": self.V} | self._of(f)
+
+    def tangents(self, slopes):
+        """Derivatives of the weights for those of the features, (n_components, trials, ...)."""
+        return _stacked(self._of, slopes)
+
+    def _of(self, f):
+        theta = _combine(f, self.maps)  # (trials, rank + 1, rank)
+        return {
+            "core": theta[:, :-1].transpose(1, 2).contiguous(),
+            "bias": theta[:, -1].contiguous(),
+        }
+
+    @staticmethod
+    def drive(weights, rates):
+        """J_k rates + b_k of each trial, (trials, neurons)."""
+        z = (rates @ weights["V"]).unsqueeze(-1)  # (trials, rank, 1)
+        latent = torch.baddbmm(weights["bias"].unsqueeze(-1), weights["core"], z)
+        return latent[..., 0] @ weights["U"].t()
+
+    @staticmethod
+    def drive_tangent(weights, tangents, rates, drates):
+        """Tangents of `drive` for those of the rates, (trials, m, neurons); c comes first in m."""
+        z, dz = rates @ weights["V"], drates @ weights["V"]
+        dlatent = torch.bmm(dz, weights["core"].transpose(1, 2))
+        direct = torch.einsum("dkrs,ks->kdr", tangents["core"], z)
+        dlatent[:, : direct.shape[1]] += direct + tangents["bias"].transpose(0, 1)
+        return dlatent @ weights["U"].t()
+
+    @staticmethod
+    def pullback(weights, back):
+        """Rows (trials, m, neurons) times J_k."""
+        return torch.bmm(back @ weights["U"], weights["core"]) @ weights["V"].t()
+
+    @staticmethod
+    def rnns(w, **rest):
+        """The RNNBatch of weights in numpy."""
+        return RNNBatch(w["U"], w["V"], w["core"], bias=w["bias"] @ w["U"].T, **rest)
+
+
+class LowRank(Connectivity):
+    """J = U(c) V(c)' and b(c)."""
+
+    def make(self, normal, n_features, n, r, spread):
+        """The parameters."""
+        self.left = normal(n_features, n, r, scale=spread * n**-0.5)
+        self.right = normal(n_features, n, r, scale=spread * n**-0.5)
+        self.offset = normal(n_features, n, scale=0.1 * spread)
+
+    def outputs(self):
+        """Parameters that are linear in the features, features first."""
+        return (self.left, self.right, self.offset)
+
+    def start_from(self, U, V, maps):
+        """Take over bases and maps (some features, rank + 1, rank) of the first features."""
+        self.left[: len(maps)] = U @ maps[:, :-1].transpose(1, 2)
+        self.right[0] = V
+        self.offset[: len(maps)] = maps[:, -1] @ U.t()
+
+    def weights(self, f):
+        """Weights of features (trials, n_features)."""
+        U, V = _combine(f, self.left), _combine(f, self.right)
+        return {"U": U, "V": V, "bias": _combine(f, self.offset)}
+
+    @staticmethod
+    def drive(weights, rates):
+        """J_k rates + b_k of each trial, (trials, neurons)."""
+        latent = torch.bmm(rates.unsqueeze(1), weights["V"])  # (trials, 1, rank)
+        bias = weights["bias"].unsqueeze(1)
+        return torch.baddbmm(bias, latent, weights["U"].transpose(1, 2))[:, 0]
+
+    @staticmethod
+    def drive_tangent(weights, tangents, rates, drates):
+        """Tangents of `drive` for those of the rates, (trials, m, neurons); c comes first in m."""
+        U, V, d = weights["U"], weights["V"], len(tangents["bias"])
+        z, dz = torch.bmm(rates.unsqueeze(1), V)[:, 0], torch.bmm(drates, V)
+        dz[:, :d] += torch.einsum("dkir,ki->kdr", tangents["V"], rates)
+        out = torch.bmm(dz, U.transpose(1, 2))
+        direct = torch.einsum("dkir,kr->kdi", tangents["U"], z)
+        out[:, :d] += direct + tangents["bias"].transpose(0, 1)
+        return out
+
+    @staticmethod
+    def pullback(weights, back):
+        """Rows (trials, m, neurons) times J_k."""
+        return torch.bmm(back @ weights["U"], weights["V"].transpose(1, 2))
+
+    @staticmethod
+    def rnns(w, **rest):
+        """The RNNBatch of weights in numpy."""
+        return RNNBatch(w["U"], w["V"], bias=w["bias"], **rest)
+
+
+class FullRank(Connectivity):
+    """J(c) and b(c)."""
+
+    @staticmethod
+    def rank_of(n_neurons, rank):
+        """Full, whatever was asked for: that is the rank of the start alone."""
+        return n_neurons
+
+    def make(self, normal, n_features, n, r, spread):
+        """The parameters."""
+        self.dense = normal(n_features, n, n, scale=spread * n**-0.5)
+        self.offset = normal(n_features, n, scale=0.1 * spread)
+
+    def outputs(self):
+        """Parameters that are linear in the features, features first."""
+        return (self.dense, self.offset)
+
+    def start_from(self, U, V, maps):
+        """Take over bases and maps (some features, rank + 1, rank) of the first features."""
+        self.dense[: len(maps)] = U @ maps[:, :-1].transpose(1, 2) @ V.t()
+        self.offset[: len(maps)] = maps[:, -1] @ U.t()
+
+    def weights(self, f):
+        """Weights of features (trials, n_features)."""
+        return {"J": _combine(f, self.dense), "bias": _combine(f, self.offset)}
+
+    @staticmethod
+    def drive(weights, rates):
+        """J_k rates + b_k of each trial, (trials, neurons)."""
+        bias = weights["bias"].unsqueeze(-1)
+        return torch.baddbmm(bias, weights["J"], rates.unsqueeze(-1))[..., 0]
+
+    @staticmethod
+    def drive_tangent(weights, tangents, rates, drates):
+        """Tangents of `drive` for those of the rates, (trials, m, neurons); c comes first in m."""
+        out = torch.bmm(drates, weights["J"].transpose(1, 2))
+        direct = torch.einsum("dkij,kj->kdi", tangents["J"], rates)
+        out[:, : direct.shape[1]] += direct + tangents["bias"].transpose(0, 1)
+        return out
+
+    @staticmethod
+    def pullback(weights, back):
+        """Rows (trials, m, neurons) times J_k."""
+        return torch.bmm(back, weights["J"])
+
+    @staticmethod
+    def rnns(w, **rest):
+        """The RNNBatch of weights in numpy."""
+        return RNNBatch.from_dense(w["J"], bias=w["bias"], **rest)
+
+
+CONNECTIVITIES = {"shared": Shared, "low_rank": LowRank, "full_rank": FullRank}
+
+
+def _combine(f, maps):
+    """A linear function of features: (trials, n_features), (n_features, ...) -> (trials, ...)."""
+    return (f @ maps.flatten(1)).reshape(len(f), *maps.shape[1:])
+
+
+def _stacked(weights, slopes):
+    """`weights` of features (n_components, trials, n_features), (n_components, trials, ...)."""
+    d, n, _ = slopes.shape
+    return {name: w.unflatten(0, (d, n)) for name, w in weights(slopes.flatten(0, 1)).items()}

@@ -1,0 +1,156 @@
+"""What drives a training, what is reported of it, and what is said at its end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+__all__ = ["Progress", "Schedule", "Trained", "describe_divergence", "judge"]
+
+REFRESHES = 10  # how often the prior is re-estimated, and validation looked at
+CHECKPOINTS = 20  # how often the state is kept, where it is
+
+
+@dataclass
+class Schedule:
+    """What drives the optimiser.
+
+    The teacher forcing falls linearly from `forcing` to `final_forcing` over the share `anneal` of
+    the steps, the learning rate as a half cosine from `learning_rate` to 0.
+    """
+
+    max_iter: int
+    learning_rate: float
+    forcing: float
+    anneal: float
+    batch_size: int | None = None
+    regularised: bool = True
+    tol: float = 1e-3
+    final_forcing: float = 0.0
+    patience: int | None = None  # validations without improvement before the fit stops
+
+    def forcing_at(self, step):
+        """Forcing strength at a step."""
+        left = max(0.0, 1 - step / (self.anneal * self.max_iter))
+        return self.final_forcing + (self.forcing - self.final_forcing) * left
+
+    @property
+    def refresh(self):
+        """Steps between two looks at prior and validation."""
+        return max(1, self.max_iter // REFRESHES)
+
+    @property
+    def saving(self):
+        """Steps between two checkpoints."""
+        return max(1, self.max_iter // CHECKPOINTS)
+
+    def settled(self, step):
+        """Whether the forcing is at its end: what is minimised no longer changes."""
+        return self.forcing_at(step) == self.final_forcing
+
+    def learning_rate_at(self, step):
+        """Learning rate at a step."""
+        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / self.max_iter))
+
+
+@dataclass
+class Trained:
+    """Result of `train`; parameters live in the model that was given."""
+
+    c: torch.Tensor
+    q: torch.Tensor
+    loss_curve: list = field(default_factory=list)
+    validation_curve: list = field(default_factory=list)
+    converged: bool = False
+    interrupted: bool = False
+    complaint: str = ""
+
+
+class Progress:
+    """A tqdm bar, or plain lines where tqdm is not installed; silent unless verbose."""
+
+    def __init__(self, total, verbose):
+        self.bar, self.every = None, max(1, total // 10)
+        self.verbose, self.total = verbose, total
+        if verbose:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                return
+            self.bar = tqdm(total=total, desc="JEDI", unit="step")
+
+    def __call__(self, step, loss, forcing):
+        """Report one step."""
+        if not self.verbose:
+            return
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix(R2=f"{1 - loss:.3f}", forcing=f"{forcing:.3f}", refresh=False)
+        elif (step + 1) % self.every == 0:
+            print(
+                f"[JEDI] step {step + 1}/{self.total}  R2 {1 - loss:.4f}  forcing {forcing:.3f}",
+                flush=True,
+            )
+
+    def skip(self, n_steps):
+        """Count steps that were made before."""
+        if self.bar is not None:
+            self.bar.update(n_steps)
+
+    def close(self):
+        """End the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def describe_divergence(step, schedule, forcing):
+    """Text of the error where the loss is no longer finite: a cause and a remedy."""
+    if forcing:
+        cause = f"the run left the data in spite of teacher forcing {forcing:.3f}"
+    else:
+        cause = "the free run or the weights grew without bound"
+    return (
+        f"Training diverged: the loss was not finite at step {step + 1} of {schedule.max_iter}; "
+        f"{cause}. Try a smaller learning_rate_init (now {schedule.learning_rate:g}), a smaller "
+        'rank, or scale="neuron" if a few neurons are much larger than the others. '
+        "Nothing was changed in the estimator."
+    )
+
+
+def judge(result, schedule, checkpoint=None):
+    """The result with `converged`, or the complaint of a warning: a cause and a remedy."""
+    n = len(result.loss_curve)
+    if result.interrupted:
+        result.complaint = (
+            f"Training was interrupted after {n} of {schedule.max_iter} steps; the estimator "
+            "keeps the state reached so far. Fit again to go through the whole schedule."
+        )
+        if not schedule.settled(n):
+            result.complaint += (
+                " The teacher forcing had not ended, so the free run may leave the data."
+            )
+        if checkpoint is not None and n >= schedule.saving:
+            result.complaint += " The checkpoint is kept: the same fit goes on from there."
+        return result
+    if result.converged:
+        return result
+    tail = max(1, schedule.max_iter // 10)
+    last = sum(result.loss_curve[-tail:]) / tail
+    before = result.loss_curve[-2 * tail : -tail]
+    gain = sum(before) / len(before) - last if before else 1 - last  # a lone step
+    if last >= 1:
+        result.complaint = (
+            f"The free run is no better than the mean of the data (R2 {1 - last:.2f}). The data "
+            "may have no dynamics in common, or dt and tau do not suit them: check that dt is "
+            "the sampling interval in seconds, smooth the data, or raise rank and n_components."
+        )
+    elif gain > schedule.tol:
+        result.complaint = (
+            f"R2 still rose by {gain:.4f} over the last tenth of the {schedule.max_iter} steps "
+            f"(tol={schedule.tol:g}). Raise max_iter."
+        )
+    else:
+        result.converged = True
+    return result

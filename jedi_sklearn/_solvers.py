@@ -1,0 +1,106 @@
+"""How a fit starts and what drives it: each option of `solver` is a class of `SOLVERS`."""
+
+from __future__ import annotations
+
+import torch
+
+from ._hypernetwork import Hypernetwork
+from ._schedule import Schedule
+from ._warm_start import warm_start
+
+__all__ = ["SOLVERS", "Annealed", "Paper"]
+
+# trials of a mini-batch, "auto": this many values, within these numbers of trials
+BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**24, 16, 200
+CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
+
+
+class Solver:
+    """Base of the solvers: the parts of a fit that they have in common.
+
+    Attributes
+    ----------
+    skip : bool
+        Give a perceptron an affine path beside its hidden layers.
+    regularised : bool
+        Whether embeddings and weights have priors while they are trained.
+    """
+
+    skip = True
+    regularised = True
+
+    @classmethod
+    def schedule(cls, est, trials, continued):
+        """What drives the optimiser."""
+        forcing, final_forcing = cls.forcing(est, trials.n_inputs)
+        batch = est.batch_size
+        if batch == "auto":
+            n_steps, _, n_neurons = trials.shape
+            batch = min(max(BATCH_VALUES // (n_steps * n_neurons), MIN_BATCH), MAX_BATCH)
+        return Schedule(
+            max_iter=est.max_iter,
+            learning_rate=est.learning_rate_init * (CONTINUED if continued else 1),
+            forcing=forcing,
+            final_forcing=final_forcing,
+            anneal=0.5,
+            batch_size=batch,
+            regularised=cls.regularised,
+            tol=est.tol,
+            patience=est.n_iter_no_change,
+        )
+
+    @classmethod
+    def hypernetwork(cls, est, trials, n_components, rank, generator):
+        """A random hypernetwork of the form that the estimator's parameters describe."""
+        return Hypernetwork(
+            n_components,
+            trials.shape[2],
+            rank,
+            est.connectivity,
+            tuple(est.hidden_layer_sizes) if est.hypernetwork == "mlp" else (),
+            skip=cls.skip,
+            n_inputs=trials.n_inputs,
+            generator=generator,
+        ).to(trials.device)
+
+
+class Annealed(Solver):
+    """Closed-form start, teacher forcing that falls."""
+
+    @staticmethod
+    def forcing(est, n_inputs):
+        """Strength of the teacher forcing at the start of a fit and at its end."""
+        if est.final_forcing != "auto":
+            return est.forcing, est.final_forcing
+        return est.forcing, est.forcing / 2 if n_inputs else 0.0
+
+    @staticmethod
+    def start(hypernetwork, trials, coordinates, initial, rows, alpha, generator, processes):
+        """Start the hypernetwork; return embeddings (embeddings, n_components)."""
+        d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
+        how = (coordinates, initial, rank, d, alpha, rows, processes)
+        U, V, maps, c, B = warm_start(trials, *how)
+        hypernetwork.start_from(U, V, maps, B)
+        return c
+
+
+class Paper(Solver):
+    """Random start, Adam on the free run alone."""
+
+    skip = False
+    regularised = False
+
+    @staticmethod
+    def forcing(est, n_inputs):
+        """None at all."""
+        return 0.0, 0.0
+
+    @staticmethod
+    def start(hypernetwork, trials, coordinates, initial, rows, alpha, generator, processes):
+        """Random embeddings (embeddings, n_components), for random weights."""
+        n = len(trials) if rows is None else int(rows.max()) + 1
+        c = torch.randn(n, hypernetwork.n_components, generator=generator)
+        return c.to(trials.device)
+
+
+SOLVERS = {"annealed": Annealed, "paper": Paper}
