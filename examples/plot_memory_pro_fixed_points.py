@@ -55,8 +55,8 @@ network = find_fixed_points(
 )[0]
 i = list(est.conditions_).index("memory")
 rnn = est.generate_rnns(est.condition_embeddings_[[i]])
-fitted = find_fixed_points(rnn, (states - est.mean_) / est.scale_, slow_speed=slow_speed)[0]
-fitted = replace(fitted, points=fitted.points * est.scale_ + est.mean_)  # in the data's units
+fitted = find_fixed_points(rnn, est.to_states(states), slow_speed=slow_speed)[0]
+fitted = replace(fitted, points=est.to_activity(fitted.points))  # in the data's units
 print(f"network: {network}\nfitted:  {fitted}")
 
 # %%

@@ -103,7 +103,7 @@ class FixedPointDisplay:
         Returns
         -------
         FixedPointDisplay
-            In units of the RNN's states, ``(X - est.mean_) / est.scale_``.
+            In units of the RNN's states, ``est.to_states(X)``.
         """
         check_jedi(est)
         X = check_trials(X, missing=True)
@@ -116,7 +116,7 @@ class FixedPointDisplay:
             conditions = None if conditions is None else np.asarray(conditions)[[trial]]
         found = est.posterior(X, inputs=inputs)
         rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
-        starts = (found.initial_state - est.mean_) / est.scale_
+        starts = est.to_states(found.initial_state)
         return cls.from_rnns(
             rnn,
             rnn.simulate(starts, X.shape[1], inputs),
