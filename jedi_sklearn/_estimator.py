@@ -774,7 +774,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return X, inputs, found
 
     def _trial_r2(self, X, deviance):
-        total = [np.nansum(np.square(self.to_states(trial))) for trial in X]
+        total = [self._model.observation.null_deviance_of(trial) for trial in X]
         return np.array([one_less(*pair) for pair in zip(deviance, total, strict=True)])
 
     def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):

@@ -186,7 +186,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         kept=kept,
         used=used,
         trials=trials,
-        variance=observation.null_deviance(*moments[1:]) / count,
+        variance=observation.null_deviance(*moments) / count,
         rows=rows,
         groups=groups,
         n_embeddings=n_embeddings,
@@ -287,8 +287,7 @@ def freeze(model, c, q, data, plan, index=None):
 
 def free_run_r2(X, deviance, observation):
     """R2 of free runs: 1 - their deviance over that of each neuron's mean."""
-    _, variance, count = trial_moments(X)
-    return one_less(deviance.sum(), observation.null_deviance(variance, count))
+    return one_less(deviance.sum(), observation.null_deviance(*trial_moments(X)))
 
 
 def open_checkpoint(est, X, inputs, labels, codes, previous):

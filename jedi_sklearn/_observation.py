@@ -65,9 +65,13 @@ class Gaussian(nn.Module):
         filled = filler(z)
         return filled, np.isfinite(z), filled
 
-    def null_deviance(self, variance, count):
-        """Deviance of each neuron's mean, from `trial_moments` of X."""
+    def null_deviance(self, mean, variance, count):
+        """Deviance of each neuron's mean in X, from `trial_moments` of X."""
         return float(np.nansum(variance / np.square(self.scale.cpu().numpy()) * count))
+
+    def null_deviance_of(self, trial):
+        """Deviance of a trial (time, neurons) about the means of the training data."""
+        return np.nansum(np.square(self.states(trial)))
 
     # Training
 

@@ -93,7 +93,7 @@ def train(
             run.descend(schedule.learning_rate_at(step))
             run.result.loss_curve.append(loss)
             progress(step, loss, forcing)
-            if best.is_due(step) and best.look(run, step):
+            if best.is_due(step) and best.look(run):
                 run.result.converged = True
                 break
             saved.write(step)
@@ -223,7 +223,7 @@ class _Best:
         refresh = self.schedule.refresh
         return self.schedule.settled(step) and step % refresh == refresh - 1
 
-    def look(self, run, step):
+    def look(self, run):
         """Keep the state if it is the best one; True when none came for too long."""
         if self.validate is None:
             score, least = 1 - _mean(run.result.loss_curve[-self.schedule.refresh :]), 0.0
