@@ -35,12 +35,24 @@ TASKS = ("decision", "memory", "oscillation", "reach")
 NOISE = {"process_noise": 0.003, "observation_noise": 0.1}
 
 
+def multitask_trials(options, seed, **arguments):
+    """Trials of several tasks, the task of each, and indices of training and test trials."""
+    data = make(options, make_multitask, seed, n_trials=200, **arguments)
+    return data, data.task, *split(data.task, 0.2, seed)
+
+
+def noisy_trials(options, seed):
+    """Noisy rates, the condition of each trial, and indices of training and test trials."""
+    size = {"n_trials": 400, "n_conditions_per_task": 4}
+    data = make(options, make_multitask, seed, **size, observe="rate", **NOISE)
+    return data, data.condition, *split(data.condition, 0.25, seed)
+
+
 def multitask(options):
     """Default parameters on several tasks of several teachers."""
     rows = []
     for seed in options.seeds:
-        data = make(options, make_multitask, seed, n_trials=200)
-        train, test = split(data.task, 0.2, seed)
+        data, _, train, test = multitask_trials(options, seed)
         est = estimator(options)
         row, _ = evaluate(est, data.X[train], data.task[train], data.X[test], data.task[test])
         row["teacher_r2"] = r2(scaled(est, data.X[test]), scaled(est, data.free_run[test]))
@@ -242,17 +254,7 @@ def noisy(options):
     """Several conditions per task, noisy rates as data."""
     rows = []
     for seed in options.seeds:
-        data = make(
-            options,
-            make_multitask,
-            seed,
-            n_trials=400,
-            n_conditions_per_task=4,
-            observe="rate",
-            **NOISE,
-        )
-        labels = data.condition
-        train, test = split(labels, 0.25, seed)
+        data, labels, train, test = noisy_trials(options, seed)
         est = estimator(options)
         row, _ = evaluate(est, data.X[train], labels[train], data.X[test], labels[test])
         teacher = r2(scaled(est, data.X[test]), scaled(est, data.free_run[test]))

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import r2_score
 
-from jedi_sklearn.datasets import make_multifrequency, make_multitask
+from jedi_sklearn.datasets import make_initial_states, make_multifrequency, make_multitask
 
 SMALL = {"n_trials": 24, "n_neurons": 20, "n_timesteps": 60, "dt": 0.02}
 TASKS = ["decision", "memory", "oscillation", "reach"]
@@ -187,3 +189,44 @@ def test_refusals_list_the_options(arguments, words):
         make_multitask(**SMALL | arguments)
     for word in words:
         assert word in str(refusal.value)
+
+
+# One RNN, several initial states
+
+
+def test_conditions_differ_in_their_initial_state_alone():
+    quiet = SMALL | {"initial_jitter": 0.0, "process_noise": 0.0, "observation_noise": 0.0}
+    data = make_initial_states(**quiet, n_conditions=3)
+    assert data.inputs is None and data.teacher.input_weights is None
+    assert data.teacher.shape == (1, 20)
+    assert np.bincount(data.condition).tolist() == [8, 8, 8]
+    assert_array_equal(data.X[:, 0], data.initial_states[data.condition])
+    assert_allclose(data.X, data.teacher.simulate(data.X[:, 0], 60), rtol=1e-10)
+    other_trials = make_initial_states(**quiet, n_conditions=3, random_state=1)
+    assert_array_equal(other_trials.X, data.X)
+
+
+def test_trials_start_near_the_initial_state_of_their_condition():
+    data = make_initial_states(400, n_neurons=20, n_timesteps=2, initial_jitter=0.2)
+    assert data.initial_states.shape == (8, 20)
+    jitter = data.free_run[:, 0] - data.initial_states[data.condition]
+    assert jitter.std() == pytest.approx(0.2, rel=0.05)
+    assert (data.X - data.free_run)[:, 0].std() == pytest.approx(0.3, rel=0.05)
+
+
+def test_single_samples_tell_less_of_the_initial_state_than_trials():
+    data = make_initial_states(200)
+    train, test = np.arange(160), np.arange(160, 200)
+
+    def accuracy(X):
+        features = PCA(16, whiten=True, random_state=0).fit(X[train])
+        classifier = LogisticRegression().fit(features.transform(X[train]), data.condition[train])
+        return classifier.score(features.transform(X[test]), data.condition[test])
+
+    assert accuracy(data.X.reshape(200, -1)) > 0.95
+    assert accuracy(data.X[:, 75]) < 0.7
+
+
+def test_no_initial_states_are_an_error():
+    with pytest.raises(ValueError, match="n_conditions must be"):
+        make_initial_states(8, n_conditions=0)

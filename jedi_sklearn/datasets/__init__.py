@@ -2,12 +2,14 @@
 
 from ._analytic import make_bistable_decision, make_ring_attractor
 from ._flip_flop import make_flip_flop
+from ._initial_states import make_initial_states
 from ._memory_pro import make_memory_pro
 from ._multitask import make_multifrequency, make_multitask
 
 __all__ = [
     "make_bistable_decision",
     "make_flip_flop",
+    "make_initial_states",
     "make_memory_pro",
     "make_multifrequency",
     "make_multitask",

@@ -108,7 +108,7 @@ def make_multitask(
     if n_conditions_per_task is not None:
         check_number(n_conditions_per_task, "n_conditions_per_task", Integral, low=1)
     rng = check_seed(random_state)
-    teacher, x0 = _make_teacher(teacher_seed, n_neurons, rank, gain, len(CHANNELS), dt, tau)
+    teacher, x0 = make_teacher(teacher_seed, n_neurons, rank, gain, len(CHANNELS), dt, tau)
     time = np.arange(n_timesteps) * dt
 
     task = np.array([tasks[i % len(tasks)] for i in range(n_trials)])
@@ -187,7 +187,7 @@ def make_multifrequency(
         observation_noise=observation_noise,
     )
     rng = check_seed(random_state)
-    teacher, x0 = _make_teacher(teacher_seed, n_neurons, rank, gain, 1, dt, tau)
+    teacher, x0 = make_teacher(teacher_seed, n_neurons, rank, gain, 1, dt, tau)
     time = np.arange(n_timesteps) * dt
     frequency = np.repeat(hertz, n_trials_per_frequency)
     phase = rng.uniform(0, 2 * np.pi, len(frequency))
@@ -206,15 +206,17 @@ def make_multifrequency(
     )
 
 
-def _make_teacher(seed, n_neurons, rank, gain, n_inputs, dt, tau):
+def make_teacher(seed, n_neurons, rank, gain, n_inputs, dt, tau, n_starts=None):
+    """A random low-rank RNN and an initial state, or as many as `n_starts`, one a row."""
     check_number(rank, "rank", Integral, low=1)
     check_number(n_neurons, "n_neurons", Integral, low=rank)
     check_number(gain, "gain")
     rng = check_seed(seed, "teacher_seed")
     U, V = rng.standard_normal((2, n_neurons, rank))
-    B = rng.standard_normal((n_neurons, n_inputs))
+    B = rng.standard_normal((n_neurons, n_inputs)) if n_inputs else None
     teacher = RNNBatch(gain / np.sqrt(n_neurons) * U, V, input_weights=B, dt=dt, tau=tau)
-    return teacher, 0.5 * rng.standard_normal(n_neurons)
+    shape = n_neurons if n_starts is None else (n_starts, n_neurons)
+    return teacher, 0.5 * rng.standard_normal(shape)
 
 
 # Inputs of one trial of each task, (n_timesteps, channels). `level` is None (draw from the
