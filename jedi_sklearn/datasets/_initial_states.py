@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch
 
-from .._trials import check_number, check_seed
+from .._validation import check_number, check_seed
 from ._multitask import make_teacher
 from ._recording import check_sizes, record
 
