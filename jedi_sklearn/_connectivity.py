@@ -23,15 +23,20 @@ class Connectivity(nn.Module):
     Parameters
     ----------
     n_features, n_neurons, rank : int
+    starts : bool
+        Generate first states as well, from zero at the start.
     generator : torch.Generator
         Source of the random start.
     """
 
     Runs = DenseRuns  # how inference runs and linearises them
 
-    def __init__(self, n_features, n_neurons, rank, generator=None):
+    def __init__(self, n_features, n_neurons, rank, starts=False, generator=None):
         super().__init__()
         self.rank = self.rank_of(n_neurons, rank)
+        size = self.size_of_start(n_neurons, rank)
+        start = nn.Parameter(torch.zeros(n_features, size)) if starts else None
+        self.register_parameter("start", start)
         spread = n_features**-0.5
 
         def normal(*shape, scale):
@@ -43,6 +48,41 @@ class Connectivity(nn.Module):
     def rank_of(n_neurons, rank):
         """The rank of J, where `rank` was asked for."""
         return rank
+
+    @staticmethod
+    def size_of_start(n_neurons, rank):
+        """Coordinates of a generated first state: those of the neurons."""
+        return n_neurons
+
+    @staticmethod
+    def first_state(weights, start):
+        """States (trials, neurons) with these coordinates."""
+        return start
+
+    def outputs(self):
+        """Parameters that are linear in the features, features first."""
+        own = tuple(getattr(self, name) for name in self.linear)
+        return own if self.start is None else (*own, self.start)
+
+    def _start_of(self, f):
+        """The coordinates of the first states as one of the weights, where they are generated."""
+        return {} if self.start is None else {"start": f @ self.start}
+
+    def start_from(self, U, V, maps):
+        """Take over bases and maps (some features, rank + 1, rank) of the first features.
+
+        Where first states are generated the maps have one more row: their coordinates along U.
+        """
+        rank, n = U.shape[1], len(maps)
+        core, bias = maps[:, :rank].transpose(1, 2), maps[:, rank]
+        self.take_over(U, V, core, bias)
+        if self.start is not None:
+            self.start[:n] = self.coordinates_of(U, maps[:, rank + 1])
+
+    @staticmethod
+    def coordinates_of(U, coordinates):
+        """Coordinates of first states, given those along the columns of U."""
+        return coordinates @ U.t()
 
     @property
     def n_values(self):
@@ -64,6 +104,7 @@ class Shared(Connectivity):
 
     Runs = SplitRuns
     loss = staticmethod(split_loss)
+    linear = ("maps",)
 
     def make(self, normal, n_features, n, r, spread):
         """The parameters."""
@@ -71,15 +112,27 @@ class Shared(Connectivity):
         self.V = normal(n, r, scale=n**-0.5)
         self.maps = normal(n_features, r + 1, r, scale=spread)
 
-    def outputs(self):
-        """Parameters that are linear in the features, features first."""
-        return (self.maps,)
+    @staticmethod
+    def size_of_start(n_neurons, rank):
+        """Coordinates of a generated first state: those along the columns of U."""
+        return rank
 
-    def start_from(self, U, V, maps):
-        """Take over bases and maps (some features, rank + 1, rank) of the first features."""
+    @staticmethod
+    def first_state(weights, start):
+        """States (..., neurons) with these coordinates."""
+        return start @ weights["U"].t()
+
+    @staticmethod
+    def coordinates_of(U, coordinates):
+        """Coordinates of first states, given those along the columns of U."""
+        return coordinates
+
+    def take_over(self, U, V, core, bias):
+        """Bases, and core (some features, rank, rank) and bias of the first features."""
         self.U.copy_(U)
         self.V.copy_(V)
-        self.maps[: len(maps)] = maps
+        self.maps[: len(core), :-1] = core.transpose(1, 2)
+        self.maps[: len(core), -1] = bias
 
     def weights(self, f):
         """Weights of features (trials, n_features)."""
@@ -94,7 +147,7 @@ class Shared(Connectivity):
         return {
             "core": theta[:, :-1].transpose(1, 2).contiguous(),
             "bias": theta[:, -1].contiguous(),
-        }
+        } | self._start_of(f)
 
     @staticmethod
     def drive(weights, rates):
@@ -126,26 +179,24 @@ class Shared(Connectivity):
 class LowRank(Connectivity):
     """J = U(c) V(c)' and b(c)."""
 
+    linear = ("left", "right", "offset")
+
     def make(self, normal, n_features, n, r, spread):
         """The parameters."""
         self.left = normal(n_features, n, r, scale=spread * n**-0.5)
         self.right = normal(n_features, n, r, scale=spread * n**-0.5)
         self.offset = normal(n_features, n, scale=0.1 * spread)
 
-    def outputs(self):
-        """Parameters that are linear in the features, features first."""
-        return (self.left, self.right, self.offset)
-
-    def start_from(self, U, V, maps):
-        """Take over bases and maps (some features, rank + 1, rank) of the first features."""
-        self.left[: len(maps)] = U @ maps[:, :-1].transpose(1, 2)
+    def take_over(self, U, V, core, bias):
+        """Bases, and core (some features, rank, rank) and bias of the first features."""
+        self.left[: len(core)] = U @ core
         self.right[0] = V
-        self.offset[: len(maps)] = maps[:, -1] @ U.t()
+        self.offset[: len(core)] = bias @ U.t()
 
     def weights(self, f):
         """Weights of features (trials, n_features)."""
         U, V = _combine(f, self.left), _combine(f, self.right)
-        return {"U": U, "V": V, "bias": _combine(f, self.offset)}
+        return {"U": U, "V": V, "bias": _combine(f, self.offset)} | self._start_of(f)
 
     @staticmethod
     def drive(weights, rates):
@@ -179,6 +230,8 @@ class LowRank(Connectivity):
 class FullRank(Connectivity):
     """J(c) and b(c)."""
 
+    linear = ("dense", "offset")
+
     @staticmethod
     def rank_of(n_neurons, rank):
         """Full, whatever was asked for: that is the rank of the start alone."""
@@ -189,18 +242,15 @@ class FullRank(Connectivity):
         self.dense = normal(n_features, n, n, scale=spread * n**-0.5)
         self.offset = normal(n_features, n, scale=0.1 * spread)
 
-    def outputs(self):
-        """Parameters that are linear in the features, features first."""
-        return (self.dense, self.offset)
-
-    def start_from(self, U, V, maps):
-        """Take over bases and maps (some features, rank + 1, rank) of the first features."""
-        self.dense[: len(maps)] = U @ maps[:, :-1].transpose(1, 2) @ V.t()
-        self.offset[: len(maps)] = maps[:, -1] @ U.t()
+    def take_over(self, U, V, core, bias):
+        """Bases, and core (some features, rank, rank) and bias of the first features."""
+        self.dense[: len(core)] = U @ core @ V.t()
+        self.offset[: len(core)] = bias @ U.t()
 
     def weights(self, f):
         """Weights of features (trials, n_features)."""
-        return {"J": _combine(f, self.dense), "bias": _combine(f, self.offset)}
+        weights = {"J": _combine(f, self.dense), "bias": _combine(f, self.offset)}
+        return weights | self._start_of(f)
 
     @staticmethod
     def drive(weights, rates):

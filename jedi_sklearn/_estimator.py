@@ -13,6 +13,8 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._advice import describe_gap, describe_spread
+from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._parameters import check_parameters
@@ -45,11 +47,14 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Size of the embedding. "auto" is 24, or one less than the number of embeddings where
-        there are fewer.
+        Size of the embedding. "auto" is the number of principal components of whole trials that
+        help to predict neurons not seen, in trials left out (docs/model.md, eq. 16), but at most
+        24. With fewer than 16 trials, or one embedding a condition, it is one less than the number
+        of embeddings, at most 24.
     rank : int or "auto", default="auto"
-        Rank of the connectivity. "auto" is the number of principal components of the data that
-        stand out of the noise (Gavish & Donoho 2014), but 20 to 40 and no more than neurons.
+        Rank of the connectivity. "auto" is the number of principal components of single samples
+        that help to predict neurons not seen, at least as many as those of whole trials (but 24),
+        at most 40.
     connectivity : {"shared", "low_rank", "full_rank"}, default="shared"
         Form of the weights J of an RNN with embedding c: ``U G(c) V^T`` with bases common to
         all trials, ``U(c) V(c)^T``, or dense ``J(c)``.
@@ -60,9 +65,12 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     embedding : {"trial", "condition"}, default="trial"
         One embedding per trial, or one shared by the trials of a condition, during the fit.
         ``transform`` infers one per trial in either case.
-    initial_state : {"observed", "inferred"}, default="observed"
-        Start free runs at the first sample, or at an initial state inferred with the embedding
-        (mean plus a few shared directions): better on noisy single trials.
+    initial_state : {"auto", "generated", "inferred", "observed"}, default="auto"
+        Where free runs start. "auto" is "generated", but "observed" with known inputs or with one
+        embedding a condition. "generated": where the embedding says, so that it determines the
+        whole free run. "inferred": at the mean plus a few shared directions, whose coordinates are
+        inferred with the embedding but are not part of it. "observed": at the first sample, noise
+        and all, which suits clean trials that start in more ways than an embedding holds.
     dt : float, default=0.01
         Sampling interval of the data, s.
     tau : float, default=0.1
@@ -111,8 +119,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         File that keeps the state of the training, replaced 20 times during a fit and removed
         when it is complete. ``fit`` with the same data and parameters goes on from it, with the
         result of an uninterrupted fit. The file of another fit is refused.
-    output : {"embedding", "dynamics"}, default="embedding"
-        What ``transform`` returns: an array, or an :class:`RNNBatch` for the analyzers.
+    output : {"embedding", "trajectory", "dynamics"}, default="embedding"
+        What ``transform`` returns: the embeddings; the principal components of the free runs, as
+        many as have 99 % of their variance in the training trials; or an :class:`RNNBatch` for the
+        analyzers.
     device : str, default="auto"
         Torch device; "auto" is CUDA where there is one. Fitted models are kept on the CPU.
     distributed : bool, default=False
@@ -122,13 +132,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Fixes random starts, mini-batches and validation trials: two fits with the same int
         are bit-identical on one machine.
     verbose : bool, default=False
-        Show progress (a bar where tqdm is installed).
+        Show progress (a bar where tqdm is installed), why sizes were chosen, and signs of a model
+        that is too large for its data.
 
     Attributes
     ----------
     embedding_ : ndarray of shape (n_trials, n_components)
-        Embeddings of the training trials, as ``transform`` gives them: zero mean, identity
-        covariance, components ordered by how much they move the generated activity.
+        Embeddings of the training trials, as ``transform`` gives them: zero mean, uncorrelated
+        components that move the generated activity less and less. The SD of the last is 1; the
+        others are as much larger as the fourth root of their effect is (docs/model.md, eq. 10).
     conditions_ : ndarray of shape (n_conditions,)
         Sorted condition labels, where conditions were given.
     condition_embeddings_ : ndarray of shape (n_conditions, n_components)
@@ -201,7 +213,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         hypernetwork="linear",
         hidden_layer_sizes=(64,),
         embedding="trial",
-        initial_state="observed",
+        initial_state="auto",
         dt=0.01,
         tau=0.1,
         scale="global",
@@ -314,7 +326,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         # nothing above touched self: a fit that fails leaves the estimator as it was
         self.n_features_in_ = X.shape[2]
         self.n_timesteps_ = X.shape[1]
-        self.n_components_ = self._n_features_out = embedding.shape[1]
+        self.n_components_ = embedding.shape[1]
         self.rank_ = model.connectivity.rank
         self.mean_, self.scale_ = (a.numpy().copy() for a in (observation.mean, observation.scale))
         self.hypernetwork_ = model.hypernetwork
@@ -323,6 +335,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._structure = {name: getattr(self, name) for name in STRUCTURE}
         self._mean_initial_state = observation.activity(found.first)
         self.embedding_ = embedding
+        self._training_r2, self._trajectory = fit.training_r2, None
+        if self.output == "trajectory":
+            run = (found.x0, self.n_timesteps_, inputs)
+            self._trajectory = RunComponents.learn(self._runs(embedding, *run))
         self.n_inputs_ = len(model.input_scale)
         self.loss_curve_ = fit.training.loss_curve
         self.validation_curve_ = fit.training.validation_curve
@@ -355,7 +371,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        ndarray of shape (n_trials, n_components), or RNNBatch
+        ndarray of shape (n_trials, n_features), or RNNBatch
         """
         found = self._fit(X, y, conditions, inputs)
         return self._output(self.embedding_, found, self.n_timesteps_, inputs)
@@ -381,12 +397,14 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        ndarray of shape (n_trials, n_components), or RNNBatch
-            Posterior modes; each depends on its own trial only. With ``output="dynamics"`` the
-            RNNs they generate.
+        ndarray of shape (n_trials, n_features), or RNNBatch
+            With ``output="embedding"`` the posterior modes, (n_trials, n_components); with
+            "trajectory" the principal components of their free runs; with "dynamics" their RNNs.
+            Each depends on its own trial only.
         """
-        how = {"starts": self.output == "dynamics", "n_jobs": n_jobs}
+        how = {"starts": self.output != "embedding", "n_jobs": n_jobs}
         X, inputs, found = self._infer(X, inputs, **how)
+        self._say(describe_spread(found.p[:, : self.n_components_], self.embedding_))
         return self._output(found.p[:, : self.n_components_], found, X.shape[1], inputs)
 
     def set_output(self, *, transform=None):
@@ -426,7 +444,40 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self.output == "dynamics":
             run = {"initial_states": found.x0, "n_timesteps": n_timesteps, "inputs": inputs}
             return self._model.rnns(embedding, **run)
+        if self.output == "trajectory":
+            components = self._run_components()
+            if inputs is not None and n_timesteps != self.n_timesteps_:
+                raise ValueError(
+                    f'output="trajectory" compares free runs of {self.n_timesteps_} samples, as '
+                    f"in the fit: with inputs trials need as many, got {n_timesteps}."
+                )
+            return components(self._runs(embedding, found.x0, self.n_timesteps_, inputs))
         return embedding.copy()
+
+    def _runs(self, embedding, x0, n_timesteps, inputs):
+        """Free runs in the units of the states, (trials, time, neurons)."""
+        return self.to_states(self._model.generate(embedding, x0, n_timesteps, inputs))
+
+    def _run_components(self):
+        """The components of the training trials' free runs, made when first asked for."""
+        if getattr(self, "_trajectory", None) is None:  # older files have none
+            if not self._model.initial_state.generated or self.n_inputs_:
+                raise ValueError(
+                    'output="trajectory" needs the free runs of the training trials, and their '
+                    "inputs or initial states were not kept. Fit with this output, or use "
+                    'initial_state="generated" without inputs.'
+                )
+            x0 = self._model.first_states(self.embedding_)
+            run = (x0, self.n_timesteps_, None)
+            self._trajectory = RunComponents.learn(self._runs(self.embedding_, *run))
+        return self._trajectory
+
+    @property
+    def _n_features_out(self):
+        """Columns of what ``transform`` returns."""
+        if self.output == "trajectory":
+            return len(self._run_components().axes)
+        return self.n_components_
 
     def posterior(self, X, *, inputs=None):
         """Embeddings of trials with their uncertainty.
@@ -466,8 +517,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ----------
         E : array-like of shape (n_trials, n_components)
         initial_state : array-like of shape (n_neurons,) or (n_trials, n_neurons), optional
-            Start of the free runs, in the units of `X`; the mean of the training trials by
-            default.
+            Start of the free runs, in the units of `X`. By default what the embeddings say; with
+            ``initial_state="inferred"`` or "observed" in the fit, the mean of the training trials.
         n_timesteps : int, optional
             Samples to generate, the initial state included; as many as `inputs` have, or the
             training trials, by default.
@@ -569,7 +620,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             ``scale="neuron"`` of the scaled activity, so that every neuron counts alike.
         """
         X, _, found = self._infer(X, inputs)
-        return free_run_r2(X, found.deviance, self._model.observation)
+        r2 = free_run_r2(X, found.deviance, self._model.observation)
+        self._say(describe_gap(r2, getattr(self, "_training_r2", None)))
+        return r2
 
     def score_samples(self, X, *, inputs=None):
         """R2 of the free run of each trial.
@@ -651,7 +704,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         >>> from jedi_sklearn import JEDIEstimator
         >>> from jedi_sklearn.datasets import make_multitask
         >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
-        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> est = JEDIEstimator(n_components=6, rank=12, max_iter=100, tol=0.1, random_state=0)
         >>> states = est.fit(X[:30]).to_states(X[30:])
         >>> states.shape
         (10, 150, 50)
@@ -679,7 +732,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         >>> from jedi_sklearn import JEDIEstimator
         >>> from jedi_sklearn.datasets import make_multitask
         >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
-        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> est = JEDIEstimator(n_components=6, rank=12, max_iter=100, tol=0.1, random_state=0)
         >>> rnns = est.fit(X[:30]).dynamics(X[30:])
         >>> np.allclose(est.to_activity(rnns.free_run()), est.predict(X[30:]))
         True
@@ -773,6 +826,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _warn_unconverged(found.converged)
         return X, inputs, found
 
+    def _say(self, line):
+        if line and self.verbose:
+            print(f"[JEDI] {line}", flush=True)
+
     def _trial_r2(self, X, deviance):
         total = [self._model.observation.null_deviance_of(trial) for trial in X]
         return np.array([one_less(*pair) for pair in zip(deviance, total, strict=True)])
@@ -785,11 +842,12 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             whole = given is not None and given.ndim == 3
             n_timesteps = given.shape[1] if whole else self.n_timesteps_
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
-        x0 = (
-            self._mean_initial_state
-            if initial_state is None
-            else as_numbers(initial_state, "initial_state")
-        )
+        if initial_state is not None:
+            x0 = as_numbers(initial_state, "initial_state")
+        elif self._model.initial_state.generated:
+            x0 = self.to_activity(self._model.first_states(E))
+        else:
+            x0 = self._mean_initial_state
         if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):
             raise ValueError(
                 f"initial_state must have shape ({self.n_features_in_},) or "

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from sklearn.utils import Bunch, check_random_state
 
+from ._advice import describe_starts
+from ._components import components_of_trials
 from ._distributed import ALONE, Processes
 from ._initial_state import INITIAL_STATES
 from ._missing import Filler
@@ -21,6 +23,7 @@ from ._model import Model
 from ._observation import OBSERVATIONS
 from ._parameters import (
     check_processes,
+    choose_initial_state,
     choose_input_scale,
     choose_labels,
     choose_rows,
@@ -55,6 +58,7 @@ class Fit:
     labels: np.ndarray | None
     codes: np.ndarray | None
     training: Trained
+    training_r2: float | None  # of the free runs of all trials, where it was asked for
 
 
 @dataclass
@@ -96,6 +100,11 @@ class Plan:
     processes: Processes
     seed: int = 0  # of cluster centres, drawn after the start
 
+    def say(self, line):
+        """Print a line, if there is one, where the user asked to hear of the fit."""
+        if line and self.est.verbose and self.processes.rank == 0:
+            print(f"[JEDI] {line}", flush=True)
+
 
 def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     """Fit a model to trials that were checked.
@@ -135,11 +144,12 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
     )
     model = settle(model, training, data, plan)
     model, embedding, found = infer(model, data, plan)
+    training_r2 = judge_inference(model, embedding, found, data, plan)
     if plan.checkpoint is not None and not training.interrupted:
         with processes.together():
             if processes.rank == 0:
                 plan.checkpoint.remove()
-    return Fit(model, embedding, found, data.labels, data.codes, training)
+    return Fit(model, embedding, found, data.labels, data.codes, training, training_r2)
 
 
 # The steps
@@ -211,24 +221,24 @@ def start(data, plan):
     """A model to train with embeddings and free coordinates: from `previous`, or anew."""
     est, trials, processes = plan.est, data.trials, plan.processes
     wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
-    sizes = choose_sizes(wanted, data.n_embeddings, trials, continued)
+    say = plan.say if est.verbose and not continued else None
+    curve = None if continued else components_of_trials(trials)
+    sizes = choose_sizes(wanted, data.n_embeddings, trials, curve, continued, say)
     if continued:
         u = data.inputs_of(data.kept)
         how = (data.used, u, data.rows, plan.device, trials.dtype, processes)
         model, c, q = plan.previous.thaw(*how)
         model.filler, model.n_starts = plan.filler, est.n_starts
     else:
-        initial, coordinates = INITIAL_STATES[est.initial_state].learn(trials)
+        name = choose_initial_state(est, data.inputs)
+        initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / est.tau
-        hypernetwork = solver.hypernetwork(est, trials, *sizes, plan.generator)
-        how = (data.rows, alpha, plan.generator, processes)
-        c = solver.start(hypernetwork, trials, coordinates, initial, *how)
+        hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
+        how = (data.rows, alpha, curve, plan.generator, processes)
+        c = solver.start(hypernetwork, trials, q, initial, *how)
         # what leaves a GPU as it is arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
         hypernetwork, c = (a.to(plan.device) for a in agreed)
-        with torch.no_grad():
-            f = hypernetwork.features(c if data.rows is None else c[data.rows])
-        q = initial.start_from(f, coordinates)
         parts = (hypernetwork, initial, plan.observation, plan.filler, plan.input_scale)
         model = Model(*parts, float(est.dt), float(est.tau), est.n_starts)
         model.to_train(plan.device, trials.dtype)
@@ -266,7 +276,7 @@ def settle(model, training, data, plan):
 def infer(model, data, plan):
     """Model in its final coordinates, and the embeddings of all trials, without labels."""
     est, processes = plan.est, plan.processes
-    starts = est.output == "dynamics"
+    starts = est.output != "embedding" or est.verbose
     how = {"starts": starts, "processes": processes}
     found = model.infer(data.X, plan.device, data.inputs, **how)
     embedding = model.fix_gauge(found)
@@ -274,6 +284,15 @@ def infer(model, data, plan):
 
 
 # Their parts
+
+
+def judge_inference(model, embedding, found, data, plan):
+    """R2 of the free runs, if `verbose` asks to hear more; says where the start decodes better."""
+    if not plan.est.verbose:
+        return None
+    if not model.initial_state.generated:
+        plan.say(describe_starts(found.x0, embedding, data.codes))
+    return free_run_r2(data.X, found.deviance, model.observation)
 
 
 def freeze(model, c, q, data, plan, index=None):

@@ -30,6 +30,8 @@ class Hypernetwork(nn.Module):
         Give the perceptron an affine path beside its hidden layers.
     n_inputs : int
         Channels of known input; their weights B are common to all embeddings.
+    starts : bool
+        Generate the first states of the free runs as well.
     generator : torch.Generator
         Source of the random start.
     """
@@ -43,6 +45,7 @@ class Hypernetwork(nn.Module):
         hidden_layer_sizes=(),
         skip=True,
         n_inputs=0,
+        starts=False,
         generator=None,
     ):
         super().__init__()
@@ -54,6 +57,7 @@ class Hypernetwork(nn.Module):
             "hidden_layer_sizes": tuple(hidden_layer_sizes),
             "skip": skip,
             "n_inputs": n_inputs,
+            "starts": starts,
         }
         self.n_components = n_components
         self.skip = skip or not hidden_layer_sizes
@@ -66,7 +70,7 @@ class Hypernetwork(nn.Module):
         n_features = 1 + self.skip * n_components + (sizes[-1] if hidden_layer_sizes else 0)
         self.B = normal(n_neurons, n_inputs, scale=n_neurons**-0.5)
         make = CONNECTIVITIES[connectivity]
-        self.connectivity = make(n_features, n_neurons, rank, generator)
+        self.connectivity = make(n_features, n_neurons, rank, starts, generator)
         self.hidden = nn.ParameterList(hidden)
 
     def features(self, c):
@@ -108,7 +112,7 @@ class Hypernetwork(nn.Module):
 
     @torch.no_grad()
     def start_from(self, U, V, maps, B=None):
-        """Take over a shared-basis solution: maps (n_components + 1, rank + 1, rank).
+        """Take over a shared-basis solution, as `warm_start` returns it.
 
         Exact in every connectivity that has the affine path; the hidden layers begin silent.
         """
@@ -121,14 +125,11 @@ class Hypernetwork(nn.Module):
             self.B.copy_(B)
 
     @torch.no_grad()
-    def change_coordinates(self, shift, matrix, more=()):
-        """Rewrite the parameters for embeddings c' with c = shift + matrix @ c'.
-
-        So are `more` parameters that are linear in the features.
-        """
+    def change_coordinates(self, shift, matrix):
+        """Rewrite the parameters for embeddings c' with c = shift + matrix @ c'."""
         d = self.n_components
         if self.skip:
-            for p in (*self.connectivity.outputs(), *more):
+            for p in self.connectivity.outputs():
                 flat = p.flatten(1)
                 flat[0] += shift @ flat[1 : d + 1]
                 flat[1 : d + 1] = matrix.t() @ flat[1 : d + 1]

@@ -1,8 +1,7 @@
 """Where free runs start: each option of `initial_state` is a class of `INITIAL_STATES`.
 
-A first state has `coordinates` along the columns of `directions`; what they are may depend on the
-features f of the embedding (docs/model.md, eq. 2) and on coordinates q of the trial's own. Where
-the start is a sample there are no directions.
+A first state has free coordinates q of its trial along the columns of `directions`, comes from the
+hypernetwork, or is a sample; docs/model.md says which is good for what.
 """
 
 from __future__ import annotations
@@ -12,90 +11,78 @@ from torch import nn
 
 from ._trials import blocks, sample_of
 
-__all__ = ["INITIAL_STATES", "Inferred", "InitialState", "Observed"]
+__all__ = ["INITIAL_STATES", "Generated", "Inferred", "InitialState", "Observed"]
 
 MAX_DIRECTIONS = 8
 
 
 class InitialState(nn.Module):
-    """Base of the options; a subclass has `size`, `learn`, `place` and `guess`.
+    """Base of the options; a subclass has `learn` and `forward`, and what differs of the rest.
 
     Attributes
     ----------
-    directions : Tensor (neurons, n_directions)
-    size : int
-        Number of free coordinates q of a trial.
+    directions : Tensor (neurons, size)
+        Of the free coordinates q, of which a trial has `size`.
+    generated : bool
+        Whether the hypernetwork generates first states.
     measured : bool
         Whether x0 is a sample, with the noise of one.
     """
 
+    generated = False
     measured = False
-    size: int
+
+    def __init__(self, directions):
+        super().__init__()
+        self.register_buffer("directions", directions)
+
+    @property
+    def size(self):
+        """Number of free coordinates of a trial."""
+        return self.directions.shape[1]
 
     @classmethod
     def learn(cls, trials):
-        """The initial state of a fit, and coordinates (trials, n_directions) of its trials."""
+        """The initial state of a fit, and free coordinates (trials, size) of its trials."""
         raise NotImplementedError
 
-    def place(self, coordinates, first):
-        """x0 (trials, neurons) with these coordinates; `first` are the guide's first samples."""
-        raise NotImplementedError
+    def forward(self, q, first, generated=0.0):
+        """x0 (trials, neurons).
 
-    def guess(self, first, features=None):
-        """Free coordinates (trials, size) to begin the inference with."""
-        raise NotImplementedError
-
-    def start_from(self, features, coordinates):
-        """Take over coordinates of trials with these features; return the free ones, q."""
-        return coordinates
-
-    def forward(self, features, q, first):
-        """x0 (trials, neurons) of trials with these features and free coordinates."""
-        return self.place(q, first)
-
-    def tangent(self, slopes):
-        """Derivatives of the coordinates by p = [c, q], (trials, n_directions, d + size).
-
-        `slopes` (d, trials, n_features) are those of the features by c.
+        `q` are free coordinates, `first` the first samples of the guide, and `generated` what the
+        hypernetwork adds.
         """
-        d, n, size = len(slopes), slopes.shape[1], self.size
-        out = slopes.new_zeros(n, size, d + size)
-        out[:, :, d:] = torch.eye(size, dtype=out.dtype, device=out.device)
-        return out
+        raise NotImplementedError
 
-    def outputs(self):
-        """Parameters that are linear in the features, features first."""
-        return ()
+    def guess(self, first):
+        """Free coordinates (trials, size) to begin the inference with."""
+        return first.new_zeros(len(first), 0)
 
 
-class Observed(InitialState):
-    """x0 is the first sample of the guide.
+class Generated(InitialState):
+    """x0 = mean + what the hypernetwork makes of the embedding.
 
     Parameters
     ----------
-    n_neurons : int
+    mean : Tensor (neurons,)
     """
 
-    measured = True
-    size = 0
+    generated = True
 
-    def __init__(self, n_neurons):
-        super().__init__()
-        self.n_neurons = n_neurons
-        self.register_buffer("directions", torch.zeros(n_neurons, 0))
+    def __init__(self, mean):
+        super().__init__(mean.new_zeros(len(mean), 0))
+        self.register_buffer("mean", mean)
 
     @classmethod
     def learn(cls, trials):
-        """Nothing but the number of neurons."""
-        return cls(trials.shape[2]), trials.new_zeros(len(trials), 0)
+        """Mean of the first samples; the rest is the start of the hypernetwork."""
+        return cls(_first_samples(trials).mean(0).to(trials.dtype)), trials.new_zeros(
+            len(trials), 0
+        )
 
-    def place(self, coordinates, first):
-        """The first samples themselves."""
-        return first
-
-    def guess(self, first, features=None):
-        """No coordinates."""
-        return first.new_zeros(len(first), 0)
+    def forward(self, q, first, generated=0.0):
+        """The mean and what is generated; the first samples do not matter."""
+        return self.mean.expand_as(first) + generated
 
 
 class Inferred(InitialState):
@@ -108,15 +95,13 @@ class Inferred(InitialState):
     """
 
     def __init__(self, mean, directions):
-        super().__init__()
+        super().__init__(directions)
         self.register_buffer("mean", mean)
-        self.register_buffer("directions", directions)
 
     @classmethod
     def learn(cls, trials):
         """Mean and leading principal directions of the first samples."""
-        some = [trials[i].guide[0] for i in blocks(trials, sample_of(trials))]
-        first = torch.cat(some).double()
+        first = _first_samples(trials)
         mean = first.mean(0)
         n = min(MAX_DIRECTIONS, len(trials) - 1, first.shape[1])
         _, _, vt = torch.linalg.svd(first - mean, full_matrices=False)
@@ -125,18 +110,42 @@ class Inferred(InitialState):
         q = [(trials[i].guide[0] - found.mean) @ found.directions for i in blocks(trials)]
         return found, torch.cat(q)
 
-    @property
-    def size(self):
-        """Number of directions."""
-        return self.directions.shape[1]
-
-    def place(self, coordinates, first):
+    def forward(self, q, first, generated=0.0):
         """Mean and directions; the first samples do not matter."""
-        return self.mean + coordinates @ self.directions.t()
+        return self.mean + q @ self.directions.t()
 
-    def guess(self, first, features=None):
+    def guess(self, first):
         """The coordinates nearest to the first samples."""
         return (first - self.mean) @ torch.linalg.pinv(self.directions).t()
 
 
-INITIAL_STATES = {"observed": Observed, "inferred": Inferred}
+class Observed(InitialState):
+    """x0 is the first sample of the guide.
+
+    Parameters
+    ----------
+    n_neurons : int
+    """
+
+    measured = True
+
+    def __init__(self, n_neurons):
+        super().__init__(torch.zeros(n_neurons, 0))
+        self.n_neurons = n_neurons
+
+    @classmethod
+    def learn(cls, trials):
+        """Nothing but the number of neurons."""
+        return cls(trials.shape[2]), trials.new_zeros(len(trials), 0)
+
+    def forward(self, q, first, generated=0.0):
+        """The first samples themselves."""
+        return first
+
+
+INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Observed}
+
+
+def _first_samples(trials):
+    """First samples of the guide of (a fixed choice of very many) trials, float64."""
+    return torch.cat([trials[i].guide[0] for i in blocks(trials, sample_of(trials))]).double()

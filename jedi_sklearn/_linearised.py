@@ -45,7 +45,7 @@ class DenseRuns:
     def first_guess(self, trials, mean):
         """Parameters (trials, m) to begin with, from the mean of their prior."""
         c = mean[: self.d].expand(len(trials), -1)
-        q = self.initial_state.guess(trials.guide[0], self.hypernetwork.features(c))
+        q = self.initial_state.guess(trials.guide[0])
         return torch.cat([c, q], 1)
 
     def with_embedding(self, p, c):
@@ -54,16 +54,19 @@ class DenseRuns:
 
     def start(self, p, trials):
         """Weights and first states of the runs."""
-        f = self.hypernetwork.features(p[:, : self.d])
-        x0 = self.initial_state(f, p[:, self.d :], trials.guide[0])
-        return self.hypernetwork.weights(f), x0
+        return self._start(self.hypernetwork.features(p[:, : self.d]), p, trials)
 
     def start_linearised(self, p, trials):
-        """The same with tangents of the weights, and of the first states in `directions`."""
+        """The same, and between them the tangents of the weights by the embedding."""
         f, slopes = self.hypernetwork.linearise(p[:, : self.d])
-        x0 = self.initial_state(f, p[:, self.d :], trials.guide[0])
-        tangents = self.connectivity.tangents(slopes)
-        return self.hypernetwork.weights(f), tangents, x0, self.initial_state.tangent(slopes)
+        weights, x0 = self._start(f, p, trials)
+        return weights, self.connectivity.tangents(slopes), x0
+
+    def _start(self, f, p, trials):
+        weights, generated = self.hypernetwork.weights(f), 0.0
+        if self.initial_state.generated:
+            generated = self.connectivity.first_state(weights, weights["start"])
+        return weights, self.initial_state(p[:, self.d :], trials.guide[0], generated)
 
     @torch.no_grad()
     def run(self, p, trials, forcing=0.0, keep=False):
@@ -90,9 +93,13 @@ class DenseRuns:
     @torch.no_grad()
     def tangent_run(self, p, trials, forcing=0.0):
         """Yield score and curvature, tangents of x (problems, m, neurons) and tanh'(x~)."""
-        weights, tangents, x, dq = self.start_linearised(p, trials)
+        weights, tangents, x = self.start_linearised(p, trials)
         a, pulls = self.alpha, trials.pulls(forcing)
-        dx = dq.transpose(1, 2) @ self.initial_state.directions.t()  # (problems, m, neurons)
+        dx = x.new_zeros(len(p), self.size, x.shape[1])
+        dx[:, self.d :] = self.initial_state.directions.t()
+        if self.initial_state.generated:
+            start = tangents["start"].transpose(0, 1)  # (problems, d, coordinates)
+            dx[:, : self.d] = self.connectivity.first_state(weights, start)
         for t, target in enumerate(trials.guide):
             score, h, _ = self.observation.score(x, trials.y[t], trials.weight_at(t))
             x = x - pulls[t] * (x - target)
@@ -193,7 +200,7 @@ class SplitRuns(DenseRuns):
     def system(self, p, trials, kept, forcing=0.0):
         """Curvature and gradient of half the deviance, (problems, m, m) and (problems, m)."""
         slopes, reads, scores, curvatures = kept
-        weights, tangents, _, dq = self.start_linearised(p, trials)
+        weights, tangents, _ = self.start_linearised(p, trials)
         a, d, m = self.alpha, self.d, p.shape[1]
         pulls = trials.pulls(forcing)
         n_steps, n, b = scores.shape
@@ -204,7 +211,9 @@ class SplitRuns(DenseRuns):
         direct = torch.einsum("dkrs,tks->tkrd", tangents["core"], reads)
         direct += tangents["bias"].permute(1, 2, 0)
         H = p.new_zeros(n_steps, n, b, m)
-        H[0, :, r:] = dq
+        H[0, :, r:, d:] = torch.eye(b - r, dtype=p.dtype, device=p.device)
+        if self.initial_state.generated:  # along U, as all that follows
+            H[0, :, :r, :d] = tangents["start"].permute(1, 2, 0)
         for t in range(n_steps - 1):
             left = _of_matrices(1 - pulls[t])
             hold = (1 - a) * left

@@ -20,13 +20,14 @@ from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
 from ._rollout import follow, simulate
-from ._trials import as_trials, blocks
+from ._trials import as_trials, block_size, blocks
 
 __all__ = ["Model"]
 
 N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
 BLOCK_VALUES, MAX_BLOCK = 2**23, 64  # inferred at a time: 64 MB of float64
 MEANS = ("H", "first", "distance")  # of what is inferred, kept as a mean over trials
+LEAST_EFFECT = 1e-8  # of a component, as a share of the largest
 NOISE_FLOOR = 1e-8  # of the data's variance, so that noise-free data leave a regular system
 
 
@@ -82,8 +83,10 @@ class Model(nn.Module):
 
     def start(self, c, q, trials):
         """Weights and first states of the runs of trials."""
-        f = self.hypernetwork.features(c)
-        return self.hypernetwork.weights(f), self.initial_state(f, q, trials.guide[0])
+        weights, generated = self.hypernetwork(c), 0.0
+        if self.initial_state.generated:
+            generated = self.connectivity.first_state(weights, weights["start"])
+        return weights, self.initial_state(q, trials.guide[0], generated)
 
     def loss(self, c, q, trials, forcing=0.0, workspace=None):
         """Deviance of the (teacher-forced) runs of trials, with gradients."""
@@ -141,8 +144,31 @@ class Model(nn.Module):
         frozen = copy.deepcopy(self).double().cpu().requires_grad_(False)
         frozen.observation.learn_noise(squares.cpu(), count.cpu(), NOISE_FLOOR * variance)
         frozen.inflation = float(inflation)
-        frozen.prior = _learn_prior(*(a.detach().double().cpu() for a in (c, each, q)), seed)
+        c, each, q = (a.detach().double().cpu() for a in (c, each, q))
+        frozen.prior = _learn_prior(c, each, q, seed)
+        if rows is None:
+            frozen._widen_prior(torch.cat([c, q], 1), trials)
         return frozen
+
+    @torch.no_grad()
+    def _widen_prior(self, p, trials):
+        """Count the posterior covariances of parameters p in the prior's, as EM does.
+
+        Those of at most `block_size` trials stand for all.
+        """
+        order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))
+        n_steps, _, n_neurons = trials.shape
+        index = order[: block_size(n_steps, n_neurons)].sort().values
+        some = trials[index.to(trials.device)].to(torch.float64, torch.device("cpu"))
+        runs, weight = self.runs(), 1 / (self.observation.dispersion * self.inflation)
+        covariance, prior = torch.zeros_like(self.prior.precision), self.prior
+        for i in torch.arange(len(index)).split(runs.chunk(some)):
+            part = some[i]
+            _, kept = runs.run(p[index[i]], part, keep=True)
+            curvature, _ = runs.system(p[index[i]], part, kept)
+            covariance += torch.linalg.inv(weight * curvature + prior.precision).sum(0)
+        covariance = torch.linalg.inv(prior.precision) + covariance / len(index)
+        self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
 
     def thaw(self, X, inputs, rows, device, dtype, processes=ALONE):
         """A copy to train on X, with embeddings and initial-state coordinates.
@@ -191,7 +217,7 @@ class Model(nn.Module):
         Bunch
             ``p`` (trials, m), ``deviance`` and ``converged`` (trials,), and
             means over the trials: ``H`` (m, m) of the curvatures, ``first`` (neurons,) of the
-            first samples, ``distance`` of the mean square of the initial states, all scaled. With
+            first samples, ``distance`` of their mean square, all scaled. With
             `starts` also ``x0`` (trials, neurons), scaled; with `errors` also ``covariance``
             (trials, m, m) of p. With a `correction` the errors are those of runs that take in
             this share of them as they go, and ``last`` (trials, neurons) is where these end,
@@ -231,7 +257,8 @@ class Model(nn.Module):
         p, H, deviance, converged = infer(runs, trials, model.prior, weight, **how)
         weights, x0 = model.start(p[:, :d], p[:, d:], trials)
         found = {"p": p, "deviance": deviance, "converged": converged, "H": H.sum(0)}
-        found |= {"first": trials.guide[0].sum(0), "distance": x0.square().mean(1).sum(0)}
+        first = trials.guide[0]
+        found |= {"first": first.sum(0), "distance": first.square().mean(1).sum(0)}
         if starts:
             found["x0"] = x0
         if correction is not None:
@@ -251,9 +278,9 @@ class Model(nn.Module):
     def fix_gauge(self, found):
         """Change coordinates so that the embeddings found are canonical; return them.
 
-        Zero mean, identity covariance, axes by falling effect on the generated activity (the
-        mean Gauss-Newton matrix), the largest entry of each axis positive. RNNs, prior and
-        posterior stay what they are.
+        Zero mean, uncorrelated components by falling effect on the generated activity (the mean
+        Gauss-Newton matrix), with variances that are the roots of their effects, 1 for the last;
+        the largest entry of each component positive. RNNs, prior and posterior stay what they are.
         """
         d, prior = self.hypernetwork.n_components, self.prior
         c = torch.as_tensor(found.p[:, :d])
@@ -269,14 +296,15 @@ class Model(nn.Module):
                 f"{advice}."
             )
         white = axes * spread.sqrt()
-        effect = torch.as_tensor(found.H[:d, :d]) - prior.precision[:d, :d]
-        _, order = torch.linalg.eigh(white.t() @ effect @ white)
-        matrix = white @ order.flip(-1)
+        curvature = torch.as_tensor(found.H[:d, :d]) - prior.precision[:d, :d]
+        effect, order = torch.linalg.eigh(white.t() @ curvature @ white)
+        effect = effect.flip(-1).clamp_min(LEAST_EFFECT * effect.max().clamp_min(1e-300))
+        matrix = white @ order.flip(-1) / (effect / effect[-1]) ** 0.25
         new = torch.linalg.solve(matrix, (c - shift).t()).t()
         sign = torch.sign(new.gather(0, new.abs().argmax(0, keepdim=True)))[0]
         sign[sign == 0] = 1
         matrix, new = matrix * sign, new * sign
-        self.hypernetwork.change_coordinates(shift, matrix, self.initial_state.outputs())
+        self.hypernetwork.change_coordinates(shift, matrix)
         everything = torch.block_diag(matrix, torch.eye(self.initial_state.size, dtype=c.dtype))
         mean = prior.mean.clone()
         mean[:d] = torch.linalg.solve(matrix, mean[:d] - shift)
@@ -284,6 +312,13 @@ class Model(nn.Module):
         centres = torch.linalg.solve(matrix, (prior.centres - shift).t()).t()
         self.prior = GaussianPrior(mean, precision, centres)
         return new.numpy()
+
+    @torch.no_grad()
+    def first_states(self, E):
+        """Where the free runs of embeddings start, if the hypernetwork generates that."""
+        weights = self.hypernetwork(torch.as_tensor(E))
+        generated = self.connectivity.first_state(weights, weights["start"])
+        return self.initial_state(None, generated, generated).numpy()
 
     @torch.no_grad()
     def generate(self, E, x0, n_timesteps, inputs=None):

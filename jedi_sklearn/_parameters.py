@@ -7,6 +7,8 @@ import numbers
 import numpy as np
 import torch
 
+from ._advice import describe_size
+from ._components import axes_of_samples
 from ._connectivity import CONNECTIVITIES
 from ._initial_state import INITIAL_STATES
 from ._solvers import SOLVERS
@@ -18,11 +20,11 @@ from ._validation import (
     did_you_mean,
     warn_user,
 )
-from ._warm_start import signal_rank
 
 __all__ = [
     "check_parameters",
     "check_processes",
+    "choose_initial_state",
     "choose_input_scale",
     "choose_labels",
     "choose_rows",
@@ -36,16 +38,16 @@ OPTIONS = {
     "connectivity": CONNECTIVITIES,
     "hypernetwork": ("linear", "mlp"),
     "embedding": ("trial", "condition"),
-    "initial_state": INITIAL_STATES,
+    "initial_state": ("auto", *INITIAL_STATES),
     "scale": ("global", "neuron", None),
     "solver": SOLVERS,
-    "output": ("embedding", "dynamics"),
+    "output": ("embedding", "trajectory", "dynamics"),
 }
 SMALLEST = 1e-150  # whose square is still a number
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
 MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
-MAX_COMPONENTS, MIN_RANK, MAX_RANK = 24, 20, 40
+MAX_COMPONENTS = 24
 
 
 def check_parameters(est):
@@ -166,11 +168,31 @@ def choose_rows(est, labels, codes, kept, device):
     return torch.as_tensor(codes[kept], device=device), None, len(labels)
 
 
-def choose_sizes(est, n_embeddings, trials, continued=False):
-    """Number of components and rank for trials; of a warm start, those that there are."""
+def choose_initial_state(est, inputs):
+    """The name of the option: what "auto" stands for.
+
+    One embedding a condition does not know where each of its trials starts; and where inputs are
+    known, few components do, which leave no room for starts (docs/design_notes.md).
+    """
+    if est.initial_state != "auto":
+        return est.initial_state
+    return "generated" if est.embedding == "trial" and inputs is None else "observed"
+
+
+def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=None):
+    """Number of components and rank for trials; of a warm start, those that there are.
+
+    `curve` is that of `components_of_trials`; `say`, if given, takes lines that tell why.
+    """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
+    auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
+    curves, enough = {}, min(MAX_COMPONENTS, n_embeddings - 1)
+    if curve is not None and est.embedding == "trial":
+        curves["n_components"] = curve
+        enough = min(enough, curve.best)
     if rank == "auto":
-        rank = min(max(signal_rank(trials), MIN_RANK), MAX_RANK, n_neurons)
+        curves["rank"] = axes_of_samples(trials)
+        rank = min(max(curves["rank"].best, enough), n_neurons)
     elif rank > n_neurons:
         raise ValueError(
             f"rank={rank} is larger than the number of neurons, {n_neurons}. "
@@ -178,7 +200,7 @@ def choose_sizes(est, n_embeddings, trials, continued=False):
         )
     n_weights = rank * (rank + 1)  # that the embedding can change in the shared basis
     if d == "auto":
-        d = min(MAX_COMPONENTS, n_embeddings - 1, n_weights)
+        d = min(enough, n_weights)
     elif d > n_weights:
         raise ValueError(
             f"n_components={d} is more than the {n_weights} weights of an RNN of rank {rank}. "
@@ -191,8 +213,12 @@ def choose_sizes(est, n_embeddings, trials, continued=False):
             advice = f"Go on with at least {d + 1} {what}, or use warm_start=False to fit anew."
         raise ValueError(
             f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
-            f"identity covariance need n_components <= {n_embeddings - 1}. {advice}"
+            f"independent components need n_components <= {n_embeddings - 1}. {advice}"
         )
+    if say:
+        for name, size in (("n_components", d), ("rank", rank)):
+            if name in curves:
+                say(describe_size(name, int(size), curves[name], name in auto))
     return int(d), int(rank)
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from sklearn import config_context
 
+from ._components import RunComponents
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior
 from ._initial_state import INITIAL_STATES, Inferred, Observed
@@ -43,7 +44,14 @@ KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an u
 FREE = ("checkpoint", "device", "output", "verbose")
 # stored by the arguments of their constructors, which they keep as attributes of these names; an
 # argument that a reader does not know is refused
-PARTS = (Model, GaussianPrior, Filler, *OBSERVATIONS.values(), *INITIAL_STATES.values())
+PARTS = (
+    Model,
+    GaussianPrior,
+    Filler,
+    RunComponents,
+    *OBSERVATIONS.values(),
+    *INITIAL_STATES.values(),
+)
 RECORDS = {cls.__name__: cls for cls in PARTS}
 
 

@@ -50,7 +50,7 @@ class Solver:
         )
 
     @classmethod
-    def hypernetwork(cls, est, trials, n_components, rank, generator):
+    def hypernetwork(cls, est, trials, n_components, rank, starts, generator):
         """A random hypernetwork of the form that the estimator's parameters describe."""
         return Hypernetwork(
             n_components,
@@ -60,6 +60,7 @@ class Solver:
             tuple(est.hidden_layer_sizes) if est.hypernetwork == "mlp" else (),
             skip=cls.skip,
             n_inputs=trials.n_inputs,
+            starts=starts,
             generator=generator,
         ).to(trials.device)
 
@@ -75,10 +76,10 @@ class Annealed(Solver):
         return est.forcing, est.forcing / 2 if n_inputs else 0.0
 
     @staticmethod
-    def start(hypernetwork, trials, coordinates, initial, rows, alpha, generator, processes):
+    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
-        how = (coordinates, initial, rank, d, alpha, rows, processes)
+        how = (q, initial, rank, d, alpha, rows, processes, curve)
         U, V, maps, c, B = warm_start(trials, *how)
         hypernetwork.start_from(U, V, maps, B)
         return c
@@ -96,7 +97,7 @@ class Paper(Solver):
         return 0.0, 0.0
 
     @staticmethod
-    def start(hypernetwork, trials, coordinates, initial, rows, alpha, generator, processes):
+    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes):
         """Random embeddings (embeddings, n_components), for random weights."""
         n = len(trials) if rows is None else int(rows.max()) + 1
         c = torch.randn(n, hypernetwork.n_components, generator=generator)

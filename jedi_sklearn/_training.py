@@ -20,6 +20,7 @@ __all__ = ["train"]
 
 CLIP = 1.0  # norm at which the gradient is clipped
 BETAS = (0.9, 0.99)
+SMALLEST = 1e-12  # mean square of maps, which are 0 where there is nothing to explain
 
 
 def train(
@@ -289,7 +290,8 @@ class _Prior:
         self.groups = groups
         self.mean = self.precision = None
         self.strength = 0.0
-        self.size = [float(p.detach().square().mean()) for p in model.connectivity.outputs()]
+        outputs = model.connectivity.outputs()
+        self.size = [max(float(p.detach().square().mean()), SMALLEST) for p in outputs]
 
     def estimate(self, model, c, q, trials, rows, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""

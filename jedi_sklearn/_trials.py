@@ -100,6 +100,13 @@ class Trials:
             return self.y.numel()
         return float(self.weight.sum(dtype=torch.float64))  # float32 counts to 2^24
 
+    def to(self, dtype, device):
+        """The same in this precision on this device."""
+        y = self.y.to(device, dtype)
+        guide = y if self.guide is self.y else self.guide.to(device, dtype)
+        weight = None if self.weight is None else self.weight.to(device, dtype)
+        return Trials(y, weight, guide, self.inputs.to(device, dtype))
+
     def weight_at(self, t):
         """Weights of a sample, (trials, neurons), or None."""
         return None if self.weight is None else self.weight[t]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import torch
 
+from ._components import denoised
 from ._distributed import ALONE
 from ._rollout import filter_inputs
 from ._trials import MAX_WORK, blocks, sample_of
 
-__all__ = ["signal_rank", "warm_start"]
+__all__ = ["warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
 COMMON_RIDGE = 1e-5  # the same, of the RNN common to all trials when inputs are known
@@ -24,7 +25,7 @@ N_PASSES, OVERSAMPLING = 6, 10  # of the subspace iteration
 
 
 def warm_start(
-    trials, coordinates, initial, rank, n_components, alpha, rows=None, processes=ALONE
+    trials, q, initial, rank, n_components, alpha, rows=None, processes=ALONE, curve=None
 ):
     """Closed-form solution of the teacher-forced problem in the shared-basis model.
 
@@ -34,8 +35,8 @@ def warm_start(
     Parameters
     ----------
     trials : Trials or LazyTrials
-    coordinates : Tensor (trials, n_directions)
-        Of the first states, along the directions of the initial state.
+    q : Tensor (trials, size)
+        Free coordinates of the first states.
     initial : InitialState
     rank, n_components : int
     alpha : float
@@ -44,6 +45,8 @@ def warm_start(
         Which embedding each trial uses; by default its own.
     processes : Processes
         Each goes through its share of the trials.
+    curve : SizeCurve, optional
+        That of `components_of_trials`: how far the guide is to be denoised.
 
     Returns
     -------
@@ -51,14 +54,16 @@ def warm_start(
         Bases, orthogonal without inputs; their columns are scaled to bring what they carry closer
         together.
     maps : Tensor (n_components + 1, rank + 1, rank)
-        Weights and bias (last row) as an affine function of the embedding.
+        Weights and bias (last row) as an affine function of the embedding. Where first states are
+        generated a row follows: their coordinates along U.
     c : Tensor (embeddings, n_components)
         Zero mean, identity covariance, over the sample where there is one.
     B : Tensor (neurons, inputs) or None
         Input weights, where there are inputs.
     """
     sample = sample_of(trials)
-    regression = _Regression(trials, coordinates, initial, alpha, processes)
+    trials = denoised(trials, curve, processes)
+    regression = _Regression(trials, q, initial, alpha, processes)
     if trials.n_inputs:
         U, V, balance = _common_network(regression, sample, rank, n_components)
     else:
@@ -70,7 +75,7 @@ def warm_start(
     ridge = RIDGE * float(A.diagonal(dim1=1, dim2=2).mean())
     ridge = max(ridge, torch.finfo(A.dtype).eps)
 
-    eye = torch.eye(rank + 1, dtype=A.dtype, device=A.device)
+    eye = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
     each = torch.linalg.solve(A + ridge * eye, B).flatten(1)
     u, _, _ = torch.linalg.svd(each - each.mean(0), full_matrices=False)
     c = u[:, :n_components] * len(u) ** 0.5
@@ -83,7 +88,7 @@ def warm_start(
     # Adam moves every weight alike: let the weights of small and large directions be alike too
     left, right = balance
     maps = maps / left
-    maps[:, :-1] *= right[:, None]
+    maps[:, :rank] *= right[:, None]
     return (
         (U * left).to(trials.dtype).contiguous(),
         (V / right).to(trials.dtype).contiguous(),
@@ -93,46 +98,11 @@ def warm_start(
     )
 
 
-def signal_rank(trials):
-    """Number of principal components that stand out of the noise.
-
-    The optimal hard threshold of Gavish & Donoho 2014 (IEEE Trans. Inf. Theory 60:5040) for an
-    unknown noise level: singular values above omega(beta) times their median.
-    """
-    n_neurons, sample = trials.shape[2], sample_of(trials)
-    if n_neurons <= MANY_NEURONS:
-        shape, gram = (len(sample) * trials.n_steps, n_neurons), _covariance(trials, sample)
-    else:  # some samples of some trials
-        every = -(-len(sample) * trials.n_steps // MANY_NEURONS)
-        rows = torch.cat([trials[i].guide.flatten(0, 1)[::every] for i in blocks(trials, sample)])
-        rows = (rows - rows.mean(0)).double()
-        shape, gram = rows.shape, rows @ rows.t()
-    values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
-    beta = min(shape) / max(shape)
-    omega = 0.56 * beta**3 - 0.95 * beta**2 + 1.82 * beta + 1.43
-    return int((values > omega * values.median()).sum())
-
-
-def _covariance(trials, sample):
-    """Sum of the outer products of all samples about their mean, (neurons, neurons)."""
-    n = trials.shape[2]
-    gram = torch.zeros(n, n, dtype=torch.float64, device=trials.device)
-    total, centre = torch.zeros_like(gram[0]), None
-    for i in blocks(trials, sample):
-        guide = trials[i].guide
-        centre = guide.mean((0, 1)) if centre is None else centre  # against rounding
-        rows = (guide - centre).flatten(0, 1)
-        gram += rows.t() @ rows
-        total += rows.sum(0)
-    return gram - torch.outer(total, total) / (len(sample) * trials.n_steps)
-
-
 class _Regression:
     """The regression of eq. 6 over many trials, some at a time."""
 
-    def __init__(self, trials, coordinates, initial, alpha, processes):
-        self.trials, self.coordinates = trials, coordinates
-        self.initial, self.alpha = initial, alpha
+    def __init__(self, trials, q, initial, alpha, processes):
+        self.trials, self.q, self.initial, self.alpha = trials, q, initial, alpha
         self.processes = processes
         self.input_weights = None
 
@@ -140,17 +110,22 @@ class _Regression:
         """Yield indices and `_Steps` of this process's share of the trials."""
         for i in self.processes.share(blocks(self.trials, index)):
             some = self.trials[i]
-            x0 = self.initial.place(self.coordinates[i], some.guide[0])
-            yield i, _Steps(some, x0, self.alpha, self.input_weights)
+            x0 = self.initial(self.q[i], some.guide[0])
+            yield i, _Steps(some, x0, self.alpha, self.input_weights, self.initial.generated)
 
     def zeros(self, *shape):
         return torch.zeros(*shape, dtype=torch.float64, device=self.trials.device)
 
 
 class _Steps:
-    """The regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...)."""
+    """The regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...).
 
-    def __init__(self, trials, x0, alpha, input_weights=None):
+    With `generated` first states what decays from them is to be explained as well: all but the
+    decay of x0, their mean.
+    """
+
+    def __init__(self, trials, x0, alpha, input_weights=None, generated=False):
+        self.generated = generated
         self.trials, self.x0, self.alpha = trials, x0, alpha
         self.input_weights = input_weights
         self.filtered = filter_inputs(trials.inputs, alpha)
@@ -277,13 +252,20 @@ def _subspaces(regression, sample, rank):
 
 
 def _moments(steps, U, V):
-    """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(explained side)."""
+    """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(explained side).
+
+    Z has a column more, (1-a)^t, where first states are to be explained.
+    """
     n_steps, n_trials, _ = steps.trials.shape
-    rank = U.shape[1]
-    Z = torch.zeros(n_trials, n_steps, rank + 1, dtype=torch.float64, device=U.device)
+    rank, weight = U.shape[1], steps.trials.weight
+    n = rank + 1 + steps.generated
+    Z = torch.zeros(n_trials, n_steps, n, dtype=torch.float64, device=U.device)
     Y = torch.zeros(n_trials, n_steps, rank, dtype=torch.float64, device=U.device)
     for t, (r, s, y) in enumerate(steps):
-        Z[:, t, :-1], Z[:, t, -1] = r @ V, s
+        Z[:, t, :rank], Z[:, t, rank] = r @ V, s
+        if steps.generated:
+            seen = 1.0 if weight is None else weight[t].amax(1)
+            Z[:, t, -1] = (1 - steps.alpha) ** t * seen
         Y[:, t] = y @ U
     return Z.transpose(1, 2) @ Z, Z.transpose(1, 2) @ Y
 
@@ -297,7 +279,8 @@ def _moments_of_trials(regression, sample, U, V):
 def _moments_of_conditions(regression, rows, U, V):
     """A and B of each embedding: sums over the trials that share it."""
     n, rank = int(rows.max()) + 1, U.shape[1]
-    A, B = regression.zeros(n, rank + 1, rank + 1), regression.zeros(n, rank + 1, rank)
+    z = rank + 1 + regression.initial.generated
+    A, B = regression.zeros(n, z, z), regression.zeros(n, z, rank)
     for i, steps in regression():
         for total, part in zip((A, B), _moments(steps, U, V), strict=True):
             total.index_add_(0, rows[i], part)

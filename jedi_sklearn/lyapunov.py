@@ -43,8 +43,8 @@ def lyapunov_exponents(
     states : array-like of shape (n_rnns, n_timesteps, n_neurons) or (n_rnns, n_neurons), optional
         Trajectories along which to measure, or initial states of free runs of `n_timesteps`.
         Default: the free runs of the RNNs, where the batch knows their initial states. RNNs from
-        ``generate_rnns`` without `initial_state` start at the mean first sample, which may be
-        near no trial.
+        ``generate_rnns`` without `initial_state` start where their embeddings say, or, where
+        these do not, at the mean first sample, which may be near no trial.
     n_timesteps : int, optional
         Samples of the free run; by default as many as the batch says. Not with trajectories.
     inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional

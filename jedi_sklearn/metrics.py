@@ -119,7 +119,7 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     >>> from jedi_sklearn.datasets import make_multitask
     >>> from jedi_sklearn.metrics import hidden_r2
     >>> X = make_multitask(40, n_neurons=50, random_state=0).X
-    >>> est = JEDIEstimator(4, 12, max_iter=100, tol=0.1, random_state=0).fit(X[:30])
+    >>> est = JEDIEstimator(6, 12, max_iter=100, tol=0.1, random_state=0).fit(X[:30])
     >>> neurons = np.arange(50) < 12                      # co-smoothing: a quarter held out
     >>> hidden_r2(est, X[30:], neurons) > 0.8
     True

@@ -1,4 +1,4 @@
-"""Write the stored model that `test_persistence.py` reads, once for each format of the files.
+"""Write the stored models that `test_persistence.py` reads, once for each format of the files.
 
     python tests/make_stored_model.py
 
@@ -18,13 +18,19 @@ FOLDER = Path(__file__).parent / "data"
 
 
 def main():
+    store(f"format_{FORMAT}", "inferred")
+    store(f"format_{FORMAT}_generated", "generated")
+
+
+def store(name, initial_state):
+    """A fitted model and its answers, with inputs, gaps and conditions."""
     data = make_multitask(24, n_neurons=12, n_timesteps=25, dt=0.02, random_state=0)
     est = JEDIEstimator(
         3,
         4,
         hypernetwork="mlp",
         hidden_layer_sizes=(4,),
-        initial_state="inferred",
+        initial_state=initial_state,
         scale="neuron",
         dt=0.02,
         max_iter=60,
@@ -36,11 +42,11 @@ def main():
     X[::3, 20:, 0] = np.nan
     inputs = np.random.RandomState(0).standard_normal((24, 25, 2)).astype(np.float32)
     est.fit(X[:18], data.task[:18], inputs=inputs[:18])
-    est.save(FOLDER / f"model_format_{FORMAT}.npz")
+    est.save(FOLDER / f"model_{name}.npz")
     X, inputs = X[18:], inputs[18:]
     posterior = est.posterior(X, inputs=inputs)
     np.savez(
-        FOLDER / f"answers_format_{FORMAT}.npz",
+        FOLDER / f"answers_{name}.npz",
         X=X,
         inputs=inputs,
         transform=posterior.mean,

@@ -89,8 +89,9 @@ def cycles(networks):
 
 @pytest.fixture
 def jedi(small):
-    """A model for `cycles` that gives RNNs."""
-    return small(n_components=2, rank=2, max_iter=5, output="dynamics")
+    """A model for `cycles` that gives RNNs; phase and size of a cycle are no embedding's."""
+    how = {"initial_state": "observed", "output": "dynamics"}
+    return small(n_components=2, rank=2, max_iter=5, **how)
 
 
 # Every analyzer

@@ -28,7 +28,7 @@ PARAMETERS = st.fixed_dictionaries(
         "connectivity": st.sampled_from(["shared", "low_rank", "full_rank"]),
         "hypernetwork": st.sampled_from(["linear", "mlp"]),
         "embedding": st.sampled_from(["trial", "condition"]),
-        "initial_state": st.sampled_from(["observed", "inferred"]),
+        "initial_state": st.sampled_from(["auto", "generated", "inferred", "observed"]),
         "scale": st.sampled_from(["global", "neuron", None]),
         "solver": st.sampled_from(["annealed", "paper"]),
         "early_stopping": st.booleans(),

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 from sklearn.metrics import r2_score
 from torch.testing import assert_close
 
 from jedi_sklearn import JEDIEstimator, RNNBatch, _model
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import GaussianPrior, error_bars, infer
-from jedi_sklearn._initial_state import Inferred, Observed
+from jedi_sklearn._initial_state import Generated, Inferred, Observed
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._rollout import simulate
 from jedi_sklearn._trials import Trials
@@ -24,14 +25,19 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=g, dtype=torch.float64)
 
 
-def make_hyper(model, connectivity, kind="linear"):
-    """The known model in any connectivity; the hidden layer of the mlp adds a little."""
+def make_hyper(model, connectivity, kind="linear", starts=False):
+    """The known model in any connectivity; the hidden layer of the mlp adds a little.
+
+    With `starts` it generates first states as well, in the span of P but for that layer.
+    """
     g = torch.Generator().manual_seed(0)
     hyper = Hypernetwork(
-        D, len(model.P), model.rank, connectivity, KINDS[kind], generator=g
+        D, len(model.P), model.rank, connectivity, KINDS[kind], starts=starts, generator=g
     ).double()
     hyper.requires_grad_(False)
     P, maps = torch.as_tensor(model.P), torch.as_tensor(model.maps)
+    if starts:
+        maps = torch.cat([maps, normal(len(maps), 1, model.rank, seed=13)], 1)
     hyper.start_from(P, P, maps)
     if kind == "mlp":
         for p in hyper.connectivity.outputs():
@@ -69,6 +75,22 @@ def run_of(hyper, c, x0):
     return simulate(hyper.connectivity, hyper(c), x0, TIME, ALPHA)
 
 
+MEAN = 0.3 * normal(8, seed=14)  # of generated first states
+
+
+def generated_run_of(hyper, c, inputs=None):
+    """Free runs that start where the hypernetwork says."""
+    weights = hyper(c)
+    x0 = MEAN + start_of(weights)
+    return simulate(hyper.connectivity, weights, x0, TIME, ALPHA, inputs)
+
+
+def start_of(weights):
+    """What a hypernetwork adds to the mean of first states, from its weights."""
+    start = weights["start"]
+    return start @ weights["U"].t() if "core" in weights else start
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_true_embeddings_are_found(model, prior, connectivity, kind):
@@ -80,6 +102,19 @@ def test_true_embeddings_are_found(model, prior, connectivity, kind):
     assert_close(p, c, rtol=0, atol=1e-4)
     assert_close(sse, (run_of(hyper, p, x0) - data).square().sum((0, 2)), rtol=1e-6, atol=1e-12)
     assert (torch.linalg.eigvalsh(H) > 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_true_embeddings_are_found_where_they_say_where_runs_start(
+    model, prior, connectivity, kind
+):
+    hyper, c = make_hyper(model, connectivity, kind, starts=True), normal(10, D, seed=3)
+    data = generated_run_of(hyper, c)
+    p, _, sse, converged = infer(runs_of(hyper, Generated(MEAN)), Trials(data), prior, 1e8)
+    assert converged.all()
+    assert_close(p, c, rtol=0, atol=1e-4)
+    assert float(sse.max()) < 1e-6
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
@@ -115,12 +150,15 @@ def test_small_chunks_change_nothing(model, prior, monkeypatch):
 # The Gauss-Newton system
 
 INITIAL = Inferred(normal(8, seed=5), torch.linalg.qr(normal(8, 3, seed=6))[0])
+INITIALS = {"observed": Observed(8).double(), "inferred": INITIAL, "generated": Generated(MEAN)}
 
 
 def forced_run(hyper, initial, p, data, g, inputs=None):
     """The forced run of the equation, from dense weights in numpy; g may be one of each sample."""
     strengths = np.broadcast_to(g, (*data.shape[:2], 1))
-    weights = {k: w.numpy() for k, w in hyper(p[:, :D]).items()}
+    weights = hyper(p[:, :D])
+    generated = start_of(weights) if initial.generated else 0.0
+    weights = {k: w.numpy() for k, w in weights.items()}
     if "J" in weights:
         rnns = RNNBatch.from_dense(weights["J"], bias=weights["bias"], dt=ALPHA, tau=1.0)
     elif "core" in weights:
@@ -128,7 +166,7 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
         rnns = RNNBatch(weights["U"], weights["V"], weights["core"], bias=bias, dt=ALPHA, tau=1.0)
     else:
         rnns = RNNBatch(weights["U"], weights["V"], bias=weights["bias"], dt=ALPHA, tau=1.0)
-    x = initial(None, p[:, D:], data[0]).numpy()
+    x = initial(p[:, D:], data[0], generated).numpy()
     states = []
     for target, g in zip(data.numpy(), strengths, strict=True):
         states.append(x)
@@ -138,12 +176,12 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
     return np.stack(states)
 
 
-@pytest.mark.parametrize("initial", [Observed(8).double(), INITIAL], ids=["observed", "inferred"])
+@pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
 @pytest.mark.parametrize("forcing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_the_system_is_that_of_finite_differences(model, connectivity, kind, forcing, initial):
-    hyper = make_hyper(model, connectivity, kind)
+    hyper = make_hyper(model, connectivity, kind, starts=initial.generated)
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
     p = normal(3, D + initial.size, seed=8)
     error = forced_run(hyper, initial, p, data, forcing) - data.numpy()
@@ -167,13 +205,15 @@ def test_the_system_is_that_of_finite_differences(model, connectivity, kind, for
     )
 
 
+@pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
 @pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_the_fast_path_agrees_with_the_generic_one(model, forcing):
+def test_the_fast_path_agrees_with_the_generic_one(model, forcing, initial):
     data = torch.as_tensor(model.X[:6]).transpose(0, 1)
-    p = normal(6, D + INITIAL.size, seed=8)
+    p = normal(6, D + initial.size, seed=8)
     systems = []
     for connectivity in CONNECTIVITIES:
-        runs = runs_of(make_hyper(model, connectivity), INITIAL)
+        hyper = make_hyper(model, connectivity, starts=initial.generated)
+        runs = runs_of(hyper, initial)
         sse, kept = runs.run(p, Trials(data), forcing, keep=True)
         systems.append((sse, *runs.system(p, Trials(data), kept, forcing)))
     for other in systems[1:]:
@@ -193,13 +233,13 @@ def gaps(shape, seed=40):
     return mask
 
 
-@pytest.mark.parametrize("initial", [Observed(8).double(), INITIAL], ids=["observed", "inferred"])
+@pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
 @pytest.mark.parametrize("forcing", [0.0, 0.3])
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     model, connectivity, forcing, initial
 ):
-    hyper = driven(make_hyper(model, connectivity))
+    hyper = driven(make_hyper(model, connectivity, starts=initial.generated))
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
     trials = Trials(data, gaps(data.shape), inputs=normal(15, 3, 2, seed=31))
     mask = trials.weight.numpy()
@@ -234,6 +274,22 @@ def test_true_embeddings_are_found_in_spite_of_gaps_and_inputs(model, prior, con
     mask[0] = 1
     trials = Trials(torch.where(mask > 0, run, run + 0.3), mask, inputs=inputs)
     p, H, sse, converged = infer(runs_of(hyper), trials, prior, 1e8)
+    assert converged.all()
+    assert_close(p, c, rtol=0, atol=1e-4)
+    assert float(sse.max()) < 1e-6
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_a_generated_start_that_was_not_seen_is_found_from_what_follows(
+    model, prior, connectivity
+):
+    hyper, c = driven(make_hyper(model, connectivity, starts=True)), normal(10, D, seed=3)
+    inputs = normal(TIME, 10, 2, seed=31)
+    run = generated_run_of(hyper, c, inputs)
+    mask = gaps(run.shape)
+    mask[:3] = 0
+    trials = Trials(torch.where(mask > 0, run, run + 0.3), mask, inputs=inputs)
+    p, _, sse, converged = infer(runs_of(hyper, Generated(MEAN)), trials, prior, 1e8)
     assert converged.all()
     assert_close(p, c, rtol=0, atol=1e-4)
     assert float(sse.max()) < 1e-6
@@ -280,6 +336,16 @@ def test_error_bars_of_trials_with_gaps_are_calibrated(model, prior):
 # Uncertainty
 
 
+def started(known, seed=1):
+    """Runs of a known model from starts that are an affine image of its embeddings."""
+    W = np.random.RandomState(seed).standard_normal((known.c.shape[1], known.rank))
+    size = len(known.P) ** 0.5 / known.rank**0.5
+    x0 = torch.as_tensor(size * known.c @ W @ known.P.T)
+    weights = known.hyper(torch.as_tensor(known.c))
+    run = simulate(known.hyper.connectivity, weights, x0, known.X.shape[1], known.alpha)
+    return run.transpose(0, 1).numpy()
+
+
 def test_error_bars_of_the_posterior_are_calibrated(model, prior):
     hyper, sd, n = make_hyper(model, "shared"), 0.5, 150
     c = normal(n, D, seed=20)
@@ -294,6 +360,23 @@ def test_error_bars_of_the_posterior_are_calibrated(model, prior):
     assert abs(float(z.mean())) < 0.2
     # and tight: the data say much more than the prior
     assert float(torch.linalg.inv(H).diagonal(dim1=1, dim2=2).mean()) < 0.1
+
+
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_error_bars_of_a_generated_start_are_those_of_the_curvature(model, prior, connectivity):
+    hyper, sd, n = make_hyper(model, connectivity, starts=True), 0.5, 150
+    c = normal(n, D, seed=20)
+    run = generated_run_of(hyper, c)
+    trials = Trials(run + sd * normal(*run.shape, seed=21))  # the first sample too
+    runs = runs_of(hyper, Generated(MEAN), noise=sd**2)
+    p, H, _, converged = infer(runs, trials, prior, sd**-2)
+    assert converged.all()
+    z = torch.linalg.cholesky(H).transpose(1, 2) @ (p - c)[..., None]
+    assert 0.85 < float(z.square().mean().sqrt()) < 1.15
+    assert abs(float(z.mean())) < 0.2
+    # no noise of a measured start comes on top
+    covariance = error_bars(runs, trials, p, H, prior, sd**-2, 1.0)
+    assert_close(covariance, torch.linalg.inv(H), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
@@ -330,14 +413,34 @@ def test_without_evidence_the_prior_is_the_answer(model):
     assert_close(H, precision.expand_as(H), rtol=0, atol=1e-6)
 
 
-def test_more_noise_means_wider_error_bars(known, recovered):
-    calm = recovered.posterior(known.X[30:]).covariance
+@pytest.mark.parametrize("initial_state", ["generated", "observed"])
+def test_more_noise_means_wider_error_bars(known, initial_state):
+    X = known.X
+    if initial_state == "generated":  # by embeddings
+        X = started(known)
+    est = JEDIEstimator(2, 2, initial_state=initial_state, scale=None, dt=known.dt, max_iter=60)
+    est.set_params(tol=1.0, random_state=0)
+    calm = est.fit(X[:30]).posterior(X[30:]).covariance
     assert (np.linalg.eigvalsh(calm) > 0).all()
     np.testing.assert_allclose(calm, calm.transpose(0, 2, 1), atol=1e-12)
-    noisy = JEDIEstimator(2, 2, scale=None, dt=known.dt, max_iter=60, tol=1.0, random_state=0)
-    noisy.fit(known.X[:30] + 0.3 * np.random.RandomState(0).standard_normal(known.X[:30].shape))
-    wide = noisy.posterior(known.X[30:]).covariance
+    est.fit(X[:30] + 0.3 * np.random.RandomState(0).standard_normal(X[:30].shape))
+    wide = est.posterior(X[30:]).covariance
     assert np.trace(wide, axis1=1, axis2=2).min() > np.trace(calm, axis1=1, axis2=2).max()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+def test_error_bars_of_a_fit_cover_the_difference_of_two_repeats(known, connectivity):
+    rng, X = np.random.RandomState(0), started(known)
+    noisy = X[:30] + 0.3 * rng.standard_normal(X[:30].shape)
+    est = JEDIEstimator(2, 2, connectivity=connectivity, dt=known.dt, max_iter=40, tol=1.0)
+    est.set_params(random_state=0).fit(noisy)
+    E = est.embedding_[rng.randint(30, size=150)]
+    run, sd = est.inverse_transform(E), np.sqrt(est.noise_variance_) * est.scale_
+    a, b = (est.posterior(run + sd * rng.standard_normal(run.shape)) for _ in range(2))
+    away, both = a.mean - b.mean, a.covariance + b.covariance
+    z2 = np.einsum("ki,kij,kj->k", away, np.linalg.inv(both), away)
+    assert 0.7 < np.median(z2) / chi2(2).median() < 1.4
 
 
 # Initial states
@@ -350,7 +453,7 @@ def test_an_inferred_start_is_found_with_the_embedding(model):
     eye = torch.eye(size, dtype=torch.float64)
     prior = GaussianPrior(torch.zeros(size, dtype=torch.float64), eye, normal(8, D))
     p = normal(n, size, seed=11)
-    data = run_of(hyper, p[:, :D], initial(None, p[:, D:], None))
+    data = run_of(hyper, p[:, :D], initial(p[:, D:], None))
     found, _, _, converged = infer(runs_of(hyper, initial), Trials(data), prior, 1e8)
     assert converged.all()
     assert_close(found, p, rtol=0, atol=1e-4)

@@ -31,6 +31,21 @@ def est(trials):
     return JEDIEstimator(6, 12, max_iter=150, tol=0.1, random_state=0).fit(trials[:30])
 
 
+@pytest.fixture(scope="module", params=["generated", "observed"])
+def either(request, est, trials):
+    """Fits with both kinds of start."""
+    if request.param == "generated":  # the default
+        return est
+    observing = JEDIEstimator(6, 12, initial_state="observed", max_iter=50, tol=1, random_state=0)
+    return observing.fit(trials[:30])
+
+
+def start_of(est, embedding, X):
+    """Where free runs start (activity)."""
+    observed = est.initial_state == "observed"
+    return X[:, 0] if observed else est.inverse_transform(embedding, n_timesteps=1)[:, 0]
+
+
 def test_r2_over_everything_is_that_of_scikit_learn():
     X, other = np.random.default_rng(0).normal(size=(2, 5, 20, 3))
     flat = [a.reshape(-1, 3) for a in (X, X + 0.3 * other)]
@@ -78,9 +93,11 @@ def test_hiding_everything_but_noise_is_worse_than_hiding_little(est, trials):
     assert forecast[0] < forecast[1]
 
 
-def test_a_forecast_without_correction_goes_on_with_the_free_run(est, trials):
-    X = trials[30:]
-    run = est.inverse_transform(est.transform(X[:, :60]), X[:, 0], n_timesteps=80)
+def test_a_forecast_without_correction_goes_on_with_the_free_run(either, trials):
+    X, est = trials[30:], either
+    E = est.transform(X[:, :60])
+    run = est.inverse_transform(E, start_of(est, E, X), n_timesteps=80)
+    assert_allclose(run[:, :60], est.predict(X[:, :60]), atol=1e-9)
     assert_allclose(est.forecast(X[:, :60], 20, correction=0), run[:, 60:])
     assert_allclose(ForecastScorer(0.75, correction=0)(est, X), r2_by(X[:, 60:], run[:, 60:]))
 
@@ -93,15 +110,16 @@ def test_a_forecast_with_full_correction_sets_out_at_the_last_sample(est, trials
     assert_allclose(est.forecast(X, 20, correction=1), run)
 
 
-def test_the_state_takes_in_its_share_of_each_sample_that_was_seen(est, trials):
-    X = trials[30:, :60].copy()
+def test_the_state_takes_in_its_share_of_each_sample_that_was_seen(either, trials):
+    X, est = trials[30:, :60].copy(), either
     X[0, 40:] = np.nan  # a shorter trial: nothing pulls after its end
     X[1, 20] = np.nan
     embedding, last, _ = est._follow(X, 1, None, 0.2)
     J, bias = (est.generate_rnns(embedding).to_dense(), est.generate_rnns(embedding).bias)
-    x, z = est.to_states(X[:, 0]), est.to_states(X)
-    for t in range(1, 60):
-        x = 0.9 * x + 0.1 * (np.einsum("kij,kj->ki", J, np.tanh(x)) + bias)
+    x, z = est.to_states(start_of(est, embedding, X)), est.to_states(X)
+    for t in range(60):
+        if t:
+            x = 0.9 * x + 0.1 * (np.einsum("kij,kj->ki", J, np.tanh(x)) + bias)
         x += 0.2 * np.nan_to_num(z[:, t] - x)
     assert_allclose(last, x)
 

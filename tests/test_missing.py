@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import r2_score
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import Bunch, check_random_state, get_tags
 
 from jedi_sklearn import JEDIEstimator
 from jedi_sklearn._missing import Filler, interpolate
@@ -44,11 +44,28 @@ def missing_r2(truth, predicted, gone):
 
 def known_estimator(model, **changes):
     parameters = {"scale": None, "dt": model.dt, "max_iter": 60, "tol": 1.0, "random_state": 0}
+    parameters["initial_state"] = model.initial_state
     return JEDIEstimator(2, 2, **(parameters | changes))
 
 
 def spectra(est, X):
     return np.sort_complex(est.dynamics(X).eigenvalues())
+
+
+@pytest.fixture(scope="module", params=["generated", "observed"])
+def known(request, known):
+    """Noise-free trials of a known model that start where the embeddings say, or anywhere."""
+    X = known.X
+    if request.param == "generated":
+        maps = np.random.RandomState(0).standard_normal((2, known.rank))
+        x0 = np.sqrt(len(known.P) / known.rank) * known.c @ maps @ known.P.T
+        X = known.rnns.simulate(x0, X.shape[1])
+    return Bunch(**(known | {"X": X, "initial_state": request.param}))
+
+
+@pytest.fixture(scope="module")
+def recovered(known):
+    return known_estimator(known, max_iter=400, tol=1e-3).fit(known.X[:30])
 
 
 # What is filled in
@@ -172,12 +189,18 @@ def test_error_bars_grow_with_what_is_missing(known, recovered):
     assert (variance["end"] > variance["none"]).all()
 
 
-def test_a_trial_of_one_sample_is_the_prior(known, recovered):
+def test_a_trial_of_one_sample_says_where_it_starts_at_most(known, recovered):
     X = cut_short(known.X[30:32], [1, 50])
     found = recovered.posterior(X)
     prior = recovered._model.prior
-    np.testing.assert_allclose(found.mean[0], prior.mean, atol=1e-6)
     assert np.abs(found.mean[1] - prior.mean.numpy()).max() > 1e-2
+    if known.initial_state == "observed":  # which no embedding explains
+        np.testing.assert_allclose(found.mean[0], prior.mean, atol=1e-6)
+        return
+    assert np.abs(found.mean[0] - prior.mean.numpy()).max() > 1e-2
+    np.testing.assert_allclose(recovered.predict(X)[0, 0], X[0, 0], atol=0.05)
+    whole, one = (np.trace(covariance) for covariance in found.covariance[::-1])
+    assert whole < one < np.trace(np.linalg.inv(prior.precision))
 
 
 def test_a_missing_neuron_is_predicted_from_the_others(known, recovered):
@@ -288,7 +311,10 @@ def test_filled_in_starts_make_the_mean_start(known):
     X = known.X[:30].copy()
     X[:10, 0, :5] = np.nan
     est = known_estimator(known, max_iter=5).fit(X)
-    start = est.inverse_transform(np.zeros((1, 2)), n_timesteps=1)[0, 0]
+    if known.initial_state == "generated":  # the mean start, without what an embedding adds
+        start = est._model.initial_state.mean.numpy()
+    else:
+        start = est.inverse_transform(np.zeros((1, 2)), n_timesteps=1)[0, 0]
     assert np.isfinite(start).all()
     np.testing.assert_allclose(start[5:], X[:, 0, 5:].mean(axis=0))
 

@@ -292,7 +292,7 @@ def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
     assert one.ax_.get_xlabel() == "PC 1 (SD)"
     mean = FixedPointDisplay.from_estimator(fitted, X)
     E = np.repeat(fitted.transform(X).mean(axis=0, keepdims=True), 4, axis=0)
-    runs = fitted.inverse_transform(E, X[:, 0])
+    runs = fitted.inverse_transform(E, fitted.posterior(X).initial_state)
     np.testing.assert_allclose(fitted.to_activity(mean.trajectories), runs, atol=1e-6)
 
 

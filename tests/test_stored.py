@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import JEDIEstimator, _model, _stored, _trials, _warm_start
+from jedi_sklearn import JEDIEstimator, _components, _model, _stored, _trials, _warm_start
 from jedi_sklearn._initial_state import Observed
 from jedi_sklearn._missing import Filler
 from jedi_sklearn._stored import StoredTrials, is_stored, part
@@ -283,16 +283,17 @@ def test_subspace_iteration_finds_the_leading_directions(multitask, monkeypatch)
 
 def test_the_rank_of_many_neurons_is_read_from_some_samples(monkeypatch):
     g = torch.Generator().manual_seed(0)
-    low_rank = torch.randn(30, 40, 5, generator=g) @ torch.randn(5, 100, generator=g)
+    low_rank = torch.randn(30, 40, 6, generator=g) @ torch.randn(6, 100, generator=g)
     trials = _trials.Trials(low_rank + 0.3 * torch.randn(low_rank.shape, generator=g))
-    assert _warm_start.signal_rank(trials) == 5
-    monkeypatch.setattr(_warm_start, "MANY_NEURONS", 60)
-    assert _warm_start.signal_rank(trials) == 5
+    assert _components.axes_of_samples(trials).best == 6
+    monkeypatch.setattr(_components, "MAX_VALUES", 100 * 200)  # 200 of 1200 samples
+    assert _components.axes_of_samples(trials).best == 6
 
 
 def test_noise_is_that_of_inferred_trials_where_training_saw_them_rarely(make_model, monkeypatch):
     model = make_model(120, noise=0.1)
     parameters = {"dt": model.dt, "max_iter": 30, "batch_size": 10, "tol": 1.0, "random_state": 0}
+    parameters["initial_state"] = "observed"  # they start anywhere
     noise = {}
     for settled in (1000, 60):
         monkeypatch.setattr("jedi_sklearn._fit.SETTLED", settled)

@@ -250,7 +250,7 @@ def interrupt_at(monkeypatch, step):
 
 
 def test_an_interrupted_fit_is_usable(small, known, monkeypatch):
-    est = small(n_components=2, rank=2, max_iter=100, dt=known.dt)
+    est = small(n_components=2, rank=2, max_iter=100, dt=known.dt, initial_state="observed")
     interrupt_at(monkeypatch, 70)
     with (
         pytest.warns(ConvergenceWarning, match="interrupted after 71 of 100 steps") as caught,

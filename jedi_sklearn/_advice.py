@@ -1,0 +1,80 @@
+"""What a user should hear of a fit that falls short, where `verbose` asks for it.
+
+Functions return a line, or None where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+__all__ = ["describe_gap", "describe_size", "describe_spread", "describe_starts"]
+
+FAR_BELOW = 0.1  # of R2 or accuracy, that is worth a word
+NARROW, ENOUGH_NEW = 0.8, 10  # SD of unseen embeddings over that of training; trials to tell from
+FOLDS = 4
+
+
+def describe_size(name, size, curve, chosen):
+    """Why a size was chosen, or that the one given is larger than what predicts neurons best."""
+    shares = f"share of unseen neurons' variance predicted, by size: {curve}"
+    if chosen:
+        return f"{name}={size} ({shares})"
+    if size > curve.best:
+        return (
+            f"{name}={size} is more than the {curve.best} that help to predict neurons not seen "
+            f"({shares}). Decoders may do better with fewer."
+        )
+    return None
+
+
+def describe_starts(starts, embedding, codes):
+    """Whether initial states decode the conditions better than embeddings do.
+
+    Parameters
+    ----------
+    starts : ndarray (trials, neurons)
+    embedding : ndarray (trials, n_components)
+    codes : ndarray of int (trials,), or None without conditions
+    """
+    if codes is None or len(np.unique(codes)) < 2 or np.bincount(codes).min() < FOLDS:
+        return None
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    n = min(embedding.shape[1], *starts.shape, len(starts) // 2)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    decoders = (make_pipeline(PCA(n, random_state=0), lda), starts), (lda, embedding)
+    first, second = (cross_val_score(d, values, codes, cv=folds).mean() for d, values in decoders)
+    if first < second + FAR_BELOW:
+        return None
+    return (
+        f"The initial states tell the conditions apart better than the embeddings do (accuracy "
+        f'{first:.2f} against {second:.2f}). With initial_state="generated" the embedding holds '
+        "both."
+    )
+
+
+def describe_gap(r2, training_r2):
+    """Whether free runs of trials explain much less than those of the training trials."""
+    if training_r2 is None or training_r2 - r2 < FAR_BELOW:
+        return None
+    return (
+        f"R2 is {r2:.2f}, and {training_r2:.2f} on the training trials: the model has learned "
+        "their noise, or these trials are of another kind. Try fewer components, a lower rank, or "
+        "more training trials."
+    )
+
+
+def describe_spread(unseen, training):
+    """Whether embeddings of trials vary much less than those of the training trials."""
+    if len(unseen) < ENOUGH_NEW:
+        return None
+    ratio = float(np.median(unseen.std(axis=0) / training.std(axis=0)))
+    if ratio >= NARROW:
+        return None
+    return (
+        f"Embeddings of these trials have {ratio:.2f} times the SD of those of the training "
+        'trials: there are too many components for the noise. Try n_components="auto", or fewer.'
+    )

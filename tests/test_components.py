@@ -1,0 +1,367 @@
+"""Facts about how many components trials need, denoised trials, and components of free runs."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.utils import Bunch
+
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._components import (
+    ENOUGH_TRIALS,
+    DenoisedTrials,
+    RunComponents,
+    SizeCurve,
+    axes_of_samples,
+    components_of_trials,
+    denoised,
+)
+from jedi_sklearn._parameters import choose_sizes
+from jedi_sklearn._trials import Trials
+
+# short fits leave a few trials of the inference, or the training, short of convergence
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SIGNALS = (1, 2, 3, 5, 8)
+
+
+def as_trials(X, seen=None):
+    """Trials (trials, time, neurons) as the fit has them."""
+    X, seen = (None if a is None else np.moveaxis(a, 0, 1) for a in (X, seen))
+    weight = None if seen is None else torch.as_tensor(seen, dtype=torch.float32)
+    return Trials(torch.as_tensor(X.copy(), dtype=torch.float32), weight)
+
+
+def of_trials(k, noise=0.0, n_trials=60, n_steps=30, n_neurons=40, seed=0):
+    """Trials that k coordinates of each tell apart, and the same with private noise."""
+    rng = np.random.RandomState(seed)
+    maps = rng.standard_normal((k, n_steps, n_neurons))
+    S = np.einsum("kd,dtn->ktn", rng.standard_normal((n_trials, k)), maps)
+    return S, S + noise * rng.standard_normal(S.shape)
+
+
+def of_samples(k, noise=0.0, n_trials=60, n_steps=30, n_neurons=40, seed=0):
+    """Activity in k dimensions that no two samples share, and the same with private noise."""
+    rng = np.random.RandomState(seed)
+    S = rng.standard_normal((n_trials, n_steps, k)) @ rng.standard_normal((k, n_neurons))
+    return S, S + noise * rng.standard_normal(S.shape)
+
+
+CURVES = {"trials": (of_trials, components_of_trials), "samples": (of_samples, axes_of_samples)}
+each_curve = pytest.mark.parametrize("kind", CURVES)
+
+
+# How many
+
+
+@each_curve
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_of_independent_neurons_has_nothing_in_common(kind, seed):
+    X = np.random.RandomState(seed).standard_normal((60, 30, 40))
+    curve = CURVES[kind][1](as_trials(X))
+    assert curve.best == 1
+    assert curve.explained.max() < 0.01
+    assert not curve.still_rises
+
+
+@each_curve
+@pytest.mark.parametrize("k", SIGNALS)
+def test_strong_private_noise_hides_no_component_and_adds_few(kind, k):
+    make, curve_of = CURVES[kind]
+    X = make(k, 3 if kind == "trials" else 1)[1]  # trials are told from more values
+    curve = curve_of(as_trials(X))
+    assert k <= curve.best <= max(2 * k, 1)
+    assert np.argmax(curve.explained) <= curve.sizes.index(curve.best) + 2
+
+
+@each_curve
+@pytest.mark.parametrize("k", SIGNALS)
+def test_without_noise_no_component_is_missed(kind, k):
+    make, curve_of = CURVES[kind]
+    curve = curve_of(as_trials(make(k)[0]))
+    assert curve.best >= k
+    assert curve.explained[curve.sizes.index(curve.best)] > 0.99
+
+
+@each_curve
+def test_what_is_predicted_is_the_share_of_the_signal(kind):
+    S, X = CURVES[kind][0](3, 1.0)
+    curve = CURVES[kind][1](as_trials(X))
+    share = S.var() / X.var()
+    assert share - 0.05 < curve.explained.max() < share + 0.01
+
+
+@each_curve
+def test_the_same_trials_have_the_same_curve(kind):
+    trials = as_trials(CURVES[kind][0](3, 3)[1])
+    first, again = (CURVES[kind][1](trials) for _ in range(2))
+    assert first.sizes == again.sizes
+    assert_array_equal(first.explained, again.explained)
+    np.random.seed(1)  # noqa: NPY002
+    assert_array_equal(CURVES[kind][1](trials).explained, first.explained)
+
+
+def with_ends(X, shortest):
+    """Trials without their ends, and what is seen of them."""
+    end = np.random.RandomState(0).randint(shortest, X.shape[1] + 1, len(X))
+    seen = np.broadcast_to(np.arange(X.shape[1]) < end[:, None], X.shape[:2])[:, :, None]
+    seen = np.repeat(seen, X.shape[2], axis=2).astype(float)
+    return as_trials(X * seen, seen)
+
+
+@each_curve
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_missing_ends_do_not_change_the_answer(kind, k):
+    make, curve_of = CURVES[kind]
+    X = make(k, 3 if kind == "trials" else 1)[1]
+    whole, cut = curve_of(as_trials(X)), curve_of(with_ends(X, 20))
+    assert cut.best == whole.best
+    assert_allclose(cut.explained.max(), whole.explained.max(), atol=0.05)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_missing_ends_of_trials_with_little_noise_add_few_components(k):
+    X = of_trials(k, 1)[1]  # neurons have their missing ends, too, in common
+    assert k <= components_of_trials(with_ends(X, 25)).best <= 2 * k
+
+
+def test_what_was_filled_in_matters_to_no_curve():
+    _, X = of_trials(3, 1)
+    seen = (np.random.RandomState(1).uniform(size=X.shape) < 0.7).astype(float)
+    for curve_of in (components_of_trials, axes_of_samples):
+        a, b = (curve_of(as_trials(seen * X + (1 - seen) * fill, seen)) for fill in (0.0, 9.0))
+        assert_array_equal(a.explained, b.explained)
+
+
+@each_curve
+@pytest.mark.parametrize(("n_trials", "n_neurons"), [(16, 40), (60, 3), (16, 1), (60, 1)])
+def test_sizes_are_capped_by_trials_and_neurons(kind, n_trials, n_neurons):
+    X = CURVES[kind][0](8, n_trials=n_trials, n_neurons=n_neurons)[0]
+    curve = CURVES[kind][1](as_trials(X))
+    assert np.isfinite(curve.explained).all()
+    most = max(1, n_neurons // 2) if kind == "samples" else n_trials - n_trials // 4 - 1
+    assert curve.sizes[-1] <= most
+    assert curve.sizes[0] == 1 and curve.best in curve.sizes
+
+
+def test_few_trials_tell_nothing_of_components():
+    X = of_trials(2, n_trials=ENOUGH_TRIALS)[0]
+    assert components_of_trials(as_trials(X[1:])) is None
+    assert components_of_trials(as_trials(X)) is not None
+
+
+def test_the_best_size_is_the_smallest_that_predicts_the_most():
+    def best(*explained, **how):
+        return SizeCurve(tuple(range(1, len(explained) + 1)), np.array(explained), **how).best
+
+    assert best(0.1, 0.3, 0.3, 0.2) == 2
+    assert best(0.3, 0.2, 0.25, 0.4, 0.1) == 4  # beyond a dip
+    assert best(-0.3, -0.2) == 2
+    assert best(0.1, 0.2, 0.3, 0.4) == 4
+    assert best(0.5, 0.502, tolerance=0.01) == 1
+    assert best(0.4, 0.502, 0.505, tolerance=0.01) == 2
+
+
+def test_a_curve_rises_to_its_end_whatever_the_tolerance():
+    sizes = 1, 2, 3
+    assert SizeCurve(sizes, np.array([0.1, 0.4, 0.401]), tolerance=0.1).still_rises
+    assert not SizeCurve(sizes, np.array([0.1, 0.4, 0.4])).still_rises
+
+
+def sizes(X, n_embeddings=None, lines=None, **changes):
+    """What `choose_sizes` makes of trials."""
+    est = Bunch(**({"n_components": "auto", "rank": "auto", "embedding": "trial"} | changes))
+    trials = as_trials(X)
+    how = {"curve": components_of_trials(trials), "say": None if lines is None else lines.append}
+    return choose_sizes(est, n_embeddings or len(X), trials, **how)
+
+
+def test_auto_sizes_are_those_of_the_curves():
+    _, X = of_trials(3, 3)
+    assert sizes(X)[0] == components_of_trials(as_trials(X)).best
+    _, X = of_samples(8, 1)
+    d, rank = sizes(X)
+    assert rank == max(d, axes_of_samples(as_trials(X)).best)
+    assert sizes(X, n_components=2)[0] == 2 and sizes(X, rank=5)[1] == 5
+
+
+def test_auto_sizes_of_noise_are_small():
+    assert sizes(np.random.RandomState(0).standard_normal((60, 30, 40))) == (1, 1)
+
+
+def test_embeddings_of_conditions_are_as_many_as_there_can_be():
+    _, X = of_trials(3, 3)
+    assert sizes(X, 7, embedding="condition")[0] == 6
+
+
+def test_lines_say_why_sizes_were_chosen_or_are_too_large():
+    X, lines = of_trials(2, 3)[1], []
+    sizes(X, lines=lines)
+    assert [line.split("=")[0] for line in lines] == ["n_components", "rank"]
+    lines.clear()
+    sizes(X, lines=lines, n_components=2, rank=4)
+    assert lines == [None]  # as many as help
+    lines.clear()
+    sizes(X, lines=lines, n_components=9, rank=9)
+    assert lines[0].startswith("n_components=9 is more than the 2 that help")
+
+
+def test_a_verbose_fit_says_why_its_sizes(capsys, make_model):
+    model = make_model(20, 20, n_neurons=12, noise=0.3)
+    est = JEDIEstimator(dt=model.dt, max_iter=2, tol=1.0, random_state=0)
+    est.fit(model.X)
+    assert "[JEDI]" not in capsys.readouterr().out
+    est.set_params(verbose=True).fit(model.X)
+    lines = capsys.readouterr().out.splitlines()
+    for name, size in (("n_components", est.n_components_), ("rank", est.rank_)):
+        start = f"[JEDI] {name}={size} (share of unseen neurons' variance predicted, by size: 1: "
+        assert sum(line.startswith(start) for line in lines) == 1
+
+
+# Denoised trials
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_denoised_trials_are_nearer_to_the_truth(k):
+    S, X = of_trials(k, 3)
+    trials = as_trials(X)
+    clean = denoised(trials, components_of_trials(trials))
+    assert isinstance(clean, DenoisedTrials) and len(clean) == len(X)
+    guide = clean[np.arange(len(X))].guide.numpy().swapaxes(0, 1)
+    error, before = np.square(guide - S).mean(), np.square(X - S).mean()
+    assert error < 0.3 * before  # about 2 k of 60 coordinates are left of the noise
+    assert error < 0.9 * np.square(S).mean()  # and more than the mean
+
+
+def test_denoising_changes_the_guide_alone():
+    trials = as_trials(of_trials(2, 3)[1])
+    clean = denoised(trials, components_of_trials(trials))
+    index = np.array([4, 0, 17])
+    some, given = clean[index], trials[index]
+    assert torch.equal(some.y, given.y) and some.weight is None
+    assert not torch.allclose(some.guide, given.guide)
+    assert clean.shape == trials.shape and clean.dtype == trials.dtype
+    # whatever the company
+    assert_allclose(some.guide[:, 1:2], clean[index[1:2]].guide, rtol=0, atol=1e-5)
+
+
+def test_trials_without_noise_are_left_as_they_are():
+    rng = np.random.RandomState(0)
+    trials = as_trials(rng.standard_normal((60, 30, 60)) @ rng.standard_normal((60, 40)))
+    curve = components_of_trials(as_trials(of_trials(50, n_trials=60)[0]))
+    assert curve.still_rises
+    assert denoised(trials, curve) is trials
+
+
+def test_few_trials_are_left_as_they_are():
+    trials = as_trials(of_trials(2, 3, n_trials=10)[1])
+    assert denoised(trials, components_of_trials(trials)) is trials
+
+
+# Components of free runs
+
+
+def test_components_of_runs_are_principal_components():
+    S, _ = of_trials(4, n_steps=20)
+    found = RunComponents.learn(S)
+    rows = S.reshape(len(S), -1)
+    pca = PCA(4).fit(rows)
+    n = 1 + int((pca.explained_variance_ratio_.cumsum() < 0.99).sum())
+    assert len(found.axes) == n
+    signs = np.sign((found.axes * pca.components_[:n]).sum(axis=1))
+    assert_allclose(found(S), signs * pca.transform(rows)[:, :n], atol=1e-8)
+    assert (np.take_along_axis(found.axes, np.abs(found.axes).argmax(1)[:, None], 1) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def runs(make_model):
+    """A fit that compares free runs, of 20 samples, and its trials."""
+    model = make_model(30, 20, n_neurons=12, noise=0.1)
+    est = JEDIEstimator(3, 4, dt=model.dt, max_iter=10, tol=1.0, output="trajectory")
+    return Bunch(est=est.set_params(random_state=0).fit(model.X[:20]), X=model.X)
+
+
+def test_trajectories_are_principal_components_of_the_prediction(runs):
+    est, X = runs.est, runs.X
+    training, unseen = (
+        est.to_states(est.predict(some)).reshape(len(some), -1) for some in (X[:20], X[20:])
+    )
+    scores = est.transform(X[20:])
+    pca = PCA(scores.shape[1]).fit(training)
+    expected = pca.transform(unseen)
+    signs = np.sign((scores * expected).sum(axis=0))
+    assert_allclose(scores, signs * expected, atol=1e-6 * np.abs(expected).max())
+    ratio = PCA().fit(training).explained_variance_ratio_.cumsum()
+    n = scores.shape[1]
+    assert ratio[n - 1] >= 0.99 and (n == 1 or ratio[n - 2] < 0.99)
+
+
+def test_trajectories_are_columns_with_names(runs):
+    est = runs.est
+    scores, names = est.transform(runs.X[20:]), est.get_feature_names_out()
+    assert scores.shape == (10, len(names))
+    assert names.tolist() == [f"jediestimator{i}" for i in range(len(names))]
+    frame = est.set_output(transform="pandas").transform(runs.X[20:])
+    est.set_output(transform="default")
+    assert frame.columns.tolist() == names.tolist()
+    assert_array_equal(frame.to_numpy(), scores)
+
+
+def test_trajectories_are_deterministic_and_survive_a_file(runs, tmp_path):
+    est, X = runs.est, runs.X[20:]
+    scores = est.transform(X)
+    assert_array_equal(est.transform(X), scores)
+    est.save(tmp_path / "model.npz")
+    assert_array_equal(JEDIEstimator.load(tmp_path / "model.npz").transform(X), scores)
+    again = JEDIEstimator(**est.get_params()).fit_transform(runs.X[:20])
+    assert_allclose(again, est.transform(runs.X[:20]), atol=1e-6)
+
+
+def test_trajectories_do_not_depend_on_the_coordinates_of_embeddings(runs, tmp_path):
+    runs.est.save(tmp_path / "model.npz")
+    other = JEDIEstimator.load(tmp_path / "model.npz")
+    some = other._model.infer(runs.X[20:], torch.device("cpu"))
+    other._model.fix_gauge(some)  # canonical in other trials
+    scores = other.transform(runs.X[20:])
+    assert_allclose(scores, runs.est.transform(runs.X[20:]), atol=1e-3 * np.abs(scores).max())
+    moved, before = (
+        est.set_params(output="embedding").transform(runs.X) for est in (other, runs.est)
+    )
+    runs.est.set_params(output="trajectory")
+    assert np.abs(moved - before).max() > 0.1
+
+
+def test_trajectories_of_shorter_trials_are_of_runs_as_long_as_in_the_fit(runs):
+    est, X = runs.est, runs.X[20:]
+    scores = est.transform(X[:, :12])
+    run = est.inverse_transform(est.posterior(X[:, :12]).mean)
+    assert_allclose(scores, est._trajectory(est.to_states(run)), atol=1e-9)
+    assert scores.shape == est.transform(X).shape
+
+
+def test_trajectories_may_be_asked_for_after_the_fit(runs):
+    later = JEDIEstimator(**(runs.est.get_params() | {"output": "embedding"}))
+    later.fit(runs.X[:20]).set_params(output="trajectory")
+    scores = runs.est.transform(runs.X[20:])
+    assert later.get_feature_names_out().shape == (scores.shape[1],)
+    assert_allclose(later.transform(runs.X[20:]), scores, atol=1e-6 * np.abs(scores).max())
+
+
+def test_trajectories_need_the_starts_and_inputs_of_the_training_trials(runs):
+    observed = runs.est.get_params() | {"initial_state": "observed"}
+    X, u = runs.X, runs.X[:, :, :1]
+    words = r"output=\"trajectory\" needs the free runs of the training trials.*Fit with this out"
+    est = JEDIEstimator(**(observed | {"output": "embedding"})).fit(X[:20])
+    with pytest.raises(ValueError, match=words):
+        est.set_params(output="trajectory").transform(X[20:])
+    est = JEDIEstimator(**observed).fit(X[:20])  # asked for in time
+    assert est.transform(X[20:]).shape == (10, len(est.get_feature_names_out()))
+    driven = JEDIEstimator(**(runs.est.get_params() | {"output": "embedding"}))
+    driven.fit(X[:20], inputs=u[:20]).set_params(output="trajectory")
+    with pytest.raises(ValueError, match=words):
+        driven.transform(X[20:], inputs=u[20:])
+    driven.fit(X[:20], inputs=u[:20])
+    assert len(driven.transform(X[20:], inputs=u[20:])) == 10
+    with pytest.raises(ValueError, match=r"free runs of 20 samples.* got 12"):
+        driven.transform(X[20:, :12], inputs=u[20:, :12])
