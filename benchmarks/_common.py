@@ -112,9 +112,11 @@ def evaluate(est, X, labels, X_new, new_labels):
 
 def training_r2(est, X):
     """R2 of the free runs of the training trials, from the embeddings that the fit inferred."""
-    if est.initial_state != "observed":  # the fit does not keep the starts
+    start = est._model.initial_state
+    if not start.generated and not start.measured:  # the fit does not keep what it inferred
         return infer(est, X).r2
-    run = est.inverse_transform(est.embedding_, X[:, 0], X.shape[1])
+    x0 = None if start.generated else X[:, 0]
+    run = est.inverse_transform(est.embedding_, x0, X.shape[1])
     return r2(scaled(est, X), scaled(est, run))
 
 
@@ -136,20 +138,25 @@ def condition_mean(Z, labels, new_labels):
 
 
 def decay(est, Z):
-    """The part of activity that the initial state alone explains, (1 - alpha)^t Z[0]."""
-    return (1 - est.dt / est.tau) ** np.arange(Z.shape[1])[:, None] * Z[:, :1]
+    """Decay (1 - alpha)^t of the part of the start that takes no number of a trial.
+
+    The observed first sample, or else the mean of those of the training trials.
+    """
+    start = est._model.initial_state
+    x0 = Z[:, :1] if start.measured else start.mean.numpy()
+    return (1 - est.dt / est.tau) ** np.arange(Z.shape[1])[:, None] * x0
 
 
 def trial_pca(est, Z, Z_new):
     """Reconstruction of new trials from principal components of whole trials.
 
-    As many numbers a trial as the model has: the embedding, and either the observed first sample
-    (its decay is left out of the components and added back) or as many further components as the
-    inferred initial state has coordinates.
+    As many numbers a trial as the model has: those of the embedding, which hold a generated start
+    too, and as many as an inferred one has coordinates. The decay of an observed first sample is
+    left out of the components and added back.
     """
-    observed = est.initial_state == "observed"
-    n = est.n_components_ + est._model.initial_state.size
-    rest, rest_new = (decay(est, Z), decay(est, Z_new)) if observed else (0.0, 0.0)
+    start = est._model.initial_state
+    n = est.n_components_ + start.size
+    rest, rest_new = (decay(est, Z), decay(est, Z_new)) if start.measured else (0.0, 0.0)
     pca = PCA(min(n, len(Z) - 1), random_state=0).fit((Z - rest).reshape(len(Z), -1))
     flat = pca.inverse_transform(pca.transform((Z_new - rest_new).reshape(len(Z_new), -1)))
     return flat.reshape(Z_new.shape) + rest_new

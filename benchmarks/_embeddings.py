@@ -31,6 +31,7 @@ from jedi_sklearn.preprocessing import (
 
 TAU = 0.1  # s
 N_PCS = 16  # principal components of whole trials
+REPEATED_NOISE = 0.3  # SD of the noise of repeated trials, as a share of that of the data
 MAX_ITER = 5000  # of logistic regressions
 
 COLUMNS = [
@@ -360,16 +361,16 @@ def noisy(options):
 
 def error_bars(options):
     """Whether embeddings of repeated trials differ by what their error bars say."""
-    sets = {  # trials, SD of the observation noise, whether the fit gets the labels
-        "multitask": (multitask_trials, 0.05, options.labels != "none"),
-        "starts": (start_trials, 0.3, False),
+    sets = {  # trials, and whether the fit gets the labels
+        "multitask": (multitask_trials, options.labels != "none"),
+        "starts": (start_trials, False),
     }
     tables = []
-    for name, (trials, noise, known) in sets.items():
+    for name, (trials, known) in sets.items():
         rows = []
         for seed in options.seeds:
             data, labels, train, test = trials(options, seed, observation_noise=0.0)
-            rng = np.random.default_rng(seed)
+            rng, noise = np.random.default_rng(seed), REPEATED_NOISE * data.X.std()
             first, second = (data.X + noise * rng.standard_normal(data.X.shape) for _ in range(2))
             est = estimator(options, tau=TAU)
             seconds = fit(est, first[train], labels[train] if known else None)
@@ -383,7 +384,8 @@ def error_bars(options):
         "Error bars of embeddings",
         tables,
         [
-            "Held-out trials with two draws of observation noise (the same states): the squared "
+            "Held-out trials with two draws of observation noise (the same states; its SD is "
+            f"{REPEATED_NOISE:g} times that of the data: residuals are noise). The squared "
             "difference of their two embeddings in units of the covariance that `posterior` gives "
             "the two, divided by the number of components, over trials. Both are expected near 1."
         ],

@@ -12,9 +12,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from jedi_sklearn.preprocessing import TrialScaler, cut_epochs, smooth_counts
 
-# Estimator of the M1 single trials: bins of 50 ms, whose first is as noisy as any other.
-# With half the default steps they generalise as well and decode better.
-CENTER_OUT = {"dt": 0.05, "tau": 0.1, "initial_state": "inferred", "max_iter": 200}
+# Estimator of the M1 single trials: the defaults for bins of 50 ms.
+CENTER_OUT = {"dt": 0.05, "tau": 0.1}
 BIN_WIDTH = 0.05  # s
 WINDOW = (-0.8, 0.6)  # s around movement onset
 N_SPLITS = 5

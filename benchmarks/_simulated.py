@@ -89,8 +89,8 @@ def multitask(options):
             "second half of the trials, from embeddings inferred from the first; *neurons held "
             "out*: of a random quarter of the neurons, from the others. *Accuracy*: which task, "
             "by `LogisticRegression()` on the embeddings. *PCA of trials* describes a held-out "
-            "trial by as many numbers as the model has (embedding and first sample), *PCA of "
-            "samples* each sample by as many as the model's rank; the *condition mean* is the "
+            "trial by as many numbers as the embedding has, *PCA of samples* each sample by as "
+            "many as the model's rank; the *condition mean* is the "
             "mean training trial of the true task."
         ],
         options.params,
@@ -341,9 +341,9 @@ def unseen(options):
         [
             f"`make_multitask`: three task families are fitted ({(~new).sum()} trials), and only "
             f"embeddings are inferred for the fourth ({new.sum()} trials). The *subspace "
-            "ceiling* is the R2 of the decaying initial state plus the projection of the rest "
-            "onto the span of the fitted U: no RNN of the fitted model does better. R2 is about "
-            "the neurons' means over the unseen trials."
+            "ceiling* is the R2 of the decay of what starts outside the span of the fitted U (the "
+            "mean start) plus the projection of the rest onto that span: no RNN of the fitted "
+            "model does better. R2 is about the neurons' means over the unseen trials."
         ],
         options.params,
     )
@@ -353,9 +353,13 @@ def unseen(options):
 
 
 def subspace_ceiling(est, Z):
-    """R2 of the best explanation of trials (scaled) by the span of U and their initial states."""
-    if est.connectivity != "shared" or est.initial_state != "observed":
-        raise ValueError("The subspace ceiling is defined for shared bases, observed starts.")
+    """R2 of the best explanation of trials (scaled) by the span of U.
+
+    A generated start adds to the mean start what lies in the span, and so does every step: nothing
+    of the free run lies outside but the decay of the mean start, or of an observed start.
+    """
+    if est.connectivity != "shared" or est._model.initial_state.size:
+        raise ValueError("The subspace ceiling is for shared bases, starts not inferred.")
     Q, _ = np.linalg.qr(est.hypernetwork_.connectivity.U.detach().numpy())
     start = decay(est, Z)
     return r2(Z, start + (Z - start) @ Q @ Q.T)
