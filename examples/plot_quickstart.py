@@ -79,7 +79,7 @@ plt.rcParams.update({"font.size": 9, "axes.titlesize": 10, "legend.fontsize": 8.
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 colors = dict(zip(tasks, ("#0072B2", "#D55E00", "#009E73", "#AA4499"), strict=True))
 markers = dict(zip(tasks, "os^D", strict=True))
-free_run = est.inverse_transform(E_test, initial_state=X_test[:, 0])
+free_run = est.inverse_transform(E_test)  # the embeddings say where they start
 
 fig = plt.figure(figsize=(10, 6.2), layout="constrained")
 top, bottom = fig.subfigures(2, 1, height_ratios=(1.2, 1), hspace=0.04)
@@ -92,7 +92,8 @@ for task in tasks:
     ax_spectrum.plot(growth[test].ravel(), frequency[test].ravel(), **style, ms=4, alpha=0.6)
 ax_embedding.set(xlabel="embedding, component 1", ylabel="embedding, component 2")
 ax_embedding.set_title(f"Embeddings ({est.n_components_} components)")
-ax_embedding.legend(frameon=False, handletextpad=0.1)
+ax_embedding.margins(y=0.2)  # room for the legend
+ax_embedding.legend(frameon=False, handletextpad=0.1, ncols=2, loc="upper center")
 
 ax_spectrum.axvline(0, color="0.6", lw=0.8, ls="--", zorder=0)
 ax_spectrum.set(xlabel="growth rate (1/s)", ylabel="frequency (Hz)", xlim=(-50, None))
@@ -109,6 +110,7 @@ ax_loss.text(est.max_iter, 0.97 * (1 - r2), f"held out ($R^2$ = {r2:.3f})", **he
 for x, text in ((0.25, "teacher forcing"), (0.75, "free run")):
     ax_loss.text(x, 0.97, text, transform=ax_loss.transAxes, color="0.4", ha="center", va="top")
 ax_loss.set(xlabel="gradient step", ylabel="$1 - R^2$", xlim=(0, est.max_iter), title="Training")
+ax_loss.set_ylim(bottom=0.6 * min(1 - r2, *est.loss_curve_))  # room for the text
 
 neurons = np.argsort(X_train.var(axis=(0, 1)))[::-1][:12:3]  # four of the most active ones
 shown = [np.flatnonzero(task_test == task)[0] for task in tasks]

@@ -14,8 +14,8 @@ The recording (``reach_m1_suresh2020.npz``) does not come with the package. Say 
 # %%
 # The rank of the connectivity
 # ----------------------------
-# The free run lives in as many dimensions as the connectivity has ranks (beside the decaying
-# initial state), so PCA of the rates tells how large a rank can pay.
+# The free run lives in as many dimensions as the connectivity has ranks (beside the decay of the
+# mean start), so PCA of the rates tells how large a rank can pay.
 
 import argparse
 import os
@@ -55,7 +55,7 @@ for n in (5, 10, 20, 40):
 # ---
 
 est = JEDIEstimator(**SETTINGS).fit(rates)
-free_run = est.inverse_transform(est.embedding_, initial_state=rates[:, 0])
+free_run = est.inverse_transform(est.embedding_)  # starts and all
 r2 = 1 - np.square(rates - free_run).sum() / np.square(rates - rates.mean((0, 1))).sum()
 print(f"R2 of the free runs: {r2:.3f}")
 for degrees, value in zip(direction, est.score_samples(rates), strict=True):
