@@ -54,7 +54,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     rank : int or "auto", default="auto"
         Rank of the connectivity. "auto" is the number of principal components of single samples
         that help to predict neurons not seen, at least as many as those of whole trials (but 24),
-        at most 40.
+        at most 40; 40 with fewer than 16 trials, which do not tell.
     connectivity : {"shared", "low_rank", "full_rank"}, default="shared"
         Form of the weights J of an RNN with embedding c: ``U G(c) V^T`` with bases common to
         all trials, ``U(c) V(c)^T``, or dense ``J(c)``.

@@ -47,7 +47,7 @@ SMALLEST = 1e-150  # whose square is still a number
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
 MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
-MAX_COMPONENTS = 24
+MAX_COMPONENTS, MAX_RANK = 24, 40
 
 
 def check_parameters(est):
@@ -186,13 +186,15 @@ def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=Non
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
-    curves, enough = {}, min(MAX_COMPONENTS, n_embeddings - 1)
+    # few trials, as averages are, do not tell how many dimensions they need
+    curves, of_trials = {}, MAX_RANK if curve is None else min(MAX_COMPONENTS, curve.best)
+    enough = min(MAX_COMPONENTS, n_embeddings - 1)
     if curve is not None and est.embedding == "trial":
         curves["n_components"] = curve
-        enough = min(enough, curve.best)
+        enough = min(enough, of_trials)
     if rank == "auto":
         curves["rank"] = axes_of_samples(trials)
-        rank = min(max(curves["rank"].best, enough), n_neurons)
+        rank = min(max(curves["rank"].best, of_trials), n_neurons)
     elif rank > n_neurons:
         raise ValueError(
             f"rank={rank} is larger than the number of neurons, {n_neurons}. "
