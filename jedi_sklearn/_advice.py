@@ -23,7 +23,7 @@ def describe_size(name, size, curve, chosen):
     shares = f"share of unseen neurons' variance predicted, by size: {curve}"
     if chosen:
         return f"{name}={size} ({shares})"
-    if size > curve.best:
+    if size > curve.best and not curve.still_rises:
         return (
             f"{name}={size} is more than the {curve.best} that help to predict neurons not seen "
             f"({shares}). Decoders may do better with fewer."
@@ -76,5 +76,6 @@ def describe_spread(unseen, training):
         return None
     return (
         f"Embeddings of these trials have {ratio:.2f} times the SD of those of the training "
-        'trials: there are too many components for the noise. Try n_components="auto", or fewer.'
+        "trials: they are more alike than those, or there are too many components for the noise. "
+        'In that case try n_components="auto", or fewer.'
     )

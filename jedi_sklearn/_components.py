@@ -69,8 +69,12 @@ class SizeCurve:
         return ", ".join(f"{size}: {explained:.3f}" for size, explained in pairs)
 
 
-def axes_of_samples(trials):
-    """`SizeCurve` of the principal components of single samples: the dimension of activity."""
+def axes_of_samples(trials, clean=False):
+    """`SizeCurve` of the principal components of single samples: the dimension of activity.
+
+    Units with spikes in common predict each other a little better with each component, which is
+    not worth a dimension. In `clean` trials, whose curve still rises, what is small is signal.
+    """
     n_steps, _, n_neurons = trials.shape
     index = _some(trials, n_neurons)
     every = -(-len(index) * n_steps // min(MAX_SAMPLES, max(1, MAX_VALUES // n_neurons)))
@@ -81,8 +85,7 @@ def axes_of_samples(trials):
         parts.append(Z[kept[first : first + len(Z)]])
         first += len(Z)
     rows, trial = np.concatenate(parts), np.repeat(np.arange(len(index)), n_steps)[kept]
-    # units with spikes in common predict each other a little better with each component
-    return SizeCurve(*_curve(rows, trial, np.arange(n_neurons)), tolerance=0.02)
+    return SizeCurve(*_curve(rows, trial, np.arange(n_neurons)), 0.001 if clean else 0.02)
 
 
 def components_of_trials(trials):

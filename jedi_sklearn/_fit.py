@@ -223,7 +223,8 @@ def start(data, plan):
     wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
     say = plan.say if est.verbose and not continued else None
     curve = None if continued else components_of_trials(trials)
-    sizes = choose_sizes(wanted, data.n_embeddings, trials, curve, continued, say)
+    how = (wanted, data.n_embeddings, trials, curve, continued, say)
+    curve, sizes = processes.agree((curve, choose_sizes(*how)))
     if continued:
         u = data.inputs_of(data.kept)
         how = (data.used, u, data.rows, plan.device, trials.dtype, processes)

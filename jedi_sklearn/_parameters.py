@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 
 import numpy as np
@@ -186,15 +187,18 @@ def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=Non
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
-    # few trials, as averages are, do not tell how many dimensions they need
-    curves, of_trials = {}, MAX_RANK if curve is None else min(MAX_COMPONENTS, curve.best)
-    enough = min(MAX_COMPONENTS, n_embeddings - 1)
+    curves, enough = {}, min(MAX_COMPONENTS, n_embeddings - 1)
     if curve is not None and est.embedding == "trial":
         curves["n_components"] = curve
-        enough = min(enough, of_trials)
+        enough = min(enough, curve.best)
     if rank == "auto":
-        curves["rank"] = axes_of_samples(trials)
-        rank = min(max(curves["rank"].best, of_trials), n_neurons)
+        rank = MAX_RANK  # few trials, as averages are, do not tell how many dimensions they need
+        if curve is not None:
+            curves["rank"] = axes_of_samples(trials, clean=curve.still_rises)
+            rank = max(curves["rank"].best, min(curve.best, MAX_COMPONENTS))
+        if d != "auto":  # as many weights as that takes
+            rank = max(rank, math.ceil((d + 0.25) ** 0.5 - 0.5))
+        rank = min(rank, n_neurons)
     elif rank > n_neurons:
         raise ValueError(
             f"rank={rank} is larger than the number of neurons, {n_neurons}. "

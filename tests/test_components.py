@@ -186,6 +186,22 @@ def test_auto_sizes_are_those_of_the_curves():
     assert sizes(X, n_components=2)[0] == 2 and sizes(X, rank=5)[1] == 5
 
 
+@pytest.mark.parametrize("n_components", [1, 2, 3, 6, 7, 13])
+def test_auto_rank_has_the_weights_for_the_components_asked_for(n_components):
+    noise = np.random.RandomState(0).standard_normal((60, 30, 40))
+    d, rank = sizes(noise, n_components=n_components)
+    assert d == n_components <= rank * (rank + 1)
+    assert (rank - 1) * rank < d  # and no more, for noise
+
+
+def test_dimensions_of_little_variance_count_where_trials_are_clean():
+    rng = np.random.RandomState(0)
+    scales = np.repeat([1.0, 0.07], 6)  # the last six have 0.5 % of the variance
+    Z = rng.standard_normal((60, 30, 12)) * scales
+    trials = as_trials(Z @ np.linalg.qr(rng.standard_normal((40, 12)))[0].T)
+    assert axes_of_samples(trials).best < 12 == axes_of_samples(trials, clean=True).best
+
+
 def test_auto_sizes_of_noise_are_small():
     assert sizes(np.random.RandomState(0).standard_normal((60, 30, 40))) == (1, 1)
 
