@@ -33,6 +33,7 @@ MAX_TRIALS, MAX_SAMPLES = 400, 6000  # by which sizes are judged
 MAX_VALUES = 2**25  # held of them at a time: 256 MB
 MAX_MAPS = 2**26  # values by which trials are denoised: 256 MB
 ENOUGH_TRIALS = 16  # to tell from them how many components they need
+ENOUGH_NEURONS = 4  # of which one half tells of the other
 MAX_BINS = 24  # of time, in the description of whole trials
 RUN_SHARE, MAX_RUN_COMPONENTS = 0.99, 64  # of the variance of free runs that components keep
 
@@ -81,20 +82,25 @@ def axes_of_samples(trials, clean=False):
     kept = np.arange(len(index) * n_steps) % every == 0
     parts, first = [], 0
     for i in blocks(trials, index):
-        Z = _filled(trials[i]).reshape(-1, n_neurons)
-        parts.append(Z[kept[first : first + len(Z)]])
-        first += len(Z)
-    rows, trial = np.concatenate(parts), np.repeat(np.arange(len(index)), n_steps)[kept]
-    return SizeCurve(*_curve(rows, trial, np.arange(n_neurons)), 0.001 if clean else 0.02)
+        some = _Rows.of_samples(trials[i])
+        parts.append(some[kept[first : first + len(some)]])
+        first += len(some)
+    rows, trial = _Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_steps)[kept]
+    recorded = ~np.isnan(rows.filled[:, 0])
+    curve = _curve(rows[recorded], trial[recorded], np.arange(n_neurons))
+    return SizeCurve(*curve, 0.001 if clean else 0.02)
 
 
 def components_of_trials(trials):
-    """`SizeCurve` of the principal components of whole trials, None where these are few."""
-    if len(trials) < ENOUGH_TRIALS:
-        return None
+    """`SizeCurve` of the principal components of whole trials.
+
+    None where trials, or neurons to tell apart what they have in common, are few.
+    """
     n_steps, _, n_neurons = trials.shape
+    if len(trials) < ENOUGH_TRIALS or n_neurons < ENOUGH_NEURONS:
+        return None
     rows = _profiles(trials, _some(trials, min(n_steps, MAX_BINS) * n_neurons))
-    neuron = np.tile(np.arange(n_neurons), rows.shape[1] // n_neurons)
+    neuron = np.tile(np.arange(n_neurons), rows.filled.shape[1] // n_neurons)
     return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron), tolerance=0.001)
 
 
@@ -125,39 +131,49 @@ class DenoisedTrials:
     """
 
     def __init__(self, trials, n_components, processes=ALONE):
-        n_steps, _, n_neurons = trials.shape
-        sample = _some(trials, min(n_steps, MAX_BINS) * n_neurons, len(trials))
+        n_steps, n_trials, n_neurons = self.shape = trials.shape
+        self.trials, self.n_inputs = trials, trials.n_inputs
+        self.dtype, self.device = trials.dtype, trials.device
+        sample = _some(trials, min(n_steps, MAX_BINS) * n_neurons, n_trials)
         profiles = _profiles(trials, sample, processes)
-        self.trials, mean, n = trials, profiles.mean(axis=0), len(profiles)
-        left, power, self.axes = _decompose(profiles - mean, n_components)
-        noise = max(np.square(profiles - mean).sum() / n - power.sum(), 0.0)
-        noise /= max(profiles.shape[1] - n_components, 1)
-        shrink = np.maximum(power - noise, 0.0) / np.maximum(power, np.finfo(float).tiny)
-        self.mean, self.unit = mean, 1 / np.sqrt(np.maximum(power, np.finfo(float).tiny))
-        scores = torch.as_tensor(left * n**0.5, dtype=trials.dtype, device=trials.device)
-        rows = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
-        # the mean, and what one SD of each component adds, (1 + n_components, time, neurons)
-        maps = rows.new_zeros(n_components + 1, n_steps, n_neurons)
+        self.mean, rows = profiles.centred()
+        left, power, self.axes = _decompose(rows, n_components)
+        self.noise = max(np.square(rows).sum() / len(rows) - power.sum(), 0.0)
+        self.noise /= max(rows.shape[1] - n_components, 1)
+        self.noise = max(self.noise, 1e-9 * power.sum(), 1e-300)
+        self.gain = np.sqrt(np.maximum(power - self.noise, 0.0))
+        scores = torch.as_tensor(left * len(rows) ** 0.5, dtype=trials.dtype, device=self.device)
+        scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
+        # the mean, and what each component adds, (1 + n_components, time, neurons)
+        maps = scores.new_zeros(n_components + 1, n_steps, n_neurons)
+        count = scores.new_zeros(n_steps)
         share = blocks(trials, sample)
-        parts = list(zip(share, rows.split([len(i) for i in share]), strict=True))
-        for i, some in processes.share(parts):
-            maps += torch.einsum("kd,tkn->dtn", some, trials[i].guide) / n
-        processes.sum_(maps)
+        parts = list(zip(share, scores.split([len(i) for i in share]), strict=True))
+        for i, score in processes.share(parts):
+            some = trials[i]
+            recorded = some.recorded().to(maps.dtype)  # (time, trials)
+            maps += torch.einsum("tk,kd,tkn->dtn", recorded, score, some.guide)
+            count += recorded.sum(1)
+        processes.sum_(maps, count)
+        maps /= count.clamp_min(1)[:, None]
+        shrink = self.gain / np.sqrt(np.maximum(power, np.finfo(float).tiny))
         maps[1:] *= torch.as_tensor(shrink, dtype=maps.dtype, device=maps.device)[:, None, None]
         self.maps = maps
 
     def __len__(self):
         return len(self.trials)
 
-    def __getattr__(self, name):
-        return getattr(self.trials, name)
-
     def __getitem__(self, index):
         some = self.trials[index]
-        scores = (_binned(_filled(some)) - self.mean) @ self.axes.T * self.unit
+        rows = _Rows.of_trials(some)
+        scores = np.empty((len(rows), len(self.axes)))
+        for which, seen in rows.patterns():
+            axes = self.axes[:, seen]
+            projected = (rows.seen[which] - self.mean)[:, seen] @ axes.T
+            scores[which] = _scores(axes @ axes.T, projected, self.gain, self.noise)
         scores = torch.as_tensor(scores, dtype=some.dtype, device=some.device)
-        rows = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
-        guide = torch.einsum("kd,dtn->tkn", rows, self.maps)
+        scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
+        guide = torch.einsum("kd,dtn->tkn", scores, self.maps)
         return Trials(some.y, some.weight, guide, some.inputs)
 
 
@@ -170,8 +186,8 @@ class RunComponents:
 
     @classmethod
     def learn(cls, runs):
-        """As many as have most of the variance of runs (trials, time, neurons)."""
-        rows = _binned(runs)
+        """As many as have most of the variance of runs, blocks of (trials, time, neurons)."""
+        rows = np.concatenate([_binned(block) for block in runs])
         mean, most = rows.mean(axis=0), min(MAX_RUN_COMPONENTS, *rows.shape)
         _, power, axes = _decompose(rows - mean, most)
         whole = np.square(rows - mean).sum() / len(rows)
@@ -181,8 +197,8 @@ class RunComponents:
         return cls(mean, axes * np.sign(largest))
 
     def __call__(self, runs):
-        """Scores (trials, components) of free runs of the same length."""
-        return (_binned(runs) - self.mean) @ self.axes.T
+        """Scores (trials, components) of free runs of the same length, blocks as well."""
+        return np.concatenate([(_binned(block) - self.mean) @ self.axes.T for block in runs])
 
 
 def _decompose(rows, n):
@@ -200,31 +216,101 @@ def _some(trials, n_columns, most=MAX_TRIALS):
 
 
 def _profiles(trials, index, processes=ALONE):
-    """Some trials as `_binned` has them."""
+    """Rows of some whole trials."""
     share = processes.share(blocks(trials, index))
-    return np.concatenate(processes.gather([_binned(_filled(trials[i])) for i in share]))
+    return _Rows.concatenate(processes.gather([_Rows.of_trials(trials[i]) for i in share]))
 
 
-def _filled(trials):
-    """Trials (trials, time, neurons), with the mean over them where a value is missing.
+@dataclass
+class _Rows:
+    """Samples or trials as rows of columns that belong to neurons.
 
-    The mean of the same neuron at the same time, or of all times where no trial has that one. What
-    the guide has there was made of other neurons, which are to be predicted.
+    Attributes
+    ----------
+    filled : ndarray (rows, columns)
+        The guide, to learn from; NaN where nobody was recorded.
+    seen : ndarray (rows, columns)
+        What was observed, to be described and predicted; NaN elsewhere. What the guide has there
+        was made of other neurons.
     """
-    Z, w = trials.guide, trials.weight
-    if w is not None:
-        count, total = w.sum(1, keepdim=True), (w * Z).sum(1, keepdim=True)
-        overall = total.sum(0) / count.sum(0).clamp_min(1)
-        mean = torch.where(count > 0, total / count.clamp_min(1), overall)
-        Z = torch.where(w > 0, Z, mean)
-    return Z.transpose(0, 1).cpu().numpy().astype(np.float64)
+
+    filled: np.ndarray
+    seen: np.ndarray
+
+    @classmethod
+    def of_samples(cls, trials):
+        """Each sample of each trial."""
+        guide = _to_numpy(trials.guide)
+        filled, seen = guide, guide
+        if trials.weight is not None:
+            observed = _to_numpy(trials.weight) > 0
+            filled = np.where(observed.any(2, keepdims=True), guide, np.nan)
+            seen = np.where(observed, guide, np.nan)
+        return cls(*(a.reshape(-1, a.shape[2]) for a in (filled, seen)))
+
+    @classmethod
+    def of_trials(cls, trials):
+        """Each trial, in a few bins of time times neurons."""
+        guide = _to_numpy(trials.guide)
+        if trials.weight is None:
+            rows = _binned(guide)
+            return cls(rows, rows)
+        observed = _to_numpy(trials.weight)
+        recorded = np.broadcast_to(observed.max(2, keepdims=True), observed.shape)
+        return cls(_binned(guide, recorded), _binned(guide, observed))
+
+    @classmethod
+    def concatenate(cls, parts):
+        """Rows of all parts."""
+        filled = np.concatenate([part.filled for part in parts])
+        if all(part.seen is part.filled for part in parts):
+            return cls(filled, filled)
+        return cls(filled, np.concatenate([part.seen for part in parts]))
+
+    def __len__(self):
+        return len(self.filled)
+
+    def __getitem__(self, index):
+        filled = self.filled[index]
+        return _Rows(filled, filled if self.seen is self.filled else self.seen[index])
+
+    def centred(self):
+        """Means of columns, and rows less them, 0 where nobody was recorded."""
+        if self.seen is self.filled:
+            mean = self.filled.mean(axis=0)
+            return mean, self.filled - mean
+        known = ~np.isnan(self.filled)
+        mean = np.where(known, self.filled, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        return mean, np.where(known, self.filled - mean, 0.0)
+
+    def patterns(self):
+        """Yield indices of rows of which the same columns were observed, and these columns."""
+        if self.seen is self.filled:
+            yield np.arange(len(self)), np.ones(self.seen.shape[1], dtype=bool)
+            return
+        patterns, which = np.unique(~np.isnan(self.seen), axis=0, return_inverse=True)
+        for k, columns in enumerate(patterns):
+            yield np.flatnonzero(which.ravel() == k), columns
 
 
-def _binned(Z):
-    """Trials (trials, time, neurons) as rows of a few bins of time times neurons."""
+def _to_numpy(values):
+    """(time, trials, neurons) as (trials, time, neurons), float64."""
+    return values.transpose(0, 1).cpu().numpy().astype(np.float64)
+
+
+def _binned(Z, weight=None):
+    """Trials (trials, time, neurons) as rows of a few bins of time times neurons.
+
+    Each bin is the mean over its samples of weight 1, NaN where there is none.
+    """
     n_steps = Z.shape[1]
     edges = np.linspace(0, n_steps, min(n_steps, MAX_BINS) + 1).round().astype(int)
-    Z = np.add.reduceat(Z, edges[:-1], axis=1) / np.diff(edges)[:, np.newaxis]
+    if weight is None:
+        Z = np.add.reduceat(Z, edges[:-1], axis=1) / np.diff(edges)[:, np.newaxis]
+    else:
+        count = np.add.reduceat(weight, edges[:-1], axis=1)
+        total = np.add.reduceat(np.where(weight > 0, Z, 0.0), edges[:-1], axis=1)
+        Z = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return Z.reshape(len(Z), -1)
 
 
@@ -233,39 +319,47 @@ def _curve(rows, trial, neuron):
     rng, n_neurons = np.random.RandomState(0), int(neuron.max()) + 1
     fold = (rng.permutation(int(trial.max()) + 1) % N_FOLDS)[trial]
     n_train = len(rows) - np.bincount(fold, minlength=N_FOLDS).max()
-    most = max(1, min(n_train - 1, rows.shape[1] // 2))
+    most = max(1, min(n_train - 1, len(neuron) // 2))
     sizes = tuple(size for size in SIZES if size <= most)
     error, total = np.zeros(len(sizes)), 0.0
     for k in np.unique(fold):
-        train, test = rows[fold != k], rows[fold == k]
-        mean = train.mean(axis=0)
-        train, test = train - mean, test - mean
+        mean, train = rows[fold != k].centred()
         _, power, axes = _decompose(train, sizes[-1])
-        whole = np.square(train).sum() / len(train)
-        for _ in range(N_HALVES):
-            hidden = np.isin(neuron, rng.permutation(n_neurons)[: n_neurons // 2])
-            error += _errors(test, hidden, axes, power, whole, sizes)
-            total += np.square(test[:, hidden]).sum()
+        whole, test = np.square(train).sum() / len(train), rows[fold == k]
+        halves = [rng.permutation(n_neurons)[: n_neurons // 2] for _ in range(N_HALVES)]
+        for which, columns in test.patterns():
+            some = test.seen[which] - mean
+            for half in halves:
+                hidden = np.isin(neuron, half)
+                split = hidden & columns, ~hidden & columns
+                error += _errors(some, *split, axes, power, whole, sizes)
+                total += np.square(some[:, split[0]]).sum()
     return sizes, 1 - error / max(total, np.finfo(float).tiny)
 
 
-def _errors(test, hidden, axes, power, whole, sizes):
-    """Squared errors of the hidden columns, by size.
-
-    Probabilistic principal components (Tipping and Bishop 1999): components ~ N(0, 1) along the
-    axes, noise of one variance; the columns that are seen give their posterior mean.
-    """
-    seen_axes, hidden_axes = axes[:, ~hidden], axes[:, hidden]
+def _errors(rows, hidden, seen, axes, power, whole, sizes):
+    """Squared errors of the hidden columns predicted from those seen, by size."""
+    seen_axes, hidden_axes = axes[:, seen], axes[:, hidden]
     gram, across = seen_axes @ seen_axes.T, hidden_axes @ hidden_axes.T
-    projected, target = test[:, ~hidden] @ seen_axes.T, test[:, hidden] @ hidden_axes.T
-    alone = np.square(test[:, hidden]).sum()
+    projected, target = rows[:, seen] @ seen_axes.T, rows[:, hidden] @ hidden_axes.T
+    alone = np.square(rows[:, hidden]).sum()
     errors = []
     for n in sizes:
         rest = (whole - power[:n].sum()) / max(axes.shape[1] - n, 1)
         noise = max(rest, 1e-9 * whole, 1e-300)
         gain = np.sqrt(np.maximum(power[:n] - noise, 0.0))  # SD of each component
-        system = gain[:, np.newaxis] * gram[:n, :n] * gain + noise * np.eye(n)
-        scores = np.linalg.solve(system, gain[:, np.newaxis] * projected[:, :n].T).T * gain
+        scores = _scores(gram[:n, :n], projected[:, :n], gain, noise) * gain
         fitted = np.einsum("ki,ij,kj->", scores, across[:n, :n], scores)
         errors.append(alone - 2 * (scores * target[:, :n]).sum() + fitted)
     return np.array(errors)
+
+
+def _scores(gram, projected, gain, noise):
+    """Posterior means of components given some of the columns of rows.
+
+    Probabilistic principal components (Tipping and Bishop 1999): components ~ N(0, 1) times their
+    SDs `gain` along the axes, and noise of one variance. Of the columns that are seen `gram` has
+    the products of the axes, and `projected` those with the rows.
+    """
+    system = gain[:, np.newaxis] * gram * gain + noise * np.eye(len(gain))
+    return np.linalg.solve(system, gain[:, np.newaxis] * projected.T).T

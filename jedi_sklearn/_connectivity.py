@@ -59,6 +59,11 @@ class Connectivity(nn.Module):
         """States (trials, neurons) with these coordinates."""
         return start
 
+    @classmethod
+    def generated(cls, weights):
+        """First states that the hypernetwork generates, relative to the mean; 0 if it does not."""
+        return cls.first_state(weights, weights["start"]) if "start" in weights else 0.0
+
     def outputs(self):
         """Parameters that are linear in the features, features first."""
         own = tuple(getattr(self, name) for name in self.linear)

@@ -321,7 +321,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         previous = getattr(self, "_model", None) if self.warm_start else None
         fit = fit_model(self, X, y, conditions, inputs, previous, processes)
         model, embedding, found, labels = fit.model, fit.embedding, fit.found, fit.labels
-        observation = model.observation
+        observation, trajectory = model.observation, None
+        if self.output == "trajectory":
+            run = (found.x0, X.shape[1], inputs)
+            trajectory = RunComponents.learn(_blocks_of_runs(model, embedding, *run))
 
         # nothing above touched self: a fit that fails leaves the estimator as it was
         self.n_features_in_ = X.shape[2]
@@ -335,10 +338,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._structure = {name: getattr(self, name) for name in STRUCTURE}
         self._mean_initial_state = observation.activity(found.first)
         self.embedding_ = embedding
-        self._training_r2, self._trajectory = fit.training_r2, None
-        if self.output == "trajectory":
-            run = (found.x0, self.n_timesteps_, inputs)
-            self._trajectory = RunComponents.learn(self._runs(embedding, *run))
+        self._training_r2, self._trajectory = fit.training_r2, trajectory
         self.n_inputs_ = len(model.input_scale)
         self.loss_curve_ = fit.training.loss_curve
         self.validation_curve_ = fit.training.validation_curve
@@ -451,12 +451,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                     f'output="trajectory" compares free runs of {self.n_timesteps_} samples, as '
                     f"in the fit: with inputs trials need as many, got {n_timesteps}."
                 )
-            return components(self._runs(embedding, found.x0, self.n_timesteps_, inputs))
+            run = (found.x0, self.n_timesteps_, inputs)
+            return components(_blocks_of_runs(self._model, embedding, *run))
         return embedding.copy()
-
-    def _runs(self, embedding, x0, n_timesteps, inputs):
-        """Free runs in the units of the states, (trials, time, neurons)."""
-        return self.to_states(self._model.generate(embedding, x0, n_timesteps, inputs))
 
     def _run_components(self):
         """The components of the training trials' free runs, made when first asked for."""
@@ -469,7 +466,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 )
             x0 = self._model.first_states(self.embedding_)
             run = (x0, self.n_timesteps_, None)
-            self._trajectory = RunComponents.learn(self._runs(self.embedding_, *run))
+            runs = _blocks_of_runs(self._model, self.embedding_, *run)
+            self._trajectory = RunComponents.learn(runs)
         return self._trajectory
 
     @property
@@ -872,6 +870,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if not np.isfinite(E).all():
             raise ValueError("Embeddings hold NaN or infinite values.")
         return E
+
+
+def _blocks_of_runs(model, embedding, x0, n_timesteps, inputs):
+    """Free runs in the units of the states, some trials at a time."""
+    return (run for _, run in model.free_runs(embedding, x0, n_timesteps, inputs))
 
 
 def _warn_unconverged(converged):

@@ -44,7 +44,7 @@ from ._validation import check_inputs_of_trials, check_seed
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
 # what a warm start cannot change beside the sizes
-STRUCTURE = ("connectivity", "hypernetwork", "initial_state", "dt", "tau", "scale")
+STRUCTURE = ("connectivity", "hypernetwork", "dt", "tau", "scale")
 FEW_VISITS, SETTLED = 20, 512  # steps that saw a trial; trials that stand for all then
 
 
@@ -222,7 +222,9 @@ def start(data, plan):
     est, trials, processes = plan.est, data.trials, plan.processes
     wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
     say = plan.say if est.verbose and not continued else None
-    curve = None if continued else components_of_trials(trials)
+    sizes = (wanted.n_components, wanted.rank)
+    asked = SOLVERS[est.solver].reads_curve or "auto" in sizes or est.verbose
+    curve = components_of_trials(trials) if asked and not continued else None
     how = (wanted, data.n_embeddings, trials, curve, continued, say)
     curve, sizes = processes.agree((curve, choose_sizes(*how)))
     if continued:
@@ -340,7 +342,9 @@ def check_continues(est, previous, X, inputs):
     now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
     if est.hypernetwork == "mlp":
         now["hidden_layer_sizes"] = tuple(est.hidden_layer_sizes)
-    for name in ("n_components", "rank"):
+    options = {option: name for name, option in INITIAL_STATES.items()}
+    before["initial_state"] = options[type(previous.initial_state)]
+    for name in ("n_components", "rank", "initial_state"):
         if getattr(est, name) != "auto":
             now[name] = getattr(est, name)
     for name, value in now.items():

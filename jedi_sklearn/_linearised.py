@@ -63,9 +63,8 @@ class DenseRuns:
         return weights, self.connectivity.tangents(slopes), x0
 
     def _start(self, f, p, trials):
-        weights, generated = self.hypernetwork.weights(f), 0.0
-        if self.initial_state.generated:
-            generated = self.connectivity.first_state(weights, weights["start"])
+        weights = self.hypernetwork.weights(f)
+        generated = self.connectivity.generated(weights)
         return weights, self.initial_state(p[:, self.d :], trials.guide[0], generated)
 
     @torch.no_grad()

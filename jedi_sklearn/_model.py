@@ -83,9 +83,8 @@ class Model(nn.Module):
 
     def start(self, c, q, trials):
         """Weights and first states of the runs of trials."""
-        weights, generated = self.hypernetwork(c), 0.0
-        if self.initial_state.generated:
-            generated = self.connectivity.first_state(weights, weights["start"])
+        weights = self.hypernetwork(c)
+        generated = self.connectivity.generated(weights)
         return weights, self.initial_state(q, trials.guide[0], generated)
 
     def loss(self, c, q, trials, forcing=0.0, workspace=None):
@@ -316,22 +315,27 @@ class Model(nn.Module):
     @torch.no_grad()
     def first_states(self, E):
         """Where the free runs of embeddings start, if the hypernetwork generates that."""
-        weights = self.hypernetwork(torch.as_tensor(E))
-        generated = self.connectivity.first_state(weights, weights["start"])
+        generated = self.connectivity.generated(self.hypernetwork(torch.as_tensor(E)))
         return self.initial_state(None, generated, generated).numpy()
 
     @torch.no_grad()
     def generate(self, E, x0, n_timesteps, inputs=None):
         """Free runs in the units of the data, (trials, time, neurons); x0 are states."""
         out = np.empty((len(E), n_timesteps, x0.shape[1]))
+        for i, run in self.free_runs(E, x0, n_timesteps, inputs):
+            out[i] = self.observation.activity(run)
+        return out
+
+    @torch.no_grad()
+    def free_runs(self, E, x0, n_timesteps, inputs=None):
+        """Yield slices of the trials and their free runs (trials, time, neurons), in states."""
         u = torch.as_tensor(self.scale_inputs(inputs, (len(E), n_timesteps))).transpose(0, 1)
         for first in range(0, len(E), MAX_BLOCK):
             i = slice(first, first + MAX_BLOCK)
             weights, start = self.hypernetwork(torch.as_tensor(E[i])), torch.tensor(x0[i])
             how = (n_timesteps, self.alpha, u[:, i])
             run = simulate(self.connectivity, weights, start, *how)
-            out[i] = self.observation.activity(run.transpose(0, 1).numpy())
-        return out
+            yield i, run.transpose(0, 1).numpy()
 
     @torch.no_grad()
     def rnns(self, E, **free_run):

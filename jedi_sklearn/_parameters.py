@@ -194,8 +194,9 @@ def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=Non
     if rank == "auto":
         rank = MAX_RANK  # few trials, as averages are, do not tell how many dimensions they need
         if curve is not None:
-            curves["rank"] = axes_of_samples(trials, clean=curve.still_rises)
-            rank = max(curves["rank"].best, min(curve.best, MAX_COMPONENTS))
+            axes = curves["rank"] = axes_of_samples(trials, clean=curve.still_rises)
+            if axes.best < axes.sizes[-1]:  # half of the neurons cannot tell of more dimensions
+                rank = max(axes.best, min(curve.best, MAX_COMPONENTS))
         if d != "auto":  # as many weights as that takes
             rank = max(rank, math.ceil((d + 0.25) ** 0.5 - 0.5))
         rank = min(rank, n_neurons)

@@ -24,10 +24,13 @@ class Solver:
         Give a perceptron an affine path beside its hidden layers.
     regularised : bool
         Whether embeddings and weights have priors while they are trained.
+    reads_curve : bool
+        Whether `start` goes by the curve of `components_of_trials`.
     """
 
     skip = True
     regularised = True
+    reads_curve = True
 
     @classmethod
     def schedule(cls, est, trials, continued):
@@ -90,6 +93,7 @@ class Paper(Solver):
 
     skip = False
     regularised = False
+    reads_curve = False
 
     @staticmethod
     def forcing(est, n_inputs):

@@ -111,6 +111,12 @@ class Trials:
         """Weights of a sample, (trials, neurons), or None."""
         return None if self.weight is None else self.weight[t]
 
+    def recorded(self):
+        """Whether some neuron was observed, (time, trials)."""
+        if self.weight is None:
+            return torch.ones(self.y.shape[:2], dtype=torch.bool, device=self.device)
+        return self.weight.amax(2) > 0
+
     def pulls(self, forcing):
         """Strength of the forcing at each sample: 0 where nobody was recorded."""
         if self.weight is None or not forcing:

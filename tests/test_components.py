@@ -1,5 +1,7 @@
 """Facts about how many components trials need, denoised trials, and components of free runs."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,11 @@ from jedi_sklearn._components import (
     components_of_trials,
     denoised,
 )
+from jedi_sklearn._missing import Filler
+from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._parameters import choose_sizes
 from jedi_sklearn._trials import Trials
+from jedi_sklearn._trials import as_trials as as_tensors
 
 # short fits leave a few trials of the inference, or the training, short of convergence
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -126,16 +131,38 @@ def test_missing_ends_of_trials_with_little_noise_add_few_components(k):
     assert k <= components_of_trials(with_ends(X, 25)).best <= 2 * k
 
 
-def test_what_was_filled_in_matters_to_no_curve():
-    _, X = of_trials(3, 1)
-    seen = (np.random.RandomState(1).uniform(size=X.shape) < 0.7).astype(float)
-    for curve_of in (components_of_trials, axes_of_samples):
-        a, b = (curve_of(as_trials(seen * X + (1 - seen) * fill, seen)) for fill in (0.0, 9.0))
-        assert_array_equal(a.explained, b.explained)
+def without_neurons(X, n_trials, n_neurons):
+    """Trials of which some lack neurons, other ones each, as the fit has them."""
+    rng, X = np.random.RandomState(0), X.copy()
+    for k in range(n_trials):
+        X[k, :, rng.permutation(X.shape[2])[:n_neurons]] = np.nan
+    observation = Gaussian(np.zeros(X.shape[2]), np.ones(X.shape[2]))
+    filler = Filler.learn(X, observation.states)
+    how = (observation, filler, torch.float32, torch.device("cpu"))
+    return as_tensors(X, np.zeros((*X.shape[:2], 0)), *how)
 
 
 @each_curve
-@pytest.mark.parametrize(("n_trials", "n_neurons"), [(16, 40), (60, 3), (16, 1), (60, 1)])
+@pytest.mark.parametrize("k", [3, 8])
+def test_neurons_missing_from_trials_do_not_change_the_answer(kind, k):
+    make, curve_of = CURVES[kind]
+    X = make(k, 2 if kind == "trials" else 0.5)[1]
+    whole, cut = curve_of(as_trials(X)), curve_of(without_neurons(X, 30, 20))
+    assert abs(whole.sizes.index(cut.best) - whole.sizes.index(whole.best)) <= 1
+    assert_allclose(cut.explained.max(), whole.explained.max(), atol=0.05)
+
+
+def test_what_was_filled_in_is_never_to_be_predicted():
+    _, X = of_trials(3, 1)
+    seen = np.ones(X.shape)
+    seen[:, :, 20:] = 0
+    curve = components_of_trials(as_trials(seen * X, seen))
+    other = components_of_trials(as_trials(X[:, :, :20]))
+    assert_allclose(curve.explained, other.explained[: len(curve.sizes)], atol=0.05)
+
+
+@each_curve
+@pytest.mark.parametrize(("n_trials", "n_neurons"), [(16, 40), (60, 5), (16, 4), (60, 4)])
 def test_sizes_are_capped_by_trials_and_neurons(kind, n_trials, n_neurons):
     X = CURVES[kind][0](8, n_trials=n_trials, n_neurons=n_neurons)[0]
     curve = CURVES[kind][1](as_trials(X))
@@ -145,9 +172,10 @@ def test_sizes_are_capped_by_trials_and_neurons(kind, n_trials, n_neurons):
     assert curve.sizes[0] == 1 and curve.best in curve.sizes
 
 
-def test_few_trials_tell_nothing_of_components():
+def test_few_trials_or_neurons_tell_nothing_of_components():
     X = of_trials(2, n_trials=ENOUGH_TRIALS)[0]
     assert components_of_trials(as_trials(X[1:])) is None
+    assert components_of_trials(as_trials(X[:, :, :3])) is None
     assert components_of_trials(as_trials(X)) is not None
 
 
@@ -202,6 +230,12 @@ def test_dimensions_of_little_variance_count_where_trials_are_clean():
     assert axes_of_samples(trials).best < 12 == axes_of_samples(trials, clean=True).best
 
 
+@pytest.mark.parametrize("n_neurons", [2, 4, 10])
+def test_all_dimensions_are_there_where_half_of_the_neurons_tell_of_no_more(n_neurons):
+    assert sizes(of_trials(20, n_neurons=n_neurons)[0])[1] == n_neurons
+    assert sizes(of_samples(1, 1, n_neurons=40)[1], n_components=1)[1] < 40
+
+
 def test_auto_sizes_of_noise_are_small():
     assert sizes(np.random.RandomState(0).standard_normal((60, 30, 40))) == (1, 1)
 
@@ -250,6 +284,19 @@ def test_denoised_trials_are_nearer_to_the_truth(k):
     assert error < 0.9 * np.square(S).mean()  # and more than the mean
 
 
+def test_neurons_missing_from_a_trial_are_predicted_where_it_is_denoised():
+    S, X = of_trials(3, 2)
+    trials = without_neurons(X, 30, 30)
+    guide = DenoisedTrials(trials, 3)[np.arange(len(X))].guide.numpy().swapaxes(0, 1)
+    size = [np.vdot(guide[i], S[i]) / np.vdot(S[i], S[i]) for i in range(len(X))]
+    assert 0.85 < np.mean(size[:30]) < 1.1 and 0.85 < np.mean(size[30:]) < 1.1
+
+
+def test_denoised_trials_can_be_copied():
+    clean = copy.deepcopy(DenoisedTrials(as_trials(of_trials(2, 3)[1]), 2))
+    assert len(clean) == 60 and not hasattr(clean, "guide")
+
+
 def test_denoising_changes_the_guide_alone():
     trials = as_trials(of_trials(2, 3)[1])
     clean = denoised(trials, components_of_trials(trials))
@@ -280,13 +327,13 @@ def test_few_trials_are_left_as_they_are():
 
 def test_components_of_runs_are_principal_components():
     S, _ = of_trials(4, n_steps=20)
-    found = RunComponents.learn(S)
+    found = RunComponents.learn([S[:20], S[20:]])
     rows = S.reshape(len(S), -1)
     pca = PCA(4).fit(rows)
     n = 1 + int((pca.explained_variance_ratio_.cumsum() < 0.99).sum())
     assert len(found.axes) == n
     signs = np.sign((found.axes * pca.components_[:n]).sum(axis=1))
-    assert_allclose(found(S), signs * pca.transform(rows)[:, :n], atol=1e-8)
+    assert_allclose(found([S[:1], S[1:]]), signs * pca.transform(rows)[:, :n], atol=1e-8)
     assert (np.take_along_axis(found.axes, np.abs(found.axes).argmax(1)[:, None], 1) > 0).all()
 
 
@@ -352,7 +399,7 @@ def test_trajectories_of_shorter_trials_are_of_runs_as_long_as_in_the_fit(runs):
     est, X = runs.est, runs.X[20:]
     scores = est.transform(X[:, :12])
     run = est.inverse_transform(est.posterior(X[:, :12]).mean)
-    assert_allclose(scores, est._trajectory(est.to_states(run)), atol=1e-9)
+    assert_allclose(scores, est._trajectory([est.to_states(run)]), atol=1e-9)
     assert scores.shape == est.transform(X).shape
 
 

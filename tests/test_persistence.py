@@ -695,8 +695,10 @@ def test_a_warm_start_takes_more_trials(warm, multitask):
 def test_every_form_can_be_continued(models, tiny, form):
     est = pickle.loads(pickle.dumps(models(form)))
     config, before = est.hypernetwork_.config, est.score(tiny.X)
-    est.set_params(warm_start=True, n_components="auto", rank="auto").fit(tiny.X, tiny.labels)
-    assert est.hypernetwork_.config == config  # "auto" keeps the sizes
+    kept, start = {"n_components": "auto", "rank": "auto"}, type(est._model.initial_state)
+    est.set_params(warm_start=True, initial_state="auto", **kept).fit(tiny.X, tiny.labels)
+    assert est.hypernetwork_.config == config  # "auto" keeps what is there
+    assert type(est._model.initial_state) is start
     assert est.score(tiny.X) > before
 
 
@@ -735,8 +737,9 @@ def test_a_first_fit_is_not_warm_and_a_clone_forgets(small, multitask, warm):
 )
 def test_a_warm_start_keeps_the_form_of_the_model(warm, multitask, name, value):
     before = getattr(warm, name)
+    there = "generated" if name == "initial_state" else before  # "auto" stood for it
     warm.set_params(**{name: value})
-    with pytest.raises(ValueError, match=f"{name}={before!r}, got {value!r}.*warm_start=False"):
+    with pytest.raises(ValueError, match=f"{name}={there!r}, got {value!r}.*warm_start=False"):
         warm.fit(multitask.X[:30])
     warm.set_params(**{name: before})
     assert warm.n_iter_ == 40  # still the first fit
