@@ -20,6 +20,7 @@ from ._trials import Trials, blocks, sample_of
 
 __all__ = [
     "ENOUGH_TRIALS",
+    "TOLERANCE",
     "RunComponents",
     "SizeCurve",
     "axes_of_samples",
@@ -27,6 +28,7 @@ __all__ = [
     "denoised",
 ]
 
+TOLERANCE = 0.001  # how much less than the most is predicted by enough components
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 N_FOLDS, N_HALVES = 4, 4
 MAX_TRIALS, MAX_SAMPLES = 400, 6000  # by which sizes are judged
@@ -70,12 +72,8 @@ class SizeCurve:
         return ", ".join(f"{size}: {explained:.3f}" for size, explained in pairs)
 
 
-def axes_of_samples(trials, clean=False):
-    """`SizeCurve` of the principal components of single samples: the dimension of activity.
-
-    Units with spikes in common predict each other a little better with each component, which is
-    not worth a dimension. In `clean` trials, whose curve still rises, what is small is signal.
-    """
+def axes_of_samples(trials, tolerance=TOLERANCE):
+    """`SizeCurve` of the principal components of single samples: the dimension of activity."""
     n_steps, _, n_neurons = trials.shape
     index = _some(trials, n_neurons)
     every = -(-len(index) * n_steps // min(MAX_SAMPLES, max(1, MAX_VALUES // n_neurons)))
@@ -88,7 +86,7 @@ def axes_of_samples(trials, clean=False):
     rows, trial = _Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_steps)[kept]
     recorded = ~np.isnan(rows.filled[:, 0])
     curve = _curve(rows[recorded], trial[recorded], np.arange(n_neurons))
-    return SizeCurve(*curve, 0.001 if clean else 0.02)
+    return SizeCurve(*curve, tolerance)
 
 
 def components_of_trials(trials):
@@ -101,7 +99,7 @@ def components_of_trials(trials):
         return None
     rows = _profiles(trials, _some(trials, min(n_steps, MAX_BINS) * n_neurons))
     neuron = np.tile(np.arange(n_neurons), rows.filled.shape[1] // n_neurons)
-    return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron), tolerance=0.001)
+    return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron), TOLERANCE)
 
 
 def denoised(trials, curve, processes=ALONE):

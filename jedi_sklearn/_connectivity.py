@@ -69,6 +69,10 @@ class Connectivity(nn.Module):
         own = tuple(getattr(self, name) for name in self.linear)
         return own if self.start is None else (*own, self.start)
 
+    def bases(self):
+        """Parameters common to all trials that have a prior as well."""
+        return ()
+
     def _start_of(self, f):
         """The coordinates of the first states as one of the weights, where they are generated."""
         return {} if self.start is None else {"start": f @ self.start}
@@ -116,6 +120,10 @@ class Shared(Connectivity):
         self.U = normal(n, r, scale=n**-0.5)
         self.V = normal(n, r, scale=n**-0.5)
         self.maps = normal(n_features, r + 1, r, scale=spread)
+
+    def bases(self):
+        """Parameters common to all trials that have a prior as well."""
+        return self.U, self.V
 
     @staticmethod
     def size_of_start(n_neurons, rank):

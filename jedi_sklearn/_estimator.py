@@ -17,6 +17,7 @@ from ._advice import describe_gap, describe_spread
 from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
+from ._observation import OBSERVATIONS
 from ._parameters import check_parameters
 from ._persistence import load_estimator, save_estimator
 from ._torch import resolve_device
@@ -75,9 +76,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Sampling interval of the data, s.
     tau : float, default=0.1
         Time constant of the RNN's neurons, s.
+    observation : {"auto", "gaussian", "poisson"}, default="auto"
+        What X holds. "poisson": spike counts per bin, as they were recorded; the RNNs generate
+        log rates, and the free runs are as likely as can be for Poisson counts. "gaussian": rates
+        or any other continuous signal, of which the squared error is minimised. "auto" is
+        "poisson" where X holds nothing but whole numbers from 0 to 100.
     scale : {"global", "neuron"} or None, default="global"
         The model sees the activity less each neuron's mean, divided by one common SD
-        ("global") or by each neuron's SD ("neuron"), or untouched (None). Undone on output.
+        ("global") or by each neuron's SD ("neuron"), or untouched (None); of spike counts the
+        logarithm of smoothed ones. Undone on output.
     solver : {"annealed", "paper"}, default="annealed"
         Closed-form start and annealed teacher forcing, or random start and Adam on the free
         run, as in the paper.
@@ -154,13 +161,17 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     converged_ : bool
         Whether training converged.
     noise_variance_ : float
-        Variance of the free run's residuals on the training trials, in scaled units; on at most
-        512 of them where training does not end with the embeddings of free runs (docs/model.md).
+        Variance of the free run's residuals on the training trials, in scaled units, or of spike
+        counts in units of what they are expected to be (1 for Poisson counts); on at most 512 of
+        the trials where training does not end with the embeddings of free runs (docs/model.md).
     noise_inflation_ : float
         Samples in time that carry the information of one independent residual; the posterior
         counts the data that much less.
+    observation_ : {"gaussian", "poisson"}
+        What X was taken as.
     mean_, scale_ : ndarray of shape (n_neurons,)
-        ``(X - mean_) / scale_``, or ``to_states(X)``, is what the RNNs generate.
+        ``(X - mean_) / scale_``, or ``to_states(X)``, is what the RNNs generate; with spike counts
+        expected ones are ``exp(mean_ + scale_ * states)``, or ``to_activity(states)``.
     n_components_, rank_ : int
         Sizes used.
     n_features_in_ : int
@@ -216,6 +227,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         initial_state="auto",
         dt=0.01,
         tau=0.1,
+        observation="auto",
         scale="global",
         solver="annealed",
         max_iter=400,
@@ -245,6 +257,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.initial_state = initial_state
         self.dt = dt
         self.tau = tau
+        self.observation = observation
         self.scale = scale
         self.solver = solver
         self.max_iter = max_iter
@@ -282,7 +295,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return np.stack([np.zeros_like(X), X], axis=1)
         if fit:
             return check_trials(X, min_trials=2, missing=True, stored=True, processes=processes)
-        return check_trials(X, n_neurons=self.n_features_in_, missing=True, stored=True)
+        X = check_trials(X, n_neurons=self.n_features_in_, missing=True, stored=True)
+        self._model.observation.check(X)
+        return X
 
     # ----------------------------------------------------------------------------- fitting
 
@@ -292,8 +307,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity: rates, or any continuous signal, every `dt` seconds. NaN where a sample
-            is missing: the end of a shorter trial, a neuron that was not recorded. A large
+            Activity: spike counts in bins of `dt` seconds, or rates or any continuous signal,
+            every `dt` seconds. NaN where a sample is missing: the end of a shorter trial, a
+            neuron that was not recorded. A large
             ``np.memmap``, or other array that is not in memory, is read some trials at a time.
         y : array-like of shape (n_trials,), optional
             Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
@@ -331,7 +347,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_timesteps_ = X.shape[1]
         self.n_components_ = embedding.shape[1]
         self.rank_ = model.connectivity.rank
-        self.mean_, self.scale_ = (a.numpy().copy() for a in (observation.mean, observation.scale))
+        self.mean_, self.scale_ = (
+            a.detach().numpy().copy() for a in (observation.mean, observation.scale)
+        )
+        self.observation_ = {cls: name for name, cls in OBSERVATIONS.items()}[type(observation)]
         self.hypernetwork_ = model.hypernetwork
         self.noise_variance_, self.noise_inflation_ = float(observation.noise), model.inflation
         self._model = model
@@ -531,7 +550,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         E, x0, n_timesteps, inputs = self._check_free_run(E, initial_state, n_timesteps, inputs)
         return self._model.generate(E, x0, n_timesteps, inputs)
 
-    def predict(self, X, *, inputs=None):
+    def predict(self, X, *, inputs=None, per_second=False):
         """Free runs of trials: their RNNs, started where ``posterior`` says.
 
         Parameters
@@ -540,14 +559,24 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             As in ``transform``.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             As in ``transform``.
+        per_second : bool, default=False
+            Rates in spikes/s instead of expected counts per bin, if X holds spike counts.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
+            In the units of `X`; of spike counts what is expected in each bin.
         """
+        check_is_fitted(self, "hypernetwork_")
+        if per_second and self.observation_ != "poisson":
+            raise ValueError(
+                'per_second=True is for spike counts (observation="poisson"); this model returns '
+                "activity in the units of X. Leave it out."
+            )
         X, inputs, found = self._infer(X, inputs, starts=True)
         embedding = found.p[:, : self.n_components_]
-        return self._model.generate(embedding, found.x0, X.shape[1], inputs)
+        run = self._model.generate(embedding, found.x0, X.shape[1], inputs)
+        return run / self.dt if per_second else run
 
     def forecast(self, X, n_timesteps, *, inputs=None, correction=0.1):
         """What follows trials: their RNNs run on from the last sample.
@@ -599,7 +628,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return found.p[:, : self.n_components_], found.last, later
 
     def score(self, X, y=None, *, inputs=None):
-        """R2 of the free runs, over all trials, samples and neurons.
+        """R2 of the free runs, or D2 of spike counts, over all trials, samples and neurons.
 
         Parameters
         ----------
@@ -615,7 +644,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         float
             ``1 - SSE / SST``, with SST about each neuron's mean over `X`, both over the samples
             that are not missing: the variance-weighted R2 of scikit-learn. With
-            ``scale="neuron"`` of the scaled activity, so that every neuron counts alike.
+            ``scale="neuron"`` of the scaled activity, so that every neuron counts alike. Of spike
+            counts the share of the Poisson deviance about each neuron's mean that is explained,
+            which is far from 1 for any model where bins hold few spikes.
         """
         X, _, found = self._infer(X, inputs)
         r2 = free_run_r2(X, found.deviance, self._model.observation)

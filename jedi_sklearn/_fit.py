@@ -26,11 +26,10 @@ from ._parameters import (
     choose_initial_state,
     choose_input_scale,
     choose_labels,
+    choose_observation,
     choose_rows,
-    choose_scaling,
     choose_sizes,
     choose_validation,
-    warn_of_counts,
 )
 from ._persistence import Checkpoint
 from ._schedule import Progress, Schedule, Trained
@@ -38,7 +37,7 @@ from ._solvers import SOLVERS
 from ._stored import StoredTrials, part
 from ._torch import make_generator, resolve_device
 from ._training import train
-from ._trials import LazyTrials, Trials, as_trials, one_less, trial_moments
+from ._trials import LazyTrials, Trials, as_trials, count_observed, one_less
 from ._validation import check_inputs_of_trials, check_seed
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
@@ -159,13 +158,11 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     """Data and plan of a fit: what is checked, chosen and read before anything is fitted."""
     inputs = check_inputs_of_trials(inputs, X)
     labels, codes = choose_labels(est, y, conditions, len(X))
-    with np.errstate(over="ignore", invalid="ignore"):
-        moments = trial_moments(X, processes)
-    observation = OBSERVATIONS["gaussian"](*choose_scaling(est, X, moments))
-    if not est._two_d:
-        warn_of_counts(X)
-    if previous is not None:
+    if previous is None:
+        observation = OBSERVATIONS[choose_observation(est, X)].learn(X, est.scale, processes)
+    else:
         check_continues(est, previous, X, inputs)
+        type(previous.observation).learn(X, est.scale, processes)  # what it refuses
         observation = previous.observation
     device = resolve_device(est.device)
     with processes.together():
@@ -177,12 +174,11 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     kept, used = np.setdiff1d(np.arange(len(X)), left_out), X
     if len(left_out):
         used = part(X, kept)
-        moments = trial_moments(used, processes)
     input_scale = choose_input_scale(inputs) if previous is None else previous.input_scale
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
-    filler = Filler.learn(used, observation.states)
+    filler = Filler.learn(used, observation.estimate)
     how = (used, u[kept], observation, filler, torch.float32, device)
-    count = float(moments[2].sum())
+    count = count_observed(used, processes)
     trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
     schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
     check_processes(schedule.batch_size, len(trials), processes)
@@ -196,7 +192,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         kept=kept,
         used=used,
         trials=trials,
-        variance=observation.null_deviance(*moments) / count,
+        variance=observation.null_deviance(used, processes) / count,
         rows=rows,
         groups=groups,
         n_embeddings=n_embeddings,
@@ -225,7 +221,7 @@ def start(data, plan):
     sizes = (wanted.n_components, wanted.rank)
     asked = SOLVERS[est.solver].reads_curve or "auto" in sizes or est.verbose
     curve = components_of_trials(trials) if asked and not continued else None
-    how = (wanted, data.n_embeddings, trials, curve, continued, say)
+    how = (wanted, data.n_embeddings, trials, curve, continued, say, plan.observation.tolerance)
     curve, sizes = processes.agree((curve, choose_sizes(*how)))
     if continued:
         u = data.inputs_of(data.kept)
@@ -309,7 +305,7 @@ def freeze(model, c, q, data, plan, index=None):
 
 def free_run_r2(X, deviance, observation):
     """R2 of free runs: 1 - their deviance over that of each neuron's mean."""
-    return one_less(deviance.sum(), observation.null_deviance(*trial_moments(X)))
+    return one_less(deviance.sum(), observation.null_deviance(X))
 
 
 def open_checkpoint(est, X, inputs, labels, codes, previous):
@@ -342,9 +338,10 @@ def check_continues(est, previous, X, inputs):
     now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
     if est.hypernetwork == "mlp":
         now["hidden_layer_sizes"] = tuple(est.hidden_layer_sizes)
-    options = {option: name for name, option in INITIAL_STATES.items()}
-    before["initial_state"] = options[type(previous.initial_state)]
-    for name in ("n_components", "rank", "initial_state"):
+    for name, table in (("initial_state", INITIAL_STATES), ("observation", OBSERVATIONS)):
+        options = {option: word for word, option in table.items()}
+        before[name] = options[type(getattr(previous, name))]
+    for name in ("n_components", "rank", "initial_state", "observation"):
         if getattr(est, name) != "auto":
             now[name] = getattr(est, name)
     for name, value in now.items():

@@ -7,12 +7,25 @@ each neuron has one state, compared with its activity.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
+from scipy.special import xlogy
 from torch import nn
 
-__all__ = ["OBSERVATIONS", "Gaussian", "residual_inflation"]
+from ._counts import NEVER, CountSmoother, check_counts
+from ._distributed import ALONE
+from ._stored import part
+from ._trials import trial_moments
+from ._validation import warn_user
+
+__all__ = ["OBSERVATIONS", "Gaussian", "Poisson", "residual_inflation"]
+
+SMALLEST = 1e-150  # whose square is still a number
+SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
+LEAST_RATE = 1e-2  # of a neuron's mean: by less no residual is divided
+MAX_DISPERSION = 20.0
 
 
 class Gaussian(nn.Module):
@@ -31,6 +44,10 @@ class Gaussian(nn.Module):
         The same of each neuron.
     """
 
+    # of the curve that gives the rank: noise that neurons have in common, as units with the same
+    # spikes, is predicted a little better with each dimension, which is not worth one
+    tolerance = 0.02
+
     def __init__(self, mean, scale, noise=1.0, noise_of_neuron=None):
         super().__init__()
         if noise_of_neuron is None:
@@ -44,6 +61,56 @@ class Gaussian(nn.Module):
         ):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).clone())
 
+    @classmethod
+    def learn(cls, X, scale, processes=ALONE):
+        """Units for trials X: mean of each neuron, and scale by that option of the estimator."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, variance, _ = trial_moments(X, processes)
+        if np.isnan(mean).any():
+            raise ValueError(
+                f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons "
+                "that were never observed."
+            )
+        if not np.isfinite(variance).all():
+            largest = max(np.nanmax(np.abs(trial)) for trial in X)
+            raise ValueError(
+                f"X is too large for its variance to be computed (up to {largest:.1e}). "
+                "Divide it by a constant."
+            )
+        size = max(np.abs(mean).max(), 1e-300)
+        if not np.sqrt(variance.max()) > 1e-10 * size:
+            largest = max(np.nanmax(np.abs(trial)) for trial in X)
+            if 0 < largest < SMALLEST:
+                raise ValueError(
+                    f"X is too small for its variance to be computed (up to {largest:.1e}). "
+                    "Multiply it by a constant."
+                )
+            raise ValueError(
+                "X is constant: no neuron changes over time or trials, so there are no dynamics "
+                "to fit. Check the time axis and the preprocessing."
+            )
+        n_neurons = len(mean)
+        if scale is None:
+            sd = np.sqrt(variance)
+            if sd.max() < SMALLEST_UNSCALED:
+                raise ValueError(
+                    "scale=None, but X hardly varies for states of tanh neurons (SD "
+                    f'{sd.max():.1e}). Use scale="global", or multiply X by a constant.'
+                )
+            if (rms := np.hypot(sd, mean).max()) > LARGEST_UNSCALED:
+                raise ValueError(
+                    f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
+                    'Use scale="global", or divide X by a constant.'
+                )
+            return cls(np.zeros(n_neurons), np.ones(n_neurons))
+        if scale == "global":
+            return cls(mean, np.full(n_neurons, np.sqrt(variance.mean())))
+        constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
+        return cls(mean, np.sqrt(np.where(constant, 1.0, variance)))
+
+    def check(self, X):
+        """Raise where trials X cannot have been observed; numbers all can."""
+
     # Units, in numpy: any leading axes, then neurons
 
     def states(self, X):
@@ -53,6 +120,10 @@ class Gaussian(nn.Module):
     def activity(self, states):
         """Activity of states: the inverse of `states`."""
         return states * self.scale.cpu().numpy() + self.mean.cpu().numpy()
+
+    def estimate(self, trial):
+        """An estimate of the states of a trial (time, neurons), NaN where it is."""
+        return self.states(trial)
 
     def observe(self, trial, filler):
         """Values to score, whether they were observed (None: all) and guide of a trial.
@@ -65,8 +136,9 @@ class Gaussian(nn.Module):
         filled = filler(z)
         return filled, np.isfinite(z), filled
 
-    def null_deviance(self, mean, variance, count):
-        """Deviance of each neuron's mean in X, from `trial_moments` of X."""
+    def null_deviance(self, X, processes=ALONE):
+        """Deviance of each neuron's mean in X, over all of its trials."""
+        _, variance, count = trial_moments(X, processes)
         return float(np.nansum(variance / np.square(self.scale.cpu().numpy()) * count))
 
     def null_deviance_of(self, trial):
@@ -144,7 +216,225 @@ class Gaussian(nn.Module):
         self.noise_of_neuron.copy_(each)
 
 
-OBSERVATIONS = {"gaussian": Gaussian}
+class Poisson(nn.Module):
+    """Spike counts, whose expectation is exp(mean + scale * state), a bin.
+
+    The deviance is that of the Poisson distribution; counts may vary more than that says
+    (`noise`, the overdispersion, divides the deviance in the likelihood). The mean is fitted with
+    the rest of the model. The guide is the logarithm of smoothed counts.
+
+    Parameters
+    ----------
+    mean, scale : array-like of shape (neurons,)
+        ``(log(expected counts) - mean) / scale`` is the state.
+    baseline : array-like of shape (neurons,)
+        Mean counts a bin.
+    width, prior : float
+        Of the `CountSmoother` that makes the guide.
+    noise : float
+        Variance of counts about their expectation, in units of the expectation.
+    noise_of_neuron : array-like of shape (neurons,), optional
+        The same of each neuron.
+    """
+
+    tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
+
+    def __init__(self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None):
+        super().__init__()
+        if noise_of_neuron is None:
+            noise_of_neuron = np.full(len(scale), noise)
+        mean = torch.as_tensor(mean, dtype=torch.float64).clone()
+        self.mean = nn.Parameter(mean, requires_grad=False)
+        for name, value in (
+            ("scale", scale),
+            ("baseline", baseline),
+            ("noise", noise),
+            ("noise_of_neuron", noise_of_neuron),
+        ):
+            self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).clone())
+        self.width, self.prior = float(width), float(prior)
+        self._own = None
+
+    @classmethod
+    def learn(cls, X, scale, processes=ALONE):
+        """Units for counts X: log rates less their means, by the option `scale`."""
+        with processes.together():
+            check_counts(X)
+        baseline, variance, count = trial_moments(X, processes)
+        if np.isnan(baseline).any():
+            raise ValueError(
+                f"Neuron {int(np.argmax(np.isnan(baseline)))} is NaN in all of X. Leave out "
+                "neurons that were never observed."
+            )
+        silent = np.flatnonzero(baseline == 0)
+        if len(silent) == len(baseline):
+            raise ValueError(
+                "X is constant: it holds no spike, so there are no dynamics to fit. Check the "
+                "time axis and the preprocessing."
+            )
+        if not variance.max() > 0:
+            raise ValueError(
+                "X is constant: no neuron changes over time or trials, so there are no dynamics "
+                "to fit. Check the time axis and the preprocessing."
+            )
+        if len(silent):
+            listed = ", ".join(map(str, silent[:5])) + ", ..." * (len(silent) > 5)
+            warn_user(
+                f"{len(silent)} of {len(baseline)} neurons never fire in X (neuron {listed}). "
+                "They tell nothing: leave them out, as X[:, :, X.sum((0, 1)) > 0]."
+            )
+        baseline = np.maximum(baseline, NEVER / count)
+        smooth = CountSmoother.learn(X, baseline)
+        mean, variance, _ = trial_moments(X, processes, of=partial(_log_rates, smooth))
+        if scale is None:
+            mean, unit = np.zeros_like(mean), np.ones_like(mean)
+        elif scale == "global":  # units in which the noise of all neurons is alike
+            unit = np.sqrt((variance * baseline).mean() / baseline)
+        else:
+            unit = np.sqrt(np.where(variance > 0, variance, 1.0))
+        return cls(mean, unit, baseline, smooth.width, smooth.prior)
+
+    def check(self, X):
+        """Raise where trials X are no counts."""
+        check_counts(X)
+
+    # Units, in numpy: any leading axes, then neurons
+
+    def states(self, rates):
+        """States of expected counts, more than 0; NaN passes through."""
+        if (np.asarray(rates) <= 0).any():
+            raise ValueError(
+                "States stand for expected counts a bin, which are more than 0, as those of "
+                "predict. Counts themselves have no states: the free runs of dynamics(X) and "
+                "to_states(predict(X)) do."
+            )
+        return (np.log(rates) - self.mean.cpu().numpy()) / self.scale.cpu().numpy()
+
+    def activity(self, states):
+        """Expected counts of states: the inverse of `states`."""
+        return np.exp(states * self.scale.cpu().numpy() + self.mean.cpu().numpy())
+
+    def estimate(self, trial):
+        """An estimate of the states of a trial (time, neurons), NaN where it is."""
+        smooth = CountSmoother(self.baseline.cpu().numpy(), self.width, self.prior)
+        return (_log_rates(smooth, trial) - self.mean.cpu().numpy()) / self.scale.cpu().numpy()
+
+    def observe(self, trial, filler):
+        """Values to score, whether they were observed (None: all) and guide of a trial."""
+        z = self.estimate(trial)
+        if not np.isnan(z.sum()):
+            return trial, None, z
+        seen = np.isfinite(trial)
+        return np.where(seen, trial, 0.0), seen, filler(z)
+
+    def null_deviance(self, X, processes=ALONE):
+        """Deviance of each neuron's mean in X, over all of its trials."""
+        count, total, whole = np.zeros((3, X.shape[2]))
+        for trial in part(X, processes.slice(len(X))):
+            trial = np.asarray(trial, dtype=float)
+            count += np.isfinite(trial).sum(axis=0)
+            total += np.nansum(trial, axis=0)
+            whole += np.nansum(xlogy(trial, trial), axis=0)
+        processes.sum_(count, total, whole)
+        return float(2 * (whole - xlogy(total, total / np.maximum(count, 1))).sum())
+
+    def null_deviance_of(self, trial):
+        """Deviance of a trial (time, neurons) about the means of the training data."""
+        mean = self.baseline.cpu().numpy()
+        trial = np.asarray(trial, dtype=float)
+        return 2 * np.nansum(xlogy(trial, trial / mean) - trial + mean)
+
+    # Training
+
+    def begin(self):
+        """Forget the gradient of the mean."""
+        self._own = torch.zeros_like(self.mean)
+
+    def gradients(self):
+        """Half the derivatives by `parameters()` of the deviance since `begin`."""
+        return (self._own,)
+
+    def step(self, x, y, weight, out):
+        """Deviance at states x, summed; writes half its derivative by x into `out`."""
+        scale, mean = self._units(x)
+        torch.addcmul(mean, x, scale, out=out)
+        explained = torch.dot(y.reshape(-1), out.view(-1))
+        out.exp_()
+        if weight is not None:
+            out.mul_(weight)
+        expected = out.sum()
+        out.sub_(y)
+        self._own += out.sum(0)
+        out.mul_(scale)
+        return 2 * (expected - explained + torch.xlogy(y, y).sum() - y.sum())
+
+    def deviance(self, x, y, weight):
+        """The deviance of `step`, for automatic differentiation."""
+        scale, mean = self.scale.to(x.dtype), self.mean.to(x.dtype)
+        log_rate = mean + scale * x
+        rate = log_rate.exp() if weight is None else log_rate.exp() * weight
+        return 2 * (rate - y * log_rate + torch.xlogy(y, y) - y).sum()
+
+    def _units(self, x):
+        return (a.detach().to(x.dtype) for a in (self.scale, self.mean))
+
+    # Inference
+
+    def score(self, x, y, weight):
+        """Half the first and second derivative of the deviance by x, and the deviance by trial.
+
+        Of shape (trials, neurons), twice, and (trials,).
+        """
+        scale, mean = self._units(x)
+        log_rate = mean + scale * x
+        rate = log_rate.exp() if weight is None else log_rate.exp() * weight
+        each = 2 * (rate - y * log_rate + torch.xlogy(y, y) - y).sum(1)
+        return scale * (rate - y), scale.square() * rate, each
+
+    @property
+    def dispersion(self):
+        """What the deviance is divided by in the likelihood."""
+        return float(self.noise)
+
+    def score_variance(self, curvature):
+        """Variance of the scores under the noise, given the second derivative of `score`."""
+        return curvature * self.noise_of_neuron
+
+    @property
+    def guide_variance(self):
+        """Variance of the guide about the state, by neuron."""
+        n_bins = self.prior + self.width * (2 * math.pi) ** 0.5
+        return self.noise_of_neuron / (self.scale.square() * self.baseline * n_bins)
+
+    # Noise
+
+    def residual(self, x, y, weight):
+        """Residuals of the values, in SDs of Poisson counts; 0 where they were not observed."""
+        scale, mean = self._units(x)
+        rate = (mean + scale * x).exp()
+        least = LEAST_RATE * self.baseline.to(x.dtype)
+        residual = (y - rate) / torch.maximum(rate, least).sqrt()
+        return residual if weight is None else residual.mul_(weight)
+
+    def estimate_dispersion(self, residual, n_observed, most):
+        """The dispersion that residuals show; `most` is in other units."""
+        # NaN never compares as smaller
+        return min(MAX_DISPERSION, float(residual.square().sum()) / n_observed)
+
+    def learn_noise(self, squares, count, floor):
+        """Dispersion from sums of squared residuals and numbers of values, both by neuron."""
+        overall = squares.sum() / count.sum()
+        each = torch.where(count > 0, squares / count, overall).clamp_min(floor)
+        self.noise.copy_(overall.clamp_min(floor))
+        self.noise_of_neuron.copy_(each)
+
+
+OBSERVATIONS = {"gaussian": Gaussian, "poisson": Poisson}
+
+
+def _log_rates(smooth, trial):
+    """Logarithms of smoothed counts of a trial, NaN where it is."""
+    return np.where(np.isnan(trial), np.nan, np.log(smooth(trial)))
 
 
 def residual_inflation(error):

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from ._advice import describe_size
-from ._components import axes_of_samples
+from ._components import TOLERANCE, axes_of_samples
 from ._connectivity import CONNECTIVITIES
+from ._counts import looks_like_counts
 from ._initial_state import INITIAL_STATES
+from ._observation import OBSERVATIONS
 from ._solvers import SOLVERS
 from ._validation import (
     as_plain_array,
@@ -28,11 +30,10 @@ __all__ = [
     "choose_initial_state",
     "choose_input_scale",
     "choose_labels",
+    "choose_observation",
     "choose_rows",
-    "choose_scaling",
     "choose_sizes",
     "choose_validation",
-    "warn_of_counts",
 ]
 
 OPTIONS = {
@@ -40,14 +41,12 @@ OPTIONS = {
     "hypernetwork": ("linear", "mlp"),
     "embedding": ("trial", "condition"),
     "initial_state": ("auto", *INITIAL_STATES),
+    "observation": ("auto", *OBSERVATIONS),
     "scale": ("global", "neuron", None),
     "solver": SOLVERS,
     "output": ("embedding", "trajectory", "dynamics"),
 }
-SMALLEST = 1e-150  # whose square is still a number
-SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
-MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
 MAX_COMPONENTS, MAX_RANK = 24, 40
 
 
@@ -180,10 +179,13 @@ def choose_initial_state(est, inputs):
     return "generated" if est.embedding == "trial" and inputs is None else "observed"
 
 
-def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=None):
+def choose_sizes(
+    est, n_embeddings, trials, curve=None, continued=False, say=None, tolerance=TOLERANCE
+):
     """Number of components and rank for trials; of a warm start, those that there are.
 
-    `curve` is that of `components_of_trials`; `say`, if given, takes lines that tell why.
+    `curve` is that of `components_of_trials`, `tolerance` that of the observation; `say`, if
+    given, takes lines that tell why.
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
@@ -194,7 +196,9 @@ def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=Non
     if rank == "auto":
         rank = MAX_RANK  # few trials, as averages are, do not tell how many dimensions they need
         if curve is not None:
-            axes = curves["rank"] = axes_of_samples(trials, clean=curve.still_rises)
+            # in clean trials, whose curve still rises, what is small is signal
+            tolerance = TOLERANCE if curve.still_rises else tolerance
+            axes = curves["rank"] = axes_of_samples(trials, tolerance)
             if axes.best < axes.sizes[-1]:  # half of the neurons cannot tell of more dimensions
                 rank = max(axes.best, min(curve.best, MAX_COMPONENTS))
         if d != "auto":  # as many weights as that takes
@@ -229,52 +233,6 @@ def choose_sizes(est, n_embeddings, trials, curve=None, continued=False, say=Non
     return int(d), int(rank)
 
 
-def choose_scaling(est, X, moments):
-    """Mean and scale of each neuron, from the `trial_moments` of X."""
-    mean, variance, _ = moments
-    if np.isnan(mean).any():
-        raise ValueError(
-            f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons that "
-            "were never observed."
-        )
-    if not np.isfinite(variance).all():
-        largest = max(np.nanmax(np.abs(trial)) for trial in X)
-        raise ValueError(
-            f"X is too large for its variance to be computed (up to {largest:.1e}). "
-            "Divide it by a constant."
-        )
-    size = max(np.abs(mean).max(), 1e-300)
-    if not np.sqrt(variance.max()) > 1e-10 * size:
-        largest = max(np.nanmax(np.abs(trial)) for trial in X)
-        if 0 < largest < SMALLEST:
-            raise ValueError(
-                f"X is too small for its variance to be computed (up to {largest:.1e}). "
-                "Multiply it by a constant."
-            )
-        raise ValueError(
-            "X is constant: no neuron changes over time or trials, so there are no dynamics "
-            "to fit. Check the time axis and the preprocessing."
-        )
-    n_neurons = len(mean)
-    if est.scale is None:
-        sd = np.sqrt(variance)
-        if sd.max() < SMALLEST_UNSCALED:
-            raise ValueError(
-                f"scale=None, but X hardly varies for states of tanh neurons (SD {sd.max():.1e}). "
-                'Use scale="global", or multiply X by a constant.'
-            )
-        if (rms := np.hypot(sd, mean).max()) > LARGEST_UNSCALED:
-            raise ValueError(
-                f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
-                'Use scale="global", or divide X by a constant.'
-            )
-        return np.zeros(n_neurons), np.ones(n_neurons)
-    if est.scale == "global":
-        return mean, np.full(n_neurons, np.sqrt(variance.mean()))
-    constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
-    return mean, np.sqrt(np.where(constant, 1.0, variance))
-
-
 def choose_input_scale(inputs):
     """RMS of each channel; no square overflows or vanishes, and powers of 2 do not round."""
     if inputs is None:
@@ -284,16 +242,11 @@ def choose_input_scale(inputs):
     return np.where(rms == 0, 1.0, rms)
 
 
-def warn_of_counts(X):
-    """Say so where X holds nothing but counts."""
-    for trial in X:
-        seen = trial[np.isfinite(trial)]
-        if ((seen < 0) | (seen > MAX_COUNT) | (seen != np.round(seen))).any():
-            return
-    warn_user(
-        "X holds nothing but small whole numbers, as spike counts are. The model is of rates, or "
-        "other continuous signals: smooth counts first (jedi_sklearn.preprocessing.smooth_counts)."
-    )
+def choose_observation(est, X):
+    """The name of the option: what "auto" stands for."""
+    if est.observation != "auto":
+        return est.observation
+    return "poisson" if not est._two_d and looks_like_counts(X) else "gaussian"
 
 
 def choose_validation(est, n_trials, random_state):

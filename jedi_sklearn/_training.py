@@ -274,6 +274,10 @@ class _Saved:
                 self.checkpoint.write({"run": self.run.state(), "best": self.best.state()})
 
 
+def _mean_square(p):
+    return max(float(p.detach().square().mean()), SMALLEST)
+
+
 def _mean(values):
     return sum(values) / len(values)
 
@@ -282,7 +286,8 @@ class _Prior:
     """Gaussian priors of embeddings and maps; their weight follows the residuals (eq. 8).
 
     c ~ N(mean of its condition, diagonal), its mean and spread re-estimated from the state of the
-    fit, and maps ~ N(0, their mean square at the start): with the noise level estimated too,
+    fit, and maps and bases ~ N(0, their mean square at the start): with the noise level estimated
+    too,
     nothing has to be tuned. Without conditions, mean and spread are those of all embeddings.
     """
 
@@ -290,8 +295,8 @@ class _Prior:
         self.groups = groups
         self.mean = self.precision = None
         self.strength = 0.0
-        outputs = model.connectivity.outputs()
-        self.size = [max(float(p.detach().square().mean()), SMALLEST) for p in outputs]
+        self.size = [_mean_square(p) for p in model.connectivity.outputs()]
+        self.size_of_basis = [_mean_square(p) for p in model.connectivity.bases()]
 
     def estimate(self, model, c, q, trials, rows, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""
@@ -321,6 +326,8 @@ class _Prior:
         total = ((c - self.mean).square() @ self.precision).sum()
         for p, size in zip(model.connectivity.outputs(), self.size, strict=True):
             total = total + p[1:].square().sum() / size
+        for p, size in zip(model.connectivity.bases(), self.size_of_basis, strict=True):
+            total = total + p.square().sum() / size
         return self.strength * total
 
     def state(self):

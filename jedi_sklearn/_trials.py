@@ -18,6 +18,7 @@ __all__ = [
     "as_trials",
     "block_size",
     "blocks",
+    "count_observed",
     "one_less",
     "sample_of",
     "trial_moments",
@@ -267,12 +268,14 @@ class Batches:
             self.generator.set_state(state["generator"])
 
 
-def trial_moments(X, processes=ALONE):
+def trial_moments(X, processes=ALONE, of=None):
     """Mean, variance and number of values of each neuron over trials and time.
 
-    Without a copy of X. NaN counts as missing; a neuron never observed has NaN for both.
+    Without a copy of X. NaN counts as missing; a neuron never observed has NaN for both. With
+    `of` those of a function of each trial (time, neurons).
     """
     X = part(X, processes.slice(len(X)))
+    X = X if of is None else _Mapped(X, of)
     count, total = np.zeros((2, X.shape[2]))
     for trial in X:
         count += np.isfinite(trial).sum(axis=0)
@@ -285,6 +288,25 @@ def trial_moments(X, processes=ALONE):
         squares += np.nansum(np.square(trial - mean), axis=0)
     processes.sum_(squares)
     return mean, squares / count, np.nan_to_num(count)
+
+
+def count_observed(X, processes=ALONE):
+    """Number of values of X that are not NaN."""
+    count = np.zeros(1)
+    for trial in part(X, processes.slice(len(X))):
+        count += np.isfinite(trial).sum()
+    processes.sum_(count)
+    return float(count[0])
+
+
+class _Mapped:
+    """A function of each trial of an array, made anew whenever it is gone through."""
+
+    def __init__(self, X, of):
+        self.X, self.of, self.shape = X, of, X.shape
+
+    def __iter__(self):
+        return map(self.of, self.X)
 
 
 def one_less(sse, total):

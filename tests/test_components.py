@@ -1,6 +1,7 @@
 """Facts about how many components trials need, denoised trials, and components of free runs."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -53,7 +54,10 @@ def of_samples(k, noise=0.0, n_trials=60, n_steps=30, n_neurons=40, seed=0):
     return S, S + noise * rng.standard_normal(S.shape)
 
 
-CURVES = {"trials": (of_trials, components_of_trials), "samples": (of_samples, axes_of_samples)}
+CURVES = {
+    "trials": (of_trials, components_of_trials),
+    "samples": (of_samples, partial(axes_of_samples, tolerance=Gaussian.tolerance)),
+}
 each_curve = pytest.mark.parametrize("kind", CURVES)
 
 
@@ -202,6 +206,7 @@ def sizes(X, n_embeddings=None, lines=None, **changes):
     est = Bunch(**({"n_components": "auto", "rank": "auto", "embedding": "trial"} | changes))
     trials = as_trials(X)
     how = {"curve": components_of_trials(trials), "say": None if lines is None else lines.append}
+    how["tolerance"] = Gaussian.tolerance
     return choose_sizes(est, n_embeddings or len(X), trials, **how)
 
 
@@ -210,7 +215,7 @@ def test_auto_sizes_are_those_of_the_curves():
     assert sizes(X)[0] == components_of_trials(as_trials(X)).best
     _, X = of_samples(8, 1)
     d, rank = sizes(X)
-    assert rank == max(d, axes_of_samples(as_trials(X)).best)
+    assert rank == max(d, axes_of_samples(as_trials(X), Gaussian.tolerance).best)
     assert sizes(X, n_components=2)[0] == 2 and sizes(X, rank=5)[1] == 5
 
 
@@ -227,7 +232,8 @@ def test_dimensions_of_little_variance_count_where_trials_are_clean():
     scales = np.repeat([1.0, 0.07], 6)  # the last six have 0.5 % of the variance
     Z = rng.standard_normal((60, 30, 12)) * scales
     trials = as_trials(Z @ np.linalg.qr(rng.standard_normal((40, 12)))[0].T)
-    assert axes_of_samples(trials).best < 12 == axes_of_samples(trials, clean=True).best
+    curve = axes_of_samples(trials, Gaussian.tolerance)
+    assert curve.best < 12 == axes_of_samples(trials).best
 
 
 @pytest.mark.parametrize("n_neurons", [2, 4, 10])

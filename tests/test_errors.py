@@ -379,14 +379,6 @@ def test_an_absent_gpu(refuses, est):
     refuses(lambda est: est.transform(GOOD), ValueError, words, who=copy)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_spike_counts_are_noticed():
-    counts = np.random.default_rng(0).poisson(2.0, GOOD.shape)
-    with pytest.warns(UserWarning, match="small whole numbers.*smooth_counts") as caught:
-        JEDIEstimator(2, 3, max_iter=2, tol=1, random_state=0).fit(counts)
-    assert caught[0].filename == __file__
-
-
 def test_condition_embeddings_need_conditions(refuses, est):
     copy = pickle.loads(pickle.dumps(est)).set_params(embedding="condition", n_components=1)
     words = ['embedding="condition"', "fit(X, conditions)", '"trial"']

@@ -1,0 +1,122 @@
+"""Spike counts: what passes as such, and a first estimate of the rates behind them.
+
+The estimate is a smoothed count. Each bin and its neighbours, weighted by a Gaussian in time, and
+the neuron's mean, weighted as a number of bins, give the expected count (the posterior mean of a
+Gamma prior about the neuron's mean). Width and weight are those that best predict bins that were
+left out of their own estimate, so that nothing is chosen by hand (docs/model.md, eq. 18).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import xlogy
+
+from ._stored import part
+from ._validation import describe_index, warn_user
+
+__all__ = ["CountSmoother", "check_counts", "looks_like_counts"]
+
+MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
+WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)  # bins
+PRIORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # bins that the neuron's mean counts for
+SAMPLE = 2**22  # counts by which both are chosen
+NEVER = 0.5  # spikes in all of X that are taken as those of a neuron without any
+
+
+def looks_like_counts(X):
+    """Whether trials hold nothing but small whole numbers."""
+    for trial in X:
+        seen = trial[np.isfinite(trial)]
+        if ((seen < 0) | (seen > MAX_COUNT) | (seen != np.round(seen))).any():
+            return False
+    return True
+
+
+def check_counts(X, name="X"):
+    """Raise unless trials hold counts (NaN where missing); warn of bins with very many."""
+    largest = 0.0
+    for k, trial in enumerate(X):
+        with np.errstate(invalid="ignore"):
+            bad = (trial < 0) | (trial != np.round(trial)) & ~np.isnan(trial)
+        if bad.any():
+            t, n = np.argwhere(bad)[0]
+            raise ValueError(
+                f'{name} must hold spike counts for observation="poisson": whole numbers from 0, '
+                f"NaN where missing. Got {trial[t, n]:g}, first at {describe_index((k, t, n))}. "
+                "Give spikes per bin, neither smoothed nor divided by the bin width, or use "
+                'observation="gaussian" for rates and other continuous signals.'
+            )
+        largest = max(largest, np.nanmax(trial, initial=0.0))
+    if largest > MAX_COUNT:
+        warn_user(
+            f"{name} has up to {largest:.0f} spikes in a bin. Are the bins as long as dt says, "
+            'and are these spikes? Use observation="gaussian" for signals of a camera or '
+            "converter."
+        )
+
+
+@dataclass
+class CountSmoother:
+    """Expected counts of each bin from those about it.
+
+    Parameters
+    ----------
+    baseline : ndarray (neurons,)
+        Mean counts per bin.
+    width : float
+        SD of the Gaussian, bins.
+    prior : float
+        Bins that the baseline counts for.
+    """
+
+    baseline: np.ndarray
+    width: float
+    prior: float
+
+    @classmethod
+    def learn(cls, X, baseline):
+        """Width and prior that best predict bins of trials X that the estimate leaves out."""
+        n_steps, n_neurons = X.shape[1:]
+        n = max(1, min(len(X), SAMPLE // (n_steps * n_neurons)))
+        chosen = np.sort(np.random.RandomState(0).permutation(len(X))[:n])
+        trials = [np.asarray(trial, dtype=float) for trial in part(X, chosen)]
+        best = None
+        for width in [w for w in WIDTHS if w <= n_steps / 2] or WIDTHS[:1]:
+            parts = [_neighbours(trial, width) for trial in trials]
+            for prior in PRIORS:
+                score = 0.0
+                for trial, (total, count) in zip(trials, parts, strict=True):
+                    rate = (total + prior * baseline) / (count + prior)
+                    gain = xlogy(trial, rate) - rate
+                    score += np.nansum(gain)
+                if best is None or score > best[0]:
+                    best = score, width, prior
+        return cls(baseline, *best[1:])
+
+    def __call__(self, trial):
+        """Expected counts (time, neurons), more than 0, of a trial with NaN where missing."""
+        total, count = _neighbours(trial, self.width)
+        known = ~np.isnan(trial)
+        total, count = total + np.where(known, trial, 0.0), count + known
+        return (total + self.prior * self.baseline) / (count + self.prior)
+
+
+def _neighbours(trial, width):
+    """Weighted sums of the counts about each bin, without its own, and of the weights."""
+    known = ~np.isnan(trial)
+    counts = np.where(known, trial, 0.0)
+    centre = _at_centre(width)
+    sums = [
+        gaussian_filter1d(a, width, axis=0, mode="constant") / centre - a
+        for a in (counts, known.astype(float))
+    ]
+    return [np.maximum(a, 0.0) for a in sums]  # rounding
+
+
+def _at_centre(width):
+    """Largest weight of the normalised Gaussian of `gaussian_filter1d`."""
+    n = int(4 * width + 0.5)
+    return 1 / np.exp(-0.5 * np.square(np.arange(-n, n + 1) / width)).sum()
