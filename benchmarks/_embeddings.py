@@ -67,10 +67,11 @@ COUNTS_NOTE = (
 )
 
 
-def measure(options, est, X, labels, train, test, *, counts=None, known=True):
+def measure(options, est, X, labels, train, test, *, counts=None, smoothed=None, known=True):
     """Fit the training trials and decode the held-out ones from all there is to decode from.
 
-    `known` is whether the fit gets the labels.
+    `smoothed` trials are those of which principal components are taken, X by default; `known` is
+    whether the fit gets the labels.
     """
     known = known and options.labels != "none"
     y, y_new = labels[train], labels[test]
@@ -90,7 +91,8 @@ def measure(options, est, X, labels, train, test, *, counts=None, known=True):
         shrunken = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         shrunken.fit(counts[train], y)
         row["counts_shrunken"] = float(shrunken.score(counts[test], y_new))
-    row |= decode("pca", *components(X[train], X[test], y, y_new), standardise=True)
+    Z = X if smoothed is None else smoothed
+    row |= decode("pca", *components(Z[train], Z[test], y, y_new), standardise=True)
     row["r2"] = r2_by(X[test], run_new)
     if run is not None:
         row["train_r2"] = r2_by(X[train], run)

@@ -69,9 +69,10 @@ class Connectivity(nn.Module):
         own = tuple(getattr(self, name) for name in self.linear)
         return own if self.start is None else (*own, self.start)
 
-    def bases(self):
-        """Parameters common to all trials that have a prior as well."""
-        return ()
+    @property
+    def basis(self):
+        """Weights from dimensions to neurons that have a prior as well, if there are such."""
+        return None
 
     def _start_of(self, f):
         """The coordinates of the first states as one of the weights, where they are generated."""
@@ -121,9 +122,10 @@ class Shared(Connectivity):
         self.V = normal(n, r, scale=n**-0.5)
         self.maps = normal(n_features, r + 1, r, scale=spread)
 
-    def bases(self):
-        """Parameters common to all trials that have a prior as well."""
-        return self.U, self.V
+    @property
+    def basis(self):
+        """Weights from dimensions to neurons that have a prior as well: a row for each neuron."""
+        return self.U
 
     @staticmethod
     def size_of_start(n_neurons, rank):

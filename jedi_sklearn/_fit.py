@@ -221,7 +221,7 @@ def start(data, plan):
     sizes = (wanted.n_components, wanted.rank)
     asked = SOLVERS[est.solver].reads_curve or "auto" in sizes or est.verbose
     curve = components_of_trials(trials) if asked and not continued else None
-    how = (wanted, data.n_embeddings, trials, curve, continued, say, plan.observation.tolerance)
+    how = (wanted, data.n_embeddings, trials, curve, continued, say, plan.observation)
     curve, sizes = processes.agree((curve, choose_sizes(*how)))
     if continued:
         u = data.inputs_of(data.kept)

@@ -47,6 +47,7 @@ class Gaussian(nn.Module):
     # of the curve that gives the rank: noise that neurons have in common, as units with the same
     # spikes, is predicted a little better with each dimension, which is not worth one
     tolerance = 0.02
+    dimensions = 1  # of the state, for each that this curve shows
 
     def __init__(self, mean, scale, noise=1.0, noise_of_neuron=None):
         super().__init__()
@@ -238,6 +239,7 @@ class Poisson(nn.Module):
     """
 
     tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
+    dimensions = 2  # the fit to all trials tells more of them than smoothed single ones
 
     def __init__(self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None):
         super().__init__()

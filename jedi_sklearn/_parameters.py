@@ -13,7 +13,7 @@ from ._components import TOLERANCE, axes_of_samples
 from ._connectivity import CONNECTIVITIES
 from ._counts import looks_like_counts
 from ._initial_state import INITIAL_STATES
-from ._observation import OBSERVATIONS
+from ._observation import OBSERVATIONS, Gaussian
 from ._solvers import SOLVERS
 from ._validation import (
     as_plain_array,
@@ -180,12 +180,12 @@ def choose_initial_state(est, inputs):
 
 
 def choose_sizes(
-    est, n_embeddings, trials, curve=None, continued=False, say=None, tolerance=TOLERANCE
+    est, n_embeddings, trials, curve=None, continued=False, say=None, observation=Gaussian
 ):
     """Number of components and rank for trials; of a warm start, those that there are.
 
-    `curve` is that of `components_of_trials`, `tolerance` that of the observation; `say`, if
-    given, takes lines that tell why.
+    `curve` is that of `components_of_trials`, `observation` how trials were observed; `say`,
+    if given, takes lines that tell why.
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
@@ -197,10 +197,11 @@ def choose_sizes(
         rank = MAX_RANK  # few trials, as averages are, do not tell how many dimensions they need
         if curve is not None:
             # in clean trials, whose curve still rises, what is small is signal
-            tolerance = TOLERANCE if curve.still_rises else tolerance
+            tolerance = TOLERANCE if curve.still_rises else observation.tolerance
             axes = curves["rank"] = axes_of_samples(trials, tolerance)
             if axes.best < axes.sizes[-1]:  # half of the neurons cannot tell of more dimensions
-                rank = max(axes.best, min(curve.best, MAX_COMPONENTS))
+                best = min(observation.dimensions * axes.best, MAX_RANK)
+                rank = max(best, min(curve.best, MAX_COMPONENTS))
         if d != "auto":  # as many weights as that takes
             rank = max(rank, math.ceil((d + 0.25) ** 0.5 - 0.5))
         rank = min(rank, n_neurons)

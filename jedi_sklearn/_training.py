@@ -286,8 +286,8 @@ class _Prior:
     """Gaussian priors of embeddings and maps; their weight follows the residuals (eq. 8).
 
     c ~ N(mean of its condition, diagonal), its mean and spread re-estimated from the state of the
-    fit, and maps and bases ~ N(0, their mean square at the start): with the noise level estimated
-    too,
+    fit, and maps and the basis U ~ N(0, their mean square at the start): with the noise level
+    estimated too,
     nothing has to be tuned. Without conditions, mean and spread are those of all embeddings.
     """
 
@@ -296,7 +296,8 @@ class _Prior:
         self.mean = self.precision = None
         self.strength = 0.0
         self.size = [_mean_square(p) for p in model.connectivity.outputs()]
-        self.size_of_basis = [_mean_square(p) for p in model.connectivity.bases()]
+        basis = model.connectivity.basis
+        self.size_of_basis = None if basis is None else _mean_square(basis)
 
     def estimate(self, model, c, q, trials, rows, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""
@@ -326,8 +327,8 @@ class _Prior:
         total = ((c - self.mean).square() @ self.precision).sum()
         for p, size in zip(model.connectivity.outputs(), self.size, strict=True):
             total = total + p[1:].square().sum() / size
-        for p, size in zip(model.connectivity.bases(), self.size_of_basis, strict=True):
-            total = total + p.square().sum() / size
+        if self.size_of_basis is not None:
+            total = total + model.connectivity.basis.square().sum() / self.size_of_basis
         return self.strength * total
 
     def state(self):

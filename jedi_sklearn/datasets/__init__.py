@@ -5,6 +5,7 @@ from ._flip_flop import make_flip_flop
 from ._initial_states import make_initial_states
 from ._memory_pro import make_memory_pro
 from ._multitask import make_multifrequency, make_multitask
+from ._spikes import make_spike_counts
 
 __all__ = [
     "make_bistable_decision",
@@ -14,4 +15,5 @@ __all__ = [
     "make_multifrequency",
     "make_multitask",
     "make_ring_attractor",
+    "make_spike_counts",
 ]

@@ -1,0 +1,38 @@
+"""Fits to spike counts with default parameters: decoding, unseen neurons, true rates, cost.
+
+    python benchmarks/bench_counts.py --output counts.json --markdown counts.md
+    python benchmarks/bench_counts.py --sections reach_counts --splits 1
+
+The package must be installed, or the repository root be on PYTHONPATH. Real recordings come from
+``--data-dir`` or the folder that JEDI_DATA_DIR names; their sections are skipped without it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from _counts import cost, reach_cosmoothing, reach_counts, simulated_counts, visual_counts
+from _recordings import N_SPLITS
+from _run import make_parser, run_sections
+
+SECTIONS = {
+    section.__name__: section
+    for section in (reach_counts, reach_cosmoothing, visual_counts, simulated_counts, cost)
+}
+
+
+def main():
+    parser = make_parser(__doc__, SECTIONS)
+    add = parser.add_argument
+    add("--splits", type=int, default=N_SPLITS, help="how many of the splits of a recording")
+    add("--labels", choices=("given", "none"), default="given", help="whether fits get labels")
+    add(
+        "--no-train-runs",
+        action="store_true",
+        help="do not infer training trials again: no training R2, no decoding of free runs",
+    )
+    return run_sections("bench_counts.py", "What spike counts give", SECTIONS, parser)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

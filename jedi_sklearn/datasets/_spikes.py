@@ -1,0 +1,82 @@
+"""Spike counts of simulated recordings."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from .._validation import as_numbers, check_number, check_seed, check_trials
+
+
+def make_spike_counts(data, *, rate=(5.0, 10.0), modulation=1.0, bin_steps=1, random_state=0):
+    """Spike counts of a simulated recording, whose activity drives the firing rates.
+
+    A neuron fires at exp(modulation * its activity in SDs), times what makes its mean rate the
+    one asked for. Counts are independent Poisson numbers.
+
+    Parameters
+    ----------
+    data : Bunch
+        What a ``make_...`` function of this module returned. Make it with
+        ``observation_noise=0``: all that its activity does is a rate.
+    rate : float or tuple of two floats, default=(5.0, 10.0)
+        Mean rate of every neuron, spikes/s; of a tuple each neuron draws its own, uniformly.
+    modulation : float, default=1.0
+        SD of the log rates over time and trials.
+    bin_steps : int, default=1
+        Steps of the simulation that a bin takes together; steps beyond the last whole bin are
+        left out.
+    random_state : int or RandomState, default=0
+        Of mean rates and spikes.
+
+    Returns
+    -------
+    Bunch
+        As `data`, but with
+
+        - ``X`` (n_trials, n_bins, n_neurons): spikes per bin,
+        - ``rates`` of the same shape: what is expected in each bin, spikes per bin,
+        - ``time`` (n_bins,): start of each bin, s,
+        - ``bin_width``: s, the `dt` of a fit,
+        - ``inputs``, where there are some: their means over each bin.
+
+        ``free_run``, the activity without noise, is left out.
+
+    Examples
+    --------
+    >>> from jedi_sklearn.datasets import make_multitask, make_spike_counts
+    >>> data = make_multitask(8, n_neurons=30, observation_noise=0, random_state=1)
+    >>> counts = make_spike_counts(data, rate=8.0, bin_steps=2)
+    >>> counts.X.shape, counts.bin_width
+    ((8, 75, 30), 0.02)
+    >>> float(round(counts.rates.mean() / counts.bin_width, 6))
+    8.0
+    """
+    X = check_trials(data.X, name="data.X").astype(float)
+    check_number(modulation, "modulation", low=0)
+    check_number(bin_steps, "bin_steps", Integral, low=1, high=X.shape[1])
+    low, high = np.broadcast_to(as_numbers(rate, "rate"), (2,))
+    if not 0 < low <= high < np.inf:
+        raise ValueError(f"rate must be positive, or (lowest, highest) in spikes/s, got {rate!r}.")
+    rng = check_seed(random_state)
+    mean_rate = rng.uniform(low, high, X.shape[2])
+    sd = X.std(axis=(0, 1))
+    log_rates = modulation * (X - X.mean(axis=(0, 1))) / np.where(sd > 0, sd, 1.0)
+    rates = np.exp(log_rates)
+    n_bins = X.shape[1] // bin_steps
+
+    def binned(values):
+        values = values[:, : n_bins * bin_steps]
+        return values.reshape(len(values), n_bins, bin_steps, -1).mean(axis=2)
+
+    step = float(data.teacher.dt)
+    width = bin_steps * step
+    rates = binned(rates / rates.mean(axis=(0, 1)) * mean_rate) * width
+    kept = {name: value for name, value in data.items() if name not in ("X", "free_run")}
+    if kept.get("inputs") is not None:
+        kept["inputs"] = binned(kept["inputs"])
+    time = data.time[: n_bins * bin_steps : bin_steps]
+    counts = rng.poisson(rates)
+    return Bunch(**kept | {"X": counts, "rates": rates, "time": time, "bin_width": width})
