@@ -266,6 +266,7 @@ def test_a_stored_model_still_gives_its_numbers(name):
         assert_allclose(values, answers["eigenvalues"], atol=0.01)
         assert_array_equal(est.conditions_, answers["conditions"])
         assert_array_equal(est.condition_embeddings_, answers["condition_embeddings"])
+    assert est.observation_ == "gaussian"
 
 
 # Files that are refused
