@@ -10,81 +10,28 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import PoissonRegressor, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from ._estimator import JEDIEstimator
-from ._validation import as_plain_array, check_number, check_option, check_seed, check_trials
+from ._scores import OVER, as_mask, bits_of, bits_per_spike, parts, r2_by, r2_of
+from ._validation import check_number, check_option, check_seed, check_trials
 
-__all__ = ["CoSmoothingScorer", "ForecastScorer", "hidden_r2", "r2_by"]
+__all__ = [
+    "CoSmoothingScorer",
+    "FewShotCoSmoothingScorer",
+    "ForecastScorer",
+    "bits_per_spike",
+    "hidden_bits_per_spike",
+    "hidden_r2",
+    "r2_by",
+]
 
-OVER = ("all", "neuron", "trial")
-PART = 2**23  # values of which copies are made at a time: 64 MB of float64
-NO_VARIATION = 1e-24  # sum of squares about the mean, as a share of that about 0: rounding
-
-
-def r2_by(X, prediction, over="all", counted=None):
-    """R2 of predicted activity, over everything, or of each neuron or trial.
-
-    Parameters
-    ----------
-    X, prediction : array-like of shape (n_trials, n_timesteps, n_neurons)
-        Observed (NaN where missing) and predicted activity.
-    over : {"all", "neuron", "trial"}, default="all"
-        "all": one number, the variance-weighted R2 of scikit-learn.
-    counted : array-like of bool of the shape of `X`, optional
-        Which values count; all that were observed by default.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_neurons,) or (n_trials,)
-        ``1 - SSE / SST``, SST about each neuron's mean over the values that count. NaN for a
-        neuron or trial of which none counts, or which does not vary.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from jedi_sklearn.metrics import r2_by
-    >>> X = np.random.default_rng(0).normal(size=(4, 20, 3))
-    >>> r2_by(X, X, over="neuron")
-    array([1., 1., 1.])
-    """
-    X = check_trials(X, missing=True, min_timesteps=1, stored=True)
-    prediction = check_trials(prediction, name="prediction", min_timesteps=1, stored=True)
-    if prediction.shape != X.shape:
-        got = prediction.shape
-        raise ValueError(f"prediction must have the shape of X, {X.shape}, got {got}.")
-    check_option(over, "over", OVER)
-    counted = None if counted is None else _as_mask(counted, X, "counted")
-    return _r2(X, lambda i: prediction[i], counted, over)
-
-
-def _r2(X, predict, counted=None, over="all"):
-    """What `r2_by` returns, of predictions that ``predict(slice)`` makes of some trials."""
-    counted = np.broadcast_to(True if counted is None else counted, X.shape)
-    n, total = np.zeros((2, X.shape[2]))
-    for i in _parts(X):
-        x = np.asarray(X[i], dtype=np.float64)
-        counts = ~np.isnan(x) & counted[i]
-        n += counts.sum(axis=(0, 1))
-        total += np.where(counts, x, 0.0).sum(axis=(0, 1))
-    if not n.any():
-        raise ValueError("No observed value counts: there is nothing to score.")
-    mean = total / np.maximum(n, 1)
-    sums = []  # error, variation and size of each trial and neuron, added up as asked for
-    for i in _parts(X):
-        x = np.asarray(X[i], dtype=np.float64)
-        counts = ~np.isnan(x) & counted[i]
-        parts = (x - predict(i), x - mean, x)
-        each = np.stack([np.square(np.where(counts, a, 0.0)).sum(axis=1) for a in parts])
-        sums.append(each.sum(axis=2) if over == "trial" else each.sum(axis=1))
-    error, variation, size = np.concatenate(sums, 1) if over == "trial" else np.sum(sums, axis=0)
-    if over == "all":
-        error, variation, size = error.sum(), variation.sum(), size.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = np.where(variation > NO_VARIATION * size, 1 - error / variation, np.nan)
-    return float(r2) if over == "all" else r2
+MEASURES = {"r2": r2_of, "bits_per_spike": bits_of}
+FEW_SPIKES = 0.5  # in the few trials, that are taken as those of a neuron without any
+NO_VARIANCE = 1e-10  # of a component, as a share of all: what no ridge regression uses
 
 
 def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
@@ -119,16 +66,89 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     >>> from jedi_sklearn.datasets import make_multitask
     >>> from jedi_sklearn.metrics import hidden_r2
     >>> X = make_multitask(40, n_neurons=50, random_state=0).X
-    >>> est = JEDIEstimator(6, 12, max_iter=100, tol=0.1, random_state=0).fit(X[:30])
+    >>> est = JEDIEstimator(4, 12, max_iter=60, tol=0.1, random_state=0).fit(X[:30])
     >>> neurons = np.arange(50) < 12                      # co-smoothing: a quarter held out
     >>> hidden_r2(est, X[30:], neurons) > 0.8
     True
     """
+    return _score_hidden("r2", estimator, X, hidden, over, inputs)
+
+
+def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None):
+    """Bits per spike of values that the inference of the embeddings did not see.
+
+    Parameters
+    ----------
+    estimator : JEDIEstimator or Pipeline that ends in one
+        Fitted to spike counts.
+    X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        Spike counts.
+    hidden : array-like of bool, broadcast to the shape of `X`
+        Values to hide, and to score, as in :func:`hidden_r2`.
+    over : {"all", "neuron", "trial"}, default="all"
+        As in :func:`bits_per_spike`. The means to which the expected counts are compared are
+        those of the hidden values.
+    inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+        Known inputs, if the fit had them. They are not hidden.
+
+    Returns
+    -------
+    float, or ndarray of shape (n_neurons,) or (n_trials,)
+
+    Raises
+    ------
+    ValueError
+        If the estimator was not fitted to spike counts, `X` holds none, nothing is hidden or
+        nothing is left of some trial.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> from jedi_sklearn.metrics import hidden_bits_per_spike
+    >>> rng = np.random.default_rng(0)
+    >>> phase = rng.uniform(0, 2 * np.pi, size=(60, 1, 1)) + 0.2 * np.arange(40)[:, np.newaxis]
+    >>> X = rng.poisson(np.exp(np.cos(phase + np.arange(20)) - 0.7))      # waves, 20 neurons
+    >>> est = JEDIEstimator(2, 4, max_iter=10, tol=1, random_state=0).fit(X[:40])
+    >>> est.observation_
+    'poisson'
+    >>> neurons = np.arange(20) < 5                       # co-smoothing: a quarter held out
+    >>> hidden_bits_per_spike(est, X[40:], neurons) > 0.2
+    True
+    """
+    return _score_hidden("bits_per_spike", estimator, X, hidden, over, inputs)
+
+
+def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None):
+    """Score what is hidden by a metric."""
     X, estimator = _unwrap(estimator, X)
-    hidden = _as_mask(hidden, X, "hidden")
+    measure = _measure(metric, estimator, X)
+    hidden = as_mask(hidden, X, "hidden")
     if not hidden.any():
         raise ValueError("hidden is False everywhere: there is nothing to predict.")
     check_option(over, "over", OVER)
+    return measure(X, _infer_runs(estimator, X, hidden, inputs), hidden, over)
+
+
+def _measure(metric, estimator, X):
+    """The function of `MEASURES` that scores predictions of trials X."""
+    check_option(metric, "metric", ("auto", *MEASURES))
+    counts = estimator.observation_ == "poisson"
+    if metric == "auto":
+        metric = "bits_per_spike" if counts else "r2"
+    if metric == "bits_per_spike":
+        if not counts:
+            raise ValueError(
+                "Bits per spike need an estimator that was fitted to spike counts "
+                f'(observation_ "poisson"), this one has "{estimator.observation_}". Score by R2: '
+                'hidden_r2, or metric="r2".'
+            )
+        estimator._model.observation.check(X)
+    return MEASURES[metric]
+
+
+def _infer_runs(estimator, X, hidden, inputs):
+    """Free runs of trials X, inferred without what is hidden, as a function of some trials."""
     seen = _Shown(X, hidden)
     _refuse_gone(seen, "hidden leaves nothing")
     _, inputs, found = estimator._infer(seen, inputs, starts=True)
@@ -138,7 +158,7 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
         u = None if inputs is None else inputs[i]
         return estimator._model.generate(embedding[i], found.x0[i], X.shape[1], u)
 
-    return _r2(X, predict, hidden, over)
+    return predict
 
 
 class _HidingScorer(BaseEstimator):
@@ -152,7 +172,7 @@ class _HidingScorer(BaseEstimator):
 
 
 class ForecastScorer(_HidingScorer):
-    """Score by the R2 of the end of each trial, forecast from its beginning.
+    """Score the end of each trial, forecast from its beginning, by R2 or bits per spike.
 
     Of the activity in its own units, whatever the estimator's `scale`. A scorer for
     ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. With metadata routing,
@@ -164,6 +184,9 @@ class ForecastScorer(_HidingScorer):
         Share of the samples that are seen: embedding and state are inferred from them.
     correction : float, default=0.1
         How much the state follows the samples seen, as in ``JEDIEstimator.forecast``.
+    metric : {"auto", "r2", "bits_per_spike"}, default="auto"
+        "auto" is bits per spike where the estimator was fitted to spike counts, else R2. As
+        :func:`bits_per_spike` and :func:`r2_by` say, of the samples forecast.
 
     Examples
     --------
@@ -172,15 +195,17 @@ class ForecastScorer(_HidingScorer):
     ForecastScorer(fraction=0.8)
     """
 
-    def __init__(self, fraction=0.5, correction=0.1):
+    def __init__(self, fraction=0.5, correction=0.1, *, metric="auto"):
         self.fraction = fraction
         self.correction = correction
+        self.metric = metric
 
     def score(self, estimator, X, y=None, *, inputs=None):
-        """R2 of the forecast; `y` is ignored."""
+        """R2 or bits per spike of the forecast; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         check_number(self.correction, "correction", low=0, high=1)
         X, estimator = _unwrap(estimator, X)
+        measure = _measure(self.metric, estimator, X)
         n_timesteps = X.shape[1]
         if n_timesteps < 3:
             raise ValueError(f"A forecast needs at least 3 samples a trial, got {n_timesteps}.")
@@ -195,11 +220,11 @@ class ForecastScorer(_HidingScorer):
             u = None if inputs is None else inputs[i]
             return estimator._model.generate(embedding[i], last[i], n_later + 1, u)[:, 1:]
 
-        return _r2(_Shown(X, time=slice(n_seen, None)), predict)
+        return measure(_Shown(X, time=slice(n_seen, None)), predict)
 
 
 class CoSmoothingScorer(_HidingScorer):
-    """Score by the R2 of neurons held out, predicted from the others of the same trial.
+    """Score neurons held out, predicted from the others of the trial, by R2 or bits per spike.
 
     Of the activity in its own units, whatever the estimator's `scale`. A scorer for
     ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The fit knows the neurons;
@@ -214,6 +239,9 @@ class CoSmoothingScorer(_HidingScorer):
         Random choices of neurons to average over.
     random_state : int or RandomState, default=0
         Of the choice.
+    metric : {"auto", "r2", "bits_per_spike"}, default="auto"
+        "auto" is bits per spike where the estimator was fitted to spike counts, else R2. As
+        :func:`bits_per_spike` and :func:`r2_by` say, of the neurons held out.
 
     Examples
     --------
@@ -222,38 +250,205 @@ class CoSmoothingScorer(_HidingScorer):
     CoSmoothingScorer(n_repeats=4)
     """
 
-    def __init__(self, fraction=0.25, n_repeats=1, random_state=0):
+    def __init__(self, fraction=0.25, n_repeats=1, random_state=0, *, metric="auto"):
         self.fraction = fraction
         self.n_repeats = n_repeats
         self.random_state = random_state
+        self.metric = metric
 
     def score(self, estimator, X, y=None, *, inputs=None):
-        """R2 of the neurons held out; `y` is ignored."""
+        """R2 or bits per spike of the neurons held out; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         check_number(self.n_repeats, "n_repeats", Integral, low=1)
         rng = check_seed(self.random_state)
         X, estimator = _unwrap(estimator, X)
-        n_neurons = X.shape[2]
-        if n_neurons < 2:
-            raise ValueError("Co-smoothing needs at least 2 neurons in X, got 1.")
-        n_hidden = min(max(1, round(self.fraction * n_neurons)), n_neurons - 1)
         scores = []
         for _ in range(self.n_repeats):
-            neurons = np.zeros(n_neurons, dtype=bool)
-            neurons[rng.permutation(n_neurons)[:n_hidden]] = True
-            scores.append(hidden_r2(estimator, X, neurons, inputs=inputs))
+            neurons = _choose_neurons(X, self.fraction, rng)
+            scores.append(_score_hidden(self.metric, estimator, X, neurons, inputs=inputs))
         return float(np.mean(scores))
 
 
+class FewShotCoSmoothingScorer(_HidingScorer):
+    """Score neurons held out, read from the states of the others by regression on few trials.
+
+    Some neurons are hidden from the inference of all trials of `X`: embeddings and free runs come
+    from the others. The hidden neurons' counts are regressed on the states of the others in these
+    free runs, in `n_trials` trials; the score is their bits per spike (:func:`bits_per_spike`) in
+    all other trials. Activity that an estimator does not take as counts is regressed linearly
+    and scored by R2 (:func:`r2_by`).
+
+    The fit knew all neurons, in its own trials: bases, maps and embeddings were learned with those
+    that are hidden here. But what the model says of them is not used; it is learned anew. So the
+    score does not tell whether a model does for neurons that it has never met. It tells how
+    plainly the states of some neurons speak of others. Models with dynamics beside those that the
+    neurons have in common can be as good in co-smoothing, where all of the training data say what
+    to make of the states; to find that out with few trials is harder the more there is to ignore
+    (Dabholkar and Barak). Compare models that are alike in :class:`CoSmoothingScorer`, with the
+    same `X`, `n_trials` and `random_state`.
+
+    A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like, if test sets are
+    larger than `n_trials`. With metadata routing, ``set_score_request(inputs=True)`` asks for the
+    known inputs of the test trials.
+
+    Parameters
+    ----------
+    fraction : float, default=0.25
+        Share of the neurons held out.
+    n_trials : int, default=20
+        Trials of `X` for the regression; `X` must have more.
+    n_repeats : int, default=1
+        Random choices of neurons and trials to average over.
+    random_state : int or RandomState, default=0
+        Of the choices.
+
+    Notes
+    -----
+    States are log expected counts, or activity, in the units of the estimator's `scale`, divided
+    by one number so that their variances in `X` add up to 1. (Principal components stand for them,
+    where neurons outnumber dimensions; the regression is the same.) The ridge penalty weighs as
+    much as one sample does: ``PoissonRegressor`` with ``alpha=1 / n_samples``, by which log
+    expected counts have an SD of about 1 a priori, ``Ridge`` with ``alpha=1``. Hidden neurons
+    without a spike in the few trials are expected to have half of one in as many bins; those that
+    were not observed there are not scored.
+
+    References
+    ----------
+    Dabholkar and Barak (2025), "When predict can also explain: few-shot prediction to select
+    better neural latents", PLoS Comput. Biol. 21:e1013789, doi:10.1371/journal.pcbi.1013789.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> from jedi_sklearn.metrics import FewShotCoSmoothingScorer
+    >>> rng = np.random.default_rng(0)
+    >>> phase = rng.uniform(0, 2 * np.pi, size=(60, 1, 1)) + 0.2 * np.arange(40)[:, np.newaxis]
+    >>> X = rng.poisson(np.exp(np.cos(phase + np.arange(20)) - 0.7))      # waves, 20 neurons
+    >>> est = JEDIEstimator(2, 4, max_iter=10, tol=1, random_state=0).fit(X[:40])
+    >>> FewShotCoSmoothingScorer(n_trials=5)(est, X[40:]) > 0.2
+    True
+    """
+
+    def __init__(self, fraction=0.25, n_trials=20, n_repeats=1, random_state=0):
+        self.fraction = fraction
+        self.n_trials = n_trials
+        self.n_repeats = n_repeats
+        self.random_state = random_state
+
+    def score(self, estimator, X, y=None, *, inputs=None):
+        """Bits per spike or R2 of the neurons held out in the other trials; `y` is ignored."""
+        check_number(self.fraction, "fraction", low=0, closed=False, high=1)
+        check_number(self.n_trials, "n_trials", Integral, low=1)
+        check_number(self.n_repeats, "n_repeats", Integral, low=1)
+        rng = check_seed(self.random_state)
+        X, estimator = _unwrap(estimator, X)
+        measure = _measure("auto", estimator, X)
+        if len(X) <= self.n_trials:
+            raise ValueError(
+                f"Few-shot co-smoothing with n_trials={self.n_trials} needs at least "
+                f"{self.n_trials + 1} trials in X, some to score, got {len(X)}. Lower n_trials, "
+                "or make test sets larger (fewer folds)."
+            )
+        scores = []
+        for _ in range(self.n_repeats):
+            neurons = _choose_neurons(X, self.fraction, rng)
+            few = rng.permutation(len(X))[: self.n_trials]
+            scores.append(_score_few_shot(measure, estimator, X, neurons, few, inputs))
+        return float(np.mean(scores))
+
+
+def _choose_neurons(X, fraction, rng):
+    """A mask of the neurons to hold out, some but not all."""
+    n_neurons = X.shape[2]
+    if n_neurons < 2:
+        raise ValueError("Co-smoothing needs at least 2 neurons in X, got 1.")
+    n_hidden = min(max(1, round(fraction * n_neurons)), n_neurons - 1)
+    neurons = np.zeros(n_neurons, dtype=bool)
+    neurons[rng.permutation(n_neurons)[:n_hidden]] = True
+    return neurons
+
+
+def _score_few_shot(measure, estimator, X, neurons, few, inputs):
+    """Score neurons in all trials but `few`, which tell how to read them from the others."""
+    runs = _infer_runs(estimator, X, np.broadcast_to(neurons, X.shape), inputs)
+
+    def states(i):
+        return estimator.to_states(runs(i))[..., ~neurons]
+
+    few = np.sort(few)
+    values = np.asarray(X[few], dtype=np.float64)[..., neurons]
+    readout = _Readout(_axes(X, states), counts=estimator.observation_ == "poisson")
+    readout.fit(states(few), values)
+    scored = ~np.isin(np.arange(len(X)), few)[:, np.newaxis, np.newaxis]
+    held_out = _Shown(X, neurons=neurons)
+    return measure(held_out, lambda i: readout(states(i)), scored & readout.known)
+
+
+def _axes(X, states):
+    """Axes (neurons, components) along which the variances of states of trials X add up to 1.
+
+    Principal ones that leave nothing out. Samples without observed neurons do not count.
+    """
+    shift = states(slice(1))[0].mean(axis=0)
+    n, total, power = 0, 0.0, 0.0
+    for i in parts(X):
+        x = states(i)[~np.isnan(X[i]).all(axis=2)] - shift  # (samples, neurons)
+        n, total, power = n + len(x), total + x.sum(axis=0), power + x.T @ x
+    power, axes = np.linalg.eigh(power / n - np.outer(total, total) / n**2)
+    axes = axes[:, power >= NO_VARIANCE * power[-1]]
+    return axes / np.sqrt(power.sum() if power[-1] > 0 else 1.0)
+
+
+class _Readout:
+    """Ridge regression of values of some neurons on states of others.
+
+    Parameters
+    ----------
+    axes : ndarray (neurons, components)
+        Of the states, to regress on.
+    counts : bool
+        Whether values are spike counts: their logarithms are then linear in the states.
+    """
+
+    def __init__(self, axes, counts):
+        self.axes, self.counts = axes, counts
+
+    def fit(self, states, values):
+        """Learn from states and values (trials, time, neurons), these NaN where missing."""
+        features, seen = states @ self.axes, ~np.isnan(values)
+        self.known = seen.any(axis=(0, 1))
+        self.weights = np.zeros((self.axes.shape[1], len(self.known)))
+        self.offset = np.zeros(len(self.known))
+        for n in np.flatnonzero(self.known):
+            x, y = features[seen[..., n]], values[seen[..., n], n]
+            if self.counts and not y.any():
+                self.offset[n] = np.log(FEW_SPIKES / len(y))
+            else:
+                found = self._regression(len(y)).fit(x, y)
+                self.weights[:, n], self.offset[n] = found.coef_, found.intercept_
+
+    def __call__(self, states):
+        """Values to expect with states (trials, time, neurons)."""
+        linear = states @ self.axes @ self.weights + self.offset
+        return np.exp(linear) if self.counts else linear
+
+    def _regression(self, n_samples):
+        if not self.counts:
+            return Ridge(alpha=1.0)
+        return PoissonRegressor(alpha=1 / n_samples, solver="newton-cholesky", tol=1e-6)
+
+
 class _Shown:
-    """Trials of which values are hidden or samples cut off; made when some are asked for."""
+    """Trials with values hidden, samples or neurons cut off; made when some are asked for."""
 
     ndim = 3
 
-    def __init__(self, X, hidden=None, time=slice(None)):
-        self.X, self.hidden, self.time = X, hidden, time
+    def __init__(self, X, hidden=None, time=slice(None), neurons=slice(None)):
+        self.X, self.hidden, self.time, self.neurons = X, hidden, time, neurons
         n_timesteps = len(range(X.shape[1])[time])
-        self.shape, self.dtype = (len(X), n_timesteps, X.shape[2]), X.dtype
+        n_neurons = len(np.arange(X.shape[2])[neurons])
+        self.shape, self.dtype = (len(X), n_timesteps, n_neurons), X.dtype
 
     def __len__(self):
         return len(self.X)
@@ -263,20 +458,14 @@ class _Shown:
         x = self.X[index]
         if self.hidden is not None:
             x = np.where(self.hidden[index], np.nan, x).astype(x.dtype, copy=False)
-        return x[..., self.time, :]
+        return x[..., self.time, :][..., self.neurons]
 
     def __array__(self, dtype=None, copy=None):
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def _parts(X):
-    """Slices of trials of which a copy may be made."""
-    each = max(1, PART // (X.shape[1] * X.shape[2]))
-    return [slice(first, first + each) for first in range(0, len(X), each)]
-
-
 def _refuse_gone(X, what):
-    gone = np.concatenate([np.isnan(X[i]).all(axis=(1, 2)) for i in _parts(X)])
+    gone = np.concatenate([np.isnan(X[i]).all(axis=(1, 2)) for i in parts(X)])
     if gone.any():
         raise ValueError(
             f"An embedding needs some activity, but {what} of {gone.sum()} trial(s), first of "
@@ -297,15 +486,3 @@ def _unwrap(estimator, X):
         )
     check_is_fitted(estimator, "hypernetwork_")
     return check_trials(X, missing=True, stored=True), estimator
-
-
-def _as_mask(mask, X, name):
-    mask = as_plain_array(mask, name)
-    if mask.dtype != bool:
-        raise TypeError(f"{name} must be boolean, got dtype {mask.dtype}.")
-    try:
-        return np.broadcast_to(mask, X.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name} must have a shape that broadcasts to that of X, {X.shape}, got {mask.shape}."
-        ) from None
