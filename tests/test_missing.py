@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.metrics import r2_score
-from sklearn.utils import Bunch, check_random_state, get_tags
+from sklearn.utils import Bunch, get_tags
 
 from jedi_sklearn import JEDIEstimator
 from jedi_sklearn._missing import Filler, interpolate
 from jedi_sklearn._observation import Gaussian
-from jedi_sklearn._parameters import choose_validation
 from jedi_sklearn._trials import trial_moments
 from jedi_sklearn.preprocessing import pad_trials
 
@@ -298,9 +297,10 @@ def test_an_inferred_start_needs_no_first_sample(known):
     assert r2 > 0.9
 
 
-def test_a_neuron_that_only_validation_trials_have_does_no_harm(multitask, small):
+def test_a_neuron_that_only_validation_trials_have_does_no_harm(multitask, small, monkeypatch):
+    left_out = np.array([4, 9, 25])
+    monkeypatch.setattr("jedi_sklearn._fit.choose_validation", lambda *_: left_out)
     est = small(early_stopping=True, max_iter=20)
-    left_out = choose_validation(est, 30, check_random_state(0))
     X = multitask.X[:30].copy()
     X[np.setdiff1d(np.arange(30), left_out), :, 3] = np.nan
     est.fit(X)
