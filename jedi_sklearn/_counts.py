@@ -107,7 +107,7 @@ class CountSmoother:
 def _neighbours(trial, width):
     """Weighted sums of the counts about each bin, without its own, and of the weights."""
     known = ~np.isnan(trial)
-    counts = np.where(known, trial, 0.0)
+    counts = np.where(known, trial, 0.0).astype(float)  # also where X is float32
     centre = _at_centre(width)
     sums = [
         gaussian_filter1d(a, width, axis=0, mode="constant") / centre - a

@@ -121,7 +121,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         the embeddings of the trials given, the same or others of the same neurons, are inferred,
         and training makes `max_iter` more steps with 0.3 times the learning rate. Sizes ("auto"
         keeps them), form of the weights, `initial_state`, `dt`, `tau` and `scale` must be the
-        same; `mean_` and `scale_` stay what they were.
+        same; `scale_` stays what it was, and so does `mean_`, but for spike counts, of which it
+        is fitted.
     checkpoint : str, path or None, default=None
         File that keeps the state of the training, replaced 20 times during a fit and removed
         when it is complete. ``fit`` with the same data and parameters goes on from it, with the

@@ -222,7 +222,8 @@ class Poisson(nn.Module):
 
     The deviance is that of the Poisson distribution; counts may vary more than that says
     (`noise`, the overdispersion, divides the deviance in the likelihood). The mean is fitted with
-    the rest of the model. The guide is the logarithm of smoothed counts.
+    the rest of the model. The guide is the logarithm of smoothed counts. Where a count is missing
+    it has to be 0, as `observe` makes it.
 
     Parameters
     ----------
@@ -236,12 +237,16 @@ class Poisson(nn.Module):
         Variance of counts about their expectation, in units of the expectation.
     noise_of_neuron : array-like of shape (neurons,), optional
         The same of each neuron.
+    centre : array-like of shape (neurons,), optional
+        What the mean was before it was fitted: the guide stays as it is.
     """
 
     tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
     dimensions = 2  # the fit to all trials tells more of them than smoothed single ones
 
-    def __init__(self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None):
+    def __init__(
+        self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None
+    ):
         super().__init__()
         if noise_of_neuron is None:
             noise_of_neuron = np.full(len(scale), noise)
@@ -252,6 +257,7 @@ class Poisson(nn.Module):
             ("baseline", baseline),
             ("noise", noise),
             ("noise_of_neuron", noise_of_neuron),
+            ("centre", mean if centre is None else centre),
         ):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).clone())
         self.width, self.prior = float(width), float(prior)
@@ -283,7 +289,7 @@ class Poisson(nn.Module):
             listed = ", ".join(map(str, silent[:5])) + ", ..." * (len(silent) > 5)
             warn_user(
                 f"{len(silent)} of {len(baseline)} neurons never fire in X (neuron {listed}). "
-                "They tell nothing: leave them out, as X[:, :, X.sum((0, 1)) > 0]."
+                "They tell nothing: leave them out, as X[:, :, np.nansum(X, (0, 1)) > 0]."
             )
         baseline = np.maximum(baseline, NEVER / count)
         smooth = CountSmoother.learn(X, baseline)
@@ -319,7 +325,7 @@ class Poisson(nn.Module):
     def estimate(self, trial):
         """An estimate of the states of a trial (time, neurons), NaN where it is."""
         smooth = CountSmoother(self.baseline.cpu().numpy(), self.width, self.prior)
-        return (_log_rates(smooth, trial) - self.mean.cpu().numpy()) / self.scale.cpu().numpy()
+        return (_log_rates(smooth, trial) - self.centre.cpu().numpy()) / self.scale.cpu().numpy()
 
     def observe(self, trial, filler):
         """Values to score, whether they were observed (None: all) and guide of a trial."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sklearn.metrics import mean_poisson_deviance, r2_score
 from sklearn.utils import Bunch
 from torch.testing import assert_close
 
-from jedi_sklearn import JEDIEstimator, RNNBatch
+from jedi_sklearn import JEDIEstimator, RNNBatch, _stored
 from jedi_sklearn._connectivity import Shared
 from jedi_sklearn._counts import (
     PRIORS,
@@ -30,6 +31,7 @@ from jedi_sklearn._schedule import Progress
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.preprocessing import pad_trials
 
+DATA = Path(__file__).parent / "data"
 TRAIN, TEST, FEW, NEW = slice(30), slice(30, None), slice(18), slice(18, 24)
 CODES = np.arange(18) % 4
 # short fits leave a few trials of the inference, or the training, short of convergence
@@ -387,7 +389,7 @@ def test_the_guide_is_as_far_from_the_state_as_it_says(level):
 # Which observation
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_counts_are_recognised_and_their_type_does_not_matter(short, few, kind):
     est, other = (short().fit(X[FEW]) for X in (few.X.astype(float), few.X.astype(kind)))
     assert other.observation == "auto" and other.observation_ == "poisson"
@@ -444,7 +446,7 @@ def test_neurons_that_never_fire_are_named_and_do_no_harm(short, spiking):
     silent = [3, 11]
     X, keep = spiking.X.copy(), np.setdiff1d(np.arange(16), silent)
     X[..., silent] = 0
-    words = r"2 of 16 neurons never fire in X \(neuron 3, 11\)"
+    words = r"2 of 16 neurons never fire in X \(neuron 3, 11\).*X\[:, :, np.nansum\(X"
     with pytest.warns(UserWarning, match=words) as caught:
         est = short(max_iter=30).fit(X[TRAIN])
     assert caught[0].filename == __file__
@@ -484,6 +486,13 @@ def test_predictions_are_expected_counts(est, spiking):
 def test_rates_per_second_are_those_of_counts_only(fitted, multitask):
     with pytest.raises(ValueError, match="per_second=True is for spike counts"):
         fitted.predict(multitask.X[30:], per_second=True)
+
+
+def test_a_model_of_an_older_file_is_one_of_rates():
+    old = JEDIEstimator.load(DATA / "model_format_2.npz")
+    assert old.observation_ == "gaussian"
+    with pytest.raises(ValueError, match="per_second=True is for spike counts"):
+        old.predict(np.zeros((2, 5, old.n_features_in_)), per_second=True)
 
 
 def test_the_score_is_the_share_of_the_deviance(est, spiking):
@@ -678,6 +687,36 @@ def test_a_resumed_fit_is_the_uninterrupted_one(short, few, monkeypatch, tmp_pat
 
 
 # Where trials are, and what is missing of them
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_memory_map_is_fitted_as_the_array(short, few, monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(_stored, "LARGE", 100)
+    monkeypatch.setattr(_stored, "BLOCK", 10 * 20 * 8)
+    X, changes = few.X.astype(kind), {}
+    if kind == np.float32:
+        X[3, 15:] = X[7, :, 5] = np.nan
+        changes = {"initial_state": "observed", "batch_size": 7, "early_stopping": True}
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert _stored.is_stored(mapped[FEW])
+    est, other = (short(**changes).fit(source[FEW]) for source in (X, mapped))
+    assert other.loss_curve_ == est.loss_curve_
+    assert_array_equal(other.embedding_, est.embedding_)
+    assert other.score(mapped) == est.score(X)
+    assert_array_equal(other.predict(mapped[NEW]), est.predict(X[NEW]))
+
+
+def test_a_guide_does_not_change_while_the_mean_is_fitted(short, few):
+    """Free runs that start at samples start there in training and in inference."""
+    X = few.X[FEW]
+    est = short(initial_state="observed").fit(X)
+    obs, fresh = est._model.observation, Poisson.learn(X, "global")
+    assert np.abs(est.mean_ - fresh.mean.numpy()).max() > 1e-3  # it was fitted
+    for trial in X[:3]:
+        assert_array_equal(obs.estimate(trial), fresh.estimate(trial))
+    starts = est.to_states(est.posterior(X[:3]).initial_state)
+    assert_allclose(starts, [obs.estimate(trial)[0] for trial in X[:3]])
 
 
 def test_a_padded_trial_is_the_trial_that_was_cut(est, spiking):
