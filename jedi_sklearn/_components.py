@@ -172,7 +172,7 @@ class DenoisedTrials:
         scores = torch.as_tensor(scores, dtype=some.dtype, device=some.device)
         scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
         guide = torch.einsum("kd,dtn->tkn", scores, self.maps)
-        return Trials(some.y, some.weight, guide, some.inputs)
+        return Trials(some.y, some.weight, guide, some.inputs, some.constant)
 
 
 @dataclass

@@ -176,7 +176,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         used = part(X, kept)
     input_scale = choose_input_scale(inputs) if previous is None else previous.input_scale
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
-    filler = Filler.learn(used, observation.estimate)
+    filler = Filler.learn(used, observation.estimate, None if codes is None else codes[kept])
     how = (used, u[kept], observation, filler, torch.float32, device)
     count = count_observed(used, processes)
     trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.utils.extmath import randomized_svd
 
 from ._stored import StoredTrials, part
@@ -29,8 +31,16 @@ class Filler:
     noise: float
 
     @classmethod
-    def learn(cls, X, states):
-        """Axes of trials X (trials, time, neurons), NaN where missing; `states` scales each."""
+    def learn(cls, X, states, codes=None):
+        """Axes of trials X (trials, time, neurons), NaN where missing; `states` scales each.
+
+        Groups of neurons of which no two were recorded in the same trial, as of sessions, are
+        aligned by the means of conditions, of which `codes` has one for each trial.
+        """
+        group = groups_of_neurons(X)
+        if group.max():
+            refuse_unaligned(X, group, codes)
+            return cls._of_conditions(X, states, codes)
         # Neurons missing from whole trials: expectation-maximisation from zeros
         chosen = np.arange(len(X))
         if len(X) > N_SAMPLES:
@@ -62,6 +72,44 @@ class Filler:
                 Z[i] = filler.predict(np.where(known[i], Z[i], np.nan))
         return filler
 
+    @classmethod
+    def _of_conditions(cls, X, states, codes):
+        """Axes of the means of conditions over the trials that have each neuron."""
+        n_steps, n_neurons = X.shape[1:]
+        every = max(1, (codes.max() + 1) * n_steps // N_SAMPLES)
+        total, count = np.zeros((2, codes.max() + 1, -(-n_steps // every), n_neurons))
+        squares, n_seen = np.zeros((2, n_neurons))
+        for trial, code in zip(X, codes, strict=True):
+            z = states(trial)
+            known = np.isfinite(z)
+            z = np.where(known, z, 0.0)
+            squares += np.square(z).sum(axis=0)
+            n_seen += known.sum(axis=0)
+            total[code] += z[::every]
+            count[code] += known[::every]
+        Z = np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(-1, n_neurons)
+        known = np.isfinite(Z)
+        Z, known = Z[known.any(axis=1)], known[known.any(axis=1)]
+        given, Z = np.where(known, Z, np.nan), np.where(known, Z, 0.0)
+        variance = squares / np.maximum(n_seen, 1)
+        for _ in range(N_ROUNDS if not known.all() else 1):
+            _, size, axes = randomized_svd(Z, min(N_AXES, *Z.shape), random_state=0)
+            axes = axes.T * size / np.sqrt(len(Z))
+            # about the axes single samples scatter: that is what a prediction starts from
+            rest = (variance - np.square(axes).sum(axis=1)).mean()
+            filler = cls(axes, max(rest, 1e-6 * np.square(size).max() / len(Z), 1e-30))
+            Z = filler.complete(given)
+        return filler
+
+    def complete(self, z):
+        """Rows (samples, neurons) with what is NaN predicted from the rest of each."""
+        out, known = z.copy(), np.isfinite(z)
+        patterns, which = np.unique(known, axis=0, return_inverse=True)
+        for k in range(len(patterns)):
+            rows = which.ravel() == k
+            out[rows] = self.predict(z[rows])
+        return out
+
     def __call__(self, z):
         """A trial (time, neurons) without gaps."""
         known = np.isfinite(z)
@@ -87,6 +135,57 @@ class Filler:
         z = z.copy()
         z[:, missing] = np.linalg.solve(gram, A.T @ z[:, ~missing].T).T @ self.axes[missing].T
         return z
+
+
+def groups_of_neurons(X):
+    """Number of the group of each neuron: those linked by trials in which both were recorded.
+
+    A neuron that no trial has belongs to the first.
+    """
+    patterns = {np.isfinite(trial).any(axis=0).tobytes() for trial in X}
+    together = np.stack([np.frombuffer(p, dtype=bool) for p in sorted(patterns)])
+    known, group = together.any(axis=0), np.zeros(X.shape[2], dtype=int)
+    group[known] = _linked(together[:, known])
+    return group
+
+
+def refuse_unaligned(X, group, codes):
+    """Raise where nothing says what groups of neurons have in common."""
+    n_groups = group.max() + 1
+    first = [int(np.argmax(group == k)) for k in range(2)]
+    text = (
+        f"X holds {n_groups} groups of neurons that were never recorded in the same trial, as of "
+        f"sessions with different neurons (e.g. neuron {first[0]} and neuron {first[1]}). What "
+        "they have in common is known by trials of the same condition alone"
+    )
+    if codes is None:
+        raise ValueError(
+            f"{text}: give conditions, fit(X, conditions), or fit each group by itself."
+        )
+    shared = np.zeros((codes.max() + 1, n_groups), dtype=bool)
+    for trial, code in zip(X, codes, strict=True):
+        shared[code, group[np.isfinite(trial).any(axis=0)]] = True
+    alone = _linked(shared)
+    if alone.max():
+        a, b = (int(np.argmax(group == np.argmax(alone == k))) for k in range(2))
+        raise ValueError(
+            f"{text}, but those of neuron {a} and of neuron {b} have no condition in common. Give "
+            "conditions that both have, or fit each group by itself."
+        )
+
+
+def _linked(together):
+    """Group of each column of a boolean array, counted from the left.
+
+    Columns are linked by the rows that have both.
+    """
+    n_rows, n_columns = together.shape
+    row, column = np.nonzero(together)
+    shape = (n_rows + n_columns,) * 2
+    graph = coo_array((np.ones(len(row)), (row, n_rows + column)), shape=shape)
+    found = connected_components(graph, directed=False)[1][n_rows:]
+    _, first, number = np.unique(found, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[number]
 
 
 def interpolate(z):

@@ -254,6 +254,8 @@ class Model(nn.Module):
         weight = 1 / (model.observation.dispersion * self.inflation)
         how = {"forcing": correction or 0.0, "n_starts": n_starts}
         p, H, deviance, converged = infer(runs, trials, model.prior, weight, **how)
+        if trials.constant is not None:
+            deviance = deviance + trials.constant
         weights, x0 = model.start(p[:, :d], p[:, d:], trials)
         found = {"p": p, "deviance": deviance, "converged": converged, "H": H.sum(0)}
         first = trials.guide[0]

@@ -25,6 +25,8 @@ __all__ = ["OBSERVATIONS", "Gaussian", "Poisson", "residual_inflation"]
 SMALLEST = 1e-150  # whose square is still a number
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 LEAST_RATE = 1e-2  # of a neuron's mean: by less no residual is divided
+LEAST_SHARE = 0.05  # of the mean count of all neurons: no neuron has larger units than it has
+MAX_LOG_RATE = 14.0  # a million spikes a bin: far from any count, and nothing overflows
 MAX_DISPERSION = 20.0
 
 
@@ -147,6 +149,9 @@ class Gaussian(nn.Module):
         return np.nansum(np.square(self.states(trial)))
 
     # Training
+
+    def constant(self, y):
+        """Part of the deviance of trials (time, trials, neurons) that `y` alone makes: none."""
 
     def begin(self):
         """Forget the gradients of parameters of its own; there are none here."""
@@ -297,7 +302,8 @@ class Poisson(nn.Module):
         if scale is None:
             mean, unit = np.zeros_like(mean), np.ones_like(mean)
         elif scale == "global":  # units in which the noise of all neurons is alike
-            unit = np.sqrt((variance * baseline).mean() / baseline)
+            size = np.maximum(baseline, LEAST_SHARE * baseline.mean())
+            unit = np.sqrt((variance * size).mean() / size)
         else:
             unit = np.sqrt(np.where(variance > 0, variance, 1.0))
         return cls(mean, unit, baseline, smooth.width, smooth.prior)
@@ -354,6 +360,10 @@ class Poisson(nn.Module):
 
     # Training
 
+    def constant(self, y):
+        """Part of the deviance of trials (time, trials, neurons) that `y` alone makes."""
+        return 2 * (xlogy(y, y) - y).sum(axis=(0, 2), dtype=np.float64)
+
     def begin(self):
         """Forget the gradient of the mean."""
         self._own = torch.zeros_like(self.mean)
@@ -363,9 +373,9 @@ class Poisson(nn.Module):
         return (self._own,)
 
     def step(self, x, y, weight, out):
-        """Deviance at states x, summed; writes half its derivative by x into `out`."""
+        """Deviance at states x but for `constant`, summed; writes half its derivative to `out`."""
         scale, mean = self._units(x)
-        torch.addcmul(mean, x, scale, out=out)
+        torch.addcmul(mean, x, scale, out=out).clamp_max_(MAX_LOG_RATE)
         explained = torch.dot(y.reshape(-1), out.view(-1))
         out.exp_()
         if weight is not None:
@@ -374,14 +384,14 @@ class Poisson(nn.Module):
         out.sub_(y)
         self._own += out.sum(0)
         out.mul_(scale)
-        return 2 * (expected - explained + torch.xlogy(y, y).sum() - y.sum())
+        return 2 * (expected - explained)
 
     def deviance(self, x, y, weight):
         """The deviance of `step`, for automatic differentiation."""
         scale, mean = self.scale.to(x.dtype), self.mean.to(x.dtype)
-        log_rate = mean + scale * x
+        log_rate = (mean + scale * x).clamp_max(MAX_LOG_RATE)
         rate = log_rate.exp() if weight is None else log_rate.exp() * weight
-        return 2 * (rate - y * log_rate + torch.xlogy(y, y) - y).sum()
+        return 2 * (rate - y * log_rate).sum()
 
     def _units(self, x):
         return (a.detach().to(x.dtype) for a in (self.scale, self.mean))
@@ -394,9 +404,9 @@ class Poisson(nn.Module):
         Of shape (trials, neurons), twice, and (trials,).
         """
         scale, mean = self._units(x)
-        log_rate = mean + scale * x
+        log_rate = (mean + scale * x).clamp_max(MAX_LOG_RATE)
         rate = log_rate.exp() if weight is None else log_rate.exp() * weight
-        each = 2 * (rate - y * log_rate + torch.xlogy(y, y) - y).sum(1)
+        each = 2 * (rate - y * log_rate).sum(1)
         return scale * (rate - y), scale.square() * rate, each
 
     @property
@@ -419,7 +429,7 @@ class Poisson(nn.Module):
     def residual(self, x, y, weight):
         """Residuals of the values, in SDs of Poisson counts; 0 where they were not observed."""
         scale, mean = self._units(x)
-        rate = (mean + scale * x).exp()
+        rate = (mean + scale * x).clamp_max(MAX_LOG_RATE).exp()
         least = LEAST_RATE * self.baseline.to(x.dtype)
         residual = (y - rate) / torch.maximum(rate, least).sqrt()
         return residual if weight is None else residual.mul_(weight)

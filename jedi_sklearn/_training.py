@@ -20,6 +20,7 @@ __all__ = ["train"]
 
 CLIP = 1.0  # norm at which the gradient is clipped
 BETAS = (0.9, 0.99)
+OWN_RATE = 4  # learning rate of log rates' means, of which one SD is far for few spikes
 SMALLEST = 1e-12  # mean square of maps, which are 0 where there is nothing to explain
 
 
@@ -120,7 +121,10 @@ class _Run:
         self.q = q.clone().requires_grad_(q.shape[1] > 0)
         every = (*model.parameters(), self.c, self.q)
         self.free = [p for p in every if p.requires_grad and p.numel()]
-        self.optimiser = torch.optim.Adam(self.free, betas=BETAS)
+        own = {id(p) for p in model.observation.parameters()}
+        slow = {"params": [p for p in self.free if id(p) not in own], "factor": 1}
+        fast = {"params": [p for p in self.free if id(p) in own], "factor": OWN_RATE}
+        self.optimiser = torch.optim.Adam([g for g in (slow, fast) if g["params"]], betas=BETAS)
         self.prior = _Prior(model, groups) if schedule.regularised else None
         self.batches = Batches(trials, schedule.batch_size, generator, processes)
         self.result = Trained(self.c, self.q)
@@ -145,6 +149,8 @@ class _Run:
         mine, some = batch
         c = self.c[mine if self.rows is None else self.rows[mine]]
         deviance = self.model.loss(c, self.q[mine], some, forcing, self.workspace)
+        if some.constant is not None:
+            deviance = deviance + some.constant.sum()
         loss = deviance / (self.processes.total(some.n_observed) * self.variance)
         penalty = 0.0
         if self.prior is not None:
@@ -155,7 +161,7 @@ class _Run:
     def descend(self, learning_rate):
         """One step of Adam."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         self.optimiser.zero_grad()
         self.objective.backward()
         self.processes.sum_(*(p.grad for p in self.free if p.grad is not None))

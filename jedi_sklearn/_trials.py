@@ -46,12 +46,15 @@ class Trials:
         is the default.
     inputs : Tensor (time, trials, inputs)
         Known inputs, without channels where there are none.
+    constant : Tensor (trials,) or None
+        Part of the deviance of each trial that depends on `y` alone, where there is one.
     """
 
     y: torch.Tensor
     weight: torch.Tensor | None = None
     guide: torch.Tensor = None  # type: ignore[assignment]
     inputs: torch.Tensor = None  # type: ignore[assignment]
+    constant: torch.Tensor | None = None
 
     def __post_init__(self):
         if self.guide is None:
@@ -85,7 +88,8 @@ class Trials:
         y = self.y[:, index]
         guide = y if self.guide is self.y else self.guide[:, index]
         weight = None if self.weight is None else self.weight[:, index]
-        return Trials(y, weight, guide, self.inputs[:, index])
+        constant = None if self.constant is None else self.constant[index]
+        return Trials(y, weight, guide, self.inputs[:, index], constant)
 
     take = __getitem__
 
@@ -106,7 +110,8 @@ class Trials:
         y = self.y.to(device, dtype)
         guide = y if self.guide is self.y else self.guide.to(device, dtype)
         weight = None if self.weight is None else self.weight.to(device, dtype)
-        return Trials(y, weight, guide, self.inputs.to(device, dtype))
+        constant = None if self.constant is None else self.constant.to(device)
+        return Trials(y, weight, guide, self.inputs.to(device, dtype), constant)
 
     def weight_at(self, t):
         """Weights of a sample, (trials, neurons), or None."""
@@ -224,10 +229,11 @@ def as_trials(X, inputs, observation, filler, dtype, device):
                 guide = np.empty((n_steps, n_trials, estimate.shape[1]), dtype=kind)
             guide[:, k] = estimate
     inputs = np.ascontiguousarray(inputs.transpose(1, 0, 2), dtype=kind)
+    constant = observation.constant(y)
     return Trials(
         *(
             None if a is None else torch.from_numpy(a).to(device)
-            for a in (y, weight, guide, inputs)
+            for a in (y, weight, guide, inputs, constant)
         )
     )
 

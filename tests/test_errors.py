@@ -431,6 +431,7 @@ DRIVEN = RNNBatch(FACTOR, FACTOR, input_weights=np.ones((5, 2)))
 RAGGED = [[1, 2], [3]]
 COUNTS = np.ones((4, 6, 5))
 
+SIMULATED = ds.make_multitask(4, n_neurons=5, n_timesteps=12)
 CALLS = [
     # RNNBatch
     (lambda: RNNBatch("a", "b"), TypeError, ["U", "real numbers", "<U1"]),
@@ -563,6 +564,12 @@ CALLS = [
     (lambda: ds.make_multitask(observe="stat"), ValueError, ["observe", 'mean "state"?']),
     (lambda: ds.make_multitask(teacher_seed="x"), ValueError, ["teacher_seed", "'x'"]),
     (lambda: ds.make_multitask(random_state="x"), ValueError, ["random_state", "'x'"]),
+    (lambda: ds.make_spike_counts(SIMULATED, rate=-1), ValueError, ["rate", "spikes/s", "-1"]),
+    (lambda: ds.make_spike_counts(SIMULATED, rate="x"), TypeError, ["rate", "real numbers"]),
+    (lambda: ds.make_spike_counts(SIMULATED, modulation=-1), ValueError, ["modulation", ">= 0"]),
+    (lambda: ds.make_spike_counts(SIMULATED, bin_steps=0), ValueError, ["bin_steps", ">= 1", "0"]),
+    (lambda: pre.stack_sessions("ab"), TypeError, ["sessions", "list of arrays"]),
+    (lambda: pre.StackedSessions([GOOD], 12).place(GOOD, 1), ValueError, ["session", "<= 0"]),
     (lambda: ds.make_initial_states(0), ValueError, ["n_trials", "integer >= 1", "0"]),
     (lambda: ds.make_initial_states(n_conditions=0), ValueError, ["n_conditions", ">= 1", "0"]),
     (lambda: ds.make_initial_states(n_conditions="x"), TypeError, ["n_conditions", "'x'"]),

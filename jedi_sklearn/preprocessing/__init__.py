@@ -1,13 +1,16 @@
 """What a recording needs before it is fitted: rates, scales, a time grid and epochs."""
 
 from ._scalers import SoftNormalizer, TrialScaler
+from ._sessions import StackedSessions, stack_sessions
 from ._time import cut_epochs, pad_trials, resample_time, smooth_counts
 
 __all__ = [
     "SoftNormalizer",
+    "StackedSessions",
     "TrialScaler",
     "cut_epochs",
     "pad_trials",
     "resample_time",
     "smooth_counts",
+    "stack_sessions",
 ]

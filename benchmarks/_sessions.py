@@ -1,0 +1,155 @@
+"""One fit to sessions with different neurons, and decoders that cross from one to the other."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from _common import estimator, fit, log, make
+from _embeddings import at_least, decode, folds, settings
+from _recordings import load
+from _report import Result, Table
+from sklearn.exceptions import ConvergenceWarning
+
+from jedi_sklearn.datasets import make_multitask
+from jedi_sklearn.metrics import r2_by
+from jedi_sklearn.preprocessing import pad_trials, stack_sessions
+
+N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated session
+TAU_OF_DAYS = 0.2  # s: dt is 0.1
+COLUMNS = [
+    ("across_lda", "LDA from other sessions", ".3f"),
+    ("within_lda", "LDA within", ".3f"),
+    ("across_lr", "LR from other sessions", ".3f"),
+    ("within_lr", "LR within", ".3f"),
+    ("n_components", "components", "d"),
+    ("rank", "rank", "d"),
+    "fit_seconds",
+]
+
+
+def decoded(est, X, labels, session, E, truth):
+    """Accuracy on embeddings E of a session, learned in it and in the others."""
+    row = {}
+    for name, known in (("across", X.session != session), ("within", X.session == session)):
+        row |= decode(name, est.embedding_[known], labels[known], E, truth)
+    return row
+
+
+def simulated_sessions(options):
+    """Sessions of one teacher, each with neurons of its own."""
+    rows = []
+    for seed in options.seeds:
+        n_trials = N_SESSIONS * (N_TRAIN + N_TEST)
+        how = {"n_conditions_per_task": 4, "observation_noise": 0.1, "n_trials": n_trials}
+        data = make(options, make_multitask, seed, **how)
+        each = data.X.shape[2] // N_SESSIONS if options.quick else N_NEURONS
+        rng = np.random.default_rng(seed)
+        neurons = rng.permutation(data.X.shape[2])[: N_SESSIONS * each].reshape(N_SESSIONS, -1)
+        session, new = np.zeros((2, len(data.X)), dtype=int)
+        for label in np.unique(data.condition):
+            index = rng.permutation(np.flatnonzero(data.condition == label))
+            session[index] = np.arange(len(index)) % N_SESSIONS
+            new[index[: round(len(index) * N_TEST / (N_TRAIN + N_TEST))]] = 1
+
+        def trials(i, which, data=data, session=session, new=new):
+            return (session == i) & (new == which)
+
+        parts = [data.X[trials(i, 0)][:, :, neurons[i]] for i in range(N_SESSIONS)]
+        X = stack_sessions(parts)
+        labels = np.concatenate([data.condition[trials(i, 0)] for i in range(N_SESSIONS)])
+        est = estimator(options)
+        seconds = fit(est, X, labels)
+        for i in range(N_SESSIONS):
+            test = trials(i, 1)
+            Z = X.place(data.X[test][:, :, neurons[i]], i)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                E, run = est.transform(Z), est.predict(Z)
+                alone = estimator(options)
+                fit(alone, parts[i], labels[X.session == i])
+                r2_alone = alone.score(data.X[test][:, :, neurons[i]])
+            others = np.delete(np.arange(N_SESSIONS), i)
+            columns = np.concatenate([np.arange(X.shape[2])[X.columns[k]] for k in others])
+            unseen = data.X[test][:, :, neurons[others].ravel()]
+            row = {
+                "r2": r2_by(data.X[test][:, :, neurons[i]], run[:, :, X.columns[i]]),
+                "r2_alone": r2_alone,
+                "r2_unseen": r2_by(unseen, run[:, :, columns]),
+                **decoded(est, X, labels, i, E, data.condition[test]),
+                "n_components": est.n_components_,
+                "rank": est.rank_,
+                "fit_seconds": seconds,
+            }
+            rows.append({"seed": seed, "session": i, **row})
+            log(f"simulated_sessions, seed {seed}, session {i}: {row}")
+    extra = [
+        "r2",
+        ("r2_alone", "R2 alone", ".4f"),
+        ("r2_unseen", "R2 of neurons of the others", ".4f"),
+    ]
+    columns = ["seed", ("session", "session", "d"), *extra, *COLUMNS]
+    table = Table(columns, rows, "simulated_sessions")
+    result = Result(
+        "Simulated sessions with different neurons",
+        [table],
+        [
+            f"`make_multitask` with four conditions a task: {N_SESSIONS} sessions of {N_NEURONS} "
+            f"different neurons, {N_TRAIN} trials to fit and {N_TEST} held out in each, one fit "
+            "to all (`stack_sessions`), default parameters. *Alone*: a fit to one session. "
+            "*Neurons of the others*: never recorded in these trials. Decoders of 16 conditions "
+            "learn from the embeddings of the other sessions, or of the same one."
+        ],
+        settings(options),
+    )
+    s = table.summary()
+    gain = s["across_lda"]["mean"] - s["within_lda"]["mean"]
+    at_least(result, "LDA across at least within - 0.03", gain, -0.03, "+.3f")
+    gain = s["r2"]["mean"] - s["r2_alone"]["mean"]
+    at_least(result, "R2 at least that of a session alone - 0.003", gain, -0.003, "+.4f")
+    at_least(result, "R2 of neurons of the others >= 0.96", s["r2_unseen"]["mean"], 0.96)
+    return result
+
+
+def reach_sessions(options):
+    """Two days of reaches with different neurons, raw counts."""
+    recording = load(options, "reach_sessions_chewie.npz")
+    if recording is None:
+        return None
+    days, labels, splits = [], [], []
+    for day in (0, 1):
+        ends = np.cumsum(recording[f"trial_length_{day}"])[:-1]
+        days.append(pad_trials(np.split(recording[f"spike_counts_{day}"].astype(float), ends)))
+        labels.append(recording[f"direction_deg_{day}"].astype(int))
+        splits.append(folds(options, days[day], labels[day]))
+    rows = []
+    for (i, *first), (_, *second) in zip(*splits, strict=True):
+        train, test = zip(first, second, strict=True)
+        X = stack_sessions([days[k][train[k]] for k in (0, 1)])
+        y = np.concatenate([labels[k][train[k]] for k in (0, 1)])
+        est = estimator(options, dt=0.1, tau=TAU_OF_DAYS)
+        seconds = fit(est, X, y)
+        for k in (0, 1):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                E = est.transform(X.place(days[k][test[k]], k))
+            row = decoded(est, X, y, k, E, labels[k][test[k]])
+            row |= {"n_components": est.n_components_, "rank": est.rank_}
+            rows.append({"split": i, "session": k, **row, "fit_seconds": seconds})
+        log(f"reach_sessions, split {i}: {rows[-2:]}")
+    columns = [("split", "split", "d"), ("session", "day", "d"), *COLUMNS]
+    table = Table(columns, rows, "reach_sessions")
+    result = Result(
+        "Macaque M1, two days with different neurons",
+        [table],
+        [
+            "Raw counts in 3 to 9 bins of 100 ms, padded with NaN, one fit to both days "
+            "(`stack_sessions`), default parameters but for `dt` and `tau`. Eight directions, "
+            "decoded from the embeddings of the other day, or of the same one."
+        ],
+        settings(options, dt=0.1, tau=TAU_OF_DAYS),
+    )
+    s = table.summary()
+    at_least(result, "LDA from the other day >= 0.91", s["across_lda"]["mean"], 0.91)
+    at_least(result, "LDA within a day >= 0.94", s["within_lda"]["mean"], 0.94)
+    return result

@@ -1,0 +1,150 @@
+"""Sessions with different neurons side by side."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._validation import check_number, check_trials
+from ._time import pad_trials
+
+
+class StackedSessions:
+    """Trials of several sessions as one array, NaN where a session has no such neuron.
+
+    The array is never held: it has a shape, a dtype and slices, and what is asked for is made from
+    the sessions, as :class:`~jedi_sklearn.JEDIEstimator` does with a memory map. ``np.asarray``
+    makes all of it. Made by :func:`stack_sessions`.
+
+    Attributes
+    ----------
+    shape : tuple
+        (trials of all sessions, samples of the longest, neurons of all sessions).
+    session : ndarray of int of shape (n_trials,)
+        Session of each trial, counted from 0.
+    columns : list of slice
+        Neurons of each session: ``X[:, :, columns[i]]``.
+    """
+
+    ndim = 3
+
+    def __init__(self, sessions, n_timesteps):
+        self._sessions = sessions
+        ends = np.cumsum([0] + [x.shape[2] for x in sessions])
+        self.columns = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+        self.session = np.repeat(np.arange(len(sessions)), [len(x) for x in sessions])
+        self._row = np.concatenate([np.arange(len(x)) for x in sessions])
+        self.shape = (len(self.session), n_timesteps, int(ends[-1]))
+        single = all(x.dtype == np.float32 for x in sessions)
+        self.dtype = np.dtype(np.float32 if single else np.float64)
+
+    def __len__(self):
+        return len(self.session)
+
+    def __repr__(self):
+        sizes = ", ".join(f"{len(x)} trials x {x.shape[2]} neurons" for x in self._sessions)
+        return f"StackedSessions({self.shape}: {sizes})"
+
+    def __getitem__(self, index):
+        """Trials by a number, a slice, or an array, and then whatever else numpy takes."""
+        index, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
+        which = np.arange(len(self))[index]
+        out = self._make(np.atleast_1d(which))
+        out = out if np.ndim(which) else out[0]
+        return out[(slice(None),) * np.ndim(which) + rest] if rest else out
+
+    def __array__(self, dtype=None, copy=None):
+        return self._make(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def place(self, X: ArrayLike, session: int) -> NDArray:
+        """Trials of one of the sessions, in its columns, NaN in all others.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons of the session)
+            New trials of the same neurons; or a list of trials of unequal length.
+        session : int
+            Its number.
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_timesteps, n_neurons of all sessions)
+        """
+        last = len(self.columns) - 1
+        check_number(session, "session", Integral, low=0, high=last)
+        columns = self.columns[session]
+        X = _as_trials(X, "X")
+        n_neurons = columns.stop - columns.start
+        if X.shape[2] != n_neurons:
+            raise ValueError(
+                f"Session {session} has {n_neurons} neurons, but X has {X.shape[2]}. Give the "
+                "same neurons in the same order."
+            )
+        out = np.full((*X.shape[:2], self.shape[2]), np.nan, dtype=self.dtype)
+        out[:, :, columns] = X
+        return out
+
+    def _make(self, trials):
+        out = np.full((len(trials), *self.shape[1:]), np.nan, dtype=self.dtype)
+        for i in np.unique(self.session[trials]):
+            here = np.flatnonzero(self.session[trials] == i)
+            some = self._sessions[i][self._row[trials[here]]]
+            out[here, : some.shape[1], self.columns[i]] = some
+        return out
+
+
+def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
+    """Put sessions with different neurons side by side, for one fit to all of them.
+
+    Each session gets columns of its own, in which trials of the others are NaN: neurons that were
+    not recorded are missing. A fit aligns the sessions by the conditions that they share, so it
+    needs labels: ``fit(X, conditions)``.
+
+    Parameters
+    ----------
+    sessions : sequence of arrays of shape (n_trials_i, n_timesteps_i, n_neurons_i)
+        NaN where a sample is missing. A session may be a list of trials of unequal length, or a
+        memory map. Bins and the event at which trials begin are the same in all.
+
+    Returns
+    -------
+    StackedSessions
+        Takes the place of X; it knows which trials and columns belong to which session.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are no sessions, or one is no array of trials.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import stack_sessions
+    >>> monday, friday = np.ones((3, 20, 5)), np.ones((2, 25, 4))
+    >>> X = stack_sessions([monday, friday])
+    >>> X.shape, X.session.tolist(), X.columns[1]
+    ((5, 25, 9), [0, 0, 0, 1, 1], slice(5, 9, None))
+    >>> int(np.isnan(X[4]).all(axis=0).sum())
+    5
+    """
+    wrong = isinstance(sessions, (np.ndarray, str)) or not isinstance(sessions, Sequence)
+    if wrong or not len(sessions):
+        raise TypeError(
+            "sessions must be a list of arrays of trials, one array of (n_trials, n_timesteps, "
+            f"n_neurons) for each session, got {type(sessions).__name__} of "
+            f"{'no length' if not hasattr(sessions, '__len__') else f'length {len(sessions)}'}."
+        )
+    arrays = [_as_trials(x, f"session {i}") for i, x in enumerate(sessions)]
+    return StackedSessions(arrays, max(x.shape[1] for x in arrays))
+
+
+def _as_trials(X, name):
+    """An array of trials, padded where they are a list of unequal ones."""
+    if isinstance(X, (list, tuple)) and len({np.shape(trial)[:1] for trial in X}) > 1:
+        X = pad_trials(X)
+    return check_trials(X, name=name, missing=True, stored=True, min_timesteps=1)

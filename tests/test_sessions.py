@@ -1,0 +1,194 @@
+"""Facts about sessions with different neurons: stacked, aligned by conditions, fitted together."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import Bunch
+
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._missing import groups_of_neurons
+from jedi_sklearn.datasets import make_multitask, make_spike_counts
+from jedi_sklearn.metrics import r2_by
+from jedi_sklearn.preprocessing import StackedSessions, stack_sessions
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+TEACHER = {
+    "n_conditions_per_task": 2,
+    "n_neurons": 60,
+    "n_timesteps": 60,
+    "dt": 0.02,
+    "random_state": 0,
+}
+N, N_TRAIN = 30, 40  # neurons of each session, and trials of it that are fitted
+
+
+@pytest.fixture(scope="module")
+def days():
+    """Trials of 60 neurons, of which each of two days has one half, and what a fit says."""
+    data = make_multitask(120, observation_noise=0.1, **TEACHER)
+    day = np.arange(120) // 8 % 2
+    sessions = [data.X[day == i][:, :, N * i : N * (i + 1)] for i in range(2)]
+    condition = [data.condition[day == i] for i in range(2)]
+    X = stack_sessions([x[:N_TRAIN] for x in sessions])
+    est = JEDIEstimator(6, 10, dt=0.02, max_iter=100, tol=1, random_state=0)
+    est.fit(X, np.concatenate([y[:N_TRAIN] for y in condition]))
+    whole = [data.X[day == i] for i in range(2)]
+    return Bunch(X=X, sessions=sessions, condition=condition, est=est, whole=whole)
+
+
+# Stacked
+
+
+def test_a_stack_is_the_block_array():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(3, 6, 2)), rng.normal(size=(2, 5, 4)).astype(np.float32)
+    X = stack_sessions([a, b])
+    block = np.full((5, 6, 6), np.nan)
+    block[:3, :, :2], block[3:, :5, 2:] = a, b
+    assert X.shape == block.shape and X.dtype == np.float64 and len(X) == 5
+    assert_array_equal(np.asarray(X), block)
+    for index in (0, -1, slice(1, 4), slice(None, None, -2), np.array([4, 0, 4]), [True] * 5):
+        assert_array_equal(X[index], block[index])
+    assert_array_equal(X[1:4, :, 3], block[1:4, :, 3])
+    assert_array_equal(X[4, 2], block[4, 2])
+    assert X.session.tolist() == [0, 0, 0, 1, 1]
+    assert X.columns == [slice(0, 2), slice(2, 6)]
+    assert stack_sessions([b, b]).dtype == np.float32
+    assert repr(X) == "StackedSessions((5, 6, 6): 3 trials x 2 neurons, 2 trials x 4 neurons)"
+
+
+def test_sessions_may_be_lists_of_trials_of_unequal_length():
+    rng = np.random.default_rng(0)
+    trials = [rng.poisson(1.0, size=(n, 3)) for n in (5, 7, 4)]
+    X = stack_sessions([trials, rng.poisson(1.0, size=(2, 6, 2))])
+    assert X.shape == (5, 7, 5)
+    for k, trial in enumerate(trials):
+        assert_array_equal(X[k][: len(trial), :3], trial)
+        assert np.isnan(X[k][len(trial) :]).all()
+
+
+def test_new_trials_are_placed_in_the_columns_of_their_session():
+    X = stack_sessions([np.zeros((3, 6, 2)), np.zeros((2, 5, 4))])
+    new = np.random.default_rng(0).normal(size=(4, 9, 4))
+    placed = X.place(new, 1)
+    assert placed.shape == (4, 9, 6)
+    assert_array_equal(placed[:, :, 2:], new)
+    assert np.isnan(placed[:, :, :2]).all()
+
+
+def test_a_stack_is_never_held(monkeypatch):
+    """A fit reads some trials at a time, as of a memory map."""
+    monkeypatch.setattr("jedi_sklearn._stored.LARGE", 100)
+    monkeypatch.setattr(StackedSessions, "__array__", None)
+    rng = np.random.default_rng(0)
+    X = stack_sessions([rng.normal(size=(12, 8, 3)), rng.normal(size=(12, 8, 4))])
+    y = np.tile(["a", "b"], 12)
+    est = JEDIEstimator(2, 3, max_iter=2, tol=10, random_state=0).fit(X, y)
+    assert est.embedding_.shape == (24, 2)
+
+
+# Which neurons belong together
+
+
+def test_groups_are_neurons_linked_by_trials():
+    X = np.full((3, 2, 6), np.nan)
+    X[0, :, :2], X[1, 0, 1:3], X[2, :, 3:5] = 0, 0, 0
+    assert groups_of_neurons(X).tolist() == [0, 0, 0, 1, 1, 0]  # nobody knows the last
+    X[1, 1, 4] = 0
+    assert groups_of_neurons(X).max() == 0
+
+
+# Fitted together
+
+
+def test_sessions_are_told_by_each_other(days):
+    """A decoder of one day reads the other day."""
+    for i in range(2):
+        here = days.X.session == i
+        train = np.concatenate([y[:N_TRAIN] for y in days.condition])
+        new = days.est.transform(days.X.place(days.sessions[i][N_TRAIN:], i))
+        scores = [
+            LogisticRegression(max_iter=1000)
+            .fit(days.est.embedding_[known], train[known])
+            .score(new, days.condition[i][N_TRAIN:])
+            for known in (~here, here)
+        ]
+        assert scores[0] >= max(scores[1] - 0.1, 0.8)  # chance is 1/8
+
+
+def test_neurons_of_the_other_session_are_predicted(days):
+    for i in range(2):
+        new = days.X.place(days.sessions[i][N_TRAIN:], i)
+        run, truth = days.est.predict(new), days.whole[i][N_TRAIN:]
+        own, other = days.X.columns[i], days.X.columns[1 - i]
+        assert r2_by(truth[:, :, own], run[:, :, own]) > 0.9
+        assert r2_by(truth[:, :, other], run[:, :, other]) > 0.8
+
+
+def test_labels_that_say_nothing_align_nothing(days):
+    """The alignment is what the conditions make it: shuffled labels lose the other session."""
+    y = np.random.RandomState(0).permutation(np.concatenate([t[:N_TRAIN] for t in days.condition]))
+    est = JEDIEstimator(**days.est.get_params()).fit(days.X, y)
+    new = days.X.place(days.sessions[0][N_TRAIN:], 0)
+    other = days.X.columns[1]
+    runs = [model.predict(new)[:, :, other] for model in (days.est, est)]
+    aligned, shuffled = (r2_by(days.whole[0][N_TRAIN:, :, other], run) for run in runs)
+    assert shuffled < aligned - 0.2
+
+
+def test_counts_of_two_sessions():
+    data = make_multitask(160, observation_noise=0, **TEACHER)
+    spikes = make_spike_counts(data, rate=25.0)
+    day = np.arange(160) // 8 % 2
+    X = stack_sessions([spikes.X[day == i][:, :, N * i : N * (i + 1)] for i in range(2)])
+    y = np.concatenate([data.condition[day == i] for i in range(2)])
+    est = JEDIEstimator(6, 10, dt=0.02, max_iter=100, tol=1, random_state=0).fit(X, y)
+    assert est.observation_ == "poisson"
+    rates = np.concatenate([spikes.rates[day == i] for i in range(2)])
+    other = np.isnan(np.asarray(X))
+    assert np.corrcoef(est.predict(X)[other], rates[other])[0, 1] > 0.7
+
+
+# What cannot be aligned
+
+
+def test_sessions_without_labels_are_refused(days):
+    words = r"2 groups of neurons.*neuron 0 and neuron 30.*fit\(X, conditions\)"
+    with pytest.raises(ValueError, match=words):
+        JEDIEstimator(2, 3).fit(days.X)
+
+
+def test_sessions_without_a_common_condition_are_refused(days):
+    with pytest.raises(ValueError, match="neuron 0 and of neuron 30 have no condition in common"):
+        JEDIEstimator(2, 3).fit(days.X, days.X.session)
+
+
+def test_one_session_needs_no_labels():
+    rng = np.random.default_rng(0)
+    X = stack_sessions([rng.normal(size=(20, 8, 5))])
+    assert JEDIEstimator(2, 3, max_iter=2, tol=10).fit(X).embedding_.shape == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: stack_sessions(np.zeros((2, 3, 4, 5))), TypeError, "list of arrays of trials"),
+        (lambda: stack_sessions([]), TypeError, "list of arrays of trials"),
+        (lambda: stack_sessions([np.zeros((3, 4))]), ValueError, "session 0 must have shape"),
+        (
+            lambda: stack_sessions([np.zeros((3, 4, 2))]).place(np.zeros((3, 4, 3)), 0),
+            ValueError,
+            "Session 0 has 2 neurons, but X has 3",
+        ),
+        (
+            lambda: stack_sessions([np.zeros((3, 4, 2))]).place(np.zeros((3, 4, 2)), 1),
+            ValueError,
+            "session must be an integer >= 0 and <= 0",
+        ),
+    ],
+)
+def test_what_is_no_session_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
