@@ -33,7 +33,7 @@ class StackedSessions:
 
     ndim = 3
 
-    def __init__(self, sessions, n_timesteps):
+    def __init__(self, sessions: list[Any], n_timesteps: int) -> None:
         self._sessions = sessions
         ends = np.cumsum([0] + [x.shape[2] for x in sessions])
         self.columns = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
@@ -43,14 +43,14 @@ class StackedSessions:
         single = all(x.dtype == np.float32 for x in sessions)
         self.dtype = np.dtype(np.float32 if single else np.float64)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.session)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         sizes = ", ".join(f"{len(x)} trials x {x.shape[2]} neurons" for x in self._sessions)
         return f"StackedSessions({self.shape}: {sizes})"
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> NDArray:
         """Trials by a number, a slice, or an array, and then whatever else numpy takes."""
         index, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
         which = np.arange(len(self))[index]
@@ -58,7 +58,7 @@ class StackedSessions:
         out = out if np.ndim(which) else out[0]
         return out[(slice(None),) * np.ndim(which) + rest] if rest else out
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         return self._make(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
 
     def place(self, X: ArrayLike, session: int) -> NDArray:
@@ -78,18 +78,18 @@ class StackedSessions:
         last = len(self.columns) - 1
         check_number(session, "session", Integral, low=0, high=last)
         columns = self.columns[session]
-        X = _as_trials(X, "X")
+        trials = _as_trials(X, "X")
         n_neurons = columns.stop - columns.start
-        if X.shape[2] != n_neurons:
+        if trials.shape[2] != n_neurons:
             raise ValueError(
-                f"Session {session} has {n_neurons} neurons, but X has {X.shape[2]}. Give the "
-                "same neurons in the same order."
+                f"Session {session} has {n_neurons} neurons, but X has {trials.shape[2]}. Give "
+                "the same neurons in the same order."
             )
-        out = np.full((*X.shape[:2], self.shape[2]), np.nan, dtype=self.dtype)
-        out[:, :, columns] = X
+        out = np.full((*trials.shape[:2], self.shape[2]), np.nan, dtype=self.dtype)
+        out[:, :, columns] = trials
         return out
 
-    def _make(self, trials):
+    def _make(self, trials: NDArray) -> NDArray:
         out = np.full((len(trials), *self.shape[1:]), np.nan, dtype=self.dtype)
         for i in np.unique(self.session[trials]):
             here = np.flatnonzero(self.session[trials] == i)
@@ -143,7 +143,7 @@ def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
     return StackedSessions(arrays, max(x.shape[1] for x in arrays))
 
 
-def _as_trials(X, name):
+def _as_trials(X: Any, name: str) -> Any:
     """An array of trials, padded where they are a list of unequal ones."""
     if isinstance(X, (list, tuple)) and len({np.shape(trial)[:1] for trial in X}) > 1:
         X = pad_trials(X)
