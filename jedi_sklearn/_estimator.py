@@ -27,6 +27,7 @@ from ._validation import (
     as_plain_array,
     check_inputs_of_trials,
     check_number,
+    check_option,
     check_trials,
     warn_user,
 )
@@ -579,7 +580,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         run = self._model.generate(embedding, found.x0, X.shape[1], inputs)
         return run / self.dt if per_second else run
 
-    def forecast(self, X, n_timesteps, *, inputs=None, correction=0.1):
+    def forecast(self, X, n_timesteps, *, inputs=None, correction="auto"):
         """What follows trials: their RNNs run on from the last sample.
 
         Parameters
@@ -590,12 +591,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             Samples to forecast.
         inputs : array-like of shape (n_trials, n_seen + n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them: of what is seen and of what follows.
-        correction : float, default=0.1
+        correction : float or "auto", default="auto"
             Share of the difference to each sample seen that the run takes in on its way, while
             the embedding is inferred and up to the state that the forecast sets out from. With 0
             it goes on from the end of the free run of ``predict``, with 1 from the last sample.
             A little averages the noise of single samples, and keeps small errors from growing
-            where the dynamics are unstable (a Kalman filter of fixed gain).
+            where the dynamics are unstable (a Kalman filter of fixed gain). "auto" is 0.1, and 0
+            for spike counts, of which the smoothed samples lean to the mean.
 
         Returns
         -------
@@ -612,20 +614,23 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         (10, 50, 50)
         """
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
-        check_number(correction, "correction", low=0, high=1)
-        embedding, last, inputs = self._follow(X, n_timesteps, inputs, float(correction))
+        embedding, last, inputs = self._follow(X, n_timesteps, inputs, correction)
         return self._model.generate(embedding, last, n_timesteps + 1, inputs)[:, 1:]
 
     def _follow(self, X, n_timesteps, inputs, correction):
         """Embeddings, states at the last sample (scaled), and inputs from there on."""
         check_is_fitted(self, "hypernetwork_")
+        if isinstance(correction, str):
+            check_option(correction, "correction", ("auto",), ", or a number from 0 to 1")
+            correction = self._model.observation.correction
+        check_number(correction, "correction", low=0, high=1)
         later = None
         if inputs is not None or self.n_inputs_:
             X = self._check_X(X)
             whole = np.broadcast_to(np.nan, (len(X), X.shape[1] + n_timesteps, 0))
             inputs = check_inputs_of_trials(inputs, whole, self.n_inputs_)
             inputs, later = inputs[:, : X.shape[1]], inputs[:, X.shape[1] - 1 :]
-        _, _, found = self._infer(X, inputs, correction=correction)
+        _, _, found = self._infer(X, inputs, correction=float(correction))
         return found.p[:, : self.n_components_], found.last, later
 
     def score(self, X, y=None, *, inputs=None):

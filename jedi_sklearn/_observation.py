@@ -50,6 +50,7 @@ class Gaussian(nn.Module):
     # spikes, is predicted a little better with each dimension, which is not worth one
     tolerance = 0.02
     dimensions = 1  # of the state, for each that this curve shows
+    correction = 0.1  # of forecasts, by the guide
 
     def __init__(self, mean, scale, noise=1.0, noise_of_neuron=None):
         super().__init__()
@@ -248,6 +249,7 @@ class Poisson(nn.Module):
 
     tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
     dimensions = 2  # the fit to all trials tells more of them than smoothed single ones
+    correction = 0.0  # the guide leans to the mean
 
     def __init__(
         self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None

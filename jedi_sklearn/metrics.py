@@ -182,7 +182,7 @@ class ForecastScorer(_HidingScorer):
     ----------
     fraction : float, default=0.5
         Share of the samples that are seen: embedding and state are inferred from them.
-    correction : float, default=0.1
+    correction : float or "auto", default="auto"
         How much the state follows the samples seen, as in ``JEDIEstimator.forecast``.
     metric : {"auto", "r2", "bits_per_spike"}, default="auto"
         "auto" is bits per spike where the estimator was fitted to spike counts, else R2. As
@@ -195,7 +195,7 @@ class ForecastScorer(_HidingScorer):
     ForecastScorer(fraction=0.8)
     """
 
-    def __init__(self, fraction=0.5, correction=0.1, *, metric="auto"):
+    def __init__(self, fraction=0.5, correction="auto", *, metric="auto"):
         self.fraction = fraction
         self.correction = correction
         self.metric = metric
@@ -203,7 +203,6 @@ class ForecastScorer(_HidingScorer):
     def score(self, estimator, X, y=None, *, inputs=None):
         """R2 or bits per spike of the forecast; `y` is ignored."""
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
-        check_number(self.correction, "correction", low=0, high=1)
         X, estimator = _unwrap(estimator, X)
         measure = _measure(self.metric, estimator, X)
         n_timesteps = X.shape[1]

@@ -650,6 +650,16 @@ def test_validation_is_the_score_of_trials_left_out(short, few, left_out):
     assert best > 0.2
 
 
+def test_forecasts_of_counts_go_on_with_the_free_run(spiking, short):
+    est, X = short().fit(spiking.X[TRAIN]), spiking.X[TEST]
+    assert_array_equal(est.forecast(X[:, :20], 5), est.forecast(X[:, :20], 5, correction=0))
+    assert (
+        np.abs(est.forecast(X[:, :20], 5, correction=0.1) - est.forecast(X[:, :20], 5)).max() > 0
+    )
+    with pytest.raises(ValueError, match="one of 'auto', or a number from 0 to 1"):
+        est.forecast(X, 5, correction="atuo")
+
+
 def test_a_neuron_that_only_trials_left_out_have_does_no_harm(short, few, left_out):
     X = few.X[FEW].astype(float)
     X[np.setdiff1d(np.arange(18), left_out), :, 3] = np.nan
