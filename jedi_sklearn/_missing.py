@@ -37,21 +37,24 @@ class Filler:
         Groups of neurons of which no two were recorded in the same trial, as of sessions, are
         aligned by the means of conditions, of which `codes` has one for each trial.
         """
-        group = groups_of_neurons(X)
-        if group.max():
-            refuse_unaligned(X, group, codes)
-            return cls._of_conditions(X, states, codes)
         # Neurons missing from whole trials: expectation-maximisation from zeros
         chosen = np.arange(len(X))
         if len(X) > N_SAMPLES:
             chosen = np.sort(np.random.RandomState(0).permutation(len(X))[:N_SAMPLES])
         every = max(1, len(chosen) * X.shape[1] // N_SAMPLES)
-        rows = []
+        rows, patterns = [], set()
         some = part(X, chosen) if isinstance(X, StoredTrials) else (X[k] for k in chosen)
         for i, trial in enumerate(some):
             z = states(trial)
-            seen = np.isfinite(z).any(axis=1)  # not the samples that nobody recorded
+            known = np.isfinite(z)
+            seen = known.any(axis=1)  # not the samples that nobody recorded
+            patterns.add(known.any(axis=0).tobytes())
             rows.append(interpolate(z)[seen][i % every :: every].copy())
+        together = np.stack([np.frombuffer(p, dtype=bool) for p in sorted(patterns)])
+        group = groups_of_neurons(together)
+        if group.max():
+            refuse_unaligned(X, group, codes)
+            return cls._of_conditions(X, states, codes)
         ends = np.cumsum([len(z) for z in rows])
         Z = np.concatenate(rows)
         known = np.isfinite(Z)
@@ -137,14 +140,13 @@ class Filler:
         return z
 
 
-def groups_of_neurons(X):
+def groups_of_neurons(together):
     """Number of the group of each neuron: those linked by trials in which both were recorded.
 
-    A neuron that no trial has belongs to the first.
+    `together` (patterns, neurons) tells which neurons were. One that no trial has belongs to the
+    first group.
     """
-    patterns = {np.isfinite(trial).any(axis=0).tobytes() for trial in X}
-    together = np.stack([np.frombuffer(p, dtype=bool) for p in sorted(patterns)])
-    known, group = together.any(axis=0), np.zeros(X.shape[2], dtype=int)
+    known, group = together.any(axis=0), np.zeros(together.shape[1], dtype=int)
     group[known] = _linked(together[:, known])
     return group
 
