@@ -182,9 +182,9 @@ def _linked(together):
     Columns are linked by the rows that have both.
     """
     n_rows, n_columns = together.shape
-    row, column = np.nonzero(together)
+    row, column = (index.astype(np.int32) for index in np.nonzero(together))  # as SciPy 1.11 needs
     shape = (n_rows + n_columns,) * 2
-    graph = coo_array((np.ones(len(row)), (row, n_rows + column)), shape=shape)
+    graph = coo_array((np.ones(len(row)), (row, np.int32(n_rows) + column)), shape=shape)
     found = connected_components(graph, directed=False)[1][n_rows:]
     _, first, number = np.unique(found, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[number]
