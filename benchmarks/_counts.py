@@ -11,11 +11,14 @@ from _common import estimator, fit, log, make, split
 from _embeddings import (
     COLUMNS,
     COUNTS_NOTE,
+    D2,
     NOTE,
     at_least,
     centre_out_window,
+    cross_validate,
     folds,
     measure,
+    near_the_best,
     say,
     settings,
 )
@@ -26,29 +29,12 @@ from sklearn.linear_model import PoissonRegressor
 
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
 from jedi_sklearn.metrics import bits_per_spike, hidden_bits_per_spike, r2_by
-from jedi_sklearn.preprocessing import TrialScaler, smooth_counts
+from jedi_sklearn.preprocessing import smooth_counts
 
 HELD_OUT = 0.25  # of the neurons
 SIGMAS = (0.05, 0.1, 0.15)  # s, of which the regression takes what predicts best
 ALPHAS = (1e-3, 1e-2, 1e-1, 1.0)  # the same of its ridge
 TEACHER = {"n_conditions_per_task": 4, "process_noise": 0.003, "observation_noise": 0.0}
-D2 = ("d2", "D2", ".3f")
-
-
-def cross_validate(options, name, X, smoothed, labels, dt):
-    """A table of splits."""
-    rows = []
-    if options.quick:
-        X, smoothed, labels = X[::2, :, :20], smoothed[::2, :, :20], labels[::2]
-    for i, train, test in folds(options, X, labels):
-        scaled = TrialScaler().fit(smoothed[train]).transform(smoothed)
-        est = estimator(options, dt=dt)
-        rest = {"counts": X.sum(axis=1), "smoothed": scaled}
-        row = measure(options, est, X, labels, train, test, **rest)
-        row["d2"] = est.score(X[test])
-        rows.append({"split": i, **row})
-        say(f"{name}, split {i}", row)
-    return Table([("split", "split", "d"), D2, *COLUMNS], rows, name)
 
 
 def smoothed_window(recording, sigma):
@@ -62,10 +48,9 @@ def reach_counts(options):
     recording = load(options, "center_out_m1_trials.npz")
     if recording is None:
         return None
-    X, _, direction = centre_out_window(recording, np.asarray)
-    table = cross_validate(
-        options, "reach_counts", X, smoothed_window(recording, 0.1), direction, BIN_WIDTH
-    )
+    X, counts, direction = centre_out_window(recording, np.asarray)
+    how = (smoothed_window(recording, 0.1), direction, counts, BIN_WIDTH)
+    table = cross_validate(options, "reach_counts", *how, raw=X.astype(float))
     result = Result(
         "Macaque M1, centre-out reaches, raw counts in 50 ms",
         [table],
@@ -94,7 +79,8 @@ def visual_counts(options):
         smoothed = smooth_counts(X, bin_width=0.01, sigma=0.05)
         side = np.sign(recording["contrast_left"] - recording["contrast_right"]).astype(int)
         name = f"visual, session {session}"
-        tables.append(cross_validate(options, name, X, smoothed, side, 0.01))
+        how = (smoothed, side, X.sum(axis=1), 0.01)
+        tables.append(cross_validate(options, name, *how, raw=X))
     result = Result(
         "Mouse visual cortex, raw counts in 10 ms",
         tables,
@@ -105,12 +91,7 @@ def visual_counts(options):
         ],
         settings(options, dt=0.01),
     )
-    for table in tables:
-        s = table.summary()
-        others = ("counts_lr", "counts_lda", "pca_lr", "pca_lda")
-        gain = s["embedding_lda"]["mean"] - max(s[key]["mean"] for key in others)
-        text = f"{table.title}: LDA on embeddings within 0.03 of LR and LDA on counts and PCA"
-        at_least(result, text, gain, -0.03, "+.3f")
+    near_the_best(result, tables)
     return result
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 
 from _counts import cost, reach_cosmoothing, reach_counts, simulated_counts, visual_counts
-from _recordings import N_SPLITS
+from _embeddings import add_options
 from _run import make_parser, run_sections
 
 SECTIONS = {
@@ -22,15 +22,7 @@ SECTIONS = {
 
 
 def main():
-    parser = make_parser(__doc__, SECTIONS)
-    add = parser.add_argument
-    add("--splits", type=int, default=N_SPLITS, help="how many of the splits of a recording")
-    add("--labels", choices=("given", "none"), default="given", help="whether fits get labels")
-    add(
-        "--no-train-runs",
-        action="store_true",
-        help="do not infer training trials again: no training R2, no decoding of free runs",
-    )
+    parser = add_options(make_parser(__doc__, SECTIONS))
     return run_sections("bench_counts.py", "What spike counts give", SECTIONS, parser)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 
 from _embeddings import (
+    add_options,
     error_bars,
     multitask,
     noisy,
@@ -21,7 +22,6 @@ from _embeddings import (
     starts,
     visual,
 )
-from _recordings import N_SPLITS
 from _run import make_parser, run_sections
 
 SECTIONS = {
@@ -40,15 +40,7 @@ SECTIONS = {
 
 
 def main():
-    parser = make_parser(__doc__, SECTIONS)
-    add = parser.add_argument
-    add("--splits", type=int, default=N_SPLITS, help="how many of the splits of a recording")
-    add("--labels", choices=("given", "none"), default="given", help="whether fits get labels")
-    add(
-        "--no-train-runs",
-        action="store_true",
-        help="do not infer training trials again: no training R2, no decoding of free runs",
-    )
+    parser = add_options(make_parser(__doc__, SECTIONS))
     return run_sections("bench_embeddings.py", "What embeddings hold", SECTIONS, parser)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from _recordings import N_SPLITS
+from _embeddings import add_options
 from _run import make_parser, run_sections
 from _sessions import reach_sessions, simulated_sessions
 
@@ -18,10 +18,7 @@ SECTIONS = {section.__name__: section for section in (reach_sessions, simulated_
 
 
 def main():
-    parser = make_parser(__doc__, SECTIONS)
-    add = parser.add_argument
-    add("--splits", type=int, default=N_SPLITS, help="how many of the splits of a recording")
-    add("--labels", choices=("given",), default="given", help="fits need labels")
+    parser = add_options(make_parser(__doc__, SECTIONS))
     return run_sections("bench_sessions.py", "Sessions in one space", SECTIONS, parser)
 
 

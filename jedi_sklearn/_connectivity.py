@@ -71,7 +71,7 @@ class Connectivity(nn.Module):
 
     @property
     def basis(self):
-        """Weights from dimensions to neurons that have a prior as well, if there are such."""
+        """Weights from dimensions to neurons, common to all trials, if there are such."""
         return None
 
     def _start_of(self, f):
@@ -124,7 +124,7 @@ class Shared(Connectivity):
 
     @property
     def basis(self):
-        """Weights from dimensions to neurons that have a prior as well: a row for each neuron."""
+        """Weights from dimensions to neurons: a row for each neuron."""
         return self.U
 
     @staticmethod

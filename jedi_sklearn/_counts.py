@@ -35,7 +35,7 @@ def looks_like_counts(X):
     return True
 
 
-def check_counts(X, name="X"):
+def check_counts(X):
     """Raise unless trials hold counts (NaN where missing); warn of bins with very many."""
     largest = 0.0
     for k, trial in enumerate(X):
@@ -44,7 +44,7 @@ def check_counts(X, name="X"):
         if bad.any():
             t, n = np.argwhere(bad)[0]
             raise ValueError(
-                f'{name} must hold spike counts for observation="poisson": whole numbers from 0, '
+                'X must hold spike counts for observation="poisson": whole numbers from 0, '
                 f"NaN where missing. Got {trial[t, n]:g}, first at {describe_index((k, t, n))}. "
                 "Give spikes per bin, neither smoothed nor divided by the bin width, or use "
                 'observation="gaussian" for rates and other continuous signals.'
@@ -52,7 +52,7 @@ def check_counts(X, name="X"):
         largest = max(largest, np.nanmax(trial, initial=0.0))
     if largest > MAX_COUNT:
         warn_user(
-            f"{name} has up to {largest:.0f} spikes in a bin. Are the bins as long as dt says, "
+            f"X has up to {largest:.0f} spikes in a bin. Are the bins as long as dt says, "
             'and are these spikes? Use observation="gaussian" for signals of a camera or '
             "converter."
         )
@@ -90,8 +90,7 @@ class CountSmoother:
                 score = 0.0
                 for trial, (total, count) in zip(trials, parts, strict=True):
                     rate = (total + prior * baseline) / (count + prior)
-                    gain = xlogy(trial, rate) - rate
-                    score += np.nansum(gain)
+                    score += np.nansum(xlogy(trial, rate) - rate)
                 if best is None or score > best[0]:
                     best = score, width, prior
         return cls(baseline, *best[1:])

@@ -18,7 +18,7 @@ from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._observation import OBSERVATIONS
-from ._parameters import check_parameters
+from ._parameters import check_parameters, option_of
 from ._persistence import load_estimator, save_estimator
 from ._torch import resolve_device
 from ._trials import one_less
@@ -84,8 +84,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         "poisson" where X holds nothing but whole numbers from 0 to 100.
     scale : {"global", "neuron"} or None, default="global"
         The model sees the activity less each neuron's mean, divided by one common SD
-        ("global") or by each neuron's SD ("neuron"), or untouched (None); of spike counts the
-        logarithm of smoothed ones. Undone on output.
+        ("global") or by each neuron's SD ("neuron"), or untouched (None). Undone on output. Of
+        spike counts it is their logarithm that is scaled, and "global" means units in which the
+        noise of all neurons is alike: proportional to the root of one over the mean count.
     solver : {"annealed", "paper"}, default="annealed"
         Closed-form start and annealed teacher forcing, or random start and Adam on the free
         run, as in the paper.
@@ -155,9 +156,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     condition_embeddings_ : ndarray of shape (n_conditions, n_components)
         Mean embedding of each condition, where conditions were given.
     loss_curve_ : list of float
-        1 - R2 of the (forced) run at each step of the last fit.
+        1 - R2 (of spike counts 1 - D2) of the (forced) run at each step of the last fit.
     validation_curve_ : list of (int, float)
-        Step and R2 of the validation trials, with `early_stopping`.
+        Step and R2, or D2, of the validation trials, with `early_stopping`.
     n_iter_ : int
         Gradient steps made.
     converged_ : bool
@@ -291,6 +292,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         tags.input_tags.three_d_array = tags.input_tags.allow_nan = not self._two_d
         return tags
 
+    @property
+    def observation_(self):
+        """What X was taken as: a name of an observation."""
+        if "_model" not in vars(self):
+            raise AttributeError("observation_ is known after a fit.")
+        return option_of(self._model.observation, OBSERVATIONS)
+
     def _check_X(self, X, fit=False, processes=ALONE):
         if self._two_d:
             X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
@@ -311,8 +319,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
             Activity: spike counts in bins of `dt` seconds, or rates or any continuous signal,
             every `dt` seconds. NaN where a sample is missing: the end of a shorter trial, a
-            neuron that was not recorded. A large
-            ``np.memmap``, or other array that is not in memory, is read some trials at a time.
+            neuron that was not recorded. A large ``np.memmap``, or other array that is not in
+            memory, is read some trials at a time. Groups of neurons that no trial links, as those
+            of sessions, need labels that they share.
         y : array-like of shape (n_trials,), optional
             Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
             a regression, or one of several columns is ignored; so are, with a warning, whole
@@ -352,7 +361,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.mean_, self.scale_ = (
             a.detach().numpy().copy() for a in (observation.mean, observation.scale)
         )
-        self.observation_ = {cls: name for name, cls in OBSERVATIONS.items()}[type(observation)]
         self.hypernetwork_ = model.hypernetwork
         self.noise_variance_, self.noise_inflation_ = float(observation.noise), model.inflation
         self._model = model

@@ -30,6 +30,7 @@ from ._parameters import (
     choose_rows,
     choose_sizes,
     choose_validation,
+    option_of,
 )
 from ._persistence import Checkpoint
 from ._schedule import Progress, Schedule, Trained
@@ -37,7 +38,7 @@ from ._solvers import SOLVERS
 from ._stored import StoredTrials, part
 from ._torch import make_generator, resolve_device
 from ._training import train
-from ._trials import LazyTrials, Trials, as_trials, count_observed, one_less
+from ._trials import LazyTrials, Trials, as_trials, one_less
 from ._validation import check_inputs_of_trials, check_seed
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
@@ -162,8 +163,8 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         observation = OBSERVATIONS[choose_observation(est, X)].learn(X, est.scale, processes)
     else:
         check_continues(est, previous, X, inputs)
-        type(previous.observation).learn(X, est.scale, processes)  # what it refuses
         observation = previous.observation
+        observation.check(X)
     device = resolve_device(est.device)
     with processes.together():
         checkpoint = open_checkpoint(est, X, inputs, labels, codes, previous)
@@ -178,7 +179,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
     filler = Filler.learn(used, observation.estimate, None if codes is None else codes[kept])
     how = (used, u[kept], observation, filler, torch.float32, device)
-    count = count_observed(used, processes)
+    null, count = observation.null_deviance(used, processes)
     trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
     schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
     check_processes(schedule.batch_size, len(trials), processes)
@@ -192,7 +193,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         kept=kept,
         used=used,
         trials=trials,
-        variance=observation.null_deviance(used, processes) / count,
+        variance=null / count,
         rows=rows,
         groups=groups,
         n_embeddings=n_embeddings,
@@ -221,7 +222,7 @@ def start(data, plan):
     sizes = (wanted.n_components, wanted.rank)
     asked = SOLVERS[est.solver].reads_curve or "auto" in sizes or est.verbose
     curve = components_of_trials(trials) if asked and not continued else None
-    how = (wanted, data.n_embeddings, trials, curve, continued, say, plan.observation)
+    how = (wanted, data.n_embeddings, trials, plan.observation, curve, continued, say)
     curve, sizes = processes.agree((curve, choose_sizes(*how)))
     if continued:
         u = data.inputs_of(data.kept)
@@ -305,7 +306,7 @@ def freeze(model, c, q, data, plan, index=None):
 
 def free_run_r2(X, deviance, observation):
     """R2 of free runs: 1 - their deviance over that of each neuron's mean."""
-    return one_less(deviance.sum(), observation.null_deviance(X))
+    return one_less(deviance.sum(), observation.null_deviance(X)[0])
 
 
 def open_checkpoint(est, X, inputs, labels, codes, previous):
@@ -338,9 +339,8 @@ def check_continues(est, previous, X, inputs):
     now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
     if est.hypernetwork == "mlp":
         now["hidden_layer_sizes"] = tuple(est.hidden_layer_sizes)
-    for name, table in (("initial_state", INITIAL_STATES), ("observation", OBSERVATIONS)):
-        options = {option: word for word, option in table.items()}
-        before[name] = options[type(getattr(previous, name))]
+    before["initial_state"] = option_of(previous.initial_state, INITIAL_STATES)
+    before["observation"] = option_of(previous.observation, OBSERVATIONS)
     for name in ("n_components", "rank", "initial_state", "observation"):
         if getattr(est, name) != "auto":
             now[name] = getattr(est, name)

@@ -3,8 +3,9 @@
 The squared error never counts what was filled in. It is used where a run needs a value: as its
 initial state, and where teacher forcing pulls it. Gaps in a neuron's trial are interpolated in
 time; a neuron missing from a whole trial, or before its first or after its last sample, is
-predicted from the others by the principal axes of the training data. Where nobody was recorded
-any more, or yet, values are held.
+predicted from the others by the principal axes of the training data: of its samples or, where
+groups of neurons were never recorded together, as in sessions, of the means of its conditions.
+Where nobody was recorded any more, or yet, values are held.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from ._stored import StoredTrials, part
 
-__all__ = ["Filler"]
+__all__ = ["Filler", "groups_of_neurons"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 
@@ -53,7 +54,7 @@ class Filler:
         together = np.stack([np.frombuffer(p, dtype=bool) for p in sorted(patterns)])
         group = groups_of_neurons(together)
         if group.max():
-            refuse_unaligned(X, group, codes)
+            _refuse_unaligned(X, group, codes)
             return cls._of_conditions(X, states, codes)
         ends = np.cumsum([len(z) for z in rows])
         Z = np.concatenate(rows)
@@ -106,8 +107,8 @@ class Filler:
 
     def complete(self, z):
         """Rows (samples, neurons) with what is NaN predicted from the rest of each."""
-        out, known = z.copy(), np.isfinite(z)
-        patterns, which = np.unique(known, axis=0, return_inverse=True)
+        out = z.copy()
+        patterns, which = np.unique(np.isfinite(z), axis=0, return_inverse=True)
         for k in range(len(patterns)):
             rows = which.ravel() == k
             out[rows] = self.predict(z[rows])
@@ -120,13 +121,8 @@ class Filler:
             return z
         begun = np.logical_or.accumulate(known)
         inside = begun & np.logical_or.accumulate(known[::-1])[::-1]
-        out = interpolate(z)
-        patterns, which = np.unique(inside, axis=0, return_inverse=True)
-        for k, has in enumerate(patterns):
-            has = has if has.any() else known.any(axis=0)
-            rows = which.ravel() == k
-            out[rows] = self.predict(np.where(has, out[rows], np.nan))
-        return out
+        held = np.where(inside.any(axis=1, keepdims=True), inside, known.any(axis=0))
+        return self.complete(np.where(held, interpolate(z), np.nan))
 
     def predict(self, z):
         """Neurons that are NaN throughout, from the others (time, neurons)."""
@@ -151,7 +147,7 @@ def groups_of_neurons(together):
     return group
 
 
-def refuse_unaligned(X, group, codes):
+def _refuse_unaligned(X, group, codes):
     """Raise where nothing says what groups of neurons have in common."""
     n_groups = group.max() + 1
     first = [int(np.argmax(group == k)) for k in range(2)]

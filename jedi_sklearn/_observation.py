@@ -1,7 +1,7 @@
 """What observed values say about states: units, deviance, its derivatives, and noise.
 
 An observation is chosen by its name in `OBSERVATIONS`. States are what the RNNs generate; here
-each neuron has one state, compared with its activity.
+each neuron has one state, compared with its activity or, of spike counts, with their logarithm.
 """
 
 from __future__ import annotations
@@ -28,9 +28,33 @@ LEAST_RATE = 1e-2  # of a neuron's mean: by less no residual is divided
 LEAST_SHARE = 0.05  # of the mean count of all neurons: no neuron has larger units than it has
 MAX_LOG_RATE = 14.0  # a million spikes a bin: far from any count, and nothing overflows
 MAX_DISPERSION = 20.0
+CONSTANT = (
+    "X is constant: no neuron changes over time or trials, so there are no dynamics to fit. Check "
+    "the time axis and the preprocessing."
+)
 
 
-class Gaussian(nn.Module):
+class Observation(nn.Module):
+    """Base of the observations: the noise that they have in common.
+
+    ``noise`` divides the deviance in the likelihood, ``noise_of_neuron`` is the same of each.
+    """
+
+    @property
+    def dispersion(self):
+        """What the deviance is divided by in the likelihood."""
+        return float(self.noise)
+
+    def learn_noise(self, squares, count, floor):
+        """Noise from sums of squared residuals and numbers of values, both by neuron."""
+        overall = squares.sum() / count.sum()
+        # a neuron that only trials left out have is taken as noisy as all together
+        each = torch.where(count > 0, squares / count, overall).clamp_min(floor)
+        self.noise.copy_(overall.clamp_min(floor))
+        self.noise_of_neuron.copy_(each)
+
+
+class Gaussian(Observation):
     """Activity is the state, in other units, plus Gaussian noise.
 
     The deviance is the squared error in the units of the states. Where `weight` is 0 a value was
@@ -51,6 +75,7 @@ class Gaussian(nn.Module):
     tolerance = 0.02
     dimensions = 1  # of the state, for each that this curve shows
     correction = 0.1  # of forecasts, by the guide
+    basis_has_prior = False
 
     def __init__(self, mean, scale, noise=1.0, noise_of_neuron=None):
         super().__init__()
@@ -70,11 +95,7 @@ class Gaussian(nn.Module):
         """Units for trials X: mean of each neuron, and scale by that option of the estimator."""
         with np.errstate(over="ignore", invalid="ignore"):
             mean, variance, _ = trial_moments(X, processes)
-        if np.isnan(mean).any():
-            raise ValueError(
-                f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons "
-                "that were never observed."
-            )
+        _refuse_unobserved(mean)
         if not np.isfinite(variance).all():
             largest = max(np.nanmax(np.abs(trial)) for trial in X)
             raise ValueError(
@@ -89,10 +110,7 @@ class Gaussian(nn.Module):
                     f"X is too small for its variance to be computed (up to {largest:.1e}). "
                     "Multiply it by a constant."
                 )
-            raise ValueError(
-                "X is constant: no neuron changes over time or trials, so there are no dynamics "
-                "to fit. Check the time axis and the preprocessing."
-            )
+            raise ValueError(CONSTANT)
         n_neurons = len(mean)
         if scale is None:
             sd = np.sqrt(variance)
@@ -141,9 +159,10 @@ class Gaussian(nn.Module):
         return filled, np.isfinite(z), filled
 
     def null_deviance(self, X, processes=ALONE):
-        """Deviance of each neuron's mean in X, over all of its trials."""
+        """Deviance of each neuron's mean in X, over all of its trials, and number of values."""
         _, variance, count = trial_moments(X, processes)
-        return float(np.nansum(variance / np.square(self.scale.cpu().numpy()) * count))
+        deviance = np.nansum(variance / np.square(self.scale.cpu().numpy()) * count)
+        return float(deviance), float(count.sum())
 
     def null_deviance_of(self, trial):
         """Deviance of a trial (time, neurons) about the means of the training data."""
@@ -187,11 +206,6 @@ class Gaussian(nn.Module):
             error *= weight
         return error, weight, error.square().sum(1)
 
-    @property
-    def dispersion(self):
-        """What the deviance is divided by in the likelihood."""
-        return float(self.noise)
-
     def score_variance(self, curvature):
         """Variance of the scores under the noise, given the second derivative of `score`."""
         noise = self.noise_of_neuron
@@ -214,16 +228,8 @@ class Gaussian(nn.Module):
         # NaN never compares as smaller
         return min(most, float(residual.square().sum()) / n_observed)
 
-    def learn_noise(self, squares, count, floor):
-        """Noise from sums of squared residuals and numbers of values, both by neuron."""
-        overall = squares.sum() / count.sum()
-        # a neuron that only trials left out have is taken as noisy as all together
-        each = torch.where(count > 0, squares / count, overall).clamp_min(floor)
-        self.noise.copy_(overall.clamp_min(floor))
-        self.noise_of_neuron.copy_(each)
 
-
-class Poisson(nn.Module):
+class Poisson(Observation):
     """Spike counts, whose expectation is exp(mean + scale * state), a bin.
 
     The deviance is that of the Poisson distribution; counts may vary more than that says
@@ -250,6 +256,7 @@ class Poisson(nn.Module):
     tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
     dimensions = 2  # the fit to all trials tells more of them than smoothed single ones
     correction = 0.0  # the guide leans to the mean
+    basis_has_prior = True  # neurons of few spikes would be fitted to their noise
 
     def __init__(
         self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None
@@ -276,22 +283,15 @@ class Poisson(nn.Module):
         with processes.together():
             check_counts(X)
         baseline, variance, count = trial_moments(X, processes)
-        if np.isnan(baseline).any():
-            raise ValueError(
-                f"Neuron {int(np.argmax(np.isnan(baseline)))} is NaN in all of X. Leave out "
-                "neurons that were never observed."
-            )
-        silent = np.flatnonzero(baseline == 0)
-        if len(silent) == len(baseline):
+        _refuse_unobserved(baseline)
+        if not baseline.any():
             raise ValueError(
                 "X is constant: it holds no spike, so there are no dynamics to fit. Check the "
                 "time axis and the preprocessing."
             )
         if not variance.max() > 0:
-            raise ValueError(
-                "X is constant: no neuron changes over time or trials, so there are no dynamics "
-                "to fit. Check the time axis and the preprocessing."
-            )
+            raise ValueError(CONSTANT)
+        silent = np.flatnonzero(baseline == 0)
         if len(silent):
             listed = ", ".join(map(str, silent[:5])) + ", ..." * (len(silent) > 5)
             warn_user(
@@ -344,7 +344,7 @@ class Poisson(nn.Module):
         return np.where(seen, trial, 0.0), seen, filler(z)
 
     def null_deviance(self, X, processes=ALONE):
-        """Deviance of each neuron's mean in X, over all of its trials."""
+        """Deviance of each neuron's mean in X, over all of its trials, and number of values."""
         count, total, whole = np.zeros((3, X.shape[2]))
         for trial in part(X, processes.slice(len(X))):
             trial = np.asarray(trial, dtype=float)
@@ -352,7 +352,8 @@ class Poisson(nn.Module):
             total += np.nansum(trial, axis=0)
             whole += np.nansum(xlogy(trial, trial), axis=0)
         processes.sum_(count, total, whole)
-        return float(2 * (whole - xlogy(total, total / np.maximum(count, 1))).sum())
+        deviance = 2 * (whole - xlogy(total, total / np.maximum(count, 1))).sum()
+        return float(deviance), float(count.sum())
 
     def null_deviance_of(self, trial):
         """Deviance of a trial (time, neurons) about the means of the training data."""
@@ -411,11 +412,6 @@ class Poisson(nn.Module):
         each = 2 * (rate - y * log_rate).sum(1)
         return scale * (rate - y), scale.square() * rate, each
 
-    @property
-    def dispersion(self):
-        """What the deviance is divided by in the likelihood."""
-        return float(self.noise)
-
     def score_variance(self, curvature):
         """Variance of the scores under the noise, given the second derivative of `score`."""
         return curvature * self.noise_of_neuron
@@ -441,15 +437,17 @@ class Poisson(nn.Module):
         # NaN never compares as smaller
         return min(MAX_DISPERSION, float(residual.square().sum()) / n_observed)
 
-    def learn_noise(self, squares, count, floor):
-        """Dispersion from sums of squared residuals and numbers of values, both by neuron."""
-        overall = squares.sum() / count.sum()
-        each = torch.where(count > 0, squares / count, overall).clamp_min(floor)
-        self.noise.copy_(overall.clamp_min(floor))
-        self.noise_of_neuron.copy_(each)
-
 
 OBSERVATIONS = {"gaussian": Gaussian, "poisson": Poisson}
+
+
+def _refuse_unobserved(mean):
+    """Raise where a neuron has no mean."""
+    if np.isnan(mean).any():
+        raise ValueError(
+            f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons that "
+            "were never observed."
+        )
 
 
 def _log_rates(smooth, trial):

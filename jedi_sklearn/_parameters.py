@@ -13,7 +13,7 @@ from ._components import TOLERANCE, axes_of_samples
 from ._connectivity import CONNECTIVITIES
 from ._counts import looks_like_counts
 from ._initial_state import INITIAL_STATES
-from ._observation import OBSERVATIONS, Gaussian
+from ._observation import OBSERVATIONS
 from ._solvers import SOLVERS
 from ._validation import (
     as_plain_array,
@@ -34,6 +34,7 @@ __all__ = [
     "choose_rows",
     "choose_sizes",
     "choose_validation",
+    "option_of",
 ]
 
 OPTIONS = {
@@ -102,6 +103,11 @@ def check_parameters(est):
             )
         for size in sizes:
             check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
+
+
+def option_of(part, table):
+    """The name by which a table of options knows the class of a part of a model."""
+    return next(name for name, option in table.items() if option is type(part))
 
 
 def check_processes(batch_size, n_trials, processes):
@@ -179,13 +185,11 @@ def choose_initial_state(est, inputs):
     return "generated" if est.embedding == "trial" and inputs is None else "observed"
 
 
-def choose_sizes(
-    est, n_embeddings, trials, curve=None, continued=False, say=None, observation=Gaussian
-):
+def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=False, say=None):
     """Number of components and rank for trials; of a warm start, those that there are.
 
-    `curve` is that of `components_of_trials`, `observation` how trials were observed; `say`,
-    if given, takes lines that tell why.
+    `observation` is how they were observed, `curve` that of `components_of_trials`; `say`, if
+    given, takes lines that tell why.
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]

@@ -78,7 +78,6 @@ def load_estimator(cls, path):
         vars(est).update(fitted)
         if "_model" in fitted:
             est.hypernetwork_ = est._model.hypernetwork
-            vars(est).setdefault("observation_", "gaussian")  # older files know no other
         _set_requests(est, requests)
     return est
 

@@ -292,9 +292,9 @@ class _Prior:
     """Gaussian priors of embeddings and maps; their weight follows the residuals (eq. 8).
 
     c ~ N(mean of its condition, diagonal), its mean and spread re-estimated from the state of the
-    fit, and maps and the basis U ~ N(0, their mean square at the start): with the noise level
-    estimated too,
-    nothing has to be tuned. Without conditions, mean and spread are those of all embeddings.
+    fit, and maps (of spike counts the basis U, too) ~ N(0, their mean square at the start): with
+    the noise level estimated too, nothing has to be tuned. Without conditions, mean and spread are
+    those of all embeddings.
     """
 
     def __init__(self, model, groups):
@@ -302,7 +302,7 @@ class _Prior:
         self.mean = self.precision = None
         self.strength = 0.0
         self.size = [_mean_square(p) for p in model.connectivity.outputs()]
-        basis = model.connectivity.basis
+        basis = model.connectivity.basis if model.observation.basis_has_prior else None
         self.size_of_basis = None if basis is None else _mean_square(basis)
 
     def estimate(self, model, c, q, trials, rows, variance, most=64):

@@ -18,7 +18,6 @@ __all__ = [
     "as_trials",
     "block_size",
     "blocks",
-    "count_observed",
     "one_less",
     "sample_of",
     "trial_moments",
@@ -294,15 +293,6 @@ def trial_moments(X, processes=ALONE, of=None):
         squares += np.nansum(np.square(trial - mean), axis=0)
     processes.sum_(squares)
     return mean, squares / count, np.nan_to_num(count)
-
-
-def count_observed(X, processes=ALONE):
-    """Number of values of X that are not NaN."""
-    count = np.zeros(1)
-    for trial in part(X, processes.slice(len(X))):
-        count += np.isfinite(trial).sum()
-    processes.sum_(count)
-    return float(count[0])
 
 
 class _Mapped:

@@ -206,7 +206,7 @@ def sizes(X, n_embeddings=None, lines=None, **changes):
     est = Bunch(**({"n_components": "auto", "rank": "auto", "embedding": "trial"} | changes))
     trials = as_trials(X)
     how = {"curve": components_of_trials(trials), "say": None if lines is None else lines.append}
-    return choose_sizes(est, n_embeddings or len(X), trials, **how)
+    return choose_sizes(est, n_embeddings or len(X), trials, Gaussian, **how)
 
 
 def test_auto_sizes_are_those_of_the_curves():

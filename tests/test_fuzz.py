@@ -73,7 +73,6 @@ def fit_and_use(X, y, parameters):
     unchanged = pickle.dumps(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "X holds nothing but small whole numbers")
         try:
             E = est.fit_transform(X, y)
         except DOCUMENTED as error:

@@ -85,7 +85,7 @@ def test_learning_rate_falls_as_half_a_cosine():
 def test_training_lowers_the_loss_and_records_each_step(problem):
     result = fit(problem, schedule(60, forcing=0.0, learning_rate=0.05))
     assert len(result.loss_curve) == 60
-    assert result.loss_curve[-1] < 0.75 * result.loss_curve[0]
+    assert result.loss_curve[-1] < 0.7 * result.loss_curve[0]
     assert not result.c.requires_grad
 
 

@@ -44,6 +44,11 @@ def make_spike_counts(data, *, rate=(5.0, 10.0), modulation=1.0, bin_steps=1, ra
 
         ``free_run``, the activity without noise, is left out.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If a rate is not positive, the modulation is negative, or a bin is longer than a trial.
+
     Examples
     --------
     >>> from jedi_sklearn.datasets import make_multitask, make_spike_counts

@@ -1,4 +1,4 @@
-"""What a recording needs before it is fitted: rates, scales, a time grid and epochs."""
+"""What a recording needs before it is fitted: rates, scales, a time grid, epochs, sessions."""
 
 from ._scalers import SoftNormalizer, TrialScaler
 from ._sessions import StackedSessions, stack_sessions

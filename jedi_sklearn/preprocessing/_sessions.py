@@ -1,4 +1,4 @@
-"""Sessions with different neurons side by side."""
+"""Sessions with different neurons side by side, without holding the array that they make."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ class StackedSessions:
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons of all sessions)
+            In the units of `X`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no such session, or `X` has other neurons or is no array of trials.
         """
         last = len(self.columns) - 1
         check_number(session, "session", Integral, low=0, high=last)
@@ -134,10 +140,10 @@ def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
     """
     wrong = isinstance(sessions, (np.ndarray, str)) or not isinstance(sessions, Sequence)
     if wrong or not len(sessions):
+        got = type(sessions).__name__ if wrong else "an empty one"
         raise TypeError(
             "sessions must be a list of arrays of trials, one array of (n_trials, n_timesteps, "
-            f"n_neurons) for each session, got {type(sessions).__name__} of "
-            f"{'no length' if not hasattr(sessions, '__len__') else f'length {len(sessions)}'}."
+            f"n_neurons) for each session, got {got}."
         )
     arrays = [_as_trials(x, f"session {i}") for i, x in enumerate(sessions)]
     return StackedSessions(arrays, max(x.shape[1] for x in arrays))
