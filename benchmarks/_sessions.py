@@ -41,7 +41,9 @@ def simulated_sessions(options):
     rows = []
     for seed in options.seeds:
         n_trials = N_SESSIONS * (N_TRAIN + N_TEST)
-        how = {"n_conditions_per_task": 4, "observation_noise": 0.1, "n_trials": n_trials}
+        n_conditions = 1 if options.quick else 4  # of which few trials have enough
+        how = {"n_conditions_per_task": n_conditions, "observation_noise": 0.1}
+        how["n_trials"] = n_trials
         data = make(options, make_multitask, seed, **how)
         each = data.X.shape[2] // N_SESSIONS if options.quick else N_NEURONS
         rng = np.random.default_rng(seed)
