@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
@@ -13,9 +14,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.metrics import r2_by
-from jedi_sklearn.preprocessing import pad_trials, stack_sessions
+from jedi_sklearn.preprocessing import pad_trials, place_neurons, stack_sessions
 
 N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated session
+N_JOIN, N_JOINED = 5, 9  # trials a condition that a new session joins by, and of it to test
 TAU_OF_DAYS = 0.2  # s: dt is 0.1
 COLUMNS = [
     ("across_lda", "LDA from other sessions", ".3f"),
@@ -110,6 +112,81 @@ def simulated_sessions(options):
     gain = s["r2"]["mean"] - s["r2_alone"]["mean"]
     at_least(result, "R2 at least that of a session alone - 0.003", gain, -0.003, "+.4f")
     at_least(result, "R2 of neurons of the others >= 0.96", s["r2_unseen"]["mean"], 0.96)
+    return result
+
+
+def joined_session(options):
+    """A session with neurons of its own that joins a fit to three others."""
+    rows = []
+    for seed in options.seeds:
+        each = N_TRAIN // 16  # trials a condition in each session of the fit
+        n_trials = 16 * (N_SESSIONS * each + N_JOIN + N_JOINED)
+        how = {"n_conditions_per_task": 1 if options.quick else 4, "observation_noise": 0.1}
+        n_all = 240 if not options.quick else 40
+        how |= {"n_trials": n_trials, "n_neurons": n_all}
+        data = make(options, make_multitask, seed, **how)
+        rng = np.random.default_rng(seed)
+        neurons = rng.permutation(data.X.shape[2]).reshape(N_SESSIONS + 1, -1)
+        session, test = np.zeros((2, len(data.X)), dtype=int)
+        for label in np.unique(data.condition):
+            index = rng.permutation(np.flatnonzero(data.condition == label))
+            session[index] = np.minimum(np.arange(len(index)) // each, N_SESSIONS)
+            test[index[N_SESSIONS * each + N_JOIN :]] = 1
+        parts = [data.X[session == i][:, :, neurons[i]] for i in range(N_SESSIONS)]
+        X = stack_sessions(parts)
+        y = np.concatenate([data.condition[session == i] for i in range(N_SESSIONS)])
+        est = estimator(options)
+        fit(est, X, y)
+
+        n_known, n_all = X.shape[2], neurons.size
+        new = place_neurons(
+            data.X[session == N_SESSIONS][:, :, neurons[-1]], slice(n_known, n_all), n_all
+        )
+        label, later = data.condition[session == N_SESSIONS], test[session == N_SESSIONS] == 1
+        begin = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            joined = est.adapt(new[~later], label[~later])
+            seconds = time.perf_counter() - begin
+            known, E, run = (
+                joined.transform(new[~later]),
+                joined.transform(new[later]),
+                joined.predict(new[later]),
+            )
+        truth = data.X[test == 1]
+        row = {
+            "seed": seed,
+            "r2": r2_by(truth[:, :, neurons[-1]], run[:, :, n_known:]),
+            "r2_unseen": r2_by(truth[:, :, neurons[:-1].ravel()], run[:, :, :n_known]),
+            **decode("across", est.embedding_, y, E, label[later]),
+            **decode("within", known, label[~later], E, label[later]),
+            "adapt_seconds": seconds,
+        }
+        rows.append(row)
+        log(f"joined_session, {row}")
+    columns = [
+        "seed",
+        "r2",
+        ("r2_unseen", "R2 of neurons of the others", ".4f"),
+        *COLUMNS[:4],
+        ("adapt_seconds", "adapt s", ".1f"),
+    ]
+    table = Table(columns, rows, "joined_session")
+    result = Result(
+        "A session that joins a fit",
+        [table],
+        [
+            f"`make_multitask` with four conditions a task, a fit to {N_SESSIONS} sessions of 60 "
+            f"neurons and {N_TRAIN} trials each with default parameters. A fourth with 60 other "
+            f"neurons joins by {N_JOIN} trials a condition (`adapt`), and {N_JOINED} trials a "
+            "condition are held out. Decoders of 16 conditions learn from the embeddings of the "
+            "trials of the fit, or of the trials that the session joined by."
+        ],
+        settings(options),
+    )
+    s = table.summary()
+    gain = s["across_lda"]["mean"] - s["within_lda"]["mean"]
+    at_least(result, "LDA of the others at least within - 0.05", gain, -0.05, "+.3f")
     return result
 
 

@@ -12,9 +12,11 @@ import sys
 
 from _embeddings import add_options
 from _run import make_parser, run_sections
-from _sessions import reach_sessions, simulated_sessions
+from _sessions import joined_session, reach_sessions, simulated_sessions
 
-SECTIONS = {section.__name__: section for section in (reach_sessions, simulated_sessions)}
+SECTIONS = {
+    section.__name__: section for section in (reach_sessions, simulated_sessions, joined_session)
+}
 
 
 def main():

@@ -195,8 +195,15 @@ class RunComponents:
         return cls(mean, axes * np.sign(largest))
 
     def __call__(self, runs):
-        """Scores (trials, components) of free runs of the same length, blocks as well."""
-        return np.concatenate([(_binned(block) - self.mean) @ self.axes.T for block in runs])
+        """Scores (trials, components) of free runs of the same length, blocks as well.
+
+        Neurons beyond those of the components, which joined later, do not count.
+        """
+        scores = []
+        for block in runs:
+            n_neurons = len(self.mean) // min(block.shape[1], MAX_BINS)
+            scores.append((_binned(block[:, :, :n_neurons]) - self.mean) @ self.axes.T)
+        return np.concatenate(scores)
 
 
 def _decompose(rows, n):

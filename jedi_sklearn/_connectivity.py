@@ -74,6 +74,11 @@ class Connectivity(nn.Module):
         """Weights from dimensions to neurons, common to all trials, if there are such."""
         return None
 
+    @property
+    def drive_others(self):
+        """Whether each neuron drives others, where a neuron may do without; None if all do."""
+        return None
+
     def _start_of(self, f):
         """The coordinates of the first states as one of the weights, where they are generated."""
         return {} if self.start is None else {"start": f @ self.start}
@@ -126,6 +131,11 @@ class Shared(Connectivity):
     def basis(self):
         """Weights from dimensions to neurons: a row for each neuron."""
         return self.U
+
+    @property
+    def drive_others(self):
+        """Neurons that joined a fitted model have no weights in V."""
+        return (self.V != 0).any(1)
 
     @staticmethod
     def size_of_start(n_neurons, rank):

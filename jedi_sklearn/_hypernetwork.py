@@ -110,6 +110,18 @@ class Hypernetwork(nn.Module):
             parts.append(slope)
         return self.features(c), torch.cat(parts, -1)
 
+    def of_neurons(self, U, V, B):
+        """A copy for neurons with these rows of shared bases and input weights."""
+        made = Hypernetwork(**{**self.config, "n_neurons": len(U)}).to(U.dtype)
+        rows = {"connectivity.U": U, "connectivity.V": V, "B": B}
+        made.load_state_dict(self.state_dict() | rows)
+        return made
+
+    def take(self, neurons):
+        """A copy for some of the neurons, of shared bases."""
+        own = self.connectivity
+        return self.of_neurons(own.U[neurons], own.V[neurons], self.B[neurons])
+
     @torch.no_grad()
     def start_from(self, U, V, maps, B=None):
         """Take over a shared-basis solution, as `warm_start` returns it.

@@ -84,6 +84,14 @@ class Generated(InitialState):
         """The mean and what is generated; the first samples do not matter."""
         return self.mean.expand_as(first) + generated
 
+    def take(self, neurons):
+        """The same for some of the neurons."""
+        return Generated(self.mean[neurons])
+
+    def joined(self, mean):
+        """The same for these neurons and others of such a mean."""
+        return Generated(torch.cat([self.mean, mean]))
+
 
 class Inferred(InitialState):
     """x0 = mean + directions @ q, with q of each trial.

@@ -22,6 +22,7 @@ from ._stored import StoredTrials, part
 __all__ = ["Filler", "groups_of_neurons"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
+RCOND = 1e-3  # of scores that explain new neurons
 
 
 @dataclass
@@ -104,6 +105,17 @@ class Filler:
             filler = cls(axes, max(rest, 1e-6 * np.square(size).max() / len(Z), 1e-30))
             Z = filler.complete(given)
         return filler
+
+    def joined(self, known, new):
+        """The same for more neurons, from samples (rows) without noise of those known and new."""
+        gram = self.axes.T @ self.axes + self.noise * np.eye(self.axes.shape[1])
+        scores = np.linalg.solve(gram, self.axes.T @ known.T).T
+        axes = np.linalg.lstsq(scores, new, rcond=RCOND)[0]
+        return Filler(np.concatenate([self.axes, axes.T]), self.noise)
+
+    def take(self, neurons):
+        """The same for some of the neurons."""
+        return Filler(self.axes[neurons], self.noise)
 
     def complete(self, z):
         """Rows (samples, neurons) with what is NaN predicted from the rest of each."""

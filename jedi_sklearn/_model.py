@@ -224,6 +224,7 @@ class Model(nn.Module):
         """
         size = min(max(BLOCK_VALUES // (X.shape[1] * X.shape[2]), 1), MAX_BLOCK)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
+        needed = self._neurons_needed(X)
         with processes.together():
             found = Parallel(n_jobs=n_jobs)(
                 delayed(self._infer_block)(
@@ -234,6 +235,7 @@ class Model(nn.Module):
                     errors,
                     correction,
                     n_starts or self.n_starts,
+                    needed,
                 )
                 for i in processes.share(parts)
             )
@@ -243,19 +245,53 @@ class Model(nn.Module):
             out[name] = np.concatenate([block[name] for block in found])
         return Bunch(**out)
 
+    def _neurons_needed(self, X):
+        """Which neurons the embeddings of X depend on, where it is not all of them.
+
+        Neurons that joined later are read out only; of those that X lacks nothing is known. The
+        answer for earlier trials does not depend on them then, to the last bit.
+        """
+        drive = self.connectivity.drive_others
+        if drive is None or not self.initial_state.generated or drive.all():
+            return None
+        needed = drive.cpu().numpy().copy()
+        for trial in X:
+            needed |= np.isfinite(trial).any(axis=0)
+        return None if needed.all() else needed
+
+    def of_neurons(self, needed):
+        """The same for those of the neurons (boolean) that others may need."""
+        return self.with_parts(
+            self.hypernetwork.take(needed),
+            self.initial_state.take(needed),
+            self.observation.take(needed),
+            self.filler.take(needed),
+        )
+
+    def with_parts(self, hypernetwork, initial_state, observation, filler):
+        """A frozen model that has these parts, and the rest of this one."""
+        parts = (hypernetwork, initial_state, observation, filler, self.input_scale)
+        rest = (self.dt, self.tau, self.n_starts, self.prior, self.inflation)
+        return Model(*parts, *rest).requires_grad_(False)
+
     @torch.no_grad()
-    def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts):
+    def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts, needed):
         """What `infer` returns of a block of trials, but sums for means."""
         # the CPU needs no copy: nothing is written to
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
         u = self.scale_inputs(inputs, X.shape[:2])
         trials = as_trials(X, u, self.observation, self.filler, torch.float64, device)
-        runs, d = model.runs(), self.hypernetwork.n_components
+        some, inner = trials, model
+        if needed is not None:
+            inner = model.of_neurons(needed)
+            how = (inner.observation, self.filler.take(needed), torch.float64, device)
+            some = as_trials(X[:, :, needed], u, *how)
+        runs, d = inner.runs(), self.hypernetwork.n_components
         weight = 1 / (model.observation.dispersion * self.inflation)
         how = {"forcing": correction or 0.0, "n_starts": n_starts}
-        p, H, deviance, converged = infer(runs, trials, model.prior, weight, **how)
-        if trials.constant is not None:
-            deviance = deviance + trials.constant
+        p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
+        if some.constant is not None:
+            deviance = deviance + some.constant
         weights, x0 = model.start(p[:, :d], p[:, d:], trials)
         found = {"p": p, "deviance": deviance, "converged": converged, "H": H.sum(0)}
         first = trials.guide[0]
@@ -267,7 +303,7 @@ class Model(nn.Module):
             found["last"] = follow(*run, correction)
         if errors:
             bars = (p, H, model.prior, weight, self.inflation)
-            found["covariance"] = error_bars(runs, trials, *bars)
+            found["covariance"] = error_bars(runs, some, *bars)
         return {name: a.cpu().numpy() for name, a in found.items()}
 
     def scale_inputs(self, inputs, shape):

@@ -40,6 +40,26 @@ class Observation(nn.Module):
     ``noise`` divides the deviance in the likelihood, ``noise_of_neuron`` is the same of each.
     """
 
+    by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # all that is
+    common: tuple[str, ...] = ("noise",)
+
+    def take(self, neurons):
+        """The same for some of the neurons."""
+        return self._of({name: getattr(self, name)[neurons] for name in self.by_neuron})
+
+    def joined(self, other):
+        """The same for these neurons and those of another one."""
+        both = ((name, (getattr(self, name), getattr(other, name))) for name in self.by_neuron)
+        return self._of({name: torch.cat(pair) for name, pair in both})
+
+    def _of(self, arrays):
+        return type(self)(**arrays, **{name: getattr(self, name) for name in self.common})
+
+    def shifted(self, states):
+        """The same with means for which states are less by these, (neurons,)."""
+        arrays = {name: getattr(self, name) for name in self.by_neuron}
+        return self._of(arrays | {"mean": self.mean + self.scale * states})
+
     @property
     def dispersion(self):
         """What the deviance is divided by in the likelihood."""
@@ -91,8 +111,11 @@ class Gaussian(Observation):
             self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).clone())
 
     @classmethod
-    def learn(cls, X, scale, processes=ALONE):
-        """Units for trials X: mean of each neuron, and scale by that option of the estimator."""
+    def learn(cls, X, scale, processes=ALONE, like=None):
+        """Units for trials X: mean of each neuron, and scale by that option of the estimator.
+
+        `like` is one of other neurons to be joined; of activity there is nothing to take over.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             mean, variance, _ = trial_moments(X, processes)
         _refuse_unobserved(mean)
@@ -253,6 +276,8 @@ class Poisson(Observation):
         What the mean was before it was fitted: the guide stays as it is.
     """
 
+    by_neuron = (*Observation.by_neuron, "baseline", "centre")
+    common = (*Observation.common, "width", "prior")
     tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
     dimensions = 2  # the fit to all trials tells more of them than smoothed single ones
     correction = 0.0  # the guide leans to the mean
@@ -278,8 +303,11 @@ class Poisson(Observation):
         self._own = None
 
     @classmethod
-    def learn(cls, X, scale, processes=ALONE):
-        """Units for counts X: log rates less their means, by the option `scale`."""
+    def learn(cls, X, scale, processes=ALONE, like=None):
+        """Units for counts X: log rates less their means, by the option `scale`.
+
+        Counts are smoothed as by `like`, one of other neurons to be joined.
+        """
         with processes.together():
             check_counts(X)
         baseline, variance, count = trial_moments(X, processes)
@@ -299,7 +327,10 @@ class Poisson(Observation):
                 "They tell nothing: leave them out, as X[:, :, np.nansum(X, (0, 1)) > 0]."
             )
         baseline = np.maximum(baseline, NEVER / count)
-        smooth = CountSmoother.learn(X, baseline)
+        if like is None:
+            smooth = CountSmoother.learn(X, baseline)
+        else:
+            smooth = CountSmoother(baseline, like.width, like.prior)
         mean, variance, _ = trial_moments(X, processes, of=partial(_log_rates, smooth))
         if scale is None:
             mean, unit = np.zeros_like(mean), np.ones_like(mean)

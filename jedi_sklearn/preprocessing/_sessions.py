@@ -91,9 +91,7 @@ class StackedSessions:
                 f"Session {session} has {n_neurons} neurons, but X has {trials.shape[2]}. Give "
                 "the same neurons in the same order."
             )
-        out = np.full((*trials.shape[:2], self.shape[2]), np.nan, dtype=self.dtype)
-        out[:, :, columns] = trials
-        return out
+        return place_neurons(trials, columns, self.shape[2]).astype(self.dtype, copy=False)
 
     def _make(self, trials: NDArray) -> NDArray:
         out = np.full((len(trials), *self.shape[1:]), np.nan, dtype=self.dtype)
@@ -147,6 +145,62 @@ def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
         )
     arrays = [_as_trials(x, f"session {i}") for i, x in enumerate(sessions)]
     return StackedSessions(arrays, max(x.shape[1] for x in arrays))
+
+
+def place_neurons(X: ArrayLike, columns: slice | ArrayLike, n_neurons: int) -> NDArray:
+    """Put the neurons of trials into their columns among all neurons, NaN in all others.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_trials, n_timesteps, n_columns)
+        Or a list of trials of unequal length.
+    columns : slice, or array-like of int of shape (n_columns,)
+        Where they are to stand.
+    n_neurons : int
+        All neurons.
+
+    Returns
+    -------
+    ndarray of shape (n_trials, n_timesteps, n_neurons)
+        In the units of `X`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the columns are not as many as `X` has neurons, or there are no such columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import place_neurons
+    >>> place_neurons(np.ones((2, 30, 3)), columns=[5, 0, 1], n_neurons=6)[0, 0]
+    array([ 1.,  1., nan, nan, nan,  1.])
+    """
+    check_number(n_neurons, "n_neurons", Integral, low=1)
+    trials = _as_trials(X, "X")
+    if isinstance(columns, slice):
+        index = np.arange(n_neurons)[columns]
+    else:
+        index = np.asarray(columns)
+        if index.ndim != 1 or index.dtype.kind not in "iu":
+            raise TypeError(
+                "columns must be a slice or the number of the column of each neuron of X, got "
+                f"{columns!r}."
+            )
+    if len(index) != trials.shape[2]:
+        raise ValueError(
+            f"X has {trials.shape[2]} neurons, but columns has {len(index)} of the {n_neurons} "
+            "columns. Give each neuron of X one."
+        )
+    if len(np.unique(index)) < len(index) or not 0 <= index.min() <= index.max() < n_neurons:
+        raise ValueError(
+            f"columns must be different numbers from 0 to n_neurons - 1 = {n_neurons - 1}, got "
+            f"{index.min()} to {index.max()}, {len(np.unique(index))} of them different."
+        )
+    kind = np.float32 if trials.dtype == np.float32 else np.float64
+    out = np.full((*trials.shape[:2], n_neurons), np.nan, dtype=kind)
+    out[:, :, index] = trials
+    return out
 
 
 def _as_trials(X: Any, name: str) -> Any:

@@ -1,0 +1,165 @@
+"""New neurons join a fitted model, of which everything else stays what it is.
+
+The new neurons are read out of the dynamics and drive nothing: their rows of V are 0, so that the
+runs of earlier trials stay what they are. Their other weights come from a regression on the free
+runs of embeddings that are known, of the conditions at first; with these weights the embeddings of
+the new trials are inferred, and so on (docs/model.md, eq. 19).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ._model import NOISE_FLOOR
+from ._observation import residual_inflation
+from ._rollout import simulate
+from ._trials import as_trials
+
+__all__ = ["adapt"]
+
+N_ROUNDS, N_PASSES = 2, 3  # of embeddings, and of noise and weights
+MAX_STEPS, MAX_HALVINGS, TOL = 30, 8, 1e-6  # of the regression
+RIDGE = 1e-3  # of the mean variance of the weights of the neurons there are
+FLAT = 1e-6  # precision of what has no prior
+
+
+@torch.no_grad()
+def adapt(model, X, c, inputs, scale, device):
+    """A copy of a model that has more neurons.
+
+    Parameters
+    ----------
+    model : Model
+        Frozen, with shared bases and generated first states.
+    X : ndarray (trials, time, neurons)
+        Those of the model, and then the new ones; NaN where missing.
+    c : ndarray (trials, n_components)
+        Embeddings to begin with, NaN where nothing is known.
+    inputs : ndarray (trials, time, inputs) or None
+    scale : str or None
+        The option of the estimator, for the units of the new neurons.
+    device : torch.device
+        Where embeddings are inferred.
+    """
+    new = X[:, :, len(model.observation.scale) :]
+    observation = type(model.observation).learn(new, scale, like=model.observation)
+    u = model.scale_inputs(inputs, X.shape[:2])
+    trials = as_trials(new, u, observation, np.nan_to_num, torch.float64, torch.device("cpu"))
+    known = torch.as_tensor(np.isfinite(c).all(axis=1))
+    c, some = torch.as_tensor(c)[known], trials[known]
+    for _ in range(N_ROUNDS):
+        joined = _read_out(model, c, some, observation, own_noise=True)
+        c, some = torch.as_tensor(joined.infer(X, device, inputs, n_starts=1).p), trials
+    return _read_out(model, c, trials, observation)
+
+
+def _read_out(model, c, trials, observation, own_noise=False):
+    """The model with neurons whose weights are fitted to trials of embeddings c.
+
+    Its noise is that of the model, or what the new neurons leave unexplained: of weights that are
+    not yet right the data tell less of an embedding than they will.
+    """
+    size = model.connectivity.rank + 1 + trials.n_inputs
+    # neurons that have one weight of 1 each: their states are the regressors
+    states = _free_run(model, torch.eye(size, dtype=c.dtype), c, trials)
+    before, z = states[:, :, :-size], states[:, :, -size:]
+    noise, inflation = model.observation.dispersion, model.inflation
+    for _ in range(N_PASSES):
+        rows, shift = _regress(z, trials, model, observation, noise * inflation)
+        shifted, run = observation.shifted(shift), z @ rows.t()
+        residual = shifted.residual(run.clone(), trials.y, trials.weight)
+        most = float(trials.y.square().mean())
+        noise = shifted.estimate_dispersion(residual, trials.n_observed, most)
+        inflation = residual_inflation(residual)
+    count = torch.full_like(shift, z[..., 0].numel())
+    if trials.weight is not None:
+        count = trials.weight.sum((0, 1))
+    floor = NOISE_FLOOR * model.observation.dispersion
+    shifted.learn_noise(residual.square().sum((0, 1)), count, floor)
+    filler = model.filler.joined(*(a.flatten(0, 1).numpy() for a in (before, run)))
+    parts = _with_rows(model, rows)
+    joined = model.with_parts(*parts, model.observation.joined(shifted), filler)
+    if own_noise:
+        joined.observation.noise.fill_(max(noise, floor))
+        joined.inflation = inflation
+    return joined
+
+
+def _with_rows(model, rows):
+    """Hypernetwork and initial state with more neurons: their rows of [U, mean, B]."""
+    rank, base = model.connectivity.rank, model.hypernetwork
+    U, mean, B = rows[:, :rank], rows[:, rank], rows[:, rank + 1 :]
+    pairs = ((base.connectivity.U, U), (base.connectivity.V, torch.zeros_like(U)), (base.B, B))
+    hypernetwork = base.of_neurons(*(torch.cat(pair) for pair in pairs))
+    return hypernetwork, model.initial_state.joined(mean)
+
+
+def _free_run(model, rows, c, trials):
+    """Free runs of embeddings, (time, trials, neurons and those of the rows)."""
+    hypernetwork, initial = _with_rows(model, rows)
+    weights = hypernetwork(c)
+    generated = hypernetwork.connectivity.generated(weights)
+    x0 = initial(None, generated, generated)
+    how = (trials.n_steps, model.alpha, trials.inputs)
+    return simulate(hypernetwork.connectivity, weights, x0, *how)
+
+
+def _regress(z, trials, model, observation, noise):
+    """Weights of each neuron for regressors z (time, trials, weights), and a shift of its state.
+
+    `noise` divides the deviance. The prior of the weights is that of the neurons there are; the
+    shift has none.
+    """
+    known, mean, B = model.connectivity.U, model.initial_state.mean, model.hypernetwork.B
+    drawn = torch.block_diag(
+        known.t() @ known / len(known),
+        mean.square().mean().reshape(1, 1),
+        B.t() @ B / len(B),
+    )
+    drawn += RIDGE * drawn.diagonal().mean() * torch.eye(len(drawn), dtype=drawn.dtype)
+    flat = torch.full((1, 1), FLAT, dtype=drawn.dtype)
+    precision = torch.block_diag(torch.linalg.inv(drawn), flat)
+    z, y = torch.cat([z, torch.ones_like(z[:, :, :1])], 2).flatten(0, 1), trials.y.flatten(0, 1)
+    weight = None if trials.weight is None else trials.weight.flatten(0, 1)
+    rows = []
+    for n in range(y.shape[1]):
+        seen = None if weight is None else weight[:, [n]]
+        regression = _Regression(z, y[:, [n]], seen, observation.take([n]))
+        rows.append(regression.fit(precision * noise))
+    rows = torch.stack(rows)
+    return rows[:, :-1], rows[:, -1]
+
+
+class _Regression:
+    """Of one neuron on regressors z (values, weights), by Fisher scoring with halved steps."""
+
+    def __init__(self, z, y, weight, observation):
+        self.z, self.y, self.weight, self.observation = z, y, weight, observation
+
+    def look(self, row, precision):
+        """Deviance and penalty of weights."""
+        x = (self.z @ row)[:, None]
+        return float(self.observation.deviance(x, self.y, self.weight) + row @ precision @ row)
+
+    def fit(self, precision):
+        """The weights."""
+        row = self.z.new_zeros(self.z.shape[1])
+        cost = self.look(row, precision)
+        for _ in range(MAX_STEPS):
+            x = (self.z @ row)[:, None]
+            score, curvature, _ = self.observation.score(x, self.y, self.weight)
+            seen = self.z if curvature is None else self.z * curvature
+            gradient = self.z.t() @ score[:, 0] + precision @ row
+            move = torch.linalg.solve(seen.t() @ self.z + precision, gradient)
+            for _ in range(MAX_HALVINGS):
+                new = self.look(row - move, precision)
+                if new <= cost:
+                    break
+                move = move / 2
+            else:
+                break
+            row, gain, cost = row - move, cost - new, new
+            if gain < TOL * (1 + abs(cost)):
+                break
+        return row
