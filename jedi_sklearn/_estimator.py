@@ -448,13 +448,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         >>> from jedi_sklearn.preprocessing import place_neurons
         >>> data = make_multitask(n_trials=80, n_neurons=50, random_state=0)
         >>> old, new = data.X[:40, :, :30], data.X[40:, :, 30:]  # 30 neurons, and then 20 others
-        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> est = JEDIEstimator(n_components=6, rank=12, max_iter=100, tol=0.1, random_state=0)
         >>> est.fit(old, data.condition[:40]).n_features_in_
         30
         >>> X = place_neurons(new, columns=slice(30, 50), n_neurons=50)
         >>> joined = est.adapt(X, data.condition[40:])
-        >>> joined.n_features_in_, joined.transform(X).shape
-        (50, (40, 4))
+        >>> joined.n_features_in_, joined.transform(X[:5]).shape
+        (50, (5, 6))
         """
         check_is_fitted(self, "hypernetwork_")
         self._check_adapts()
