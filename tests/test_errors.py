@@ -569,6 +569,11 @@ CALLS = [
     (lambda: ds.make_spike_counts(SIMULATED, modulation=-1), ValueError, ["modulation", ">= 0"]),
     (lambda: ds.make_spike_counts(SIMULATED, bin_steps=0), ValueError, ["bin_steps", ">= 1", "0"]),
     (lambda: pre.stack_sessions("ab"), TypeError, ["sessions", "list of arrays"]),
+    (
+        lambda: pre.place_neurons(np.zeros((2, 3, 4)), [0], 9),
+        ValueError,
+        ["X has", "columns has 1"],
+    ),
     (lambda: pre.StackedSessions([GOOD], 12).place(GOOD, 1), ValueError, ["session", "<= 0"]),
     (lambda: ds.make_initial_states(0), ValueError, ["n_trials", "integer >= 1", "0"]),
     (lambda: ds.make_initial_states(n_conditions=0), ValueError, ["n_conditions", ">= 1", "0"]),
