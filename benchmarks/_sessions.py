@@ -17,6 +17,7 @@ from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import pad_trials, place_neurons, stack_sessions
 
 N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated session
+N_CONDITIONS = 16
 N_JOIN, N_JOINED = 5, 9  # trials a condition that a new session joins by, and of it to test
 TAU_OF_DAYS = 0.2  # s: dt is 0.1
 COLUMNS = [
@@ -119,11 +120,10 @@ def joined_session(options):
     """A session with neurons of its own that joins a fit to three others."""
     rows = []
     for seed in options.seeds:
-        each = N_TRAIN // 16  # trials a condition in each session of the fit
-        n_trials = 16 * (N_SESSIONS * each + N_JOIN + N_JOINED)
+        each = N_TRAIN // N_CONDITIONS  # trials a condition in each session of the fit
+        n_trials = N_CONDITIONS * (N_SESSIONS * each + N_JOIN + N_JOINED)
         how = {"n_conditions_per_task": 1 if options.quick else 4, "observation_noise": 0.1}
-        n_all = 240 if not options.quick else 40
-        how |= {"n_trials": n_trials, "n_neurons": n_all}
+        how |= {"n_trials": n_trials, "n_neurons": (N_SESSIONS + 1) * N_NEURONS}
         data = make(options, make_multitask, seed, **how)
         rng = np.random.default_rng(seed)
         neurons = rng.permutation(data.X.shape[2]).reshape(N_SESSIONS + 1, -1)
@@ -148,11 +148,8 @@ def joined_session(options):
             warnings.simplefilter("ignore", ConvergenceWarning)
             joined = est.adapt(new[~later], label[~later])
             seconds = time.perf_counter() - begin
-            known, E, run = (
-                joined.transform(new[~later]),
-                joined.transform(new[later]),
-                joined.predict(new[later]),
-            )
+            known, E = joined.transform(new[~later]), joined.transform(new[later])
+            run = joined.predict(new[later])
         truth = data.X[test == 1]
         row = {
             "seed": seed,

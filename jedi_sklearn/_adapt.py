@@ -11,12 +11,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ._connectivity import CONNECTIVITIES
+from ._initial_state import INITIAL_STATES
 from ._model import NOISE_FLOOR
 from ._observation import residual_inflation
+from ._parameters import option_of
 from ._rollout import simulate
 from ._trials import as_trials
+from ._validation import listed
 
-__all__ = ["adapt"]
+__all__ = ["adapt", "check_adapts"]
 
 N_ROUNDS, N_PASSES = 2, 3  # of embeddings, and of noise and weights
 MAX_STEPS, MAX_HALVINGS, TOL = 30, 8, 1e-6  # of the regression
@@ -24,18 +28,35 @@ RIDGE = 1e-3  # of the mean variance of the weights of the neurons there are
 FLAT = 1e-6  # precision of what has no prior
 
 
+def check_adapts(model):
+    """Raise where a model cannot take new neurons."""
+    for name, wanted, part, table in (
+        ("connectivity", "shared", model.connectivity, CONNECTIVITIES),
+        ("initial_state", "generated", model.initial_state, INITIAL_STATES),
+    ):
+        fitted = option_of(part, table)
+        if fitted != wanted:
+            raise ValueError(
+                f"New neurons can join a fit with {name}={wanted!r}, and this one has "
+                f"{fitted!r}. Fit all sessions together (preprocessing.stack_sessions), or fit "
+                f"with {name}={wanted!r}."
+            )
+
+
 @torch.no_grad()
-def adapt(model, X, c, inputs, scale, device):
+def adapt(model, X, labels, fitted, inputs, scale, device):
     """A copy of a model that has more neurons.
 
     Parameters
     ----------
     model : Model
-        Frozen, with shared bases and generated first states.
+        Frozen, as `check_adapts` wants it.
     X : ndarray (trials, time, neurons)
         Those of the model, and then the new ones; NaN where missing.
-    c : ndarray (trials, n_components)
-        Embeddings to begin with, NaN where nothing is known.
+    labels : list or None
+        Condition of each trial.
+    fitted : dict
+        Embedding of each condition that the fit had.
     inputs : ndarray (trials, time, inputs) or None
     scale : str or None
         The option of the estimator, for the units of the new neurons.
@@ -46,12 +67,34 @@ def adapt(model, X, c, inputs, scale, device):
     observation = type(model.observation).learn(new, scale, like=model.observation)
     u = model.scale_inputs(inputs, X.shape[:2])
     trials = as_trials(new, u, observation, np.nan_to_num, torch.float64, torch.device("cpu"))
-    known = torch.as_tensor(np.isfinite(c).all(axis=1))
-    c, some = torch.as_tensor(c)[known], trials[known]
+    c = torch.as_tensor(_begin(model, X, labels, fitted, inputs, device))
+    known = c.isfinite().all(1)
+    c, some = c[known], trials[known]
     for _ in range(N_ROUNDS):
         joined = _read_out(model, c, some, observation, own_noise=True)
         c, some = torch.as_tensor(joined.infer(X, device, inputs, n_starts=1).p), trials
     return _read_out(model, c, trials, observation)
+
+
+def _begin(model, X, labels, fitted, inputs, device):
+    """Embeddings (trials, n_components) before the new neurons are known, NaN for none.
+
+    Those of the conditions, or what neurons of the model say that were recorded.
+    """
+    old = X[:, :, : len(model.observation.scale)]
+    nothing = np.full(model.hypernetwork.n_components, np.nan)
+    c = np.stack([fitted.get(label, nothing) for label in labels or [None] * len(X)])
+    rest = np.flatnonzero(np.isnan(c[:, 0]) & np.isfinite(old).any(axis=(1, 2)))
+    if len(rest):
+        c[rest] = model.infer(old[rest], device, None if inputs is None else inputs[rest]).p
+    if np.isnan(c).all():
+        had = f"it had {listed(list(fitted))}" if fitted else "it had none"
+        raise ValueError(
+            "Nothing tells what the new trials have in common with those of the fit. Give "
+            f"conditions that the fit had as well ({had}), or trials in which neurons of the fit "
+            "were recorded."
+        )
+    return c
 
 
 def _read_out(model, c, trials, observation, own_noise=False):

@@ -14,12 +14,11 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._adapt import adapt
+from ._adapt import adapt, check_adapts
 from ._advice import describe_gap, describe_spread
 from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
-from ._initial_state import INITIAL_STATES
 from ._observation import OBSERVATIONS
 from ._parameters import check_parameters, choose_labels, option_of
 from ._persistence import load_estimator, save_estimator
@@ -411,9 +410,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def adapt(self, X, y=None, *, conditions=None, inputs=None):
         """Let neurons of a new session join the fitted model; return an estimator that has them.
 
-        All that was fitted stays what it is, bit by bit: the new neurons are read out of the
-        dynamics and drive nothing. Their weights follow from the free runs of the embeddings of
-        their conditions, and then of the embeddings of the new trials themselves.
+        All that was fitted stays what it is: the new neurons are read out of the dynamics and
+        drive nothing. Embeddings of earlier trials, NaN in the new columns, are the same bit by
+        bit. The weights of the new neurons follow from the free runs of the embeddings of their
+        conditions, and then of those of the new trials themselves (docs/model.md, eq. 19).
 
         Parameters
         ----------
@@ -439,6 +439,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ValueError
             If nothing tells what the new trials have in common with those of the fit, or the fit
             has other than shared bases and generated initial states.
+        ValueError, TypeError
+            For data that cannot be used, as in ``fit``.
 
         Examples
         --------
@@ -457,7 +459,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         (50, (5, 6))
         """
         check_is_fitted(self, "hypernetwork_")
-        self._check_adapts()
+        check_adapts(self._model)
         X = check_trials(X, missing=True)
         model, n_known = self._model, self.n_features_in_
         if X.shape[2] <= n_known:
@@ -469,58 +471,23 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
         model.observation.check(X)
         labels, codes = choose_labels(self, y, conditions, len(X))
-        device = resolve_device(self.device)
-        start = self._embeddings_to_begin(X, labels, codes, inputs, device)
-        joined = adapt(model, X, start, inputs, self.scale, device)
+        each = None if labels is None else labels[codes].tolist()
+        fitted = {}
+        if hasattr(self, "conditions_"):
+            labels = self.conditions_.tolist()
+            fitted = dict(zip(labels, self.condition_embeddings_, strict=True))
+        how = (self._structure["scale"], resolve_device(self.device))
+        joined = adapt(model, X, each, fitted, inputs, *how)
 
         if not self.n_inputs_:
             self._run_components()  # of the neurons that it has
         made = copy.deepcopy(self)
         made._model, made.hypernetwork_ = joined, joined.hypernetwork
         made.n_features_in_ = X.shape[2]
-        made.mean_, made.scale_ = joined.observation.mean.numpy(), joined.observation.scale.numpy()
-        made._mean_initial_state = joined.observation.activity(joined.initial_state.mean.numpy())
+        made.mean_, made.scale_ = (
+            a.numpy().copy() for a in (joined.observation.mean, joined.observation.scale)
+        )
         return made
-
-    def _check_adapts(self):
-        """Raise where the fitted model cannot take new neurons."""
-        for name, wanted, fitted in (
-            ("connectivity", "shared", self._structure["connectivity"]),
-            (
-                "initial_state",
-                "generated",
-                option_of(self._model.initial_state, INITIAL_STATES),
-            ),
-        ):
-            if fitted != wanted:
-                raise ValueError(
-                    f"New neurons can join a fit with {name}={wanted!r}, and this one has "
-                    f"{fitted!r}. Fit all sessions together (preprocessing.stack_sessions), or "
-                    f"fit with {name}={wanted!r}."
-                )
-
-    def _embeddings_to_begin(self, X, labels, codes, inputs, device):
-        """Embeddings of trials of a new session before its neurons are known, NaN for none."""
-        known = X[:, :, : self.n_features_in_]
-        c = np.full((len(X), self.n_components_), np.nan)
-        if labels is not None:
-            fitted = list(getattr(self, "conditions_", ()))
-            for code, label in enumerate(labels):
-                if label in fitted:
-                    c[codes == code] = self.condition_embeddings_[fitted.index(label)]
-        rest = np.flatnonzero(np.isnan(c[:, 0]) & np.isfinite(known).any(axis=(1, 2)))
-        if len(rest):
-            u = None if inputs is None else inputs[rest]
-            c[rest] = self._model.infer(known[rest], device, u).p[:, : self.n_components_]
-        if np.isnan(c).all():
-            had = getattr(self, "conditions_", None)
-            which = "had none" if had is None else f"had {_listed(had)}"
-            raise ValueError(
-                "Nothing tells what the new trials have in common with those of the fit. Give "
-                f"conditions that the fit had as well (it {which}), or trials in which neurons "
-                "of the fit were recorded."
-            )
-        return c
 
     # --------------------------------------------------------------------- unseen trials
 
@@ -1037,11 +1004,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 def _blocks_of_runs(model, embedding, x0, n_timesteps, inputs):
     """Free runs in the units of the states, some trials at a time."""
     return (run for _, run in model.free_runs(embedding, x0, n_timesteps, inputs))
-
-
-def _listed(values, most=5):
-    """The first few of some values, for a text."""
-    return ", ".join(map(str, values[:most])) + ", ..." * (len(values) > most)
 
 
 def _warn_unconverged(converged):

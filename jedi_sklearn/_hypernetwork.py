@@ -6,6 +6,7 @@ the embedding and the last hidden layer of a perceptron (mlp). See docs/model.md
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import torch
@@ -111,14 +112,20 @@ class Hypernetwork(nn.Module):
         return self.features(c), torch.cat(parts, -1)
 
     def of_neurons(self, U, V, B):
-        """A copy for neurons with these rows of shared bases and input weights."""
-        made = Hypernetwork(**{**self.config, "n_neurons": len(U)}).to(U.dtype)
-        rows = {"connectivity.U": U, "connectivity.V": V, "B": B}
-        made.load_state_dict(self.state_dict() | rows)
-        return made
+        """A frozen copy for neurons with these rows of shared bases and input weights."""
+        # not a new one: that would draw its start from the generator of the user
+        made = copy.deepcopy(self)
+        made.config["n_neurons"] = len(U)
+        for module, name, rows in (
+            (made.connectivity, "U", U),
+            (made.connectivity, "V", V),
+            (made, "B", B),
+        ):
+            setattr(module, name, nn.Parameter(rows))
+        return made.requires_grad_(False)
 
     def take(self, neurons):
-        """A copy for some of the neurons, of shared bases."""
+        """A frozen copy for some of the neurons, of shared bases."""
         own = self.connectivity
         return self.of_neurons(own.U[neurons], own.V[neurons], self.B[neurons])
 

@@ -18,7 +18,7 @@ from ._counts import NEVER, CountSmoother, check_counts
 from ._distributed import ALONE
 from ._stored import part
 from ._trials import trial_moments
-from ._validation import warn_user
+from ._validation import listed, warn_user
 
 __all__ = ["OBSERVATIONS", "Gaussian", "Poisson", "residual_inflation"]
 
@@ -114,11 +114,11 @@ class Gaussian(Observation):
     def learn(cls, X, scale, processes=ALONE, like=None):
         """Units for trials X: mean of each neuron, and scale by that option of the estimator.
 
-        `like` is one of other neurons to be joined; of activity there is nothing to take over.
+        `like` is that of the neurons before these, which they are to join.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             mean, variance, _ = trial_moments(X, processes)
-        _refuse_unobserved(mean)
+        _refuse_unobserved(mean, like)
         if not np.isfinite(variance).all():
             largest = max(np.nanmax(np.abs(trial)) for trial in X)
             raise ValueError(
@@ -306,12 +306,12 @@ class Poisson(Observation):
     def learn(cls, X, scale, processes=ALONE, like=None):
         """Units for counts X: log rates less their means, by the option `scale`.
 
-        Counts are smoothed as by `like`, one of other neurons to be joined.
+        Counts are smoothed as by `like`, that of the neurons before these, which they are to join.
         """
         with processes.together():
             check_counts(X)
         baseline, variance, count = trial_moments(X, processes)
-        _refuse_unobserved(baseline)
+        _refuse_unobserved(baseline, like)
         if not baseline.any():
             raise ValueError(
                 "X is constant: it holds no spike, so there are no dynamics to fit. Check the "
@@ -321,9 +321,9 @@ class Poisson(Observation):
             raise ValueError(CONSTANT)
         silent = np.flatnonzero(baseline == 0)
         if len(silent):
-            listed = ", ".join(map(str, silent[:5])) + ", ..." * (len(silent) > 5)
+            which = listed(silent + _n_before(like))
             warn_user(
-                f"{len(silent)} of {len(baseline)} neurons never fire in X (neuron {listed}). "
+                f"{len(silent)} of {len(baseline)} neurons never fire in X (neuron {which}). "
                 "They tell nothing: leave them out, as X[:, :, np.nansum(X, (0, 1)) > 0]."
             )
         baseline = np.maximum(baseline, NEVER / count)
@@ -472,12 +472,17 @@ class Poisson(Observation):
 OBSERVATIONS = {"gaussian": Gaussian, "poisson": Poisson}
 
 
-def _refuse_unobserved(mean):
+def _n_before(like):
+    """How many neurons stand in X before those that join them."""
+    return 0 if like is None else len(like.scale)
+
+
+def _refuse_unobserved(mean, like):
     """Raise where a neuron has no mean."""
     if np.isnan(mean).any():
+        first = int(np.argmax(np.isnan(mean))) + _n_before(like)
         raise ValueError(
-            f"Neuron {int(np.argmax(np.isnan(mean)))} is NaN in all of X. Leave out neurons that "
-            "were never observed."
+            f"Neuron {first} is NaN in all of X. Leave out neurons that were never observed."
         )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "check_trials",
     "describe_index",
     "did_you_mean",
+    "listed",
     "warn_user",
 ]
 
@@ -389,6 +390,11 @@ def check_seed(random_state, name="random_state"):
             f"{name} must be None, an integer from 0 to 2**32 - 1 or a "
             f"numpy.random.RandomState, got {random_state!r}."
         ) from error
+
+
+def listed(values, most=5):
+    """The first few of some values, for a text."""
+    return ", ".join(map(str, values[:most])) + ", ..." * (len(values) > most)
 
 
 def warn_user(text, category=UserWarning):

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
@@ -102,7 +103,9 @@ def test_counts_join(session):
     spikes = make_spike_counts(data, rate=25.0)
     parts = split(spikes.X, data.condition)
     est = JEDIEstimator(6, 10, **SMALL).fit(parts.train, parts.y)
-    joined = est.adapt(parts.new, parts.y_new)
+    parts.new[:, :, 50] = 0
+    with pytest.warns(UserWarning, match=r"1 of 20 neurons never fire in X \(neuron 50\)"):
+        joined = est.adapt(parts.new, parts.y_new)
     assert joined.observation_ == "poisson"
     rates = spikes.rates[N_FIT + N_JOIN :]
     run = joined.predict(parts.test)
@@ -165,6 +168,28 @@ def test_free_runs_of_the_fit_have_the_same_components(session):
     assert joined.transform(session.test[:3]).shape == (3, found.shape[1])
 
 
+def test_the_generators_of_the_user_stay_as_they_were(session):
+    before = torch.random.get_rng_state()
+    session.est.adapt(session.new[:16], session.y_new[:16])
+    session.joined.transform(padded(session.train[:1]))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_parameters_changed_after_the_fit_have_no_effect(session):
+    est = copy.deepcopy(session.est).set_params(scale="neuron")
+    joined = est.adapt(session.new, session.y_new)
+    assert_array_equal(joined.scale_, session.joined.scale_)
+
+
+def test_units_are_copies(session):
+    """Who writes to an attribute does not change the model."""
+    joined = copy.deepcopy(session.joined)
+    joined.scale_[:] = 0
+    assert_array_equal(
+        joined.transform(session.test[:1]), session.joined.transform(session.test[:1])
+    )
+
+
 def test_new_neurons_drive_nothing(session):
     rnns = session.joined.dynamics(session.test[:2])
     assert rnns.n_neurons == ALL
@@ -196,6 +221,13 @@ def test_files_and_fits_go_on(session, tmp_path):
 # What is refused
 
 
+def lacking(X, neuron):
+    """Trials without a neuron."""
+    X = X.copy()
+    X[:, :, neuron] = np.nan
+    return X
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -203,6 +235,7 @@ def test_files_and_fits_go_on(session, tmp_path):
         (lambda X, y: (X, None), r"\(it had .*\), or trials in which neurons of the fit"),
         (lambda X, y: (X[:, :, OLD:], y), "the 40 neurons of the fit .* got 20 neurons"),
         (lambda X, y: (X, y[:-1]), "one label per trial"),
+        (lambda X, y: (lacking(X, 45), y), "Neuron 45 is NaN in all of X"),
     ],
 )
 def test_what_tells_nothing_is_refused(session, change, words):
