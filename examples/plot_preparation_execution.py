@@ -8,10 +8,10 @@ the RNNs of preparation and of execution differ in their spectra and Lyapunov ex
 
 The JEDI paper reports eigenvalues near the unit circle in execution, and inside it with excursions
 along the real axis in preparation. Here it is the other way round: along the activity, the leading
-multipliers of preparation lie on the unit circle (1.00), those of execution inside it (0.96), with
+multipliers of preparation lie at the unit circle (1.02), those of execution inside it (0.96), with
 smaller real ones. Execution turns faster (1.4 against 0.9 Hz), and its Lyapunov exponent is lower
-(-0.7 against 0.2 per s). At the origin the leading ones of both lie outside, those of execution
-more (1.17 against 1.12). Where the levels lie depends on the model: with free runs from an
+(-0.5 against 0.4 per s). At the origin the leading ones of both lie outside, those of execution
+more (1.18 against 1.14). Where the levels lie depends on the model: with free runs from an
 inferred start those of execution lay on the circle, and those of preparation outside it (1.04).
 The differences had the same signs.
 
