@@ -1,5 +1,6 @@
 """Small data with known answers, and estimators fitted to them once per session."""
 
+import contextlib
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of every thread, when its libraries are loaded
@@ -17,6 +18,7 @@ from sklearn.utils import Bunch
 from jedi_sklearn import JEDIEstimator, RNNBatch
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._rollout import simulate
+from jedi_sklearn._schedule import Progress
 from jedi_sklearn.datasets import make_multitask
 
 torch.set_num_threads(1)
@@ -99,6 +101,28 @@ def make_model():
 @pytest.fixture(scope="session")
 def small():
     return small_estimator
+
+
+class Stop(Exception):
+    """Ends a fit from within."""
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """Context in which a fit meets an exception at a step, and raises it."""
+
+    @contextlib.contextmanager
+    def stop(step, exception=Stop):
+        class Stopping(Progress):
+            def __call__(self, now, loss, forcing):
+                if now == step:
+                    raise exception
+
+        with monkeypatch.context() as patch, pytest.raises(exception):
+            patch.setattr("jedi_sklearn._fit.Progress", Stopping)
+            yield
+
+    return stop
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Facts about spike counts: fitted as they were recorded, with true rates and honest noise."""
 
-import contextlib
 import pickle
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from jedi_sklearn._counts import (
 )
 from jedi_sklearn._observation import MAX_DISPERSION, Poisson
 from jedi_sklearn._rollout import plain_loss, split_loss
-from jedi_sklearn._schedule import Progress
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.preprocessing import pad_trials
 
@@ -671,26 +669,12 @@ def test_a_neuron_that_only_trials_left_out_have_does_no_harm(short, few, left_o
     assert est.score(X) > 0.2
 
 
-@contextlib.contextmanager
-def stopped_at(monkeypatch, step):
-    """A fit is stopped at this step."""
-
-    class Stopping(Progress):
-        def __call__(self, now, loss, forcing):
-            if now == step:
-                raise ZeroDivisionError
-
-    with monkeypatch.context() as patch:
-        patch.setattr("jedi_sklearn._fit.Progress", Stopping)
-        yield
-
-
 @pytest.mark.parametrize("changes", [{}, {"batch_size": 7, "early_stopping": True, "tol": 0.0}])
-def test_a_resumed_fit_is_the_uninterrupted_one(short, few, monkeypatch, tmp_path, changes):
+def test_a_resumed_fit_is_the_uninterrupted_one(short, few, stopped_at, tmp_path, changes):
     X = few.X[FEW]
     expected = short(max_iter=20, **changes).fit(X)
     est = short(max_iter=20, checkpoint=tmp_path / "fit.npz", **changes)
-    with stopped_at(monkeypatch, 13), pytest.raises(ZeroDivisionError):
+    with stopped_at(13):
         est.fit(X)
     with pytest.raises(ValueError, match="observation: auto there, poisson here"):
         clone(est).set_params(observation="poisson").fit(X)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
@@ -150,6 +150,85 @@ def test_counts_of_two_sessions():
     rates = np.concatenate([spikes.rates[day == i] for i in range(2)])
     other = np.isnan(np.asarray(X))
     assert np.corrcoef(est.predict(X)[other], rates[other])[0, 1] > 0.7
+
+
+# Counts of sessions with everything else
+
+
+@pytest.fixture(scope="module")
+def spikes():
+    """Counts of two days with different neurons and trials of unequal length, and inputs."""
+    data = make_multitask(48, observation_noise=0, **TEACHER | {"n_timesteps": 40})
+    counts = make_spike_counts(data, rate=25.0, random_state=0).X
+    day = np.arange(48) // 8 % 2
+    order = np.argsort(day, kind="stable")
+    sessions = [list(counts[day == i][:, :, N * i : N * (i + 1)]) for i in range(2)]
+    for k in range(0, 24, 3):
+        sessions[0][k] = sessions[0][k][: 30 + k % 4]
+    X = stack_sessions(sessions)
+    return Bunch(X=X, sessions=sessions, y=data.condition[order], u=data.inputs[order])
+
+
+def small(**parameters):
+    common = {"dt": 0.02, "max_iter": 12, "tol": 1, "random_state": 0, "device": "cpu"}
+    return JEDIEstimator(3, 6, **common | parameters)
+
+
+def test_sessions_of_counts_with_inputs(spikes):
+    """Known inputs of the trials explain more of them than those of others."""
+    est = small(max_iter=60).fit(spikes.X, spikes.y, inputs=spikes.u)
+    assert est.observation_ == "poisson"
+    other = np.roll(spikes.u, 1, axis=0)
+    assert est.score(spikes.X, inputs=spikes.u) > est.score(spikes.X, inputs=other) + 0.01
+
+
+def test_sessions_of_counts_with_missing_samples(spikes):
+    """What comes after the last bin of a trial, in any session, tells nothing of it."""
+    X = np.array(spikes.X)
+    X[30, 10:14] = np.nan  # nobody was recorded
+    X[31, :, N + 3] = np.nan  # a neuron was lost
+    est = small().fit(X, spikes.y)
+    short = spikes.X.place([spikes.sessions[0][0]], 0)
+    assert short.shape[1] < spikes.X.shape[1]
+    assert_allclose(est.transform(short), est.embedding_[:1], atol=1e-6)
+    assert np.isfinite(est.predict(X)).all()
+
+
+def test_sessions_of_counts_stop_early(spikes):
+    est = small(early_stopping=True, validation_fraction=0.25).fit(spikes.X, spikes.y)
+    assert len(est.validation_curve_) and est.embedding_.shape == (48, 3)
+    assert 0 < max(score for _, score in est.validation_curve_) < 1
+
+
+def test_sessions_of_counts_go_on_from_a_checkpoint(spikes, stopped_at, tmp_path):
+    expected = small().fit(spikes.X, spikes.y)
+    est = small(checkpoint=tmp_path / "fit.npz")
+    with stopped_at(8):
+        est.fit(spikes.X, spikes.y)
+    assert est.checkpoint.exists()
+    est.fit(spikes.X, spikes.y)
+    assert est.loss_curve_ == expected.loss_curve_
+    assert_array_equal(est.embedding_, expected.embedding_)
+
+
+def test_a_saved_fit_of_sessions_knows_new_trials(spikes, tmp_path):
+    est = small().fit(spikes.X, spikes.y)
+    est.save(tmp_path / "model.npz")
+    new = spikes.X.place(spikes.sessions[1], 1)
+    again = JEDIEstimator.load(tmp_path / "model.npz")
+    assert_array_equal(again.predict(new), est.predict(new))
+
+
+def test_sessions_of_counts_stay_in_their_files(spikes, monkeypatch, tmp_path):
+    sessions = [np.stack([t[:30] for t in session]) for session in spikes.sessions]
+    expected = small().fit(stack_sessions(sessions), spikes.y)
+    monkeypatch.setattr("jedi_sklearn._stored.LARGE", 1000)
+    mapped = []
+    for i, session in enumerate(sessions):
+        np.save(tmp_path / f"{i}.npy", session)
+        mapped.append(np.load(tmp_path / f"{i}.npy", mmap_mode="r"))
+    est = small().fit(stack_sessions(mapped), spikes.y)
+    assert_array_equal(est.embedding_, expected.embedding_)
 
 
 # What cannot be aligned
