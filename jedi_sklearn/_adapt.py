@@ -66,7 +66,8 @@ def adapt(model, X, labels, fitted, inputs, scale, device):
     new = X[:, :, len(model.observation.scale) :]
     observation = type(model.observation).learn(new, scale, like=model.observation)
     u = model.scale_inputs(inputs, X.shape[:2])
-    trials = as_trials(new, u, observation, np.nan_to_num, torch.float64, torch.device("cpu"))
+    kind = (torch.float64, torch.device("cpu"), model.steps_per_sample)
+    trials = as_trials(new, u, observation, np.nan_to_num, *kind)
     c = torch.as_tensor(_begin(model, X, labels, fitted, inputs, device))
     known = c.isfinite().all(1)
     c, some = c[known], trials[known]
@@ -114,7 +115,7 @@ def _read_out(model, c, trials, observation, own_noise=False):
         residual = shifted.residual(run.clone(), trials.y, trials.weight)
         most = float(trials.y.square().mean())
         noise = shifted.estimate_dispersion(residual, trials.n_observed, most)
-        inflation = residual_inflation(residual)
+        inflation = residual_inflation(residual, trials.every)
     count = torch.full_like(shift, z[..., 0].numel())
     if trials.weight is not None:
         count = trials.weight.sum((0, 1))

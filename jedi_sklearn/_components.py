@@ -9,14 +9,14 @@ principal components, so that the answer takes seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from sklearn.utils.extmath import randomized_svd
 
 from ._distributed import ALONE
-from ._trials import Trials, blocks, sample_of
+from ._trials import blocks, sample_of
 
 __all__ = [
     "ENOUGH_TRIALS",
@@ -74,16 +74,17 @@ class SizeCurve:
 
 def axes_of_samples(trials, tolerance=TOLERANCE):
     """`SizeCurve` of the principal components of single samples: the dimension of activity."""
-    n_steps, _, n_neurons = trials.shape
+    _, _, n_neurons = trials.shape
     index = _some(trials, n_neurons)
-    every = -(-len(index) * n_steps // min(MAX_SAMPLES, max(1, MAX_VALUES // n_neurons)))
-    kept = np.arange(len(index) * n_steps) % every == 0
+    n_samples = len(range(0, trials.n_steps, trials.every))
+    every = -(-len(index) * n_samples // min(MAX_SAMPLES, max(1, MAX_VALUES // n_neurons)))
+    kept = np.arange(len(index) * n_samples) % every == 0
     parts, first = [], 0
     for i in blocks(trials, index):
         some = _Rows.of_samples(trials[i])
         parts.append(some[kept[first : first + len(some)]])
         first += len(some)
-    rows, trial = _Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_steps)[kept]
+    rows, trial = _Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_samples)[kept]
     recorded = ~np.isnan(rows.filled[:, 0])
     curve = _curve(rows[recorded], trial[recorded], np.arange(n_neurons))
     return SizeCurve(*curve, tolerance)
@@ -131,7 +132,7 @@ class DenoisedTrials:
     def __init__(self, trials, n_components, processes=ALONE):
         n_steps, n_trials, n_neurons = self.shape = trials.shape
         self.trials, self.n_inputs = trials, trials.n_inputs
-        self.dtype, self.device = trials.dtype, trials.device
+        self.dtype, self.device, self.every = trials.dtype, trials.device, trials.every
         sample = _some(trials, min(n_steps, MAX_BINS) * n_neurons, n_trials)
         profiles = _profiles(trials, sample, processes)
         self.mean, rows = profiles.centred()
@@ -172,7 +173,7 @@ class DenoisedTrials:
         scores = torch.as_tensor(scores, dtype=some.dtype, device=some.device)
         scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
         guide = torch.einsum("kd,dtn->tkn", scores, self.maps)
-        return Trials(some.y, some.weight, guide, some.inputs, some.constant)
+        return replace(some, guide=guide)
 
 
 @dataclass
@@ -245,6 +246,7 @@ class _Rows:
     @classmethod
     def of_samples(cls, trials):
         """Each sample of each trial."""
+        trials = trials.samples()
         guide = _to_numpy(trials.guide)
         filled, seen = guide, guide
         if trials.weight is not None:
@@ -256,6 +258,7 @@ class _Rows:
     @classmethod
     def of_trials(cls, trials):
         """Each trial, in a few bins of time times neurons."""
+        trials = trials.samples()
         guide = _to_numpy(trials.guide)
         if trials.weight is None:
             rows = _binned(guide)

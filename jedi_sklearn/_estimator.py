@@ -79,6 +79,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Sampling interval of the data, s.
     tau : float, default=0.1
         Time constant of the RNN's neurons, s.
+    steps_per_sample : int or "auto", default="auto"
+        Steps of the dynamics from one sample to the next, so that bins may be as long as `tau` or
+        longer: a step takes ``dt / steps_per_sample``, which is the `dt` of the RNNs. "auto" is
+        the smallest number with steps of at most ``tau / 2``: 1 if `dt` is. Time and memory of a
+        fit grow with it.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
         What X holds. "poisson": spike counts per bin, as they were recorded; the RNNs generate
         log rates, and the free runs are as likely as can be for Poisson counts. "gaussian": rates
@@ -179,6 +184,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         expected ones are ``exp(mean_ + scale_ * states)``, or ``to_activity(states)``.
     n_components_, rank_ : int
         Sizes used.
+    steps_per_sample_ : int
+        Steps used, from one sample to the next.
     n_features_in_ : int
         Number of neurons.
     n_inputs_ : int
@@ -232,6 +239,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         initial_state="auto",
         dt=0.01,
         tau=0.1,
+        steps_per_sample="auto",
         observation="auto",
         scale="global",
         solver="annealed",
@@ -262,6 +270,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.initial_state = initial_state
         self.dt = dt
         self.tau = tau
+        self.steps_per_sample = steps_per_sample
         self.observation = observation
         self.scale = scale
         self.solver = solver
@@ -360,6 +369,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_timesteps_ = X.shape[1]
         self.n_components_ = embedding.shape[1]
         self.rank_ = model.connectivity.rank
+        self.steps_per_sample_ = model.steps_per_sample
         self.mean_, self.scale_ = (
             a.detach().numpy().copy() for a in (observation.mean, observation.scale)
         )

@@ -29,6 +29,7 @@ from ._parameters import (
     choose_observation,
     choose_rows,
     choose_sizes,
+    choose_steps,
     choose_validation,
     option_of,
 )
@@ -178,7 +179,8 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     input_scale = choose_input_scale(inputs) if previous is None else previous.input_scale
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
     filler = Filler.learn(used, observation.estimate, None if codes is None else codes[kept])
-    how = (used, u[kept], observation, filler, torch.float32, device)
+    every = choose_steps(est)
+    how = (used, u[kept], observation, filler, torch.float32, device, every)
     null, count = observation.null_deviance(used, processes)
     trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
     schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
@@ -232,7 +234,7 @@ def start(data, plan):
     else:
         name = choose_initial_state(est, data.inputs)
         initial, q = INITIAL_STATES[name].learn(trials)
-        solver, alpha = SOLVERS[est.solver], est.dt / est.tau
+        solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
         how = (data.rows, alpha, curve, plan.generator, processes)
         c = solver.start(hypernetwork, trials, q, initial, *how)
@@ -240,7 +242,8 @@ def start(data, plan):
         agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
         hypernetwork, c = (a.to(plan.device) for a in agreed)
         parts = (hypernetwork, initial, plan.observation, plan.filler, plan.input_scale)
-        model = Model(*parts, float(est.dt), float(est.tau), est.n_starts)
+        times = (float(est.dt), float(est.tau), est.n_starts)
+        model = Model(*parts, *times, steps_per_sample=trials.every)
         model.to_train(plan.device, trials.dtype)
     plan.seed = plan.random_state.randint(np.iinfo(np.int32).max)
     return model, c, q
@@ -341,7 +344,8 @@ def check_continues(est, previous, X, inputs):
         now["hidden_layer_sizes"] = tuple(est.hidden_layer_sizes)
     before["initial_state"] = option_of(previous.initial_state, INITIAL_STATES)
     before["observation"] = option_of(previous.observation, OBSERVATIONS)
-    for name in ("n_components", "rank", "initial_state", "observation"):
+    before["steps_per_sample"] = previous.steps_per_sample
+    for name in ("n_components", "rank", "steps_per_sample", "initial_state", "observation"):
         if getattr(est, name) != "auto":
             now[name] = getattr(est, name)
     for name, value in now.items():

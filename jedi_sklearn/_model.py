@@ -20,7 +20,7 @@ from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
 from ._rollout import follow, simulate
-from ._trials import as_trials, block_size, blocks
+from ._trials import as_trials, block_size, blocks, n_steps_of
 
 __all__ = ["Model"]
 
@@ -50,6 +50,8 @@ class Model(nn.Module):
         Known from `settle` on, as are the noise of the observation and
     inflation : float
         Samples in time per independent residual.
+    steps_per_sample : int
+        Of the dynamics, so that each takes dt / steps_per_sample.
     """
 
     def __init__(
@@ -64,17 +66,24 @@ class Model(nn.Module):
         n_starts,
         prior=None,
         inflation=1.0,
+        steps_per_sample=1,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
         self.observation, self.prior = observation, prior
         self.filler, self.input_scale = filler, input_scale
         self.dt, self.tau, self.n_starts, self.inflation = dt, tau, n_starts, inflation
+        self.steps_per_sample = steps_per_sample
+
+    @property
+    def step(self):
+        """Time that a step of the dynamics takes, s."""
+        return self.dt / self.steps_per_sample
 
     @property
     def alpha(self):
-        """dt / tau."""
-        return self.dt / self.tau
+        """A step over tau."""
+        return self.step / self.tau
 
     @property
     def connectivity(self):
@@ -133,7 +142,7 @@ class Model(nn.Module):
             error = self.residual(each[i], q[i], some)
             squares += error.square().sum((0, 1), dtype=torch.float64)
             count += some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
-            inflation += residual_inflation(error) * len(i) / len(trials)
+            inflation += residual_inflation(error, some.every) * len(i) / len(trials)
         processes.sum_(squares, count, inflation)
         if not torch.isfinite(squares).all():
             raise FloatingPointError(
@@ -272,7 +281,7 @@ class Model(nn.Module):
         """A frozen model that has these parts, and the rest of this one."""
         parts = (hypernetwork, initial_state, observation, filler, self.input_scale)
         rest = (self.dt, self.tau, self.n_starts, self.prior, self.inflation)
-        return Model(*parts, *rest).requires_grad_(False)
+        return Model(*parts, *rest, self.steps_per_sample).requires_grad_(False)
 
     @torch.no_grad()
     def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts, needed):
@@ -280,12 +289,13 @@ class Model(nn.Module):
         # the CPU needs no copy: nothing is written to
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
         u = self.scale_inputs(inputs, X.shape[:2])
-        trials = as_trials(X, u, self.observation, self.filler, torch.float64, device)
+        kind = (torch.float64, device, self.steps_per_sample)
+        trials = as_trials(X, u, self.observation, self.filler, *kind)
         some, inner = trials, model
         if needed is not None:
             inner = model.of_neurons(needed)
-            how = (inner.observation, self.filler.take(needed), torch.float64, device)
-            some = as_trials(X[:, :, needed], u, *how)
+            how = (inner.observation, self.filler.take(needed))
+            some = as_trials(X[:, :, needed], u, *how, *kind)
         runs, d = inner.runs(), self.hypernetwork.n_components
         weight = 1 / (model.observation.dispersion * self.inflation)
         how = {"forcing": correction or 0.0, "n_starts": n_starts}
@@ -371,15 +381,22 @@ class Model(nn.Module):
         for first in range(0, len(E), MAX_BLOCK):
             i = slice(first, first + MAX_BLOCK)
             weights, start = self.hypernetwork(torch.as_tensor(E[i])), torch.tensor(x0[i])
-            how = (n_timesteps, self.alpha, u[:, i])
-            run = simulate(self.connectivity, weights, start, *how)
-            yield i, run.transpose(0, 1).numpy()
+            every = self.steps_per_sample
+            n_steps = n_steps_of(n_timesteps, every)
+            held = u[:, i].repeat_interleave(every, 0)[:n_steps]
+            run = simulate(self.connectivity, weights, start, n_steps, self.alpha, held)
+            yield i, run[::every].transpose(0, 1).numpy()
 
     @torch.no_grad()
-    def rnns(self, E, **free_run):
-        """The RNNs of embeddings, whose states are scaled; `free_run` holds start and length."""
+    def rnns(self, E, initial_states=None, n_timesteps=None, inputs=None):
+        """The RNNs of embeddings, whose states are scaled, with start and length of free runs."""
         w = {name: a.numpy() for name, a in self.hypernetwork(torch.as_tensor(E)).items()}
-        rest = {"dt": self.dt, "tau": self.tau, **free_run}
+        if n_timesteps is not None:
+            n_timesteps = n_steps_of(n_timesteps, self.steps_per_sample)
+        if inputs is not None:
+            inputs = np.repeat(inputs, self.steps_per_sample, axis=1)[:, :n_timesteps]
+        rest = {"initial_states": initial_states, "n_timesteps": n_timesteps, "inputs": inputs}
+        rest |= {"dt": self.step, "tau": self.tau}
         if len(self.input_scale):  # an RNN without inputs takes none
             rest["input_weights"] = w["B"] / self.input_scale
         return self.connectivity.rnns(w, **rest)

@@ -491,12 +491,15 @@ def _log_rates(smooth, trial):
     return np.where(np.isnan(trial), np.nan, np.log(smooth(trial)))
 
 
-def residual_inflation(error):
+def residual_inflation(error, every=1):
     """How many samples in time carry the information of one independent residual (>= 1).
+
+    There is a sample at each `every` step.
 
     The integrated autocorrelation time of the residuals (time, trials, neurons), summed to the
     first lag below 0.05 (Sokal 1997, "Monte Carlo methods in statistical mechanics").
     """
+    error = error[::every]
     power = float(error.square().sum())
     if not math.isfinite(power) or power == 0:
         return 1.0

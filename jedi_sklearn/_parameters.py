@@ -33,6 +33,7 @@ __all__ = [
     "choose_observation",
     "choose_rows",
     "choose_sizes",
+    "choose_steps",
     "choose_validation",
     "option_of",
 ]
@@ -49,13 +50,14 @@ OPTIONS = {
 }
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
 MAX_COMPONENTS, MAX_RANK = 24, 40
+MAX_STEPS = 20  # of the dynamics from one sample to the next; beyond, units are in doubt
 
 
 def check_parameters(est):
     """Raise unless every parameter of the estimator is usable by itself."""
     for name, options in OPTIONS.items():
         check_option(getattr(est, name), name, options)
-    for name in ("n_components", "rank", "batch_size"):
+    for name in ("n_components", "rank", "batch_size", "steps_per_sample"):
         value = getattr(est, name)
         if isinstance(value, str):
             if value != "auto":
@@ -71,13 +73,14 @@ def check_parameters(est):
             raise TypeError(f"{name} must be True or False, got {value!r}.")
     check_number(est.dt, "dt", low=0, closed=False)
     check_number(est.tau, "tau", low=0, closed=False)
-    if est.dt >= est.tau:
-        raise ValueError(
-            f"dt must be smaller than tau, got dt={est.dt}, tau={est.tau}, both in s (10 ms are "
-            "0.01). Raise tau, or resample to a finer grid (preprocessing.resample_time)."
-        )
     for name in ("max_iter", "n_starts", "n_iter_no_change"):
         check_number(getattr(est, name), name, numbers.Integral, low=1)
+    if est.dt >= est.tau * choose_steps(est):
+        raise ValueError(
+            f"dt={est.dt} is too long for tau={est.tau}, both in s (10 ms are 0.01), with "
+            f"steps_per_sample={est.steps_per_sample!r}: a step of the dynamics must be shorter "
+            f"than tau. If both are right, set steps_per_sample={_enough_steps(est)}."
+        )
     check_number(est.learning_rate_init, "learning_rate_init", low=0, closed=False)
     check_number(est.tol, "tol", low=0)
     check_number(est.forcing, "forcing", low=0, high=1)
@@ -183,6 +186,19 @@ def choose_initial_state(est, inputs):
     if est.initial_state != "auto":
         return est.initial_state
     return "generated" if est.embedding == "trial" and inputs is None else "observed"
+
+
+def choose_steps(est):
+    """Steps of the dynamics from one sample to the next: enough, if they are not too many."""
+    if est.steps_per_sample != "auto":
+        return int(est.steps_per_sample)
+    enough = _enough_steps(est)
+    return enough if enough <= MAX_STEPS else 1
+
+
+def _enough_steps(est):
+    """As few as make a step half of tau or shorter."""
+    return max(1, math.ceil(2 * est.dt / est.tau - 1e-9))
 
 
 def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=False, say=None):

@@ -313,7 +313,7 @@ class _Prior:
         some = order[: min(most, 2 * block_size(n_steps, n_neurons))].to(c.device)
         chosen = trials[some]
         error = model.residual(c[some if rows is None else rows[some]], q[some], chosen)
-        n_observed, inflation = chosen.n_observed, residual_inflation(error)
+        n_observed, inflation = chosen.n_observed, residual_inflation(error, chosen.every)
         noise = model.observation.estimate_dispersion(error, n_observed, variance)
         # of the loss, in units of which one prior term counts this much
         self.strength = noise * inflation / (variance * trials.n_observed)

@@ -18,6 +18,7 @@ __all__ = [
     "as_trials",
     "block_size",
     "blocks",
+    "n_steps_of",
     "one_less",
     "sample_of",
     "trial_moments",
@@ -47,6 +48,8 @@ class Trials:
         Known inputs, without channels where there are none.
     constant : Tensor (trials,) or None
         Part of the deviance of each trial that depends on `y` alone, where there is one.
+    every : int
+        Steps from one sample to the next. Steps between samples have weight 0.
     """
 
     y: torch.Tensor
@@ -54,6 +57,7 @@ class Trials:
     guide: torch.Tensor = None  # type: ignore[assignment]
     inputs: torch.Tensor = None  # type: ignore[assignment]
     constant: torch.Tensor | None = None
+    every: int = 1
 
     def __post_init__(self):
         if self.guide is None:
@@ -88,13 +92,13 @@ class Trials:
         guide = y if self.guide is self.y else self.guide[:, index]
         weight = None if self.weight is None else self.weight[:, index]
         constant = None if self.constant is None else self.constant[index]
-        return Trials(y, weight, guide, self.inputs[:, index], constant)
+        return Trials(y, weight, guide, self.inputs[:, index], constant, self.every)
 
     take = __getitem__
 
     @property
     def n_steps(self):
-        """Samples per trial."""
+        """Steps of a trial, its first sample included."""
         return len(self.y)
 
     @property
@@ -110,17 +114,43 @@ class Trials:
         guide = y if self.guide is self.y else self.guide.to(device, dtype)
         weight = None if self.weight is None else self.weight.to(device, dtype)
         constant = None if self.constant is None else self.constant.to(device)
-        return Trials(y, weight, guide, self.inputs.to(device, dtype), constant)
+        return Trials(y, weight, guide, self.inputs.to(device, dtype), constant, self.every)
+
+    def spread(self, every):
+        """The same with steps between the samples: guide interpolated, inputs held."""
+        if every == 1:
+            return self
+        shape = (n_steps_of(len(self.y), every), *self.y.shape[1:])
+        y, weight = self.y.new_zeros(shape), self.y.new_zeros(shape)
+        y[::every], weight[::every] = self.y, 1 if self.weight is None else self.weight
+        guide = self.guide.new_empty(*shape[:2], self.guide.shape[2])
+        for step in range(every):
+            between = torch.lerp(self.guide[:-1], self.guide[1:], step / every)
+            guide[step:-1:every] = between
+        guide[-1] = self.guide[-1]
+        inputs = self.inputs.repeat_interleave(every, 0)[: len(y)]
+        return Trials(y, weight, guide, inputs, self.constant, every)
+
+    def samples(self):
+        """The same without the steps between the samples."""
+        if self.every == 1:
+            return self
+        parts = (self.y, self.weight, self.guide, self.inputs)
+        return Trials(*(a[:: self.every] for a in parts), self.constant)
 
     def weight_at(self, t):
         """Weights of a sample, (trials, neurons), or None."""
         return None if self.weight is None else self.weight[t]
 
     def recorded(self):
-        """Whether some neuron was observed, (time, trials)."""
+        """Whether some neuron was observed, (time, trials); between samples, before and after."""
         if self.weight is None:
             return torch.ones(self.y.shape[:2], dtype=torch.bool, device=self.device)
-        return self.weight.amax(2) > 0
+        seen = self.weight[:: self.every].amax(2) > 0
+        between = (seen[:-1] & seen[1:]).repeat_interleave(self.every, 0)
+        recorded = torch.cat([between, seen[-1:]])
+        recorded[:: self.every] = seen
+        return recorded
 
     def pulls(self, forcing):
         """Strength of the forcing at each sample: 0 where nobody was recorded."""
@@ -146,6 +176,7 @@ class LazyTrials:
     filler: Filler
     dtype: torch.dtype
     device: torch.device
+    every: int
     n_observed: float
 
     def __len__(self):
@@ -153,12 +184,12 @@ class LazyTrials:
 
     @property
     def shape(self):
-        n_trials, n_steps, n_neurons = self.X.shape
-        return n_steps, n_trials, n_neurons
+        n_trials, n_samples, n_neurons = self.X.shape
+        return n_steps_of(n_samples, self.every), n_trials, n_neurons
 
     @property
     def n_steps(self):
-        return self.X.shape[1]
+        return self.shape[0]
 
     @property
     def n_inputs(self):
@@ -166,7 +197,7 @@ class LazyTrials:
 
     def __getitem__(self, index):
         index = index.cpu().numpy() if torch.is_tensor(index) else index
-        rest = (self.observation, self.filler, self.dtype, self.device)
+        rest = (self.observation, self.filler, self.dtype, self.device, self.every)
         return as_trials(part(self.X, index), self.inputs[index], *rest)
 
     def take(self, index):
@@ -175,6 +206,11 @@ class LazyTrials:
         return replace(self, X=part(self.X, index), inputs=self.inputs[index])
 
     new_zeros = Trials.new_zeros
+
+
+def n_steps_of(n_samples, every):
+    """Steps of a trial of so many samples, with `every` steps from one to the next."""
+    return (n_samples - 1) * every + 1
 
 
 def block_size(n_steps, n_neurons):
@@ -200,7 +236,7 @@ def sample_of(trials):
     return order[:most].sort().values.to(trials.device)
 
 
-def as_trials(X, inputs, observation, filler, dtype, device):
+def as_trials(X, inputs, observation, filler, dtype, device, every=1):
     """Trials of X (NaN where missing) and inputs as tensors, without a second copy of X.
 
     Parameters
@@ -213,6 +249,8 @@ def as_trials(X, inputs, observation, filler, dtype, device):
         Fills the gaps of a trial (time, neurons) of states.
     dtype : torch.dtype
     device : torch.device
+    every : int
+        Steps from one sample to the next.
     """
     n_trials, n_steps, n_neurons = X.shape
     kind = np.float32 if dtype == torch.float32 else np.float64
@@ -228,13 +266,9 @@ def as_trials(X, inputs, observation, filler, dtype, device):
                 guide = np.empty((n_steps, n_trials, estimate.shape[1]), dtype=kind)
             guide[:, k] = estimate
     inputs = np.ascontiguousarray(inputs.transpose(1, 0, 2), dtype=kind)
-    constant = observation.constant(y)
-    return Trials(
-        *(
-            None if a is None else torch.from_numpy(a).to(device)
-            for a in (y, weight, guide, inputs, constant)
-        )
-    )
+    parts = (y, weight, guide, inputs, observation.constant(y))
+    parts = (None if a is None else torch.from_numpy(a).to(device) for a in parts)
+    return Trials(*parts).spread(every)
 
 
 class Batches:
