@@ -4,13 +4,14 @@ The squared error never counts what was filled in. It is used where a run needs 
 initial state, and where teacher forcing pulls it. Gaps in a neuron's trial are interpolated in
 time; a neuron missing from a whole trial, or before its first or after its last sample, is
 predicted from the others by the principal axes of the training data: of its samples or, where
-groups of neurons were never recorded together, as in sessions, of the means of its conditions.
+no trial links groups of neurons, as in sessions, of the means of its conditions.
 Where nobody was recorded any more, or yet, values are held.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -23,6 +24,8 @@ __all__ = ["Filler", "groups_of_neurons"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 RCOND = 1e-3  # of scores that explain new neurons
+MAX_GROUPS = 32  # of neurons recorded with the same others, so that their pairs are few
+LEAST_POWER = 0.001  # of the largest variance of links between groups: what noise may have
 
 
 @dataclass
@@ -37,7 +40,9 @@ class Filler:
         """Axes of trials X (trials, time, neurons), NaN where missing; `states` scales each.
 
         Groups of neurons of which no two were recorded in the same trial, as of sessions, are
-        aligned by the means of conditions, of which `codes` has one for each trial.
+        aligned by the means of conditions, of which `codes` has one for each trial. Groups that
+        other neurons link, which were recorded with both, are aligned by these or by the means,
+        whichever explain more.
         """
         # Neurons missing from whole trials: expectation-maximisation from zeros
         chosen = np.arange(len(X))
@@ -56,7 +61,7 @@ class Filler:
         group = groups_of_neurons(together)
         if group.max():
             _refuse_unaligned(X, group, codes)
-            return cls._of_conditions(X, states, codes)
+            return cls._of_conditions(X, states, codes)[0]
         ends = np.cumsum([len(z) for z in rows])
         Z = np.concatenate(rows)
         known = np.isfinite(Z)
@@ -66,6 +71,13 @@ class Filler:
             if np.isnan(z).any()
         ]
         Z = np.where(known, Z, 0.0)
+        if (found := filled_by_links(Z, known)) is not None:
+            # expectation-maximisation that sets out from zeros would leave the groups apart
+            Z, share = found
+            if codes is not None and _all_meet(X, codes):
+                filler, other_share = cls._of_conditions(X, states, codes)
+                if other_share > share:
+                    Z = filler.complete(np.where(known, Z, np.nan))
         n_axes = min(N_AXES, *Z.shape)
         for _ in range(N_ROUNDS if guess else 1):
             _, size, axes = randomized_svd(Z, n_axes, random_state=0)
@@ -79,11 +91,14 @@ class Filler:
 
     @classmethod
     def _of_conditions(cls, X, states, codes):
-        """Axes of the means of conditions over the trials that have each neuron."""
+        """Axes of the means of conditions over the trials that have each neuron.
+
+        Also the share of the variance of samples that these means explain, but by chance.
+        """
         n_steps, n_neurons = X.shape[1:]
         every = max(1, (codes.max() + 1) * n_steps // N_SAMPLES)
         total, count = np.zeros((2, codes.max() + 1, -(-n_steps // every), n_neurons))
-        squares, n_seen = np.zeros((2, n_neurons))
+        (squares, n_seen), some = np.zeros((2, n_neurons)), 0.0
         for trial, code in zip(X, codes, strict=True):
             z = states(trial)
             known = np.isfinite(z)
@@ -92,6 +107,7 @@ class Filler:
             n_seen += known.sum(axis=0)
             total[code] += z[::every]
             count[code] += known[::every]
+            some += np.square(z[::every]).sum()
         Z = np.where(count > 0, total / np.maximum(count, 1), np.nan).reshape(-1, n_neurons)
         known = np.isfinite(Z)
         Z, known = Z[known.any(axis=1)], known[known.any(axis=1)]
@@ -104,7 +120,9 @@ class Filler:
             rest = (variance - np.square(axes).sum(axis=1)).mean()
             filler = cls(axes, max(rest, 1e-6 * np.square(size).max() / len(Z), 1e-30))
             Z = filler.complete(given)
-        return filler
+        n, n_means = count.sum(), (count > 0).sum()
+        within = some - (np.square(total) / np.maximum(count, 1)).sum()
+        return filler, 1 - within / max(n - n_means, 1) * n / max(some, 1e-300)
 
     def joined(self, known, new):
         """The same for more neurons, from samples (rows) without noise of those known and new."""
@@ -146,6 +164,58 @@ class Filler:
         z = z.copy()
         z[:, missing] = np.linalg.solve(gram, A.T @ z[:, ~missing].T).T @ self.axes[missing].T
         return z
+
+
+def filled_by_links(Z, known):
+    """Rows Z (samples, neurons) with neurons that some of theirs were never recorded with.
+
+    They are regressed on the links: neurons of the row that were recorded with them elsewhere,
+    or were filled in before. What else is not known stays 0. Also the least share of their
+    variance that links explain. None where all neurons were recorded together, or where too many
+    groups were not.
+    """
+    have = known.T.astype(float) @ known > 0
+    groups, which = np.unique(have, axis=0, return_inverse=True)
+    if have.all() or len(groups) > MAX_GROUPS:
+        return None
+    members = [np.flatnonzero(which.ravel() == k) for k in range(len(groups))]
+    present = np.stack([known[:, m].any(axis=1) for m in members], axis=1)
+    Z, share = Z.copy(), 1.0
+    while True:
+        kinds, kind = np.unique(present, axis=0, return_inverse=True)
+        before, kind = present.copy(), kind.ravel()
+        for here, new in product(range(len(kinds)), range(len(groups))):
+            with_new = kinds[:, new]
+            if kinds[here, new] or not with_new.any():
+                continue
+            common = kinds & kinds[here] & with_new[:, np.newaxis]
+            links = common[common.sum(axis=1).argmax()]  # as many groups as can be
+            if not links.any():
+                continue
+            rows, learn = kind == here, before[:, links].all(axis=1) & before[:, new]
+            columns = np.concatenate([members[k] for k in np.flatnonzero(links)])
+            maps, explained = _regression(Z[learn][:, columns], Z[learn][:, members[new]])
+            Z[np.ix_(rows, members[new])] = Z[rows][:, columns] @ maps
+            present[rows, new], share = True, min(share, explained)
+        if (present == before).all():
+            return Z, share
+
+
+def _regression(x, y):
+    """Maps of a regression of columns of y on those of x, and the share that these explain."""
+    power, axes = np.linalg.eigh(x.T @ x)
+    power = np.maximum(power, LEAST_POWER * power[-1])
+    maps = axes / power @ (axes.T @ (x.T @ y))
+    return maps, 1 - np.square(y - x @ maps).sum() / max(np.square(y).sum(), 1e-300)
+
+
+def _all_meet(X, codes):
+    """Whether each two neurons have a condition in common."""
+    seen = np.zeros((codes.max() + 1, X.shape[2]))
+    for trial, code in zip(X, codes, strict=True):
+        seen[code] += np.isfinite(trial).any(axis=0)
+    seen = seen > 0
+    return (seen.T.astype(float) @ seen > 0).all()
 
 
 def groups_of_neurons(together):

@@ -127,6 +127,55 @@ def test_neurons_that_come_late_or_are_lost_are_predicted_while_others_are_there
     np.testing.assert_array_equal(filled[25:, 5], X[0, 24, 5].repeat(5))  # held: nobody is left
 
 
+def low_rank(codes=None, n_neurons=30, rank=3, noise=0.3, seed=0):
+    """60 trials of that rank and noise, of which two halves lack 8 neurons each, and all of it."""
+    rng = np.random.default_rng(seed)
+    curves = rng.normal(size=(60, 20, rank)).cumsum(axis=1)
+    if codes is not None:
+        curves = curves[codes] + 0.3 * rng.normal(size=curves.shape)
+    whole = curves @ rng.normal(size=(rank, n_neurons))
+    X = whole + noise * rng.normal(size=whole.shape)
+    X[::2, :, :8], X[1::2, :, 8:16] = np.nan, np.nan
+    return X, whole
+
+
+def never_r2(X, whole, codes=None):
+    """R2 of what was never recorded."""
+    filler = Filler.learn(X, lambda x: x, codes)
+    predicted = np.stack([filler(x) for x in X])
+    return r2_score(whole[np.isnan(X)], predicted[np.isnan(X)])
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.1])
+def test_neurons_never_recorded_together_are_linked_by_others(lost):
+    X, whole = low_rank()
+    X = without_neurons(X, lost)[0]
+    assert never_r2(X, whole) > 0.97
+    assert never_r2(X[:, :, :18], whole[:, :, :18]) < 0.9  # by two neurons three axes are not
+
+
+def test_links_reach_over_several_groups():
+    """The first session shares neurons with the second, and that one with the third."""
+    _, whole = low_rank()
+    X, session = whole.copy(), np.arange(60) % 3
+    for i, (first, last) in enumerate([(0, 12), (8, 22), (18, 30)]):
+        gone = np.r_[0:first, last:30]
+        X[np.ix_(session == i, np.arange(20), gone)] = np.nan
+    assert never_r2(X, whole) > 0.97
+
+
+@pytest.mark.parametrize(("n_links", "enough"), [(2, False), (14, True)])
+def test_links_or_conditions_align_whichever_say_more(n_links, enough):
+    """Labels help where links are few, and labels that say nothing do no harm."""
+    codes = np.arange(60) // 2 % 6
+    X, whole = (x[:, :, : 16 + n_links] for x in low_rank(codes))
+    shuffled = np.random.default_rng(3).permutation(codes)
+    alone, helped, misled = (never_r2(X, whole, y) for y in (None, codes, shuffled))
+    assert (alone > 0.95) == enough
+    assert helped > 0.95
+    assert misled == alone
+
+
 def test_moments_are_those_of_what_was_observed(known):
     X = cut_short(scattered(known.X[:10], 0.2), LENGTHS)
     mean, variance, count = trial_moments(X)

@@ -128,6 +128,18 @@ def test_neurons_of_the_other_session_are_predicted(days):
         assert r2_by(truth[:, :, other], run[:, :, other]) > 0.8
 
 
+def test_neurons_that_days_share_align_them(days):
+    """Without labels: 16 neurons recorded on both days, and 22 on one each."""
+    X = np.concatenate([whole[:N_TRAIN] for whole in days.whole])
+    day = np.repeat([0, 1], N_TRAIN)
+    X[day == 0, :, 38:], X[day == 1, :, 16:38] = np.nan, np.nan
+    est = JEDIEstimator(**days.est.get_params()).fit(X)
+    for i, other in enumerate((slice(38, 60), slice(16, 38))):
+        new = days.whole[i][N_TRAIN:].copy()
+        truth, new[:, :, other] = new[:, :, other].copy(), np.nan
+        assert r2_by(truth, est.predict(new)[:, :, other]) > 0.85
+
+
 def test_labels_that_say_nothing_align_nothing(days):
     """The alignment is what the conditions make it: shuffled labels lose the other session."""
     y = np.random.RandomState(0).permutation(np.concatenate([t[:N_TRAIN] for t in days.condition]))
