@@ -78,13 +78,19 @@ MEMORY_COLUMNS = [
 ]
 
 
-def flip_flop_row(options, data):
-    """One fit: the stable points of the hold condition beside the teacher's."""
+def flip_flop_row(options, data, units=None):
+    """One fit: the stable points of the hold condition beside the teacher's.
+
+    With `units` (see _units.py) the fit is one to units, not to the neurons.
+    """
     est = estimator(options, **PER_CONDITION)
-    seconds = fit(est, data.X, data.condition)
+    X = data.X if units is None else units.states(data.X)
+    seconds = fit(est, X, data.condition)
     hold = data.condition == "hold"
     full = len(data.observed) == data.teacher.n_neurons
-    model = search(est, rnn_of(est, "hold"), data.X[hold])
+    model, run = search(est, rnn_of(est, "hold"), X[hold]), predict(est, X)
+    if units is not None:
+        model.points, run = units.activity(model.points), units.activity(run)
     teacher = find_fixed_points(
         data.teacher, thin(data.free_run[hold]) if full else None, n_random_starts=1024
     )[0]
@@ -95,7 +101,7 @@ def flip_flop_row(options, data):
     near = distance.min(axis=1, initial=np.inf)
     away = distance.min(axis=0, initial=np.inf) / spacing[distance.argmin(axis=0)]
     row = {
-        "r2": r2(scaled(est, data.X), scaled(est, predict(est, data.X))),
+        "r2": r2(data.X, run),
         "teacher_stable": len(true_stable.points),
         "stable": len(stable.points),
         "found": len(set(distance[:, away <= SPURIOUS].argmin(axis=0))) if len(away) else 0,

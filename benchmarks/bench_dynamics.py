@@ -14,6 +14,7 @@ from _dynamics_speed import fixed_points_speed, scaling, spectra_speed
 from _frequency import STEPS, frequency
 from _run import make_parser, run_sections
 from _structures import analytic, flip_flop, memory_pro, subsampling
+from _units import hidden_units
 
 SECTIONS = {
     section.__name__: section
@@ -23,6 +24,7 @@ SECTIONS = {
         memory_pro,
         analytic,
         subsampling,
+        hidden_units,
         fixed_points_speed,
         spectra_speed,
         scaling,
