@@ -81,16 +81,16 @@ MEMORY_COLUMNS = [
 def flip_flop_row(options, data, units=None):
     """One fit: the stable points of the hold condition beside the teacher's.
 
-    With `units` (see _units.py) the fit is one to units, not to the neurons.
+    With `units`, fitted `HiddenUnits`, the fit is one to units, not to the neurons.
     """
     est = estimator(options, **PER_CONDITION)
-    X = data.X if units is None else units.states(data.X)
+    X = data.X if units is None else units.transform(data.X)
     seconds = fit(est, X, data.condition)
     hold = data.condition == "hold"
     full = len(data.observed) == data.teacher.n_neurons
     model, run = search(est, rnn_of(est, "hold"), X[hold]), predict(est, X)
     if units is not None:
-        model.points, run = units.activity(model.points), units.activity(run)
+        model.points, run = (units.inverse_transform(a) for a in (model.points, run))
     teacher = find_fixed_points(
         data.teacher, thin(data.free_run[hold]) if full else None, n_random_starts=1024
     )[0]

@@ -1,50 +1,17 @@
-"""Hidden units with a readout in place of one unit per neuron: a prototype, and what it gives.
-
-The activity's leading principal components are mixed at random into many units, whose dynamics the
-estimator fits as if they were neurons; the readout is the inverse of the mixture. Each unit's tanh
-bends another direction, so that few neurons do not limit what the dynamics can be, and a fit costs
-what the units cost.
-"""
+"""Hidden units with a readout beside one unit per neuron."""
 
 from __future__ import annotations
 
 import time
 
-import numpy as np
 from _common import estimator, fit, log, r2
 from _report import Result, Table
 from _structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
-from sklearn.decomposition import PCA
 
 from jedi_sklearn.datasets import make_flip_flop, make_multitask
+from jedi_sklearn.preprocessing import HiddenUnits
 
-N_FEW, N_MANY = (6, 64), (24, 200)  # components, and units that they are mixed into
 N_TRIALS, N_TRAIN = 90, 60  # of many neurons
-
-
-class Units:
-    """Units from activity X, and activity from units.
-
-    Parameters
-    ----------
-    X : ndarray (trials, time, neurons)
-    n_components, n_units : int
-    """
-
-    def __init__(self, X, n_components, n_units):
-        n_components = min(n_components, X.shape[2])
-        self.pca = PCA(n_components, svd_solver="full").fit(X.reshape(-1, X.shape[2]))
-        mixture = np.random.default_rng(0).normal(size=(n_components, n_units))
-        mixture /= np.linalg.norm(mixture, axis=0) * self.pca.explained_variance_[0] ** 0.5
-        self.mixture, self.readout = mixture, np.linalg.pinv(mixture)
-
-    def states(self, X):
-        """Units of activity, any leading axes."""
-        return (X - self.pca.mean_) @ self.pca.components_.T @ self.mixture
-
-    def activity(self, units):
-        """Activity of units."""
-        return units @ self.readout @ self.pca.components_ + self.pca.mean_
 
 
 def hidden_units(options):
@@ -54,7 +21,7 @@ def hidden_units(options):
         for n in (16, 8):
             n_trials = 8 if options.quick else 40
             data = make_flip_flop(n_trials, n_neurons=n, random_state=seed)
-            for name, units in (("neurons", None), ("units", Units(data.X, *N_FEW))):
+            for name, units in (("neurons", None), ("units", HiddenUnits().fit(data.X))):
                 row = flip_flop_row(options, data, units)
                 few.append({"observed": n, "seed": seed, "states": name, **row})
                 log(f"hidden_units: {few[-1]}")
@@ -76,12 +43,12 @@ def hidden_units(options):
         "Hidden units",
         tables,
         [
-            f"A prototype, not in the package: {N_FEW[0]} principal components are mixed at random "
-            f"into {N_FEW[1]} units (many neurons: {N_MANY[0]} into {N_MANY[1]}), which the "
-            "estimator takes for neurons. *Flip-flop*: the noisy data and fits of the subsampling section; "
-            f"points are compared in the observed neurons. *Many neurons*: `make_multitask` with "
-            f"4,000 neurons and noise of 0.1, {N_TRAIN} trials to fit, R2 of the neurons in "
-            f"{N_TRIALS - N_TRAIN} held out; default parameters."
+            "`HiddenUnits()` before the estimator, default parameters: principal components mixed "
+            "at random into 100 units, beside one unit per neuron. *Flip-flop*: the noisy data "
+            "and fits of the subsampling section; points are compared in the observed neurons. "
+            "*Many neurons*: `make_multitask` with 4,000 neurons and noise of 0.1, "
+            f"{N_TRAIN} trials to fit, R2 of the neurons in {N_TRIALS - N_TRAIN} held out. Fit "
+            "seconds of units are with those of `HiddenUnits`.",
         ],
         options.params,
     )
@@ -93,14 +60,15 @@ def large_rows(options, seed):
     data = make_multitask(N_TRIALS, **size, observation_noise=0.1, random_state=seed)
     train, test = data.X[:N_TRAIN], data.X[N_TRAIN:]
     rows = []
-    for name, units in (("neurons", None), ("units", Units(train, *N_MANY))):
-        est = estimator(options)
-        seconds = fit(est, train if units is None else units.states(train))
+    for name, units in (("neurons", None), ("units", HiddenUnits())):
+        est, begin = estimator(options), time.perf_counter()
+        fit(est, train if units is None else units.fit_transform(train))
+        seconds = time.perf_counter() - begin
         begin = time.perf_counter()
         if units is None:
             run = predict(est, test)
         else:
-            run = units.activity(predict(est, units.states(test)))
+            run = units.inverse_transform(predict(est, units.transform(test)))
         row = {"seed": seed, "states": name, "r2": r2(test, run), "fit_seconds": seconds}
         rows.append(row | {"seconds": time.perf_counter() - begin})
         log(f"hidden_units, many neurons: {rows[-1]}")

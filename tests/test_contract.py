@@ -32,7 +32,7 @@ from jedi_sklearn import (
     RNNBatch,
 )
 from jedi_sklearn._model import Model
-from jedi_sklearn.preprocessing import SoftNormalizer, TrialScaler
+from jedi_sklearn.preprocessing import HiddenUnits, SoftNormalizer, TrialScaler
 
 # two steps of training are short of convergence
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -90,6 +90,10 @@ class RowsTrialScaler(_RowsOfTrials, TrialScaler):
     pass
 
 
+class RowsHiddenUnits(_RowsOfTrials, HiddenUnits):
+    pass
+
+
 class RowsSoftNormalizer(_RowsOfTrials, SoftNormalizer):
     pass
 
@@ -110,6 +114,7 @@ ROWS = [
     RowsJEDI(1, 1, max_iter=2, tol=1.0, random_state=0),
     RowsTrialScaler(),
     RowsSoftNormalizer(),
+    RowsHiddenUnits(1, 3),
     RowsEigenspectrum(),
     RowsFixedPoints(n_random_starts=4, max_iter=20),
     RowsLyapunov(n_exponents=1),
@@ -156,7 +161,7 @@ def test_the_common_checks_of_jedi_really_run(monkeypatch):
 
 
 def test_tags_say_what_the_input_is():
-    for est in (JEDIEstimator(), TrialScaler(), SoftNormalizer()):
+    for est in (JEDIEstimator(), TrialScaler(), SoftNormalizer(), HiddenUnits()):
         tags = est.__sklearn_tags__().input_tags
         assert (tags.two_d_array, tags.three_d_array) == (False, True)
     assert not EigenspectrumAnalyzer().__sklearn_tags__().input_tags.two_d_array
@@ -220,6 +225,7 @@ CASES = {
     "TrialScaler, gaps": Case(TrialScaler, X_GAPS, Y_GAPS, SCALERS),
     "SoftNormalizer": Case(SoftNormalizer, X, Y, SCALERS),
     "SoftNormalizer, gaps": Case(SoftNormalizer, X_GAPS, Y_GAPS, SCALERS),
+    "HiddenUnits": Case(partial(HiddenUnits, n_units=9), X, Y, ("transform",)),
     "EigenspectrumAnalyzer": Case(EigenspectrumAnalyzer, rnns(0), rnns(1), ("transform",)),
     "FixedPointAnalyzer": Case(
         partial(FixedPointAnalyzer, n_random_starts=8), rnns(0), rnns(1), ("transform",)

@@ -548,6 +548,9 @@ CALLS = [
         TypeError,
         ["soft_constant", "number >= 0", "'5'"],
     ),
+    (lambda: pre.HiddenUnits("all").fit(GOOD), ValueError, ["n_components", '"auto"', "'all'"]),
+    (lambda: pre.HiddenUnits(3, n_units=2).fit(GOOD), ValueError, ["n_units", ">= 3", "2"]),
+    (lambda: pre.HiddenUnits(random_state="x").fit(GOOD), ValueError, ["'x'"]),
     (lambda: pre.TrialScaler().fit(COUNTS[0]), ValueError, ["X must have shape", "(6, 5)"]),
     # datasets
     (lambda: ds.make_multitask(0), ValueError, ["n_trials", "integer >= 1", "0"]),

@@ -9,9 +9,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.signal import windows
 from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn.datasets import make_multitask
+from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import (
+    HiddenUnits,
     SoftNormalizer,
     TrialScaler,
     cut_epochs,
@@ -127,6 +133,64 @@ def test_wide_bins_and_wide_gaussians_of_seconds_do_not_warn():
         warnings.simplefilter("error")
         smooth_counts(counts, bin_width=0.5, sigma=5)
         smooth_counts(counts, bin_width=0.02, sigma=0.8)
+
+
+# Hidden units
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return make_multitask(40, n_neurons=60, n_timesteps=40, observation_noise=0.3, random_state=0)
+
+
+def test_units_hold_the_components_and_give_the_activity_back(noisy):
+    units = HiddenUnits(n_units=70).fit(noisy.X)
+    assert 3 <= units.n_components_ < 30
+    assert units.mixture_.shape == (units.n_components_, 70)
+    Z = units.transform(noisy.X)
+    pca = PCA(units.n_components_).fit(noisy.X.reshape(-1, 60))
+    expected = pca.inverse_transform(pca.transform(noisy.X.reshape(-1, 60)))
+    assert_allclose(units.inverse_transform(Z).reshape(-1, 60), expected, atol=1e-6)
+    assert_allclose(units.inverse_transform(Z[0, 3]), units.inverse_transform(Z)[0, 3])
+    assert_array_equal(clone(units).fit(noisy.X).transform(noisy.X), Z)
+    other = clone(units).set_params(random_state=1).fit(noisy.X)
+    assert not np.allclose(other.transform(noisy.X), Z)
+
+
+def test_units_of_what_nobody_recorded_are_missing(noisy):
+    X = noisy.X.copy()
+    X[3, 30:] = np.nan
+    Z = HiddenUnits(5, 20).fit_transform(X)
+    assert np.isnan(Z[3, 30:]).all() and np.isfinite(np.delete(Z, 3, axis=0)).all()
+    X[4, 7, 2] = np.nan
+    with pytest.raises(ValueError, match=r"all neurons of a sample, but X\[4, 7, 2\] is NaN"):
+        HiddenUnits(5, 20).fit(X)
+
+
+def test_units_choose_their_components_by_some_of_many_neurons(noisy, monkeypatch):
+    whole = HiddenUnits().fit(noisy.X).n_components_
+    monkeypatch.setattr("jedi_sklearn.preprocessing._units.MAX_NEURONS", 40)
+    assert abs(HiddenUnits().fit(noisy.X).n_components_ - whole) <= 4
+
+
+def test_activity_is_read_from_units_alone(noisy):
+    units = HiddenUnits(5, 20).fit(noisy.X)
+    for wrong in (noisy.X, np.array("a"), np.zeros((3, 20), bool)):
+        with pytest.raises(ValueError, match=r"numbers of shape \(\.\.\., 20\)"):
+            units.inverse_transform(wrong)
+    with pytest.raises(ValueError, match=r"but HiddenUnits was fitted to 60"):
+        units.transform(noisy.X[:, :, :50])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_model_of_units_predicts_neurons(noisy):
+    """Fixed points, free runs and scores of units are those of the neurons by the readout."""
+    units = HiddenUnits(n_units=30).fit(noisy.X[:30])
+    est = JEDIEstimator(4, 8, max_iter=60, tol=1, random_state=0)
+    model = make_pipeline(units, est).fit(noisy.X[:30])
+    run = model.inverse_transform(model.transform(noisy.X[30:]))
+    assert run.shape == (10, 40, 60)
+    assert r2_by(noisy.X[30:], run) > 0.6
 
 
 # Scalers

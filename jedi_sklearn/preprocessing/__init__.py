@@ -3,8 +3,10 @@
 from ._scalers import SoftNormalizer, TrialScaler
 from ._sessions import StackedSessions, place_neurons, stack_sessions
 from ._time import cut_epochs, pad_trials, resample_time, smooth_counts
+from ._units import HiddenUnits
 
 __all__ = [
+    "HiddenUnits",
     "SoftNormalizer",
     "StackedSessions",
     "TrialScaler",

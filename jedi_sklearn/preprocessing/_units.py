@@ -1,0 +1,215 @@
+"""Hidden units in place of neurons: what the population does, without the neurons themselves."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, TOLERANCE, axes_of_samples
+from .._trials import Trials
+from .._validation import check_number
+from ._common import check
+
+__all__ = ["HiddenUnits"]
+
+MAX_COMPONENTS = 40
+MAX_NEURONS = 500  # by which their number is judged
+
+
+class HiddenUnits(TransformerMixin, BaseEstimator):
+    """Mix the principal components of the activity at random into hidden units.
+
+    An RNN has one unit for each column of `X`, and each unit's tanh bends one direction of its
+    state space. Hidden units set that number free. Where thousands of neurons are recorded, a few
+    hundred units that hold their principal components make fits many times faster, without the
+    noise of single neurons. Where few neurons of a circuit are recorded, more units than neurons
+    let the RNNs bend more directions, and find fixed points that the few units miss
+    (docs/benchmarks.md). :meth:`inverse_transform` is the readout: from units, as those of
+    ``predict`` or of a fixed point in the units of `X`, to neurons.
+
+    The components are read from continuous activity: smooth spike counts first.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Principal components that the units hold. "auto": as many as help to predict neurons that
+        were not seen, 40 at most; all of few neurons that cannot tell.
+    n_units : int, default=100
+        Number of units, at least `n_components`. Work grows with it.
+    random_state : int, RandomState instance or None, default=0
+        Of the mixture.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Number of components.
+    mixture_ : ndarray of shape (n_components, n_units)
+        Weights of the components in each unit, columns of norm 1.
+    components_ : ndarray of shape (n_components, n_neurons)
+        Principal axes.
+    mean_ : ndarray of shape (n_neurons,)
+        Mean activity, in the unit of the data.
+    explained_variance_ratio_ : ndarray of shape (n_components,)
+        Share of the variance of all samples.
+    n_features_in_ : int
+        Number of neurons seen in :meth:`fit`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        From :meth:`fit`: if a parameter is out of range; from all methods: if `X` is not 3-D,
+        holds infinity, another number of neurons than in :meth:`fit`, or a sample of which some
+        neurons are missing. Samples that nobody recorded may be NaN, and stay it.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : Gives the components.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> from jedi_sklearn.datasets import make_multitask
+    >>> from jedi_sklearn.preprocessing import HiddenUnits
+    >>> X = make_multitask(n_trials=40, n_neurons=300, n_timesteps=50, random_state=0).X
+    >>> units = HiddenUnits(n_units=60).fit(X)
+    >>> units.transform(X).shape
+    (40, 50, 60)
+    >>> error = X - units.inverse_transform(units.transform(X))
+    >>> bool(error.var() < 0.05 * X.var())
+    True
+    >>> model = make_pipeline(units, JEDIEstimator(4, 8, max_iter=20, tol=1, random_state=0))
+    >>> model.fit_transform(X).shape
+    (40, 4)
+    """
+
+    def __init__(
+        self,
+        n_components: int | Literal["auto"] = "auto",
+        n_units: int = 100,
+        *,
+        random_state: Any = 0,
+    ):
+        self.n_components = n_components
+        self.n_units = n_units
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Find the principal components, and draw the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity; a sample is NaN in all neurons or in none.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+        """
+        X = _check_whole(check(X, missing=True), "X")
+        samples = X.reshape(-1, X.shape[-1])
+        samples = samples[np.isfinite(samples[:, 0])]
+        n = self.n_components
+        if isinstance(n, str):
+            if n != "auto":
+                raise ValueError(f'n_components must be an integer or "auto", got {n!r}.')
+            n = min(_enough(X), *samples.shape, max(int(self.n_units), 1))
+        else:
+            check_number(n, "n_components", Integral, low=1, high=min(samples.shape))
+        check_number(self.n_units, "n_units", Integral, low=n)
+        pca = PCA(n, random_state=0).fit(samples)
+        rng = check_random_state(self.random_state)
+        mixture = rng.standard_normal((n, self.n_units))
+        self.mixture_ = mixture / np.linalg.norm(mixture, axis=0)
+        self.components_, self.mean_ = pca.components_, pca.mean_
+        self.explained_variance_ratio_ = pca.explained_variance_ratio_
+        self.n_components_, self.n_features_in_ = int(n), X.shape[-1]
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray:
+        """Units of activity.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity of the neurons seen in :meth:`fit`.
+
+        Returns
+        -------
+        units : ndarray of shape (n_trials, n_timesteps, n_units)
+            In the unit of the data, about their mean.
+        """
+        check_is_fitted(self)
+        X = check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
+        scores = (_check_whole(X, "X") - self.mean_) @ self.components_.T
+        return (scores @ self.mixture_).astype(X.dtype)
+
+    def inverse_transform(self, X: ArrayLike) -> NDArray:
+        """Activity of units, the readout.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., n_units)
+            Units, as trials, states or fixed points.
+
+        Returns
+        -------
+        activity : ndarray of shape (..., n_neurons)
+            In the unit of the data seen in :meth:`fit`.
+        """
+        check_is_fitted(self)
+        X = np.asarray(X)
+        n_units = self.mixture_.shape[1]
+        if X.ndim < 1 or X.shape[-1] != n_units or X.dtype.kind not in "fiu":
+            raise ValueError(
+                f"X must hold units, numbers of shape (..., {n_units}), got {X.dtype} of shape "
+                f"{X.shape}. Give what transform returned, or what a model of it did."
+            )
+        return X @ np.linalg.pinv(self.mixture_) @ self.components_ + self.mean_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _check_whole(X: NDArray, name: str) -> NDArray:
+    """Trials whose samples have all neurons or none."""
+    missing = np.isnan(X)
+    some = missing.any(axis=2) & ~missing.all(axis=2)
+    if some.any():
+        k, t = np.argwhere(some)[0]
+        n = int(np.argmax(missing[k, t]))
+        raise ValueError(
+            f"Principal components need all neurons of a sample, but {name}[{k}, {t}, {n}] is NaN "
+            "while others are there. Leave out that neuron, or fit JEDIEstimator to the neurons "
+            "themselves, which takes gaps."
+        )
+    return X
+
+
+def _enough(X: NDArray) -> int:
+    """Components that predict neurons not seen, where trials and neurons can tell."""
+    n_trials, _, n_neurons = X.shape
+    if n_trials < ENOUGH_TRIALS or n_neurons < ENOUGH_NEURONS:
+        return MAX_COMPONENTS
+    if n_neurons > MAX_NEURONS:
+        X = X[:, :, np.random.RandomState(0).permutation(n_neurons)[:MAX_NEURONS]]
+    y = torch.as_tensor(X - np.nanmean(X, axis=(0, 1)), dtype=torch.float64).transpose(0, 1)
+    weight = torch.isfinite(y).to(y.dtype)
+    curve = axes_of_samples(Trials(y.nan_to_num(), None if weight.all() else weight), TOLERANCE)
+    return curve.best if curve.best < curve.sizes[-1] else MAX_COMPONENTS
