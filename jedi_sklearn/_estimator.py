@@ -82,8 +82,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     steps_per_sample : int or "auto", default="auto"
         Steps of the dynamics from one sample to the next, so that bins may be as long as `tau` or
         longer: a step takes ``dt / steps_per_sample``, which is the `dt` of the RNNs. "auto" is
-        the smallest number with steps of at most ``tau / 2``: 1 if `dt` is. Time and memory of a
-        fit grow with it.
+        the smallest number with steps of at most ``tau / 2``, which is 1 if `dt` is at most
+        ``tau / 2``; where that takes more than 20 the units of `dt` and `tau` are in doubt, and
+        the fit is refused. Time and memory of a fit grow with it.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
         What X holds. "poisson": spike counts per bin, as they were recorded; the RNNs generate
         log rates, and the free runs are as likely as can be for Poisson counts. "gaussian": rates
@@ -310,6 +311,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise AttributeError("observation_ is known after a fit.")
         return option_of(self._model.observation, OBSERVATIONS)
 
+    @property
+    def steps_per_sample_(self):
+        """Steps of the dynamics from one sample to the next."""
+        if "_model" not in vars(self):
+            raise AttributeError("steps_per_sample_ is known after a fit.")
+        return self._model.steps_per_sample
+
     def _check_X(self, X, fit=False, processes=ALONE):
         if self._two_d:
             X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
@@ -369,7 +377,6 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_timesteps_ = X.shape[1]
         self.n_components_ = embedding.shape[1]
         self.rank_ = model.connectivity.rank
-        self.steps_per_sample_ = model.steps_per_sample
         self.mean_, self.scale_ = (
             a.detach().numpy().copy() for a in (observation.mean, observation.scale)
         )
@@ -793,7 +800,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         RNNBatch
             One RNN per trial, which knows the start and the length of its free run; its states
-            are ``to_states(activity)``.
+            are ``to_states(activity)``. Its time goes in steps of the dynamics, of which
+            ``rnns.free_run()[:, ::est.steps_per_sample_]`` are the samples.
         """
         X, inputs, found = self._infer(X, inputs, starts=True)
         run = {"initial_states": found.x0, "n_timesteps": X.shape[1], "inputs": inputs}

@@ -179,7 +179,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     input_scale = choose_input_scale(inputs) if previous is None else previous.input_scale
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
     filler = Filler.learn(used, observation.estimate, None if codes is None else codes[kept])
-    every = choose_steps(est)
+    every = choose_steps(est) if previous is None else previous.steps_per_sample
     how = (used, u[kept], observation, filler, torch.float32, device, every)
     null, count = observation.null_deviance(used, processes)
     trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)

@@ -24,7 +24,7 @@ __all__ = ["Filler", "groups_of_neurons"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 RCOND = 1e-3  # of scores that explain new neurons
-MAX_GROUPS = 32  # of neurons recorded with the same others, so that their pairs are few
+MAX_GROUPS = 128  # of neurons recorded with the same others: each is regressed on the rest
 LEAST_POWER = 0.001  # of the largest variance of links between groups: what noise may have
 
 
@@ -42,7 +42,7 @@ class Filler:
         Groups of neurons of which no two were recorded in the same trial, as of sessions, are
         aligned by the means of conditions, of which `codes` has one for each trial. Groups that
         other neurons link, which were recorded with both, are aligned by these or by the means,
-        whichever explain more.
+        whichever explain more (the means only where each two neurons have a condition in common).
         """
         # Neurons missing from whole trials: expectation-maximisation from zeros
         chosen = np.arange(len(X))
@@ -62,32 +62,34 @@ class Filler:
         if group.max():
             _refuse_unaligned(X, group, codes)
             return cls._of_conditions(X, states, codes)[0]
-        ends = np.cumsum([len(z) for z in rows])
         Z = np.concatenate(rows)
         known = np.isfinite(Z)
-        guess = [
-            slice(end - len(z), end)
-            for z, end in zip(rows, ends, strict=True)
-            if np.isnan(z).any()
-        ]
-        Z = np.where(known, Z, 0.0)
-        if (found := filled_by_links(Z, known)) is not None:
+        Z, start = np.where(known, Z, 0.0), None
+        if not known.all() and (found := filled_by_links(Z, known)) is not None:
             # expectation-maximisation that sets out from zeros would leave the groups apart
-            Z, share = found
+            start, share = found
             if codes is not None and _all_meet(X, codes):
                 filler, other_share = cls._of_conditions(X, states, codes)
                 if other_share > share:
-                    Z = filler.complete(np.where(known, Z, np.nan))
+                    start = filler.complete(np.where(known, Z, np.nan))
+        return cls._of_samples(Z, known, start)[0]
+
+    @classmethod
+    def _of_samples(cls, Z, known, start=None):
+        """Axes of samples (rows) by expectation-maximisation, and the samples without gaps.
+
+        What is not known is 0 in Z; `start`, if given, has a first guess of it.
+        """
+        whole, filled = known.all(axis=1), (Z if start is None else start).copy()
         n_axes = min(N_AXES, *Z.shape)
-        for _ in range(N_ROUNDS if guess else 1):
-            _, size, axes = randomized_svd(Z, n_axes, random_state=0)
+        for _ in range(1 if whole.all() else N_ROUNDS):
+            _, size, axes = randomized_svd(filled, n_axes, random_state=0)
             size = size / np.sqrt(len(Z))
-            rest = max(np.square(Z).mean() * Z.shape[1] - np.square(size).sum(), 0.0)
+            rest = max(np.square(filled).mean() * Z.shape[1] - np.square(size).sum(), 0.0)
             noise = max(rest / Z.shape[1], 1e-6 * np.square(size).max(), 1e-30)
             filler = cls(axes.T * size, noise)
-            for i in guess:
-                Z[i] = filler.predict(np.where(known[i], Z[i], np.nan))
-        return filler
+            filled[~whole] = filler.complete(np.where(known, Z, np.nan)[~whole])
+        return filler, filled
 
     @classmethod
     def _of_conditions(cls, X, states, codes):
@@ -171,16 +173,22 @@ def filled_by_links(Z, known):
 
     They are regressed on the links: neurons of the row that were recorded with them elsewhere,
     or were filled in before. What else is not known stays 0. Also the least share of their
-    variance that links explain. None where all neurons were recorded together, or where too many
-    groups were not.
+    variance that links explain. None where all neurons were recorded together.
     """
     have = known.T.astype(float) @ known > 0
-    groups, which = np.unique(have, axis=0, return_inverse=True)
-    if have.all() or len(groups) > MAX_GROUPS:
+    if have.all():
         return None
+    groups, which = np.unique(have, axis=0, return_inverse=True)
+    if len(groups) > MAX_GROUPS:
+        return Z, 0.0
     members = [np.flatnonzero(which.ravel() == k) for k in range(len(groups))]
     present = np.stack([known[:, m].any(axis=1) for m in members], axis=1)
     Z, share = Z.copy(), 1.0
+    kinds, kind = np.unique(present, axis=0, return_inverse=True)
+    for k, here in enumerate(kinds):  # gaps of neurons that were recorded together come first
+        columns = np.concatenate([members[g] for g in np.flatnonzero(here)])
+        part = np.ix_(kind.ravel() == k, columns)
+        Z[part] = Filler._of_samples(Z[part], known[part])[1]
     while True:
         kinds, kind = np.unique(present, axis=0, return_inverse=True)
         before, kind = present.copy(), kind.ravel()
@@ -202,11 +210,16 @@ def filled_by_links(Z, known):
 
 
 def _regression(x, y):
-    """Maps of a regression of columns of y on those of x, and the share that these explain."""
+    """Maps of a regression of columns of y on those of x, and the share that these explain.
+
+    The share is less what as many columns of noise would explain, all where rows are fewer.
+    """
     power, axes = np.linalg.eigh(x.T @ x)
-    power = np.maximum(power, LEAST_POWER * power[-1])
+    power = np.maximum(power, max(LEAST_POWER * power[-1], 1e-300))
     maps = axes / power @ (axes.T @ (x.T @ y))
-    return maps, 1 - np.square(y - x @ maps).sum() / max(np.square(y).sum(), 1e-300)
+    left, free = np.square(y - x @ maps).sum(), len(x) - x.shape[1]
+    share = 1 - left * len(x) / free / max(np.square(y).sum(), 1e-300) if free > 0 else 0.0
+    return maps, share
 
 
 def _all_meet(X, codes):

@@ -231,7 +231,8 @@ class Model(nn.Module):
             this share of them as they go, and ``last`` (trials, neurons) is where these end,
             scaled.
         """
-        size = min(max(BLOCK_VALUES // (X.shape[1] * X.shape[2]), 1), MAX_BLOCK)
+        each = n_steps_of(X.shape[1], self.steps_per_sample) * X.shape[2]
+        size = min(max(BLOCK_VALUES // each, 1), MAX_BLOCK)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
         needed = self._neurons_needed(X)
         with processes.together():

@@ -550,6 +550,7 @@ CALLS = [
     ),
     (lambda: pre.HiddenUnits("all").fit(GOOD), ValueError, ["n_components", '"auto"', "'all'"]),
     (lambda: pre.HiddenUnits(3, n_units=2).fit(GOOD), ValueError, ["n_units", ">= 3", "2"]),
+    (lambda: pre.HiddenUnits(n_units="a").fit(GOOD), TypeError, ["n_units", "'a'"]),
     (lambda: pre.HiddenUnits(random_state="x").fit(GOOD), ValueError, ["'x'"]),
     (lambda: pre.TrialScaler().fit(COUNTS[0]), ValueError, ["X must have shape", "(6, 5)"]),
     # datasets

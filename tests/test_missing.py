@@ -146,12 +146,30 @@ def never_r2(X, whole, codes=None):
     return r2_score(whole[np.isnan(X)], predicted[np.isnan(X)])
 
 
-@pytest.mark.parametrize("lost", [0.0, 0.1])
+@pytest.mark.parametrize("lost", [0.0, 0.1, 0.4])
 def test_neurons_never_recorded_together_are_linked_by_others(lost):
+    """Also where links have gaps of their own."""
     X, whole = low_rank()
     X = without_neurons(X, lost)[0]
-    assert never_r2(X, whole) > 0.97
+    assert never_r2(X, whole) > (0.97 if lost < 0.3 else 0.8)
     assert never_r2(X[:, :, :18], whole[:, :, :18]) < 0.9  # by two neurons three axes are not
+
+
+def test_a_silent_link_links_nothing():
+    X, whole = low_rank()
+    X = np.concatenate([X[:, :, :16], np.zeros((60, 20, 1))], axis=2)
+    filler = Filler.learn(X, lambda x: x)
+    assert np.isfinite(filler(X[0])).all()
+
+
+def test_links_of_noise_explain_nothing():
+    """With as many of them as samples a regression explains all, by chance."""
+    codes = np.arange(60) // 2 % 6
+    X, whole = low_rank(codes)
+    X, whole = X[:, ::5, :16], whole[:, ::5, :16]
+    noise = np.random.default_rng(4).normal(size=(60, 4, 130))
+    X, whole = (np.concatenate([x, noise], axis=2) for x in (X, whole))
+    assert never_r2(X, whole, codes) > 0.3
 
 
 def test_links_reach_over_several_groups():

@@ -175,9 +175,13 @@ def test_units_choose_their_components_by_some_of_many_neurons(noisy, monkeypatc
 
 def test_activity_is_read_from_units_alone(noisy):
     units = HiddenUnits(5, 20).fit(noisy.X)
-    for wrong in (noisy.X, np.array("a"), np.zeros((3, 20), bool)):
-        with pytest.raises(ValueError, match=r"numbers of shape \(\.\.\., 20\)"):
+    with pytest.raises(ValueError, match=r"shape \(\.\.\., n_units = 20\), got \(40, 40, 60\)"):
+        units.inverse_transform(noisy.X)
+    for wrong in (np.array("a"), [[1.0], [1.0, 2.0]]):
+        with pytest.raises((TypeError, ValueError), match="X"):
             units.inverse_transform(wrong)
+    with pytest.raises(ValueError, match="X is constant"):
+        HiddenUnits().fit(np.ones((5, 6, 4)))
     with pytest.raises(ValueError, match=r"but HiddenUnits was fitted to 60"):
         units.transform(noisy.X[:, :, :50])
 

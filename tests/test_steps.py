@@ -131,8 +131,10 @@ def test_files_and_warm_starts_know_the_steps(est, tmp_path):
     again.set_params(warm_start=True, max_iter=3, steps_per_sample=2)
     with pytest.raises(ValueError, match="steps_per_sample=3, got 2"):
         again.fit(COARSE[:30])
-    again.set_params(steps_per_sample="auto").fit(COARSE[:30])
+    before = again.score(COARSE[:30])
+    again.set_params(steps_per_sample="auto", max_iter=20).fit(COARSE[:30])
     assert again.steps_per_sample_ == EVERY
+    assert again.score(COARSE[:30]) > before - 0.01
 
 
 # Their parts

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, TOLERANCE, axes_of_samples
 from .._trials import Trials
-from .._validation import check_number
+from .._validation import as_numbers, check_number
 from ._common import check
 
 __all__ = ["HiddenUnits"]
@@ -28,10 +28,10 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
     """Mix the principal components of the activity at random into hidden units.
 
     An RNN has one unit for each column of `X`, and each unit's tanh bends one direction of its
-    state space. Hidden units set that number free. Where thousands of neurons are recorded, a few
+    state space. Hidden units let you choose how many. Where thousands of neurons are recorded, a
     hundred units that hold their principal components make fits many times faster, without the
     noise of single neurons. Where few neurons of a circuit are recorded, more units than neurons
-    let the RNNs bend more directions, and find fixed points that the few units miss
+    let the RNNs bend more directions, and on average find more of the fixed points
     (docs/benchmarks.md). :meth:`inverse_transform` is the readout: from units, as those of
     ``predict`` or of a fixed point in the units of `X`, to neurons.
 
@@ -41,7 +41,9 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
     ----------
     n_components : int or "auto", default="auto"
         Principal components that the units hold. "auto": as many as help to predict neurons that
-        were not seen, 40 at most; all of few neurons that cannot tell.
+        were not seen, at most 40 and `n_units`. Fewer than 16 trials or 4 neurons cannot tell, nor
+        can neurons that need as many components as half of them: then it is the largest number
+        that these limits allow.
     n_units : int, default=100
         Number of units, at least `n_components`. Work grows with it.
     random_state : int, RandomState instance or None, default=0
@@ -67,7 +69,7 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
     ValueError, TypeError
         From :meth:`fit`: if a parameter is out of range; from all methods: if `X` is not 3-D,
         holds infinity, another number of neurons than in :meth:`fit`, or a sample of which some
-        neurons are missing. Samples that nobody recorded may be NaN, and stay it.
+        neurons are missing. Samples that nobody recorded may be NaN, and remain NaN.
 
     See Also
     --------
@@ -121,11 +123,16 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
         X = _check_whole(check(X, missing=True), "X")
         samples = X.reshape(-1, X.shape[-1])
         samples = samples[np.isfinite(samples[:, 0])]
+        if not np.ptp(samples, axis=0).any():
+            raise ValueError(
+                "X is constant: no neuron changes over time or trials, so there are no components."
+            )
+        check_number(self.n_units, "n_units", Integral, low=1)
         n = self.n_components
         if isinstance(n, str):
             if n != "auto":
                 raise ValueError(f'n_components must be an integer or "auto", got {n!r}.')
-            n = min(_enough(X), *samples.shape, max(int(self.n_units), 1))
+            n = min(_enough(X), *samples.shape, self.n_units)
         else:
             check_number(n, "n_components", Integral, low=1, high=min(samples.shape))
         check_number(self.n_units, "n_units", Integral, low=n)
@@ -170,14 +177,13 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
             In the unit of the data seen in :meth:`fit`.
         """
         check_is_fitted(self)
-        X = np.asarray(X)
-        n_units = self.mixture_.shape[1]
-        if X.ndim < 1 or X.shape[-1] != n_units or X.dtype.kind not in "fiu":
+        units, n_units = as_numbers(X, "X"), self.mixture_.shape[1]
+        if units.ndim < 1 or units.shape[-1] != n_units:
             raise ValueError(
-                f"X must hold units, numbers of shape (..., {n_units}), got {X.dtype} of shape "
-                f"{X.shape}. Give what transform returned, or what a model of it did."
+                f"X must have shape (..., n_units = {n_units}), got {units.shape}. Give what "
+                "transform returned, or what a model of it did."
             )
-        return X @ np.linalg.pinv(self.mixture_) @ self.components_ + self.mean_
+        return units @ np.linalg.pinv(self.mixture_) @ self.components_ + self.mean_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
