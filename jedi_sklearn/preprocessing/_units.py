@@ -125,8 +125,8 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
         samples = samples[np.isfinite(samples[:, 0])]
         if not np.ptp(samples, axis=0).any():
             raise ValueError(
-                f"X is constant: no neuron changes over its samples (n_samples={len(samples)} over "
-                "trials and time), so there are no components."
+                "X is constant: no neuron changes over trials and time "
+                f"(n_samples={len(samples)}), so there are no components."
             )
         check_number(self.n_units, "n_units", Integral, low=1)
         n = self.n_components
