@@ -19,6 +19,7 @@ from jedi_sklearn.preprocessing import pad_trials, place_neurons, stack_sessions
 N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated session
 N_CONDITIONS = 16
 N_JOIN, N_JOINED = 5, 9  # trials a condition that a new session joins by, and of it to test
+N_SHARED = (20, 5)  # neurons that both sessions have
 TAU_OF_DAYS = 0.2  # s: dt is 0.1
 COLUMNS = [
     ("across_lda", "LDA from other sessions", ".3f"),
@@ -185,6 +186,61 @@ def joined_session(options):
     gain = s["across_lda"]["mean"] - s["within_lda"]["mean"]
     at_least(result, "LDA of the others at least within - 0.05", gain, -0.05, "+.3f")
     return result
+
+
+def shared_neurons(options):
+    """Two sessions of one teacher that have some neurons in common."""
+    rows = []
+    for seed in options.seeds:
+        n_trials, n_neurons = (80, 60) if options.quick else (160, 120)
+        how = {"n_conditions_per_task": 2, "observation_noise": 0.1, "n_neurons": n_neurons}
+        data = make_multitask(n_trials, **how, random_state=seed)
+        n_conditions = len(np.unique(data.condition))
+        session = np.arange(n_trials) // n_conditions % 2
+        train = np.arange(n_trials) < 0.7 * n_trials
+        for n_shared in N_SHARED:
+            middle = (n_neurons + n_shared) // 2
+            never = [slice(middle, n_neurons), slice(n_shared, middle)]  # of each session
+            X = data.X.copy()
+            for k in range(2):
+                X[session == k, :, never[k]] = np.nan
+            for labels in ("none", "conditions", "shuffled"):
+                y = None if labels == "none" else data.condition[train]
+                if labels == "shuffled":
+                    y = np.random.default_rng(seed).permutation(y)
+                est = estimator(options)
+                seconds = fit(est, X[train], y)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    run = est.predict(X[~train])
+                truth = data.X[~train]
+                of = [session[~train] == k for k in range(2)]
+                unseen = [
+                    r2_by(truth[of[k]][:, :, never[k]], run[of[k]][:, :, never[k]])
+                    for k in range(2)
+                ]
+                row = {"shared": n_shared, "labels": labels, "r2_unseen": np.mean(unseen)}
+                rows.append({"seed": seed, **row, "fit_seconds": seconds})
+                log(f"shared_neurons: {rows[-1]}")
+    columns = [
+        ("shared", "neurons in common", "d"),
+        ("labels", "labels", "s"),
+        "seed",
+        ("r2_unseen", "R2 of neurons never recorded", ".3f"),
+        "fit_seconds",
+    ]
+    rows.sort(key=lambda row: (-row["shared"], row["labels"], row["seed"]))
+    return Result(
+        "Sessions that share neurons",
+        [Table(columns, rows, "shared_neurons", summarise=False)],
+        [
+            "`make_multitask` with two conditions a task and 120 neurons: two sessions of 80 "
+            "trials, of which 70 % are fitted with default parameters. Some neurons are in both "
+            "sessions, half of the rest in each. R2 in held-out trials, mean over the sessions; "
+            "without labels, with conditions, and with conditions that were shuffled."
+        ],
+        settings(options),
+    )
 
 
 def reach_sessions(options):

@@ -26,7 +26,7 @@ class DenseRuns:
     initial_state : InitialState
     observation : Observation
     alpha : float
-        dt / tau.
+        A step of the dynamics over tau.
     """
 
     def __init__(self, hypernetwork, initial_state, observation, alpha):

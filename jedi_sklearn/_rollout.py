@@ -67,7 +67,7 @@ def split_loss(weights, x0, trials, alpha, forcing, observation, workspace=None)
     x0 : Tensor (trials, neurons)
     trials : Trials
     alpha : float
-        dt / tau.
+        A step of the dynamics over tau.
     forcing : float
         Share g of the guide mixed into the state before each step.
     observation : Observation

@@ -252,9 +252,9 @@ def as_trials(X, inputs, observation, filler, dtype, device, every=1):
     every : int
         Steps from one sample to the next.
     """
-    n_trials, n_steps, n_neurons = X.shape
+    n_trials, n_samples, n_neurons = X.shape
     kind = np.float32 if dtype == torch.float32 else np.float64
-    y, weight, guide = np.empty((n_steps, n_trials, n_neurons), dtype=kind), None, None
+    y, weight, guide = np.empty((n_samples, n_trials, n_neurons), dtype=kind), None, None
     for k, trial in enumerate(X):
         values, observed, estimate = observation.observe(trial, filler)
         y[:, k] = values
@@ -263,7 +263,7 @@ def as_trials(X, inputs, observation, filler, dtype, device, every=1):
             weight[:, k] = observed
         if estimate is not values:
             if guide is None:
-                guide = np.empty((n_steps, n_trials, estimate.shape[1]), dtype=kind)
+                guide = np.empty((n_samples, n_trials, estimate.shape[1]), dtype=kind)
             guide[:, k] = estimate
     inputs = np.ascontiguousarray(inputs.transpose(1, 0, 2), dtype=kind)
     parts = (y, weight, guide, inputs, observation.constant(y))

@@ -40,7 +40,7 @@ def warm_start(
     initial : InitialState
     rank, n_components : int
     alpha : float
-        dt / tau.
+        A step of the dynamics over tau.
     rows : Tensor (trials,), int, optional
         Which embedding each trial uses; by default its own.
     processes : Processes

@@ -6,17 +6,16 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import check_number, check_option
-from ._common import check
+from ._common import TrialTransformer, check
 
 __all__ = ["SoftNormalizer", "TrialScaler"]
 
 
-class _NeuronScaler(TransformerMixin, BaseEstimator):
+class _NeuronScaler(TrialTransformer):
     """Subtract `center_` from each neuron and divide it by `scale_`, learned by `_learn`."""
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -86,13 +85,6 @@ class _NeuronScaler(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         X = check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
         return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
-        return tags
 
 
 class TrialScaler(_NeuronScaler):

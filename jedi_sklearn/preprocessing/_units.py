@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -16,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, TOLERANCE, axes_of_samples
 from .._trials import Trials
 from .._validation import as_numbers, check_number
-from ._common import check
+from ._common import TrialTransformer, check
 
 __all__ = ["HiddenUnits"]
 
@@ -24,7 +23,7 @@ MAX_COMPONENTS = 40
 MAX_NEURONS = 500  # by which their number is judged
 
 
-class HiddenUnits(TransformerMixin, BaseEstimator):
+class HiddenUnits(TrialTransformer):
     """Mix the principal components of the activity at random into hidden units.
 
     An RNN has one unit for each column of `X`, and each unit's tanh bends one direction of its
@@ -67,9 +66,11 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
     Raises
     ------
     ValueError, TypeError
-        From :meth:`fit`: if a parameter is out of range; from all methods: if `X` is not 3-D,
-        holds infinity, another number of neurons than in :meth:`fit`, or a sample of which some
-        neurons are missing. Samples that nobody recorded may be NaN, and remain NaN.
+        From :meth:`fit`: if a parameter is out of range or `X` is constant; from it and
+        :meth:`transform`: if `X` is not 3-D, holds infinity, another number of neurons than in
+        :meth:`fit`, or a sample of which some neurons are missing (samples that nobody recorded
+        may be NaN, and remain NaN); from :meth:`inverse_transform`: if the last axis of `X` is
+        not the units.
 
     See Also
     --------
@@ -120,7 +121,7 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
         self : object
             The fitted transformer.
         """
-        X = _check_whole(check(X, missing=True), "X")
+        X = _check_whole(check(X, missing=True))
         samples = X.reshape(-1, X.shape[-1])
         samples = samples[np.isfinite(samples[:, 0])]
         if not np.ptp(samples, axis=0).any():
@@ -161,7 +162,7 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
-        scores = (_check_whole(X, "X") - self.mean_) @ self.components_.T
+        scores = (_check_whole(X) - self.mean_) @ self.components_.T
         return (scores @ self.mixture_).astype(X.dtype)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray:
@@ -186,15 +187,8 @@ class HiddenUnits(TransformerMixin, BaseEstimator):
             )
         return units @ np.linalg.pinv(self.mixture_) @ self.components_ + self.mean_
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = True
-        return tags
 
-
-def _check_whole(X: NDArray, name: str) -> NDArray:
+def _check_whole(X: NDArray) -> NDArray:
     """Trials whose samples have all neurons or none."""
     missing = np.isnan(X)
     some = missing.any(axis=2) & ~missing.all(axis=2)
@@ -202,7 +196,7 @@ def _check_whole(X: NDArray, name: str) -> NDArray:
         k, t = np.argwhere(some)[0]
         n = int(np.argmax(missing[k, t]))
         raise ValueError(
-            f"Principal components need all neurons of a sample, but {name}[{k}, {t}, {n}] is NaN "
+            f"Principal components need all neurons of a sample, but X[{k}, {t}, {n}] is NaN "
             "while others are there. Leave out that neuron, or fit JEDIEstimator to the neurons "
             "themselves, which takes gaps."
         )
