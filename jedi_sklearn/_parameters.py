@@ -16,7 +16,7 @@ from ._initial_state import INITIAL_STATES
 from ._observation import OBSERVATIONS
 from ._solvers import SOLVERS
 from ._validation import (
-    as_plain_array,
+    as_labels,
     check_conditions,
     check_number,
     check_option,
@@ -128,9 +128,7 @@ def choose_labels(est, y, conditions, n_trials):
     """Labels and codes of the trials from `conditions`, else from a discrete `y`, else None."""
     ignored = ""
     if conditions is None and y is not None:
-        if np.ma.is_masked(y):  # no array would know of it
-            check_conditions(y, n_trials, "y (the conditions)")
-        y = as_plain_array(y, "y")
+        y = as_labels(y, "y (the conditions)")
         if y.ndim and len(y) != n_trials:
             raise ValueError(
                 f"y must hold one label per trial, ({n_trials},), got shape {y.shape}."
@@ -296,8 +294,6 @@ def _check_labels(est, labels, n_trials, name):
 
 def _kind(y):
     """What a column holds: "labels", "continuous" values, or `MANY` numbers that differ."""
-    if y.dtype == object and all(isinstance(v, numbers.Real) for v in y.flat):
-        y = np.array(y.tolist())
     # NaN and infinity: let the check of conditions name them
     if y.dtype.kind not in "fiu" or not np.isfinite(y).all():
         return "labels"

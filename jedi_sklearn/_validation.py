@@ -15,6 +15,7 @@ from ._distributed import ALONE
 from ._stored import FILL, StoredTrials, is_stored, loaded, part, refuse_masked
 
 __all__ = [
+    "as_labels",
     "as_numbers",
     "as_plain_array",
     "check_conditions",
@@ -29,6 +30,7 @@ __all__ = [
     "warn_user",
 ]
 
+MISSING_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # what numpy and pandas make of them
 OURS = ("jedi_sklearn", "sklearn", "joblib")  # packages whose frames are not the user's
 
 
@@ -302,42 +304,64 @@ def check_conditions(conditions, n_trials, name="conditions"):
     ------
     ValueError
         For a wrong length, more than one dimension, or missing labels.
+    TypeError
+        For labels of several kinds.
     """
-    if np.ma.is_masked(conditions):
-        raise ValueError(
-            f"{name} has masked labels. Label every trial, or leave those trials out."
-        )
-    labels = as_plain_array(conditions, name)
+    labels = as_labels(conditions, name)
     if labels.ndim != 1 or len(labels) != n_trials:
         raise ValueError(
             f"{name} must hold one label per trial, shape ({n_trials},), got {labels.shape}."
         )
-    if labels.dtype.kind in "fmM":  # floats and times
+    if labels.dtype.kind in "fcmM":  # numbers and times
         missing = ~np.isfinite(labels)
     else:
         missing = np.array([_is_missing(v) for v in labels], dtype=bool)
     if missing.any():
         raise ValueError(
             f"{name} has missing labels (NaN, infinity or None), first for trial "
-            f"{int(np.argmax(missing))}. "
+            f"{int(np.argmax(missing))} ({np.count_nonzero(missing)} of {n_trials} trials). "
             "Label every trial, or leave those trials out."
         )
-    if labels.dtype == object:
-        try:
-            return np.unique(labels, return_inverse=True)
-        except TypeError:
-            raise TypeError(
-                f"{name} mixes labels that cannot be sorted, e.g. numbers and strings. "
-                "Use one kind of label."
-            ) from None
-    return np.unique(labels, return_inverse=True)
+    try:
+        values, codes = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise TypeError(
+            f"{name} mixes labels that cannot be sorted, e.g. numbers and strings. "
+            "Use one kind of label."
+        ) from None
+    for code, value in enumerate(values):
+        if isinstance(value, str) and value in MISSING_AS_TEXT:
+            warn_user(
+                f'{name} holds the text "{value}" as the label of {np.sum(codes == code)} of '
+                f"{n_trials} trials. Arrays of strings hold missing labels so. If these trials "
+                "have no label, leave them out; if this is a condition, rename it."
+            )
+    return values, codes
+
+
+def as_labels(values, name):
+    """np.asarray of labels, where numbers in objects become numbers, and strings alone strings."""
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} has masked labels. Label every trial, or leave those trials out."
+        )
+    labels = as_plain_array(values, name)
+    if labels.dtype.kind in "US" and not hasattr(values, "dtype"):
+        given = np.array(values, dtype=object)
+        if not all(isinstance(v, (str, bytes)) for v in given.flat):
+            labels = given  # numpy made strings of numbers, NaN among them
+    if labels.dtype == object and all(isinstance(v, numbers.Real) for v in labels.flat):
+        labels = np.array(labels.tolist())
+    return labels
 
 
 def _is_missing(label):
-    """None, NaN, or a missing value of pandas, which is not imported for this."""
+    """None, NaN, infinity, or a missing value of pandas, which is not imported for this."""
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(label, float) and label != label
+    if isinstance(label, (numbers.Number, np.datetime64, np.timedelta64)):
+        return bool(label != label) or (isinstance(label, numbers.Real) and abs(label) == math.inf)
+    return False
 
 
 def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=True, unit=None):

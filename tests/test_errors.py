@@ -1,8 +1,10 @@
 """Bad input gets what was expected, what came and what to try; the estimator stays as it was."""
 
 import pickle
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -186,6 +188,18 @@ LABELS = [
     ([0.0, 1.0, 0.0, np.inf, 1.0, 0.0], ValueError, ["infinity", "trial 3"]),
     (["a", "b", "a", None, "b", "a"], ValueError, ["None", "trial 3"]),
     (np.array(["a", 1] * 3, dtype=object), TypeError, ["cannot be sorted", "one kind"]),
+    (["left", "right", np.nan] * 2, ValueError, ["missing", "trial 2 (2 of 6 trials)"]),
+    (("a", "b", np.float32("nan")) * 2, ValueError, ["missing", "trial 2"]),
+    (["a", "b", -np.inf] * 2, ValueError, ["infinity", "trial 2"]),
+    (["a", pd.NA, "b"] * 2, ValueError, ["missing", "trial 1"]),
+    (objects(1, 2, np.float32("nan"), 1, 2, 1), ValueError, ["missing", "trial 2 (1 of 6"]),
+    (objects("a", np.float16("nan"), "b", "a", "b", "a"), ValueError, ["missing", "trial 1"]),
+    (objects(*np.array(["2026", "NaT"] * 3, "M8[Y]")), ValueError, ["missing", "trial 1"]),
+    (objects(*[Decimal(1), Decimal("nan")] * 3), ValueError, ["missing", "trial 1"]),
+    (objects(1.0, np.inf, 1, 2, 1, 2), ValueError, ["infinity", "trial 1"]),
+    (np.array([1, np.nan, 1j] * 2), ValueError, ["missing", "trial 1"]),
+    (pd.Series([1, None, 2] * 2, dtype="Int64"), ValueError, ["missing", "trial 1"]),
+    (["a", 1, "b"] * 2, TypeError, ["cannot be sorted", "one kind"]),
     ([[1], [1, 2]] * 3, ValueError, ["ragged"]),
     (np.ma.masked_array([0, 1] * 3, [0, 0, 1, 0, 0, 0]), ValueError, ["masked", "Label every"]),
     (np.ma.masked_array(np.linspace(0, 1, 6), [0] * 5 + [1]), ValueError, ["masked"]),
@@ -200,6 +214,38 @@ def test_bad_conditions(refuses, labels, error, words):
 @pytest.mark.parametrize(("labels", "error", "words"), [x for i, x in enumerate(LABELS) if i != 1])
 def test_bad_y(refuses, labels, error, words):
     refuses(lambda est: est.fit(GOOD, labels), error, ["y", *words])
+
+
+def test_missing_labels_in_a_column():
+    with pytest.raises(ValueError, match=r"y .*has missing labels .*trial 2"):
+        JEDIEstimator().fit(GOOD, [["left"], ["right"], [np.nan]] * 2)
+
+
+@pytest.mark.parametrize("draw", range(4))
+@pytest.mark.parametrize("labels", [["a", "b", np.nan], objects(1, np.float32("nan"), 2)])
+def test_missing_labels_in_pictures(est, labels, draw):
+    X = GOOD[:3]
+    display = (
+        show.EmbeddingDisplay,
+        show.EigenspectrumDisplay,
+        show.FixedPointDisplay,
+        show.FreeRunDisplay,
+    )[draw]
+    with pytest.raises(ValueError, match=r"conditions has missing labels .*\(1 of 3 trials\)"):
+        display.from_estimator(est, X, conditions=labels)
+
+
+def test_text_that_stands_for_a_missing_label_is_pointed_out(est):
+    labels = np.array(["left", "right", np.nan] * 2)  # numpy makes strings of all
+    copy = pickle.loads(pickle.dumps(est))
+    calls = (
+        lambda: copy.adapt(np.dstack([GOOD, GOOD]), labels),
+        lambda: copy.fit(GOOD, conditions=labels),
+        lambda: show.EmbeddingDisplay.from_embedding(FACTOR[[0, 1, 2, 3, 4, 0]], labels),
+    )
+    for call in calls:
+        with pytest.warns(UserWarning, match='holds the text "nan" as the label of 2 of 6 trials'):
+            call()
 
 
 def test_a_continuous_y_of_another_length(refuses):

@@ -109,11 +109,12 @@ class FixedPointDisplay:
         X = check_trials(X, missing=True)
         inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
         if conditions is not None:
-            check_conditions(conditions, len(X))
+            labels, codes = check_conditions(conditions, len(X))
+            conditions = labels[codes]
         if trial is not None:
             check_number(trial, "trial", Integral, low=0, high=len(X) - 1)
             X, inputs = X[[trial]], None if inputs is None else inputs[[trial]]
-            conditions = None if conditions is None else np.asarray(conditions)[[trial]]
+            conditions = None if conditions is None else conditions[[trial]]
         found = est.posterior(X, inputs=inputs)
         rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
         starts = est.to_states(found.initial_state)
