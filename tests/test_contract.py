@@ -404,6 +404,32 @@ def test_set_output(rnns_case):
     assert isinstance(features.transform(rnns_case.other), np.ndarray)
 
 
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+@pytest.mark.parametrize("name", ["TrialScaler", "SoftNormalizer", "HiddenUnits"])
+def test_set_output_of_a_pipeline_is_for_the_steps_behind_the_trials(name, container):
+    if container == "polars":
+        pytest.importorskip("polars")
+    first = CASES[name].make()
+    assert first.set_output(transform=container) is first
+    assert isinstance(first.fit_transform(X), np.ndarray)
+    expected = make_jedi().fit(first.transform(X)).transform(first.transform(Y))
+    pipeline = make_pipeline(CASES[name].make(), make_jedi()).set_output(transform=container)
+    frame = pipeline.fit(X).transform(Y)
+    assert list(frame.columns) == [f"jediestimator{i}" for i in range(3)]
+    assert_array_equal(frame.to_numpy(), expected)
+    assert_array_equal(clone(pipeline).fit(X).transform(Y).to_numpy(), expected)
+    rnn = make_jedi(output="dynamics")
+    pipeline = make_pipeline(CASES[name].make(), rnn, EigenspectrumAnalyzer())
+    frame = pipeline.set_output(transform=container).fit(X).transform(Y)
+    assert list(frame.columns) == pipeline[-1].get_feature_names_out().tolist()
+
+
+def test_set_output_for_all_leaves_trials_arrays(trials_case):
+    with sklearn.config_context(transform_output="pandas"):
+        result = trials_case.fit().transform(Y)
+    assert isinstance(result, np.ndarray) == (result.ndim == 3)
+
+
 # Known inputs: the same again, with one more argument in each call
 
 U = np.random.RandomState(2).standard_normal((12, 9, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -19,6 +19,24 @@ def check(X: ArrayLike, name: str = "X", **limits: Any) -> NDArray:
 
 class TrialTransformer(TransformerMixin, BaseEstimator):
     """Base of transformers of trials, whose input has three axes, and NaN where it is missing."""
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Leave trials arrays: they have three axes, and a data frame has two.
+
+        It is there for a Pipeline, which asks each of its steps for one container: the steps
+        behind give it.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None
+            Ignored.
+
+        Returns
+        -------
+        self
+            Unchanged.
+        """
+        return self
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
