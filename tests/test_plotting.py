@@ -1,4 +1,5 @@
 import builtins
+import contextlib
 import subprocess
 import sys
 
@@ -132,6 +133,31 @@ def test_embedding_is_drawn_in_the_chosen_components():
     ax = EmbeddingDisplay.from_embedding(E, components=(0, 1, 2)).ax_
     assert ax.get_zlabel() == "component 3 (SD)"
     np.testing.assert_allclose(np.transpose(ax.collections[0]._offsets3d), E[:, :3])
+
+
+def test_one_component_is_drawn_over_the_trials():
+    E = np.random.default_rng(0).standard_normal((12, 1))
+    for display in (
+        EmbeddingDisplay.from_embedding(E),
+        EmbeddingDisplay.from_embedding(np.hstack([0 * E, E]), components=(1,)),
+    ):
+        np.testing.assert_allclose(offsets(display.ax_), np.column_stack([np.arange(12), E]))
+        assert display.ax_.get_xlabel() == "trial"
+    assert display.ax_.get_ylabel() == "embedding, component 2 (SD)"
+
+
+def test_intervals_hold_the_posterior(fitted, multitask):
+    X, share = multitask.X[30:34], 0.6826894921  # of a normal distribution, within one SD
+    display = EmbeddingDisplay.from_estimator(
+        fitted, X, uncertainty=True, components=(2,), confidence=share
+    )
+    (bars,) = (c for c in display.ax_.collections if c.get_gid() == "interval")
+    found = fitted.posterior(X)
+    for i, bar in enumerate(bars.get_segments()):
+        np.testing.assert_allclose(bar[:, 0], i)
+        sd = np.sqrt(found.covariance[i, 2, 2])
+        np.testing.assert_allclose(bar[:, 1], found.mean[i, 2] + [-sd, sd])
+    assert display.ellipses_ == []
 
 
 def test_ellipses_hold_the_posterior(fitted, multitask):
@@ -357,6 +383,67 @@ def test_axes_of_a_given_plane_are_not_called_principal(bistable):
 # ----------------------------------------------------------------------- shared parts
 
 
+@pytest.mark.parametrize("draw", range(2))
+def test_colour_and_marker_of_points_are_the_users(rnns, draw):
+    def plot(conditions=None, **options):
+        if draw:
+            return EmbeddingDisplay(np.eye(3), conditions).plot(scatter_kwargs=options).ax_
+        spectrum = eigenspectrum(rnns)
+        return EigenspectrumDisplay(spectrum, conditions).plot(scatter_kwargs=options).ax_
+
+    def colours(ax):
+        return [to_hex(c) for c in ax.collections[0].get_facecolors()]
+
+    for option in ("c", "color", "facecolors"):
+        assert set(colours(plot(**{option: "red"}))) == {"#ff0000"}
+        each = colours(plot(**{option: ["red", "lime", "blue"]}))
+        assert each == np.repeat(["#ff0000", "#00ff00", "#0000ff"], len(each) // 3).tolist()
+        with pytest.raises(ValueError, match=f'has "{option}", but conditions say the colours'):
+            plot(["a", "b", "a"], **{option: "red"})
+    ax = plot(["a", "b", "a"], marker="x")
+    assert [h.get_marker() for h in ax.get_legend().legend_handles[:2]] == ["x", "x"]
+    assert ax.collections[0].get_linewidths()[0] > 0  # there is nothing else of a cross
+    assert len(set(colours(ax))) == 2
+    hollow = plot(facecolors="none", edgecolors="k").collections[0]
+    assert hollow.get_facecolors()[0, 3] == 0 and hollow.get_linewidths()[0] > 0
+    assert set(colours(plot(c=None))) == {"#0072b2"}
+    with pytest.raises(ValueError, match=r"shape \(3,\)\. Give values .* as conditions"):
+        plot(c=np.array([10.0, 20.0, 30.0]))
+    with pytest.raises(ValueError, match="one for each of the 3 rows, got 'rde'"):
+        plot(color="rde")
+
+
+def test_lines_of_free_runs_take_every_name_of_an_option():
+    wave = np.sin(np.linspace(0, 6, 50))[np.newaxis, :, np.newaxis]
+    display = FreeRunDisplay(wave, wave, 0.01)
+    ax = display.plot(line_kwargs={"c": "red", "linewidth": 3, "ls": ":", "label": "model"}).ax_[0]
+    (line,) = (line for line in ax.lines if line.get_color() == "red")
+    assert (line.get_linewidth(), line.get_linestyle()) == (3, ":")
+    assert [t.get_text() for t in display.figure_.legends[0].get_texts()] == ["observed", "model"]
+
+
+def test_what_are_no_axes_is_refused(multitask, rnns, bistable):
+    X, points = multitask.X[:1], find_fixed_points(bistable[0])[0]
+    field = flow_field(bistable[0], bistable[1], n_grid=5)
+    figure, axes = plt.subplots(2, 2)
+    for display in (
+        EigenspectrumDisplay(eigenspectrum(rnns)),
+        EmbeddingDisplay(np.eye(3)),
+        FixedPointDisplay(points, bistable[1]),
+        FlowFieldDisplay(field),
+        FreeRunDisplay(X, X, 0.02),
+    ):
+        for wrong, advice in (
+            (plt, r"got module: take its current ones, ax\.gca\(\)"),
+            (figure, r"got Figure: take its current ones"),
+            ("left", r"got str: make them with figure, ax = plt\.subplots\(\)"),
+        ):
+            with pytest.raises(TypeError, match=rf"^ax must be axes of matplotlib, {advice}"):
+                display.plot(ax=wrong)
+    with pytest.raises(TypeError, match=r"got ndarray: choose one of them, e\.g\. ax\.flat\[0\]"):
+        EmbeddingDisplay(np.eye(3)).plot(ax=axes)
+
+
 def test_given_axes_are_used(fitted, multitask, rnns, bistable):
     X, E = multitask.X[:2], np.eye(3)
     points = find_fixed_points(bistable[0])[0]
@@ -395,13 +482,21 @@ def test_legends_are_beside_the_axes(rnns):
         (["a", "b", "a"], True),
         ([True, False, True], True),
         ([1, 2, 3], True),
+        (range(8), True),  # as many as targets of a reach
+        (range(9), False),
+        ([1.0, 2.0, 1.0], True),  # whole numbers, as from MATLAB
         ([0.5, 1.5, 2.5], False),
+        (np.array([1, 2, 1.0], dtype=object), True),
+        ((np.arange(24) / 3).astype(object), False),
+        (np.arange(24).astype(object), False),
     ],
 )
 def test_labels_have_a_legend_and_quantities_a_colour_bar(conditions, discrete):
-    display = EmbeddingDisplay.from_embedding(np.eye(3), conditions, conditions_label="name")
+    E = np.eye(len(conditions))
+    display = EmbeddingDisplay.from_embedding(E, conditions, conditions_label="name")
     if discrete:
-        assert legend_texts(display.ax_) == [str(c) for c in np.unique(conditions)]
+        texts = [str(c).removesuffix(".0") for c in np.unique(conditions)]
+        assert legend_texts(display.ax_) == texts
         assert display.ax_.get_legend().get_title().get_text() == "name"
     else:
         assert display.ax_.get_legend() is None
@@ -414,6 +509,91 @@ def test_many_labels_differ_in_colour_or_marker():
     shown = {(to_hex(h.get_color()), h.get_marker()) for h in ax.get_legend().legend_handles}
     assert len(shown) == 12
     np.testing.assert_allclose(sort_rows(offsets(ax)), np.arange(24.0).reshape(12, 2))
+
+
+def names(n):
+    return [f"condition {i:02d}" for i in range(n)]
+
+
+def many(n):
+    """Whether colours, with markers or styles of lines, are too few for n labels."""
+    text = rf"{n} conditions are more than the 35 that colours and (markers|styles of lines) tell"
+    return pytest.warns(UserWarning, match=text) if n > 35 else contextlib.nullcontext()
+
+
+@pytest.mark.parametrize("n", [12, 35, 40, 300])
+def test_no_two_labels_look_alike(n):
+    with many(n):
+        ax = EmbeddingDisplay.from_embedding(np.arange(2.0 * n).reshape(n, 2), names(n)).ax_
+    looks = {
+        (collection.get_paths()[0].vertices.tobytes(), colour.tobytes())
+        for collection in ax.collections
+        for colour in collection.get_facecolors()
+    }
+    assert len(looks) == n
+
+
+@pytest.mark.parametrize("n", [8, 28, 40])
+def test_no_two_labels_of_trajectories_look_alike(bistable, n):
+    rnn, runs = bistable
+    points = find_fixed_points(rnn)[0]
+    runs = np.arange(1, n + 1)[:, np.newaxis, np.newaxis] * runs[:1]
+    with many(n):
+        display = FixedPointDisplay(points, runs, names(n)).plot()
+    drawn = [line for line in display.ax_.lines if len(line.get_xdata()) == runs.shape[1]]
+    looks = [(tuple(line.get_color()), line.get_linestyle()) for line in drawn]
+    assert len(set(looks)) == n
+    shown = display.ax_.get_legend().legend_handles[:n]
+    assert [(tuple(h.get_color()), h.get_linestyle()) for h in shown] == looks
+
+
+@pytest.mark.parametrize("n", [8, 40, 70])
+def test_a_legend_is_not_larger_than_the_figure(bistable, n):
+    rnn, runs = bistable
+    points = find_fixed_points(rnn)[0]
+    runs = np.arange(1, n + 1)[:, np.newaxis, np.newaxis] * (runs[:1] + runs[1:, ::-1])
+    rng = np.random.default_rng(0)
+    E = rng.standard_normal((n, 3))
+    rates = RNNBatch.from_dense(rng.standard_normal((n, 4, 4)))
+    calls = [
+        lambda: EmbeddingDisplay(E, names(n)).plot(conditions_label="task"),
+        lambda: EmbeddingDisplay(E, names(n)).plot((0, 1, 2)),
+        lambda: EmbeddingDisplay(E, [f"{name} with many words" for name in names(n)]).plot(),
+        lambda: EigenspectrumDisplay(eigenspectrum(rates), names(n)).plot(),
+        lambda: EigenspectrumDisplay(eigenspectrum(rates), names(n)).plot("rates"),
+        lambda: FixedPointDisplay(points, runs, names(n)).plot(),
+        lambda: FixedPointDisplay(points, runs, names(n)).plot(3),
+    ]
+    for call in calls:
+        with many(n):
+            display = call()
+        display.figure_.canvas.draw()
+        legend, figure = display.ax_.get_legend().get_window_extent(), display.figure_.bbox
+        assert legend.y0 >= figure.y0 and legend.y1 <= figure.y1
+        assert legend.x1 <= figure.x1
+        texts = legend_texts(display.ax_)
+        if n <= 40:
+            assert sum("condition " in text for text in texts) == n
+        else:
+            shown = sum("condition " in text for text in texts)
+            assert f"and {n - shown} more" in texts
+        if isinstance(display, FixedPointDisplay):
+            assert "stable fixed point" in texts
+        assert display.ax_.get_window_extent().width > 250  # pixels
+        plt.close(display.figure_)
+
+
+def test_a_dollar_is_a_dollar(fitted, multitask):
+    labels = ["$5", r"$\nonsense$", "5$", "$x$"]
+    ax = EmbeddingDisplay.from_embedding(np.eye(4), labels).ax_
+    ax.figure.canvas.draw()
+    for text, label in zip(ax.get_legend().get_texts(), sorted(labels), strict=True):
+        shown, mathematics = text._preprocess_math(text.get_text())
+        assert (shown, mathematics) == (label, False)
+    X = multitask.X[:4]
+    display = FreeRunDisplay.from_estimator(fitted, X, conditions=labels)
+    assert display.ax_[1].get_title().startswith("trial 1, \\$\\nonsense\\$\n$R^2$")
+    display.figure_.canvas.draw()
 
 
 def test_angles_a_period_apart_have_one_colour():
@@ -438,8 +618,8 @@ def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
         EmbeddingDisplay.from_embedding(E, [1, 2, 3])
     with pytest.raises(ValueError, match="components must lie in 0 to 3"):
         EmbeddingDisplay.from_embedding(E, components=(0, 4))
-    for components in ((0,), (1, 1), (0.0, 1.0), (0, 1, 2, 3)):
-        with pytest.raises(ValueError, match="two or three different integers"):
+    for components in ((), (1, 1), (0.0, 1.0), (0, 1, 2, 3)):
+        with pytest.raises(ValueError, match="one, two or three different integers"):
             EmbeddingDisplay.from_embedding(E, components=components)
     with pytest.raises(ValueError, match="use from_estimator"):
         EmbeddingDisplay.from_embedding(E, uncertainty=True)

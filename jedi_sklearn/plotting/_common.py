@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import as_numbers, check_conditions, check_number
+from .._validation import as_numbers, check_conditions, check_number, warn_user
 
 __all__ = [
+    "LINES",
     "PALETTE",
     "Colours",
     "add_colorbar",
     "add_legend",
+    "as_text",
     "as_trajectories",
+    "check_axes",
     "check_jedi",
+    "colour_points",
     "draw_fixed_points",
     "draw_trajectories",
     "fade",
@@ -35,7 +39,11 @@ PALETTE = (
     "#56B4E9",
     "#F0E442",
 )  # without black, which fixed points have
-MARKERS = "os^Dv"  # conditions beyond the palette: its colours again, in the next marker
+# conditions beyond the palette: its colours again, with the next marker, or style of line
+MARKERS = ("o", "s", "^", "D", "v")
+LINES = ("-", "--", ":", "-.", (0, (7, 1.5, 1, 1.5, 1, 1.5)))
+MAX_NUMBERS = 8  # different whole numbers that are labels, as of the targets of a reach
+WIDEST, MAX_COLUMNS = 0.22, 3  # share of a figure's width that a legend has, and its columns
 STABLE, UNSTABLE, SLOW = "black", "black", "0.45"
 ABOVE = 5  # zorder of fixed points, above trajectories and axes
 
@@ -96,12 +104,24 @@ def make_axes(ax, n_dims=2, figsize=None):
             return figure.add_axes((0.0, 0.06, 0.6, 0.92), projection="3d")
         ax = plt.figure(figsize=figsize, layout="constrained").add_subplot()
         ax.spines[["top", "right"]].set_visible(False)
-    elif not hasattr(ax, "plot"):
-        raise TypeError(f"ax must be axes of matplotlib, got {type(ax).__name__}.")
-    elif hasattr(ax, "get_zlim") != (n_dims == 3):
+    elif hasattr(check_axes(ax), "get_zlim") != (n_dims == 3):
         need = 'made with projection="3d"' if n_dims == 3 else "two-dimensional"
         raise ValueError(f"A plot of {n_dims} dimensions needs axes that are {need}.")
     return ax
+
+
+def check_axes(ax):
+    """`ax` if it is axes of matplotlib."""
+    from matplotlib.axes import Axes
+
+    if isinstance(ax, Axes):
+        return ax
+    advice = "make them with figure, ax = plt.subplots()"
+    if isinstance(ax, np.ndarray):
+        advice = "choose one of them, e.g. ax.flat[0]"
+    elif hasattr(ax, "gca"):  # pyplot, or a figure
+        advice = "take its current ones, ax.gca()"
+    raise TypeError(f"ax must be axes of matplotlib, got {type(ax).__name__}: {advice}.")
 
 
 def label_axes(ax, labels):
@@ -110,9 +130,13 @@ def label_axes(ax, labels):
         getattr(ax, f"set_{name}label")(label)
 
 
-def add_legend(ax, handles, title=None, below=False):
-    """Legend outside of the axes, where no data are: on their right, or below their label."""
-    if not handles:
+def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
+    """Legend outside of the axes, where no data are: on their right, or below their label.
+
+    One that is too high for the figure gets columns, and leaves out the last of `handles` where
+    these are not enough, but none of `others`. With `grow` the figure gets the width for it.
+    """
+    if not handles and not others:
         return
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
     if below:  # the title above is the user's
@@ -123,15 +147,44 @@ def add_legend(ax, handles, title=None, below=False):
         place["bbox_transform"] = ax.transAxes + shift
     elif hasattr(ax, "get_zlim"):
         place["bbox_to_anchor"] = (1.13, 0.9)
-    ax.legend(
-        handles=handles,
-        title=title,
-        frameon=False,
-        alignment="left",
-        borderaxespad=0,
-        handletextpad=0.5,
-        **place,
-    )
+
+    def draw(shown, **options):
+        legend = ax.legend(
+            handles=[*shown, *others],
+            title=title,
+            frameon=False,
+            alignment="left",
+            borderaxespad=0,
+            handletextpad=0.5,
+            **(place | options),
+        )
+        return legend.get_window_extent()
+
+    size, n = draw(handles), len(handles) + len(others)
+    room = 0.93 * (size.y1 - ax.figure.bbox.y0)  # from its top down
+    if size.height > room and not below:
+        n_rows = int(n * room / draw(handles, fontsize="small").height)
+        n_columns = min(-(-n // n_rows), MAX_COLUMNS)
+        n_more = n - n_rows * n_columns
+        if n_more > 0:
+            last = handle(f"and {n_more + 1} more", marker="")
+            handles = [*handles[: -n_more - 1], last]
+        size = draw(handles, fontsize="small", ncols=n_columns, columnspacing=1)
+    free = ax.figure.bbox.x1 - size.x0  # in three dimensions, of which no layout engine knows
+    if ax.figure.get_layout_engine() is not None:
+        free = WIDEST * ax.figure.bbox.width
+    wider = size.width - free
+    if grow and wider > 0:
+        _widen(ax, wider / ax.figure.dpi)
+
+
+def _widen(ax, inches):
+    """Room at the right of the axes of a figure of our own."""
+    width, height = ax.figure.get_size_inches()
+    box = ax.get_position(original=True)
+    ax.figure.set_size_inches(width + inches, height)
+    if ax.figure.get_layout_engine() is None:  # places are shares of the figure
+        ax.set_position((box.x0, box.y0, box.width * width / (width + inches), box.height))
 
 
 def add_colorbar(ax, mappable, label, **options):
@@ -152,10 +205,10 @@ def add_colorbar(ax, mappable, label, **options):
 
 
 class Colours:
-    """Colour and marker of each row, and the legend or the colour bar that explains them.
+    """Colour and look of each row, and the legend or the colour bar that explains them.
 
-    Strings, booleans and at most eight different integers are labels; other numbers are values
-    of a continuous quantity.
+    Strings, booleans and at most eight different whole numbers are labels; other numbers are
+    values of a continuous quantity.
 
     Parameters
     ----------
@@ -164,31 +217,41 @@ class Colours:
         Number of rows that need a colour.
     cyclic : bool or float
         Whether values are angles, and their period; True stands for 2 pi.
+    looks : sequence
+        What tells labels of one colour apart: markers, or styles of lines.
+    colour : colour of matplotlib, or one for each row
+        What to draw in without conditions.
+
+    Attributes
+    ----------
+    rgba : ndarray of shape (n, 4)
+    look : ndarray of int of shape (n,)
+        Which of `looks`.
     """
 
-    def __init__(self, conditions, n, cyclic=False):
+    def __init__(self, conditions, n, cyclic=False, looks=MARKERS, colour=PALETTE[0]):
         import_pyplot()
-        from matplotlib.colors import to_rgba_array
-
-        self.handles, self.mappable = [], None
-        self.markers = np.full(n, MARKERS[0])
-        self.rgba = np.tile(to_rgba_array(PALETTE[0]), (n, 1))
+        self.handles, self.mappable, self.looks = [], None, looks
+        self.look = np.zeros(n, dtype=int)
         if conditions is None:
+            self.rgba = _as_colours(colour, n)
             return
         labels, codes = check_conditions(conditions, n)
         number = labels.dtype.kind in "fiu"
         if cyclic and not number:
             raise ValueError(f"cyclic conditions must be numbers, got labels such as {labels[0]}.")
-        if cyclic or labels.dtype.kind == "f" or (number and len(labels) > len(PALETTE)):
+        if cyclic or (number and (len(labels) > MAX_NUMBERS or (labels % 1 != 0).any())):
             self._continuous(labels[codes].astype(float), cyclic)
             return
-        self.rgba = to_rgba_array(PALETTE)[codes % len(PALETTE)]
-        self.markers = np.array(list(MARKERS))[codes // len(PALETTE) % len(MARKERS)]
-        first = np.unique(codes, return_index=True)[1]
-        self.handles = [
-            handle(str(label), marker=self.markers[i], color=self.rgba[i])
-            for label, i in zip(labels, first, strict=True)
-        ]
+        rgba, look = _tell_apart(len(labels), looks)
+        self.rgba, self.look = rgba[codes], look[codes]
+        # whole numbers that are floats as in MATLAB read without their ".0"
+        texts = [str(v).removesuffix(".0") if labels.dtype.kind == "f" else v for v in labels]
+        for text, colour_, i in zip(texts, rgba, look, strict=True):
+            style = {"linestyle": looks[i]}
+            if looks is not LINES:
+                style = {"marker": looks[i], "markeredgewidth": _edge(looks[i])}
+            self.handles.append(handle(as_text(text), color=colour_, **style))
 
     def _continuous(self, values, cyclic):
         from matplotlib.cm import ScalarMappable
@@ -207,11 +270,12 @@ class Colours:
             self.mappable = ScalarMappable(Normalize(values.min(), values.max()), "viridis")
         self.rgba = self.mappable.to_rgba(values)
 
-    def explain(self, ax, title=None, handles=()):
+    def explain(self, ax, title=None, others=(), grow=False):
         """Draw the colour bar, or the legend of conditions, and the legend of other handles."""
         if self.mappable is None:
             # a title of conditions does not suit what else there is in the same legend
-            add_legend(ax, [*self.handles, *handles], title if self.handles else None)
+            title = title if self.handles else None
+            add_legend(ax, self.handles, title, others=others, grow=grow)
             return
         bar = add_colorbar(ax, self.mappable, title or "condition")
         if self.period is not None:
@@ -219,7 +283,51 @@ class Colours:
             if np.isclose(self.period, 2 * np.pi):
                 bar.set_ticklabels(["0", r"$\pi/2$", r"$\pi$", r"$3\pi/2$", r"$2\pi$"])
                 bar.set_label(title or "condition (rad)")
-        add_legend(ax, handles, below=True)
+        add_legend(ax, others, below=True)
+
+
+def _tell_apart(n, looks):
+    """Colour, (n, 4), and look, (n,), of each of n labels, no two of them alike."""
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
+
+    code, n_colours = np.arange(n), len(PALETTE)
+    if n <= n_colours * len(looks):
+        return to_rgba_array(PALETTE)[code % n_colours], code // n_colours
+    warn_user(
+        f"{n} conditions are more than the {n_colours * len(looks)} that colours and "
+        f"{'styles of lines' if looks is LINES else 'markers'} tell apart: some look much alike. "
+        "Draw a few of them at a time, or what they have in common."
+    )
+    table = plt.get_cmap("turbo")(np.linspace(0, 1, 256))
+    return LinearSegmentedColormap.from_list("labels", table, N=n)(code), code % len(looks)
+
+
+def _as_colours(given, n):
+    """One colour, or one for each of n rows, as (n, 4)."""
+    from matplotlib.colors import is_color_like, to_rgba, to_rgba_array
+
+    try:
+        rgba = np.array([to_rgba(given)]) if is_color_like(given) else to_rgba_array(given)
+        return np.broadcast_to(rgba, (n, 4))
+    except (TypeError, ValueError) as error:
+        got = repr(given) if isinstance(given, str) else f"an array of shape {np.shape(given)}"
+        raise ValueError(
+            f"scatter_kwargs must have a colour of matplotlib, or one for each of the {n} rows, "
+            f"got {got}. Give values that colours are to show as conditions."
+        ) from error
+
+
+def _edge(marker):
+    """Width of the edge of a marker: none, if there is something to fill."""
+    from matplotlib.markers import MarkerStyle
+
+    return 0.0 if MarkerStyle(marker).is_filled() else 1.0
+
+
+def as_text(label):
+    """A label as text of matplotlib, in which a dollar sign begins no formula."""
+    return str(label).replace("$", r"\$")
 
 
 def handle(label, **style):
@@ -237,18 +345,45 @@ def fade(n, low=0.08, high=0.85):
 # ------------------------------------------------------------------- drawing of data
 
 
+def colour_points(conditions, n, cyclic, options):
+    """Colours of points, of which options of ``Axes.scatter`` may say some, and the others.
+
+    Returns
+    -------
+    colours : Colours
+    options : dict
+    """
+    options = {name: value for name, value in (options or {}).items() if value is not None}
+    given = {}
+    if "marker" in options:
+        given["looks"] = (options.pop("marker"),)
+    for name in ("c", "color", "facecolors", "facecolor"):
+        if name in options:
+            if conditions is not None:
+                raise ValueError(
+                    f'scatter_kwargs has "{name}", but conditions say the colours. Leave out one '
+                    "of them."
+                )
+            given["colour"] = options.pop(name)
+            options.setdefault("alpha", None)  # as it was given
+    if any(name in options for name in ("edgecolors", "edgecolor")):
+        options = {"linewidths": 1.0} | options
+    return Colours(conditions, n, cyclic, **given), options
+
+
 def scatter(ax, coordinates, colours, rows=None, **options):
     """Scatter coordinates (n, n_dims), point i in the colour of row ``rows[i]``."""
     rows = np.arange(len(coordinates)) if rows is None else rows
     drawn = []
-    for marker in dict.fromkeys(colours.markers[rows]):
-        chosen = colours.markers[rows] == marker
+    for i in dict.fromkeys(colours.look[rows].tolist()):
+        chosen = colours.look[rows] == i
+        marker = colours.looks[i]
         drawn.append(
             ax.scatter(
                 *coordinates[chosen].T,
                 c=colours.rgba[rows[chosen]],
                 marker=marker,
-                **({"s": 22, "linewidths": 0} | options),
+                **({"s": 22, "linewidths": _edge(marker)} | options),
             )
         )
     return drawn
@@ -257,13 +392,16 @@ def scatter(ax, coordinates, colours, rows=None, **options):
 def draw_trajectories(ax, coordinates, colours):
     """Thin lines (n_trajectories, n_timesteps, n_dims), each with a marker at its start.
 
+    Conditions that share a colour differ in `LINES`, which the colours need as their looks.
+
     Returns
     -------
     list of legend handles
     """
     alpha = fade(15 * len(coordinates))
-    for line, colour in zip(coordinates, colours.rgba, strict=True):
-        ax.plot(*line.T, color=colour, lw=1, alpha=alpha, zorder=3)
+    for line, colour, i in zip(coordinates, colours.rgba, colours.look, strict=True):
+        style = {"color": colour, "linestyle": colours.looks[i], "lw": 1}
+        ax.plot(*line.T, alpha=alpha, zorder=3, **style)
     start = {"marker": "s", "ms": 4, "linestyle": "none", "markeredgewidth": 0.6}
     for x0, colour in zip(coordinates[:, 0], colours.rgba, strict=True):
         ax.plot(*x0[:, np.newaxis], **start, color=colour, markeredgecolor="white", zorder=4)

@@ -5,15 +5,24 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.special import ndtri
 
 from .._validation import as_numbers
-from ._common import Colours, check_jedi, fade, import_pyplot, label_axes, make_axes, scatter
+from ._common import (
+    check_jedi,
+    colour_points,
+    fade,
+    import_pyplot,
+    label_axes,
+    make_axes,
+    scatter,
+)
 
 __all__ = ["EmbeddingDisplay"]
 
 
 class EmbeddingDisplay:
-    """Embeddings of trials in two or three of their components.
+    """Embeddings of trials in one, two or three of their components.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_embedding`.
 
@@ -32,7 +41,7 @@ class EmbeddingDisplay:
     figure_ : matplotlib Figure
         Its figure.
     ellipses_ : list of matplotlib Ellipse
-        One for each trial, empty without uncertainty.
+        One for each trial; empty without uncertainty, or with one component.
 
     Examples
     --------
@@ -63,7 +72,7 @@ class EmbeddingDisplay:
         conditions : array-like of shape (n_trials,), optional
             Colour of each trial: labels, or a continuous quantity.
         uncertainty : bool, default=False
-            Draw the posterior of each embedding as an ellipse.
+            Draw the posterior of each embedding as an ellipse, or an interval.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them.
         ax : matplotlib Axes, optional
@@ -103,7 +112,7 @@ class EmbeddingDisplay:
 
     def plot(
         self,
-        components=(0, 1),
+        components=None,
         ax=None,
         *,
         uncertainty=False,
@@ -118,15 +127,17 @@ class EmbeddingDisplay:
 
         Parameters
         ----------
-        components : tuple of two or three int, default=(0, 1)
-            Which components, counted from 0; the axes are labelled from 1. Three of them need
-            axes made with ``projection="3d"``.
+        components : tuple of one to three int, optional
+            Which components, counted from 0; the axes are labelled from 1. One is drawn over the
+            trials, in the order of the rows; three need axes made with ``projection="3d"``.
+            Default: the first two, or the only one.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         uncertainty : bool, default=False
-            Draw the posterior covariance of each embedding as an ellipse (two components only).
+            Draw the posterior covariance of each embedding as an ellipse, of one component as an
+            interval; not of three.
         confidence : float, default=0.95
-            Posterior probability inside an ellipse.
+            Posterior probability inside an ellipse or interval.
         cyclic : bool or float, default=False
             Whether continuous conditions are angles, and their period; True stands for 2 pi.
         conditions_label : str, optional
@@ -136,7 +147,8 @@ class EmbeddingDisplay:
         legend : bool, default=True
             Draw the legend, or the colour bar of continuous conditions.
         scatter_kwargs : dict, optional
-            Passed to ``Axes.scatter``.
+            Passed to ``Axes.scatter``. A colour, or one for each trial, takes the place
+            of conditions; a marker that of those by which labels of one colour differ.
 
         Returns
         -------
@@ -152,22 +164,27 @@ class EmbeddingDisplay:
             covariance = self._covariance_of(components, E)
             if not isinstance(confidence, Real) or not 0 < confidence < 1:
                 raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
-        colours = Colours(self.conditions, len(E), cyclic)
-        ax = make_axes(ax, len(components), figsize=(5.6, 4.2))
+        colours, given = colour_points(self.conditions, len(E), cyclic, scatter_kwargs)
+        make_figure = ax is None
+        ax = make_axes(ax, max(2, len(components)), figsize=(5.6, 4.2))
         shown = E[:, components]
+        name = "component" if len(components) == 3 else "embedding, component"
+        labels = [f"{name} {i + 1} ({unit})" for i in components]
+        if len(components) == 1:
+            shown, labels = np.column_stack([np.arange(len(E)), shown]), ["trial", *labels]
         self.ellipses_ = []
         if uncertainty:
-            self.ellipses_ = _draw_ellipses(ax, shown, covariance, confidence, colours)
-        scatter(ax, shown, colours, **({"alpha": fade(len(E), 0.4)} | (scatter_kwargs or {})))
-        name = "embedding, component" if len(components) == 2 else "component"
-        label_axes(ax, [f"{name} {i + 1} ({unit})" for i in components])
+            draw = _draw_intervals if len(components) == 1 else _draw_ellipses
+            self.ellipses_ = draw(ax, shown, covariance, confidence, colours)
+        scatter(ax, shown, colours, **({"alpha": fade(len(E), 0.4)} | given))
+        label_axes(ax, labels)
         if legend:
-            colours.explain(ax, conditions_label)
+            colours.explain(ax, conditions_label, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _covariance_of(self, components, E):
-        if len(components) != 2:
+        if len(components) == 3:
             raise ValueError("Ellipses of uncertainty need two components, got three.")
         if self.covariance is None:
             raise ValueError(
@@ -183,16 +200,31 @@ class EmbeddingDisplay:
 
 
 def _check_components(components, n):
-    """Two or three different components that exist."""
+    """One to three different components that exist; by default two, if there are two."""
+    if components is None:
+        components = range(min(2, n))
     given = tuple(np.atleast_1d(components).tolist())
     whole = all(isinstance(i, Integral) for i in given)
-    if len(given) not in (2, 3) or not whole or len(set(given)) < len(given):
+    if not 1 <= len(given) <= 3 or not whole or len(set(given)) < len(given):
         raise ValueError(
-            f"components must be two or three different integers, got {components!r}."
+            f"components must be one, two or three different integers, got {components!r}."
         )
     if min(given) < 0 or max(given) >= n:
-        raise ValueError(f"components must lie in 0 to {n - 1}, got {components!r}.")
+        raise ValueError(
+            f"components must lie in 0 to {n - 1}, for an embedding of {n} component(s), got "
+            f"{components!r}."
+        )
     return list(given)
+
+
+def _draw_intervals(ax, points, covariance, confidence, colours):
+    """Intervals that hold a given share of normal distributions; no ellipses."""
+    half = ndtri((1 + confidence) / 2) * np.sqrt(np.maximum(covariance[:, 0, 0], 0))
+    trial, mean = points.T
+    opacity = 0.7 * fade(5 * len(points))
+    style = {"colors": colours.rgba, "alpha": opacity, "lw": 0.7, "zorder": 1, "gid": "interval"}
+    ax.vlines(trial, mean - half, mean + half, **style)
+    return []
 
 
 def _draw_ellipses(ax, centres, covariance, confidence, colours):

@@ -11,6 +11,7 @@ from .._validation import check_conditions, check_inputs_of_trials, check_number
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
 from ._common import (
+    LINES,
     Colours,
     as_trajectories,
     check_jedi,
@@ -238,7 +239,7 @@ class FixedPointDisplay:
             )
         states = points.points if trajectories is None else trajectories.reshape(-1, n_neurons)
         mean, axes = principal_axes(states, n_dims)
-        colours = Colours(self.conditions, n_lines, cyclic)
+        colours = Colours(self.conditions, n_lines, cyclic, LINES)
         own_axes = ax is None
         ax = make_axes(ax, n_dims, figsize=(6.2, 4.4))
         if own_axes and n_dims == 2:  # a ring is to look like one
@@ -257,7 +258,7 @@ class FixedPointDisplay:
         handles += draw_fixed_points(ax, coordinates, points)
         label_axes(ax, [f"PC {i + 1} ({self.unit})" for i in range(n_dims)])
         if legend:
-            colours.explain(ax, conditions_label, handles)
+            colours.explain(ax, conditions_label, handles, grow=own_axes)
         self.ax_, self.figure_ = ax, ax.figure
         self.mean_, self.components_ = mean, axes
         return self

@@ -8,6 +8,7 @@ from .._validation import check_option
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
 from ._common import (
+    LINES,
     Colours,
     add_colorbar,
     add_legend,
@@ -224,8 +225,7 @@ class FlowFieldDisplay:
             )
         handles = []
         if trajectories is not None:
-            colours = Colours(None, len(trajectories))
-            colours.rgba = np.tile([0.0, 0.0, 0.0, 1.0], (len(trajectories), 1))
+            colours = Colours(None, len(trajectories), looks=LINES, colour="black")
             handles += draw_trajectories(ax, field.project(trajectories), colours)
         if self.fixed_points is not None and len(self.fixed_points):
             points = self.fixed_points

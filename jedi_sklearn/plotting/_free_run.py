@@ -12,7 +12,7 @@ from .._validation import (
     check_number,
     check_trials,
 )
-from ._common import PALETTE, check_jedi, handle, import_pyplot
+from ._common import PALETTE, as_text, check_axes, check_jedi, handle, import_pyplot
 
 __all__ = ["FreeRunDisplay"]
 
@@ -200,6 +200,8 @@ class FreeRunDisplay:
             neurons = np.argsort(-variance, kind="stable")[:SHOWN]
         neurons = _check_indices(neurons, "neurons", n_neurons)
         axes = _make_panels(ax, n_trials, len(neurons))
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.lines import Line2D
 
         observed, generated = observed[:, :, neurons], generated[:, :, neurons]
         centre, _, count = trial_moments(observed)
@@ -209,13 +211,15 @@ class FreeRunDisplay:
         spread = spread if spread > 0 else 1.0
         offsets = -0.9 * spread * np.arange(len(neurons))
         time = self.dt * np.arange(n_timesteps)
-        line = {"color": PALETTE[0], "lw": 1.2} | (line_kwargs or {})
+        line = {"color": PALETTE[0], "linewidth": 1.2, "linestyle": "-", "gid": "free run"}
+        line |= normalize_kwargs(line_kwargs, Line2D)
+        label = line.pop("label", "free run")
         both = np.stack([observed, generated]) - centre + offsets
         low, high = np.nanmin(both) - 0.05 * spread, np.nanmax(both) + 0.05 * spread
         for k, panel in enumerate(axes):
             panel.plot(time, both[0, k], color=OBSERVED, lw=2.6, gid="observed")
-            panel.plot(time, both[1, k], **line, gid="free run")
-            title = f"trial {k}" if self.names is None else str(self.names[k])
+            panel.plot(time, both[1, k], **line)
+            title = f"trial {k}" if self.names is None else as_text(self.names[k])
             if self.r2 is not None:
                 title += f"\n$R^2$ = {self.r2[k]:.2f}"
             panel.set_title(title, fontsize="medium")
@@ -233,7 +237,7 @@ class FreeRunDisplay:
         if legend:
             handles = [
                 handle("observed", color=OBSERVED, lw=2.6, linestyle="-"),
-                handle("free run", **({"linestyle": "-"} | line)),
+                handle(label, **line),
             ]
             if ax is None:
                 place = {"loc": "outside upper center", "ncols": 2}
@@ -260,6 +264,8 @@ def _make_panels(ax, n, n_neurons):
     plt = import_pyplot()
     if ax is not None:
         axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        for panel in axes:
+            check_axes(panel)
         if len(axes) != n:
             raise ValueError(f"ax must hold one axes per trial ({n}), got {len(axes)}.")
         return axes

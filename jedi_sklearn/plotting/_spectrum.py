@@ -8,8 +8,8 @@ from .._validation import check_option
 from ..fixed_points import growth_rates
 from ..spectra import eigenspectrum
 from ._common import (
-    Colours,
     check_jedi,
+    colour_points,
     fade,
     handle,
     label_axes,
@@ -141,7 +141,8 @@ class EigenspectrumDisplay:
         legend : bool, default=True
             Draw the legend, and the colour bar of continuous conditions.
         scatter_kwargs : dict, optional
-            Passed to ``Axes.scatter`` for the eigenvalues.
+            Passed to ``Axes.scatter`` for the eigenvalues. A colour, or one for each RNN, takes
+            the place of conditions; a marker that of those by which labels of one colour differ.
 
         Returns
         -------
@@ -151,17 +152,18 @@ class EigenspectrumDisplay:
         values = np.asarray(self.spectrum.multipliers)
         n = len(values)
         values = values.reshape(n, -1)  # eigenvalues at all states of an RNN look alike
-        colours = Colours(self.conditions, n, cyclic)
+        colours, given = colour_points(self.conditions, n, cyclic, scatter_kwargs)
         make_figure = ax is None
         ax = make_axes(ax, figsize=(5.8, 4.2))
         size = 14 if values.size < 5000 else 6
-        options = {"alpha": fade(values.size), "s": size, "zorder": 2} | (scatter_kwargs or {})
+        options = {"alpha": fade(values.size), "s": size, "zorder": 2} | given
         draw = self._multipliers if kind == "multipliers" else self._rates
         handles = draw(ax, values, colours, options, whole_circle)
         if kind == "multipliers" and make_figure:
             ax.spines[["top", "right"]].set_visible(True)
+            ax.set_anchor("W")  # room of the legend
         if legend:
-            colours.explain(ax, conditions_label, handles)
+            colours.explain(ax, conditions_label, handles, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
