@@ -159,7 +159,16 @@ def choose_labels(est, y, conditions, n_trials):
                 f'fit(X, conditions){ignored}. Or use embedding="trial".'
             )
         return None, None
-    return _check_labels(est, conditions, n_trials, "conditions")
+    labels, codes = _check_labels(est, conditions, n_trials, "conditions")
+    if len(labels) > MAX_LABELS and _kind(labels[codes]) == "continuous":
+        warn_user(
+            f"conditions holds {len(labels)} different numbers for {n_trials} trials, and each "
+            "became a condition of its own, which tells the fit next to nothing. If they are "
+            "values of a quantity, such as reaction times, leave them out, or make some classes "
+            "of them, e.g. np.digitize(times, np.quantile(times, [0.25, 0.5, 0.75])). If they are "
+            "names, pass them as strings."
+        )
+    return labels, codes
 
 
 def choose_rows(est, labels, codes, kept, device):

@@ -327,6 +327,19 @@ def test_a_y_of_many_whole_numbers_is_ignored_with_a_warning(small, multitask, k
         small(embedding="condition").fit(X, times)
 
 
+@pytest.mark.parametrize("kind", [float, object])
+def test_conditions_that_are_values_of_a_quantity_are_pointed_out(small, multitask, kind):
+    X = multitask.X[:24]
+    times = (0.2 + np.arange(24) / 70).astype(kind)
+    times[:3] = times[3]
+    with pytest.warns(UserWarning, match=r"conditions holds 21 different numbers for 24 trials"):
+        est = small(max_iter=5).fit(X, conditions=times)
+    assert len(est.conditions_) == 21  # as asked for
+    for few in (np.round(times.astype(float), 1), times.astype(str), 1000 + np.arange(24)):
+        small(max_iter=5).fit(X, conditions=few)  # without a word
+    small(max_iter=5).fit(X[:20], conditions=np.arange(20) / 7)  # angles of averages, say
+
+
 @pytest.mark.parametrize(
     "y",
     [
