@@ -56,14 +56,14 @@ def describe_starts(starts, embedding, codes):
     )
 
 
-def describe_gap(r2, training_r2):
+def describe_gap(r2, training_r2, share="R2"):
     """Whether free runs of trials explain much less than those of the training trials."""
     if training_r2 is None or training_r2 - r2 < FAR_BELOW:
         return None
     return (
-        f"R2 is {r2:.2f}, and {training_r2:.2f} on the training trials: the model has learned "
-        "their noise, or these trials are of another kind. Try fewer components, a lower rank, or "
-        "more training trials."
+        f"{share} is {r2:.2f}, and {training_r2:.2f} on the training trials: the model has "
+        "learned their noise, or these trials are of another kind. Try fewer components, a lower "
+        "rank, or more training trials."
     )
 
 

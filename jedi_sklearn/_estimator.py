@@ -765,7 +765,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         """
         X, _, found = self._infer(X, inputs)
         r2 = free_run_r2(X, found.deviance, self._model.observation)
-        self._say(describe_gap(r2, getattr(self, "_training_r2", None)))
+        share = self._model.observation.share
+        self._say(describe_gap(r2, getattr(self, "_training_r2", None), share))
         return r2
 
     def score_samples(self, X, *, inputs=None):

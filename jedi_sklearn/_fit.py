@@ -34,7 +34,7 @@ from ._parameters import (
     option_of,
 )
 from ._persistence import Checkpoint
-from ._schedule import Progress, Schedule, Trained
+from ._schedule import Progress, Schedule, Trained, describe_failure
 from ._solvers import SOLVERS
 from ._stored import StoredTrials, part
 from ._torch import make_generator, resolve_device
@@ -139,12 +139,23 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         groups=data.groups,
         generator=plan.generator,
         validate=partial(validate, data, plan) if len(data.left_out) else None,
-        progress=Progress(est.max_iter, est.verbose and processes.rank == 0),
+        progress=Progress(
+            est.max_iter, est.verbose and processes.rank == 0, plan.observation.share
+        ),
         checkpoint=plan.checkpoint,
         processes=processes,
     )
     model = settle(model, training, data, plan)
-    model, embedding, found = infer(model, data, plan)
+    try:
+        model, embedding, found = infer(model, data, plan)
+    except ValueError as error:
+        if training.failed:  # nothing else is the cause of what embeddings lack
+            raise ValueError(f"{training.complaint} ({error})") from error
+        raise
+    if training.failed:
+        inferred = free_run_r2(data.X, found.deviance, model.observation)
+        how = (plan.schedule, model.observation.share, inferred)
+        training.complaint = describe_failure(training, *how)
     training_r2 = judge_inference(model, embedding, found, data, plan)
     if plan.checkpoint is not None and not training.interrupted:
         with processes.together():

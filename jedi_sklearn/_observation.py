@@ -40,6 +40,7 @@ class Observation(nn.Module):
     ``noise`` divides the deviance in the likelihood, ``noise_of_neuron`` is the same of each.
     """
 
+    share = "R2"  # what the explained share of the deviance is called
     by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # all that is
     common: tuple[str, ...] = ("noise",)
 
@@ -276,6 +277,7 @@ class Poisson(Observation):
         What the mean was before it was fitted: the guide stays as it is.
     """
 
+    share = "D2"
     by_neuron = (*Observation.by_neuron, "baseline", "centre")
     common = (*Observation.common, "width", "prior")
     tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself

@@ -7,10 +7,18 @@ from dataclasses import dataclass, field
 
 import torch
 
-__all__ = ["Progress", "Schedule", "Trained", "describe_divergence", "judge"]
+__all__ = [
+    "Progress",
+    "Schedule",
+    "Trained",
+    "describe_divergence",
+    "describe_failure",
+    "judge",
+]
 
 REFRESHES = 10  # how often the prior is re-estimated, and validation looked at
 CHECKPOINTS = 20  # how often the state is kept, where it is
+DIVERGED = 2  # deviance of the data's mean, or of the first step: free runs of tanh units are near
 
 
 @dataclass
@@ -66,14 +74,21 @@ class Trained:
     converged: bool = False
     interrupted: bool = False
     complaint: str = ""
+    failed: bool = False  # no better than the mean of the data
+
+    @property
+    def loss(self):
+        """Of the last tenth of the steps, the mean."""
+        tail = max(1, len(self.loss_curve) // 10)
+        return sum(self.loss_curve[-tail:]) / tail
 
 
 class Progress:
     """A tqdm bar, or plain lines where tqdm is not installed; silent unless verbose."""
 
-    def __init__(self, total, verbose):
+    def __init__(self, total, verbose, share="R2"):
         self.bar, self.every = None, max(1, total // 10)
-        self.verbose, self.total = verbose, total
+        self.verbose, self.total, self.share = verbose, total, share
         if verbose:
             try:
                 from tqdm.auto import tqdm
@@ -87,10 +102,12 @@ class Progress:
             return
         if self.bar is not None:
             self.bar.update()
-            self.bar.set_postfix(R2=f"{1 - loss:.3f}", forcing=f"{forcing:.3f}", refresh=False)
+            shown = {self.share: f"{1 - loss:.3f}", "forcing": f"{forcing:.3f}"}
+            self.bar.set_postfix(shown, refresh=False)
         elif (step + 1) % self.every == 0:
             print(
-                f"[JEDI] step {step + 1}/{self.total}  R2 {1 - loss:.4f}  forcing {forcing:.3f}",
+                f"[JEDI] step {step + 1}/{self.total}  {self.share} {1 - loss:.4f}  "
+                f"forcing {forcing:.3f}",
                 flush=True,
             )
 
@@ -119,7 +136,35 @@ def describe_divergence(step, schedule, forcing):
     )
 
 
-def judge(result, schedule, checkpoint=None):
+def describe_failure(result, schedule, share="R2", inferred=-math.inf):
+    """Text of the warning where a fit is no better than the mean of the data.
+
+    `share` is what the score is called, `inferred` that of the embeddings inferred after the fit.
+    """
+    got = f"{share} {1 - result.loss:.3g}"
+    if result.loss > DIVERGED * max(1.0, result.loss_curve[0]):
+        return (
+            f"Training diverged: its runs ended far from the data ({got}, after "
+            f"{1 - result.loss_curve[0]:.2f} at the first step). Try a smaller learning_rate_init "
+            f"(now {schedule.learning_rate:g}), or a smaller rank."
+        )
+    if inferred > 0:
+        return (
+            f"Training ended no better than the mean of the data ({got}). The embeddings inferred "
+            f"after it do better ({share} {inferred:.2f}): the fit is of use, but its own "
+            "embeddings did not settle. Try more steps (max_iter), or a smaller "
+            f"learning_rate_init (now {schedule.learning_rate:g})."
+        )
+    noisy = " (smooth them along time)" if share == "R2" else ""
+    return (
+        f"The free run is no better than the mean of the data ({got}). Check that the axes of X "
+        "are (n_trials, n_timesteps, n_neurons), that dt is the sampling interval in seconds, and "
+        f"that tau is of the order of the fastest changes. If so, the data may be too noisy{noisy}"
+        ", need more dimensions (raise rank and n_components), or have no dynamics in common."
+    )
+
+
+def judge(result, schedule, checkpoint=None, share="R2"):
     """The result with `converged`, or the complaint of a warning: a cause and a remedy."""
     n = len(result.loss_curve)
     if result.interrupted:
@@ -136,20 +181,16 @@ def judge(result, schedule, checkpoint=None):
         return result
     if result.converged:
         return result
-    tail = max(1, schedule.max_iter // 10)
-    last = sum(result.loss_curve[-tail:]) / tail
+    tail, last = max(1, n // 10), result.loss
     before = result.loss_curve[-2 * tail : -tail]
     gain = sum(before) / len(before) - last if before else 1 - last  # a lone step
     if last >= 1:
-        result.complaint = (
-            f"The free run is no better than the mean of the data (R2 {1 - last:.2f}). The data "
-            "may have no dynamics in common, or dt and tau do not suit them: check that dt is "
-            "the sampling interval in seconds, smooth the data, or raise rank and n_components."
-        )
+        result.failed = True
+        result.complaint = describe_failure(result, schedule, share)
     elif gain > schedule.tol:
         result.complaint = (
-            f"R2 still rose by {gain:.4f} over the last tenth of the {schedule.max_iter} steps "
-            f"(tol={schedule.tol:g}). Raise max_iter."
+            f"{share} still rose by {gain:.4f} over the last tenth of the {schedule.max_iter} "
+            f"steps (tol={schedule.tol:g}). Raise max_iter."
         )
     else:
         result.converged = True

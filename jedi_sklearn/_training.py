@@ -106,7 +106,7 @@ def train(
     finally:
         progress.close()
     best.restore(run)
-    return judge(run.finish(), schedule, checkpoint)
+    return judge(run.finish(), schedule, checkpoint, model.observation.share)
 
 
 class _Run:

@@ -322,7 +322,8 @@ def test_an_interruption_before_the_first_step_ends_the_fit(small, known, monkey
     ("losses", "words"),
     [
         (np.linspace(0.9, 0.1, 100), ["still rose by 0.0", "100 steps", "Raise max_iter"]),
-        (np.full(100, 1.3), ["no better than the mean", "R2 -0.30", "dt", "rank"]),
+        (np.full(100, 1.3), ["no better than the mean", "R2 -0.3", "axes", "dt", "rank"]),
+        (np.linspace(0.5, 9, 100), ["diverged", "R2 -7.", "learning_rate_init (now"]),
         ([0.4], ["still rose", "1 steps", "Raise max_iter"]),
     ],
 )
@@ -333,6 +334,14 @@ def test_complaints_name_a_cause_and_a_remedy(losses, words):
     for word in words:
         assert word in result.complaint
     assert "inf" not in result.complaint and "nan" not in result.complaint
+
+
+def test_complaints_of_counts_speak_of_d2():
+    for losses in (np.linspace(0.9, 0.1, 100), np.full(100, 1.3), np.linspace(0.5, 9, 100)):
+        result = Trained(None, None, loss_curve=list(losses))
+        judge(result, schedule(100, tol=1e-3), share="D2")
+        assert "D2" in result.complaint and "R2" not in result.complaint
+        assert "smooth" not in result.complaint  # counts need no smoothing
 
 
 def test_a_flat_end_is_convergence():
