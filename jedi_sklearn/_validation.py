@@ -16,6 +16,7 @@ from ._stored import FILL, StoredTrials, is_stored, loaded, part, refuse_masked
 
 __all__ = [
     "as_labels",
+    "as_list_of_trials",
     "as_numbers",
     "as_plain_array",
     "check_conditions",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 MISSING_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # what numpy and pandas make of them
+TIME = ("time", "t", "timestep", "time_step", "bin", "time_bin", "sample", "frame")
 OURS = ("jedi_sklearn", "sklearn", "joblib")  # packages whose frames are not the user's
 
 
@@ -86,6 +88,8 @@ def check_trials(
         Text says what was expected, what came and what to try.
     """
     expected = f"{name} must have shape {' or '.join(_shape_text(n) for n in ndim)}"
+    _refuse_labelled(X, name)
+    X = as_list_of_trials(X)
     if isinstance(X, (list, tuple)):
         _refuse_unequal(X, name, f"{expected}, got a list of trials")
         for trial in X:
@@ -107,11 +111,20 @@ def check_trials(
         )
     if X.ndim not in ndim:
         reshape = {
-            2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial.",
+            2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial."
+            if min_trials < 2
+            else f"Reshape your data: {name}[:, :, np.newaxis] if these are trials of one neuron. "
+            "Cut one long recording into trials at its events: "
+            f"preprocessing.cut_epochs({name}, events, start=..., stop=...), or "
+            f"{name}.reshape(n_trials, -1, n_neurons) where they have one length.",
             1: f"Reshape your data, e.g. {name}[np.newaxis, :, np.newaxis] for a single trial "
             "of one neuron.",
             0: "Pass one array of all trials.",
-        }.get(X.ndim, f"Merge or drop axes, e.g. {name}.reshape(-1, n_timesteps, n_neurons).")
+        }.get(
+            X.ndim,
+            f"Merge or drop axes: {name}.reshape(-1, n_timesteps, n_neurons) makes one axis of "
+            f"those before time, {name}.reshape(n_trials, n_timesteps, -1) of those after it.",
+        )
         raise ValueError(f"{expected}, got {X.shape}. {reshape}")
     least = (min_trials, min_timesteps, 1)[-X.ndim :]
     for n, few, axis, word in zip(
@@ -121,6 +134,8 @@ def check_trials(
             raise ValueError(
                 f"{name} has {n} {word}(s) ({axis}={n}) in its shape {X.shape}; at least {few} "
                 f"are needed. Are the axes in the order {_shape_text(X.ndim)}?"
+                + " A long recording is cut at its events by preprocessing.cut_epochs."
+                * (word == "trial" and n == 1)
             )
     if n_neurons is not None and X.shape[-1] != n_neurons:
         raise ValueError(
@@ -135,6 +150,36 @@ def check_trials(
     else:
         _refuse_non_finite(X, name, advice)
     return X
+
+
+def as_list_of_trials(X):
+    """The trials of an array that holds one object each, as of a MATLAB cell; else X as it is."""
+    if not isinstance(X, np.ndarray) or X.dtype != object or not X.size:
+        return X
+    if X.size != max(X.shape, default=0):  # neither (n,), (n, 1) nor (1, n)
+        return X
+    trials = list(X.flat)
+    return trials if all(isinstance(t, (np.ndarray, list, tuple)) for t in trials) else X
+
+
+def _refuse_labelled(X, name):
+    """Raise where the labels of axes say that trials, time and neurons lie otherwise."""
+    dims = getattr(X, "dims", None)  # of xarray
+    if isinstance(dims, tuple) and len(dims) == 3:
+        time = [d for d in dims if str(d).lower().rstrip("s") in TIME]
+        if len(time) == 1 and dims[1] != time[0]:
+            trial, neuron = (d for d in dims if d != time[0])
+            raise ValueError(
+                f"{name} has the dims {dims}, but time must be the second: {name}.transpose("
+                f"{trial!r}, {time[0]!r}, {neuron!r}), with trials first and neurons last."
+            )
+    if getattr(getattr(X, "index", None), "nlevels", 1) > 1:  # of pandas
+        raise ValueError(
+            f"{name} is a table with an index of {X.index.nlevels} levels, not an array of shape "
+            "(n_trials, n_timesteps, n_neurons). Where the first level is the trial, and a column "
+            "a neuron: preprocessing.pad_trials([trial.to_numpy() for _, trial in "
+            f"{name}.groupby(level=0)])."
+        )
 
 
 def as_plain_array(values, name, advice=""):
@@ -211,14 +256,10 @@ def _read_objects(X, name, expected, convert):
     if X.ndim == 0:
         raise ValueError(f"{got} Pass one array of all trials.")
     if X.ndim == 1:
-        got = f"{expected} of numbers, got an array of {len(X)} objects"
-        if not all(isinstance(trial, (np.ndarray, list, tuple)) for trial in X) or not len(X):
-            what = f", the first a {type(X[0]).__name__}" if len(X) else ""
-            raise ValueError(f"{got}{what}. Pass one array of all trials.")
-        _refuse_unequal(list(X), name, got)
-        shape = np.shape(X[0])
+        what = f", the first a {type(X[0]).__name__}" if len(X) else ""
         raise ValueError(
-            f"{got}, each of shape {shape}. Make one array of them: np.stack({name})."
+            f"{expected} of numbers, got an array of {len(X)} objects{what}. Pass one array of "
+            "all trials."
         )
     advice = f"Convert it, e.g. np.array({name}.tolist(), float)."
     if not convert:

@@ -340,6 +340,9 @@ def test_trials_that_cannot_be_padded_are_named(rng):
         pad_trials([np.zeros((3, 2)), np.zeros((5, 3))])
     with pytest.raises(ValueError, match=r"trials of shape \(5, 2\) is one array: pass a list"):
         pad_trials(trials[1])
+    cell = np.empty((2, 1), dtype=object)
+    cell[:, 0] = trials
+    np.testing.assert_array_equal(pad_trials(cell), pad_trials(trials))
     with pytest.raises(ValueError, match="trials must hold at least 1 trial, got 0"):
         pad_trials([])
     with pytest.raises(TypeError, match="real numbers, got dtype complex128 in trial 0"):
@@ -478,6 +481,14 @@ def test_the_window_may_touch_both_ends_but_not_leave(signal):
             cut_epochs(signal, event, start=start, stop=stop, trial_length=LENGTH)
 
 
+def test_one_recording_is_cut_at_each_of_its_events(signal):
+    epochs, kept = cut_epochs(signal, [2, np.nan, 3, 9, 19], start=-2, stop=3, drop=True)
+    assert_array_equal(kept, [0, 2, 3])
+    assert_array_equal(epochs, [signal[0:5], signal[1:6], signal[7:12]])
+    with pytest.raises(ValueError, match=r"trial 1 needs bins 17 to 21, but it has bins 0 to 19"):
+        cut_epochs(signal, [2, 19], start=-2, stop=3)
+
+
 @pytest.mark.parametrize("absent", [np.nan, -1])
 def test_trials_without_the_event_are_named_or_dropped(signal, absent):
     event = [3, absent, 7]
@@ -509,8 +520,10 @@ def test_epoch_errors_say_what_to_do(signal):
         cut_epochs(signal, [0, 0, 0], start=2, stop=2, trial_length=LENGTH)
     with pytest.raises(ValueError, match=r"each of the 3 trials, got shape \(2,\)"):
         cut_epochs(signal, [0, 0], start=0, stop=1, trial_length=LENGTH)
-    with pytest.raises(ValueError, match=r"\(20, 2\) is one array: pass trial_length"):
+    with pytest.raises(ValueError, match=r"one recording.*event 1 is in bin 0.*pass trial_length"):
         cut_epochs(signal, [0, 0, 0], start=0, stop=1)
+    with pytest.raises(ValueError, match=r"\(20,\) has one axis\. .*signal\[:, np\.newaxis\]"):
+        cut_epochs(signal[:, 0], [0, 5], start=0, stop=1)
     with pytest.raises(ValueError, match=r"add up to the 20 bins of signal, got 19"):
         cut_epochs(signal, [0, 0, 0], start=0, stop=1, trial_length=[7, 4, 8])
     with pytest.raises(ValueError, match=r"Leave trial_length out for a list of trials"):

@@ -3,6 +3,7 @@
 import numbers
 import tracemalloc
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,12 +65,41 @@ def test_finite_values_whose_sum_overflows_pass():
     assert check_trials(np.full((1, 3, 2), 1e308)).shape == (1, 3, 2)
 
 
-def test_trials_in_an_array_of_objects_are_to_be_stacked():
-    trials = np.empty(2, dtype=object)
-    trials[:] = [X[0], X[1]]
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 3)])
+def test_trials_in_an_array_of_objects_as_of_a_cell_are_stacked(shape):
+    cell = np.empty(3, dtype=object)
+    cell[:] = list(X[:3])
     for objects in (False, True):
-        with pytest.raises(ValueError, match=r"2 objects, each of shape .*np\.stack"):
-            check_trials(trials, objects=objects)
+        stacked = check_trials(cell.reshape(shape), objects=objects)
+        np.testing.assert_array_equal(stacked, X[:3])
+    cell[1] = cell[1][:10]
+    with pytest.raises(ValueError, match=r"2 different lengths, from 10 to 60\. .*pad_trials"):
+        check_trials(cell.reshape(shape))
+
+
+def test_two_axes_are_a_recording_to_cut_or_trials_of_one_neuron():
+    with pytest.raises(ValueError, match=r"X\[:, :, np\.newaxis\].*cut_epochs\(X, events, start"):
+        check_trials(X[0], min_trials=2)
+    with pytest.raises(ValueError, match=r"at least 2 are needed.*cut at its events by"):
+        check_trials(X[:1], min_trials=2)
+    with pytest.raises(ValueError, match=r"reshape\(-1, .*before time.*n_timesteps, -1\).* after"):
+        check_trials(X[np.newaxis])
+
+
+def test_axes_with_names_are_read():
+    class Named(np.ndarray):
+        """As of xarray."""
+
+    named = X.transpose(0, 2, 1).view(Named)
+    named.dims = ("trial", "unit", "time")
+    with pytest.raises(ValueError, match=r"X\.transpose\('trial', 'time', 'unit'\)"):
+        check_trials(named)
+    named.dims = ("trial", "time", "unit")
+    assert check_trials(named).shape == named.shape
+    table = X[0].view(Named)  # as of pandas
+    table.index = SimpleNamespace(nlevels=2)
+    with pytest.raises(ValueError, match=r"index of 2 levels.*pad_trials\(\[trial\.to_numpy\(\)"):
+        check_trials(table)
 
 
 def test_numbers_of_any_sort_within_bounds_pass():

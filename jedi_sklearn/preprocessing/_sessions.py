@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._validation import check_number, check_trials
+from .._validation import as_list_of_trials, check_number, check_trials
 from ._time import pad_trials
 
 
@@ -136,6 +136,7 @@ def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
     >>> int(np.isnan(X[4]).all(axis=0).sum())
     5
     """
+    sessions = as_list_of_trials(sessions)
     wrong = isinstance(sessions, (np.ndarray, str)) or not isinstance(sessions, Sequence)
     if wrong or not len(sessions):
         got = type(sessions).__name__ if wrong else "an empty one"
@@ -205,6 +206,7 @@ def place_neurons(X: ArrayLike, columns: slice | ArrayLike, n_neurons: int) -> N
 
 def _as_trials(X: Any, name: str) -> Any:
     """An array of trials, padded where they are a list of unequal ones."""
+    X = as_list_of_trials(X)
     if isinstance(X, (list, tuple)) and len({np.shape(trial)[:1] for trial in X}) > 1:
         X = pad_trials(X)
     return check_trials(X, name=name, missing=True, stored=True, min_timesteps=1)

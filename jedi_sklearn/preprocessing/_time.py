@@ -183,24 +183,25 @@ def cut_epochs(
     trial_length: ArrayLike | None = None,
     drop: bool = False,
 ) -> Any:
-    """Cut the same window around an event from trials of unequal length.
+    """Cut the same window around an event from trials, or around each event of one recording.
 
-    Epoch k holds bins ``event[k] + start, ..., event[k] + stop - 1`` of trial k, values and dtype
-    as they are (NaN too).
+    Epoch k holds bins ``event[k] + start, ..., event[k] + stop - 1`` of trial k, or of the
+    recording, values and dtype as they are (NaN too).
 
     Parameters
     ----------
     signal : sequence of n_trials arrays of shape (n_timesteps_k, n_channels), or one array of \
-            shape (sum of trial_length, n_channels)
-        Spike counts, rates or behaviour: trials one by one, or one after another in one array.
+            shape (sum of trial_length, n_channels) or (n_timesteps, n_channels)
+        Spike counts, rates or behaviour: trials one by one, one after another in one array, or
+        one continuous recording, without `trial_length`.
     event : array-like of shape (n_trials,)
-        Bin of the event within its trial, from 0. A negative or NaN entry means that the trial
-        has no such event.
+        Bin of the event within its trial, from 0; of one recording bins within it, each after
+        the one before. A negative or NaN entry means that there is no such event.
     start, stop : int
         First bin of the window, and the bin after its last one, relative to the event: for
         -0.8 s to +0.6 s in bins of 50 ms ``start=-16, stop=12``.
     trial_length : array-like of int of shape (n_trials,), optional
-        Bins of each trial, when `signal` is one array.
+        Bins of each trial, when `signal` is one array of trials.
     drop : bool, default=False
         Leave out trials that have no event or do not hold the whole window, instead of raising.
 
@@ -214,8 +215,8 @@ def cut_epochs(
     Raises
     ------
     ValueError
-        If a trial has no event or does not hold the window (with ``drop=True``: if none does), or
-        if shapes do not agree.
+        If a trial has no event or does not hold the window (with ``drop=True``: if none does),
+        if events of one recording do not follow each other, or if shapes do not agree.
     TypeError
         If `start` or `stop` is not an integer.
 
@@ -231,6 +232,13 @@ def cut_epochs(
     ... )
     >>> epochs[:, :, 0], kept
     (array([[1, 2, 3]]), array([0]))
+
+    One recording, and three events in it:
+
+    >>> cut_epochs(signal, [1, 4, 6], start=-1, stop=2)[:, :, 0]
+    array([[0, 1, 2],
+           [3, 4, 5],
+           [5, 6, 7]])
 
     Smooth whole trials first, then cut:
 
@@ -248,8 +256,13 @@ def cut_epochs(
             )
     if stop <= start:
         raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
-    trials = _split_trials(signal, trial_length)
     bins = as_numbers(event, "event")
+    if trial_length is None and _is_one_array(signal) and bins.ndim == 1:
+        recording = np.asarray(signal)
+        _refuse_disorder(bins, recording.shape)
+        trials = [recording] * len(bins)
+    else:
+        trials = _split_trials(signal, trial_length)
     if bins.shape != (len(trials),):
         raise ValueError(
             f"event must hold one bin for each of the {len(trials)} trials, "
@@ -352,11 +365,30 @@ def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArra
     return X
 
 
+def _is_one_array(signal: Any) -> bool:
+    return getattr(as_list_of_trials(signal), "ndim", None) == 2
+
+
+def _refuse_disorder(bins: NDArray, shape: tuple[int, ...]) -> None:
+    """Raise where events of one recording do not follow each other: they may be of trials."""
+    there = np.flatnonzero(bins >= 0)
+    late = np.flatnonzero(np.diff(bins[there]) <= 0)
+    if len(late):
+        k, j = there[late[0]], there[late[0] + 1]
+        raise ValueError(
+            f"signal of shape {shape} without trial_length is one recording, in which each event "
+            f"must come after the one before, but event {j} is in bin {bins[j]:g} and event {k} "
+            f"in bin {bins[k]:g}. If these are bins within trials, pass trial_length; if not, "
+            "sort them."
+        )
+
+
 def _split_trials(
     signal: Any, trial_length: ArrayLike | None, name: str = "signal"
 ) -> list[NDArray]:
     """Trials as a list of 2-D arrays with the same channels."""
-    one_array = getattr(signal, "ndim", None) == 2
+    signal = as_list_of_trials(signal)
+    one_array = _is_one_array(signal)
     if trial_length is not None:
         length = as_plain_array(trial_length, "trial_length")
         if not one_array:
@@ -376,13 +408,14 @@ def _split_trials(
             )
         return np.split(signal, np.cumsum(length)[:-1])
     if one_array:
-        advice = (
-            f"pass trial_length to say where its trials begin, or {name}[np.newaxis] if it is a "
-            "single trial."
-            if name == "signal"
-            else f"pass a list of trials, e.g. np.split({name}, where_trials_begin)."
+        raise ValueError(
+            f"{name} of shape {signal.shape} is one array: pass a list of trials, e.g. "
+            f"np.split({name}, where_trials_begin)."
         )
-        raise ValueError(f"{name} of shape {signal.shape} is one array: {advice}")
+    if isinstance(signal, np.ndarray) and signal.ndim == 1 and signal.dtype != object:
+        raise ValueError(
+            f"{name} of shape {signal.shape} has one axis. One channel is {name}[:, np.newaxis]."
+        )
     if isinstance(signal, str) or not isinstance(signal, Iterable):
         raise TypeError(f"{name} must be a sequence of arrays, one per trial, got {signal!r}.")
     trials = [as_plain_array(trial, f"{name}[{k}]") for k, trial in enumerate(signal)]
