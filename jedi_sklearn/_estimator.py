@@ -22,6 +22,8 @@ from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._observation import OBSERVATIONS
 from ._parameters import check_parameters, choose_labels, option_of
 from ._persistence import load_estimator, save_estimator
+from ._plausible import warn_of_axes, warn_of_zeros
+from ._stored import part
 from ._torch import resolve_device
 from ._trials import one_less
 from ._validation import (
@@ -364,6 +366,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_parameters(self)
         processes = join(self.distributed)
         X = self._check_X(X, fit=True, processes=processes)
+        if processes.rank == 0 and not self._two_d:
+            warn_of_axes(X)
+            warn_of_zeros(part(X, processes.slice(len(X))))
         previous = getattr(self, "_model", None) if self.warm_start else None
         fit = fit_model(self, X, y, conditions, inputs, previous, processes)
         model, embedding, found, labels = fit.model, fit.embedding, fit.found, fit.labels
@@ -487,6 +492,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             )
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
         model.observation.check(X)
+        warn_of_zeros(X)
         labels, codes = choose_labels(self, y, conditions, len(X))
         each = None if labels is None else labels[codes].tolist()
         fitted = {}

@@ -16,6 +16,7 @@ from torch import nn
 
 from ._counts import NEVER, CountSmoother, check_counts
 from ._distributed import ALONE
+from ._plausible import constant_neurons, warn_of_constant, warn_of_dominant
 from ._stored import part
 from ._trials import trial_moments
 from ._validation import listed, warn_user
@@ -126,8 +127,9 @@ class Gaussian(Observation):
                 f"X is too large for its variance to be computed (up to {largest:.1e}). "
                 "Divide it by a constant."
             )
-        size = max(np.abs(mean).max(), 1e-300)
-        if not np.sqrt(variance.max()) > 1e-10 * size:
+        sd = np.sqrt(variance)
+        constant = constant_neurons(mean, sd, X.dtype)
+        if constant.all():
             largest = max(np.nanmax(np.abs(trial)) for trial in X)
             if 0 < largest < SMALLEST:
                 raise ValueError(
@@ -135,9 +137,12 @@ class Gaussian(Observation):
                     "Multiply it by a constant."
                 )
             raise ValueError(CONSTANT)
-        n_neurons = len(mean)
+        n_neurons, first = len(mean), _n_before(like)
+        warn_of_constant(constant, sd, first)
+        if scale != "neuron":
+            remedy = 'scale="neuron" gives all neurons the same weight.'
+            warn_of_dominant(np.where(constant, 0.0, variance), remedy, first)
         if scale is None:
-            sd = np.sqrt(variance)
             if sd.max() < SMALLEST_UNSCALED:
                 raise ValueError(
                     "scale=None, but X hardly varies for states of tanh neurons (SD "
@@ -151,8 +156,7 @@ class Gaussian(Observation):
             return cls(np.zeros(n_neurons), np.ones(n_neurons))
         if scale == "global":
             return cls(mean, np.full(n_neurons, np.sqrt(variance.mean())))
-        constant = np.sqrt(variance) <= 1e-10 * np.maximum(np.abs(mean), 1e-300)
-        return cls(mean, np.sqrt(np.where(constant, 1.0, variance)))
+        return cls(mean, np.where(constant, 1.0, sd))
 
     def check(self, X):
         """Raise where trials X cannot have been observed; numbers all can."""
@@ -321,11 +325,11 @@ class Poisson(Observation):
             )
         if not variance.max() > 0:
             raise ValueError(CONSTANT)
-        silent = np.flatnonzero(baseline == 0)
-        if len(silent):
-            which = listed(silent + _n_before(like))
+        silent = baseline == 0
+        if silent.any():
+            which = listed(np.flatnonzero(silent) + _n_before(like))
             warn_user(
-                f"{len(silent)} of {len(baseline)} neurons never fire in X (neuron {which}). "
+                f"{silent.sum()} of {len(baseline)} neurons never fire in X (neuron {which}). "
                 "They tell nothing: leave them out, as X[:, :, np.nansum(X, (0, 1)) > 0]."
             )
         baseline = np.maximum(baseline, NEVER / count)
@@ -340,7 +344,8 @@ class Poisson(Observation):
             size = np.maximum(baseline, LEAST_SHARE * baseline.mean())
             unit = np.sqrt((variance * size).mean() / size)
         else:
-            unit = np.sqrt(np.where(variance > 0, variance, 1.0))
+            # smoothed at the ends of trials, what is silent varies too
+            unit = np.sqrt(np.where((variance > 0) & ~silent, variance, 1.0))
         return cls(mean, unit, baseline, smooth.width, smooth.prior)
 
     def check(self, X):

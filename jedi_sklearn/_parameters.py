@@ -11,9 +11,10 @@ import torch
 from ._advice import describe_size
 from ._components import TOLERANCE, axes_of_samples
 from ._connectivity import CONNECTIVITIES
-from ._counts import looks_like_counts
+from ._counts import looks_like_counts, warn_of_disguised
 from ._initial_state import INITIAL_STATES
 from ._observation import OBSERVATIONS
+from ._plausible import constant_neurons
 from ._solvers import SOLVERS
 from ._validation import (
     as_labels,
@@ -267,7 +268,7 @@ def choose_input_scale(inputs):
         return np.ones(0)
     _, power = np.frexp(np.abs(inputs).max(axis=(0, 1)))
     rms = np.ldexp(np.sqrt(np.square(np.ldexp(inputs, -power)).mean(axis=(0, 1))), power)
-    return np.where(rms == 0, 1.0, rms)
+    return np.where(constant_neurons(np.zeros_like(rms), rms, float), 1.0, rms)
 
 
 def choose_observation(est, X):

@@ -302,7 +302,7 @@ def test_missing_samples_count_for_nothing_and_stay_missing(rng, scaler):
 
 @pytest.mark.parametrize("scaler", [TrialScaler(), SoftNormalizer()])
 def test_scalers_refuse_neurons_and_trials_without_values_and_infinity(rng, scaler):
-    X = rng.normal(size=(3, 6, 4))
+    X = rng.normal(0, 10, size=(3, 6, 4))
     for where, value, words in (
         ((..., 2), np.nan, "Neuron 2 is NaN in all of X"),
         (1, np.nan, "no value in trial 1"),

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import check_number, check_option
+from .._plausible import constant_neurons, warn_of_constant, warn_of_zeros
+from .._validation import check_number, check_option, warn_user
 from ._common import TrialTransformer, check
 
 __all__ = ["SoftNormalizer", "TrialScaler"]
@@ -41,6 +42,7 @@ class _NeuronScaler(TrialTransformer):
                 f"Neuron {int(np.argmax(unseen))} is NaN in all of X. Leave out neurons that were "
                 "never observed."
             )
+        warn_of_zeros(X)
         self.center_, self.scale_ = self._learn(samples)
         self.n_features_in_ = X.shape[-1]
         return self
@@ -87,11 +89,19 @@ class _NeuronScaler(TrialTransformer):
         return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
 
 
+def _constant(mean: NDArray, size: NDArray, dtype: Any) -> NDArray:
+    """Which neurons are to be divided by 1; those that rounding still changes are named."""
+    constant = constant_neurons(mean, size, dtype)
+    warn_of_constant(constant & (size > 0), size, instead="They are divided by 1; leave them out")
+    return constant
+
+
 class TrialScaler(_NeuronScaler):
     """Standardise each neuron over all trials and time steps.
 
     The z-score, :class:`~sklearn.preprocessing.StandardScaler` for trials: subtract each neuron's
-    mean and divide by its standard deviation (by 1 for a constant neuron).
+    mean and divide by its standard deviation, or by 1 where a neuron is constant but for rounding,
+    with a warning.
 
     Attributes
     ----------
@@ -124,7 +134,8 @@ class TrialScaler(_NeuronScaler):
 
     def _learn(self, samples: NDArray) -> tuple[NDArray, NDArray]:
         scaler = StandardScaler().fit(samples)
-        return scaler.mean_, scaler.scale_
+        sd = np.sqrt(scaler.var_)
+        return scaler.mean_, np.where(_constant(scaler.mean_, sd, samples.dtype), 1.0, sd)
 
 
 class SoftNormalizer(_NeuronScaler):
@@ -136,8 +147,10 @@ class SoftNormalizer(_NeuronScaler):
     Parameters
     ----------
     soft_constant : float, default=5.0
-        Added to each neuron's range, in the unit of the data (5 spikes/s in [1]_). With 0 each
-        neuron gets a range of exactly 1, and a constant one is divided by 1.
+        Added to each neuron's range, in the unit of the data: the default is for rates in
+        spikes/s, as in [1]_, and far too much for volts, dF/F or z-scores. With 0 each
+        neuron gets a range of exactly 1, and one that is constant, but for rounding, is divided
+        by 1.
     center : {"mean", None}, default="mean"
         Subtract each neuron's mean over trials and time steps before the division, or nothing.
 
@@ -184,7 +197,15 @@ class SoftNormalizer(_NeuronScaler):
         check_number(self.soft_constant, "soft_constant", low=0, unit="the unit of the data")
         check_option(self.center, "center", ("mean", None))
         span = np.nanmax(samples, axis=0) - np.nanmin(samples, axis=0)
-        scale = span.astype(float) + self.soft_constant
-        scale[scale == 0] = 1.0
-        mean = np.nanmean(samples, axis=0, dtype=float)
+        span, mean = span.astype(float), np.nanmean(samples, axis=0, dtype=float)
+        scale = span + self.soft_constant
+        if 0 < span.max() < self.soft_constant:
+            warn_user(
+                f"soft_constant={self.soft_constant:g} is larger than the range of every neuron "
+                f"(at most {span.max():.2g}), so that all are divided by about the same. It is in "
+                "the unit of X, and its default is meant for rates in spikes/s: choose one below "
+                "the ranges, or use TrialScaler."
+            )
+        if self.soft_constant == 0:
+            scale[_constant(mean, span, samples.dtype)] = 1.0
         return (mean if self.center == "mean" else np.zeros_like(mean)), scale

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
+from .._plausible import warn_of_zeros
 from .._validation import (
+    as_list_of_trials,
     as_numbers,
     as_plain_array,
     check_number,
@@ -104,6 +106,8 @@ def smooth_counts(
             f"sigma={sigma:g} s is longer than the trial, {duration:g} s, and smooths all of it "
             "away. It is in s: 50 ms are sigma=0.05."
         )
+    if rates.ndim == 3:
+        warn_of_zeros(rates, "counts")
     rates = np.sqrt(rates) if sqrt else rates / bin_width
     if sigma == 0:
         return rates

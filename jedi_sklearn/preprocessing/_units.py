@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, TOLERANCE, axes_of_samples
+from .._plausible import constant_neurons, warn_of_dominant, warn_of_zeros
 from .._trials import Trials
 from .._validation import as_numbers, check_number
 from ._common import TrialTransformer, check
@@ -124,11 +125,16 @@ class HiddenUnits(TrialTransformer):
         X = _check_whole(check(X, missing=True))
         samples = X.reshape(-1, X.shape[-1])
         samples = samples[np.isfinite(samples[:, 0])]
-        if not np.ptp(samples, axis=0).any():
+        mean, variance = samples.mean(axis=0, dtype=float), samples.var(axis=0, dtype=float)
+        constant = constant_neurons(mean, np.sqrt(variance), X.dtype)
+        if constant.all():
             raise ValueError(
                 "X is constant: no neuron changes over trials and time "
                 f"(n_samples={len(samples)}), so there are no components."
             )
+        warn_of_zeros(X)
+        remedy = "TrialScaler before this gives all neurons the same weight."
+        warn_of_dominant(np.where(constant, 0.0, variance), remedy)
         check_number(self.n_units, "n_units", Integral, low=1)
         n = self.n_components
         if isinstance(n, str):
