@@ -8,6 +8,7 @@ left out of their own estimate, so that nothing is chosen by hand (docs/model.md
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,14 @@ from scipy.special import xlogy
 from ._stored import part
 from ._validation import describe_index, warn_user
 
-__all__ = ["CountSmoother", "check_counts", "looks_like_counts"]
+__all__ = ["CountSmoother", "check_counts", "looks_like_counts", "warn_of_disguised"]
 
 MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)  # bins
 PRIORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # bins that the neuron's mean counts for
 SAMPLE = 2**22  # counts by which both are chosen
+ROUNDED = 1e-3  # of a step, by which values in float32 may miss it
+LOOK = 2**18  # values by which counts that were transformed are noticed
 NEVER = 0.5  # spikes in all of X that are taken as those of a neuron without any
 
 
@@ -35,9 +38,44 @@ def looks_like_counts(X):
     return True
 
 
+def warn_of_disguised(X):
+    """Warn where what is taken as continuous looks like counts that were scaled or rooted."""
+    n = max(1, LOOK // (X.shape[1] * X.shape[2]))
+    Y = np.asarray(part(X, slice(0, n)), dtype=float).reshape(-1, X.shape[2])
+    if _evenly_spaced(Y):
+        signs = (
+            "each neuron has few values, evenly spaced, as counts that were divided or z-scored"
+        )
+        undo = "the counts before that"
+    elif np.nanmin(Y) >= 0 and _evenly_spaced(np.square(Y)):
+        signs, undo = "it holds square roots of whole numbers", "np.square(X)"
+    else:
+        return
+    warn_user(
+        f"X looks like spike counts in other units, not smoothed: {signs}. Fit {undo} as "
+        'observation="poisson", or smooth X along time. If X is something else, '
+        'observation="gaussian" says so.'
+    )
+
+
+def _evenly_spaced(Y):
+    """Whether most columns have three or more values that whole steps part, few of them."""
+    told = 0
+    for column in Y.T:
+        values = np.unique(column[np.isfinite(column)])
+        if len(values) < 3:  # two always are
+            continue
+        with np.errstate(over="ignore"):
+            steps = (values - values[0]) / np.diff(values).min()
+        if steps[-1] > MAX_COUNT or np.abs(steps - np.round(steps)).max() > ROUNDED:
+            return False
+        told += 1
+    return 2 * told > Y.shape[1]
+
+
 def check_counts(X):
     """Raise unless trials hold counts (NaN where missing); warn of bins with very many."""
-    largest = 0.0
+    largest, unit = 0.0, 0
     for k, trial in enumerate(X):
         with np.errstate(invalid="ignore"):
             bad = (trial < 0) | (trial != np.round(trial)) & ~np.isnan(trial)
@@ -50,6 +88,13 @@ def check_counts(X):
                 'observation="gaussian" for rates and other continuous signals.'
             )
         largest = max(largest, np.nanmax(trial, initial=0.0))
+        if unit != 1 and largest < 2**53:
+            unit = math.gcd(unit, *np.unique(np.nan_to_num(trial)).astype(int).tolist())
+    if unit > 1:
+        warn_user(
+            f"All counts in X are multiples of {unit}, as spikes/s are where bins hold whole "
+            f"spikes. Give spikes per bin: X / {unit}."
+        )
     if largest > MAX_COUNT:
         warn_user(
             f"X has up to {largest:.0f} spikes in a bin. Are the bins as long as dt says, "

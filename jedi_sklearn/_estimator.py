@@ -38,7 +38,9 @@ from ._validation import (
 
 __all__ = ["JEDIEstimator"]
 
-FAR = 100  # mean square, in training SDs, of samples that hardly come from the same recording
+# Units: mean square, in training SDs, of samples that hardly come from the same recording, and how
+# often the size of activity that of the training data, or the other way round
+FAR, OTHER_SIZE = 100, 10
 
 
 class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -969,14 +971,27 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_number(self.n_starts, "n_starts", numbers.Integral, low=1)
         how["n_starts"] = self.n_starts
         found = self._model.infer(X, resolve_device(self.device), inputs, **how)
-        size = float(found.distance)
-        if self.scale is not None and size > FAR:
-            warn_user(
-                f"The first samples of X are {size**0.5:.0f} SDs from the training data on "
-                "average: is X in the same units, with the same preprocessing?"
-            )
+        self._warn_of_units(X, float(found.distance))
         _warn_unconverged(found.converged)
         return X, inputs, found
+
+    def _warn_of_units(self, X, distance):
+        """Warn where X is much larger or smaller than the training data, or starts far away."""
+        if self.scale is None or self._two_d:
+            return
+        problem = None
+        # of a short part of trials, as the baseline of forecasts, another size is no wonder
+        if 2 * X.shape[1] >= self.n_timesteps_:
+            size = self._model.observation.relative_size(X)
+            if not 1 / OTHER_SIZE <= size <= OTHER_SIZE:
+                problem = f"X is {size:.2g} times as large as the training data"
+        if problem is None and distance > FAR:
+            problem = (
+                f"The first samples of X are {distance**0.5:.0f} SDs from the training data on "
+                "average"
+            )
+        if problem is not None:
+            warn_user(f"{problem}: is X in the same units, with the same preprocessing?")
 
     def _say(self, line):
         if line and self.verbose:

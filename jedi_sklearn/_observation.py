@@ -29,6 +29,7 @@ LEAST_RATE = 1e-2  # of a neuron's mean: by less no residual is divided
 LEAST_SHARE = 0.05  # of the mean count of all neurons: no neuron has larger units than it has
 MAX_LOG_RATE = 14.0  # a million spikes a bin: far from any count, and nothing overflows
 MAX_DISPERSION = 20.0
+ENOUGH_SPIKES = 100  # to compare their number with what is expected, within a tenth
 CONSTANT = (
     "X is constant: no neuron changes over time or trials, so there are no dynamics to fit. Check "
     "the time axis and the preprocessing."
@@ -170,6 +171,16 @@ class Gaussian(Observation):
     def activity(self, states):
         """Activity of states: the inverse of `states`."""
         return states * self.scale.cpu().numpy() + self.mean.cpu().numpy()
+
+    def relative_size(self, X):
+        """RMS of trials X about 0, in RMS of the training data; not of unscaled ones."""
+        mean, scale = self.mean.cpu().numpy(), self.scale.cpu().numpy()
+        expected = np.square(mean / scale) + 1
+        total, typical = 0.0, 0.0
+        for trial in X:
+            total += np.nansum(np.square(trial / scale))
+            typical += (np.isfinite(trial) * expected).sum()
+        return math.sqrt(total / typical)
 
     def estimate(self, trial):
         """An estimate of the states of a trial (time, neurons), NaN where it is."""
@@ -367,6 +378,14 @@ class Poisson(Observation):
     def activity(self, states):
         """Expected counts of states: the inverse of `states`."""
         return np.exp(states * self.scale.cpu().numpy() + self.mean.cpu().numpy())
+
+    def relative_size(self, X):
+        """Spikes of trials X over those expected; 1 where too few are for a word."""
+        baseline, total, expected = self.baseline.cpu().numpy(), 0.0, 0.0
+        for trial in X:
+            total += np.nansum(trial)
+            expected += (np.isfinite(trial) * baseline).sum()
+        return total / expected if expected >= ENOUGH_SPIKES * self.dispersion else 1.0
 
     def estimate(self, trial):
         """An estimate of the states of a trial (time, neurons), NaN where it is."""

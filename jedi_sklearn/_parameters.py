@@ -275,7 +275,12 @@ def choose_observation(est, X):
     """The name of the option: what "auto" stands for."""
     if est.observation != "auto":
         return est.observation
-    return "poisson" if not est._two_d and looks_like_counts(X) else "gaussian"
+    if est._two_d:
+        return "gaussian"
+    if looks_like_counts(X):
+        return "poisson"
+    warn_of_disguised(X)
+    return "gaussian"
 
 
 def choose_validation(est, n_trials, random_state):
