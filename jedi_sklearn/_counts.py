@@ -26,6 +26,7 @@ PRIORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # bins that the neuron's mean co
 SAMPLE = 2**22  # counts by which both are chosen
 ROUNDED = 1e-3  # of a step, by which values in float32 may miss it
 LOOK = 2**18  # values by which counts that were transformed are noticed
+LEAST_PER_BIN = 5  # spikes/s of one spike in a bin of 0.2 s, longer than which few are
 NEVER = 0.5  # spikes in all of X that are taken as those of a neuron without any
 
 
@@ -90,7 +91,7 @@ def check_counts(X):
         largest = max(largest, np.nanmax(trial, initial=0.0))
         if unit != 1 and largest < 2**53:
             unit = math.gcd(unit, *np.unique(np.nan_to_num(trial)).astype(int).tolist())
-    if unit > 1:
+    if unit >= LEAST_PER_BIN:
         warn_user(
             f"All counts in X are multiples of {unit}, as spikes/s are where bins hold whole "
             f"spikes. Give spikes per bin: X / {unit}."

@@ -113,7 +113,7 @@ class RowsLyapunov(_RowsOfRNNs, LyapunovAnalyzer):
 ROWS = [
     RowsJEDI(1, 1, max_iter=2, tol=1.0, random_state=0),
     RowsTrialScaler(),
-    RowsSoftNormalizer(),
+    RowsSoftNormalizer(0.1),  # the ranges of rows are small
     RowsHiddenUnits(1, 3),
     RowsEigenspectrum(),
     RowsFixedPoints(n_random_starts=4, max_iter=20),
