@@ -580,8 +580,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _output(self, embedding, found, n_timesteps, inputs):
         if self.output == "dynamics":
-            run = {"initial_states": found.x0, "n_timesteps": n_timesteps, "inputs": inputs}
-            return self._model.rnns(embedding, **run)
+            return self._rnns(embedding, found, n_timesteps, inputs)
         if self.output == "trajectory":
             components = self._run_components()
             if inputs is not None and n_timesteps != self.n_timesteps_:
@@ -592,6 +591,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             run = (found.x0, self.n_timesteps_, inputs)
             return components(_blocks_of_runs(self._model, embedding, *run))
         return embedding.copy()
+
+    def _rnns(self, embedding, found, n_timesteps, inputs):
+        """RNNs that know start and length of their trials, padding left out."""
+        run = {"initial_states": found.x0, "n_timesteps": n_timesteps, "inputs": inputs}
+        return self._model.rnns(embedding, **run, lengths=found.lengths)
 
     def _run_components(self):
         """The components of the training trials' free runs, made when first asked for."""
@@ -808,13 +812,13 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Returns
         -------
         RNNBatch
-            One RNN per trial, which knows the start and the length of its free run; its states
-            are ``to_states(activity)``. Its time goes in steps of the dynamics, of which
+            One RNN per trial, which knows the start and the length of its free run, and its own
+            length where X is padded (``rnns.lengths``); its states are ``to_states(activity)``.
+            Its time goes in steps of the dynamics, of which
             ``rnns.free_run()[:, ::est.steps_per_sample_]`` are the samples.
         """
         X, inputs, found = self._infer(X, inputs, starts=True)
-        run = {"initial_states": found.x0, "n_timesteps": X.shape[1], "inputs": inputs}
-        return self._model.rnns(found.p[:, : self.n_components_], **run)
+        return self._rnns(found.p[:, : self.n_components_], found, X.shape[1], inputs)
 
     def generate_rnns(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
         """Batch of the RNNs that the hypernetwork makes of embeddings.

@@ -20,7 +20,7 @@ from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
 from ._rollout import follow, simulate
-from ._trials import as_trials, block_size, blocks, n_steps_of
+from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
 
 __all__ = ["Model"]
 
@@ -226,10 +226,10 @@ class Model(nn.Module):
             ``p`` (trials, m), ``deviance`` and ``converged`` (trials,), and
             means over the trials: ``H`` (m, m) of the curvatures, ``first`` (neurons,) of the
             first samples, ``distance`` of their mean square, all scaled. With
-            `starts` also ``x0`` (trials, neurons), scaled; with `errors` also ``covariance``
-            (trials, m, m) of p. With a `correction` the errors are those of runs that take in
-            this share of them as they go, and ``last`` (trials, neurons) is where these end,
-            scaled.
+            `starts` also ``x0`` (trials, neurons), scaled, and ``lengths`` (trials,), samples
+            without padding; with `errors` also ``covariance`` (trials, m, m) of p. With a
+            `correction` the errors are those of runs that take in this share of them as they go,
+            and ``last`` (trials, neurons) is where these end, scaled.
         """
         each = n_steps_of(X.shape[1], self.steps_per_sample) * X.shape[2]
         size = min(max(BLOCK_VALUES // each, 1), MAX_BLOCK)
@@ -315,7 +315,8 @@ class Model(nn.Module):
         if errors:
             bars = (p, H, model.prior, weight, self.inflation)
             found["covariance"] = error_bars(runs, some, *bars)
-        return {name: a.cpu().numpy() for name, a in found.items()}
+        found = {name: a.cpu().numpy() for name, a in found.items()}
+        return found | ({"lengths": lengths_of(X)} if starts else {})
 
     def scale_inputs(self, inputs, shape):
         """Inputs of `shape` (trials, time) as the RNNs take them, without channels if None."""
@@ -389,15 +390,17 @@ class Model(nn.Module):
             yield i, run[::every].transpose(0, 1).numpy()
 
     @torch.no_grad()
-    def rnns(self, E, initial_states=None, n_timesteps=None, inputs=None):
+    def rnns(self, E, initial_states=None, n_timesteps=None, inputs=None, lengths=None):
         """The RNNs of embeddings, whose states are scaled, with start and length of free runs."""
         w = {name: a.numpy() for name, a in self.hypernetwork(torch.as_tensor(E)).items()}
         if n_timesteps is not None:
             n_timesteps = n_steps_of(n_timesteps, self.steps_per_sample)
+        if lengths is not None:
+            lengths = n_steps_of(lengths, self.steps_per_sample)
         if inputs is not None:
             inputs = np.repeat(inputs, self.steps_per_sample, axis=1)[:, :n_timesteps]
         rest = {"initial_states": initial_states, "n_timesteps": n_timesteps, "inputs": inputs}
-        rest |= {"dt": self.step, "tau": self.tau}
+        rest |= {"lengths": lengths, "dt": self.step, "tau": self.tau}
         if len(self.input_scale):  # an RNN without inputs takes none
             rest["input_weights"] = w["B"] / self.input_scale
         return self.connectivity.rnns(w, **rest)

@@ -17,7 +17,14 @@ import numpy as np
 from ._validation import as_numbers
 from .rnn import RNNBatch
 
-__all__ = ["ReducedRNN", "check_inputs", "check_rnns", "check_states", "sort_by_size"]
+__all__ = [
+    "ReducedRNN",
+    "check_inputs",
+    "check_rnns",
+    "check_states",
+    "own_runs",
+    "sort_by_size",
+]
 
 WORK = 4_000_000  # numbers in the largest temporary array
 
@@ -107,6 +114,11 @@ def check_rnns(rnns):
     if not len(batch):
         raise ValueError("Expected at least one RNN, got an empty batch.")
     return batch
+
+
+def own_runs(rnns):
+    """The free run of each RNN to the end of its own trial, a list of (length, n_neurons)."""
+    return [run[:n] for run, n in zip(rnns.free_run(), rnns.lengths, strict=True)]
 
 
 def check_inputs(inputs, rnns):

@@ -18,6 +18,7 @@ __all__ = [
     "as_trials",
     "block_size",
     "blocks",
+    "lengths_of",
     "n_steps_of",
     "one_less",
     "sample_of",
@@ -211,6 +212,11 @@ class LazyTrials:
 def n_steps_of(n_samples, every):
     """Steps of a trial of so many samples, with `every` steps from one to the next."""
     return (n_samples - 1) * every + 1
+
+
+def lengths_of(X):
+    """Samples of each trial (trials, time, neurons), padding at its end left out."""
+    return np.array([len(x) - np.isfinite(x).any(axis=1)[::-1].argmax() for x in X])
 
 
 def block_size(n_steps, n_neurons):

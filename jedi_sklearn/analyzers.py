@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._reduced import check_rnns
+from ._reduced import check_rnns, own_runs
 from ._validation import check_number, check_option, check_seed
 from .fixed_points import MARGIN, check_search, find_fixed_points, frequencies, growth_rates
 from .lyapunov import lyapunov_exponents
@@ -165,6 +165,8 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         values = eigenspectrum(rnns, self.at).multipliers
         if values.ndim == 2:
             values = values[:, np.newaxis]
+        seen = ~np.isnan(values).any(axis=2)  # not after the end of a trial
+        values = np.where(seen[..., np.newaxis], values, 1 - rnns.alpha)
         n, n_leaks = self.n_eigenvalues, min(self.n_eigenvalues, rnns.n_neurons - rnns.rank)
         rest = np.full((*values.shape[:2], n), 1 - rnns.alpha)  # true leaks, then fill
         single = np.concatenate([values, rest], axis=2)
@@ -177,17 +179,17 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         each = np.stack([growth, frequency], axis=-1).reshape(*values.shape[:2], -1)
         size = np.abs(values)
         summary = [
-            np.maximum(size.max(axis=2), _leak(rnns)).mean(axis=1),
-            (size > 1 + MARGIN).sum(axis=2).mean(axis=1),
+            _mean(np.maximum(size.max(axis=2), _leak(rnns)), seen),
+            _mean((size > 1 + MARGIN).sum(axis=2), seen),
         ]
-        columns = [self._max_frequency(values, rnns.dt), *summary]
-        return np.concatenate([each.mean(axis=1), np.stack(columns, axis=-1)], axis=-1)
+        columns = [self._max_frequency(values, seen, rnns.dt), *summary]
+        return np.concatenate([_mean(each, seen[..., None]), np.stack(columns, axis=-1)], axis=-1)
 
-    def _max_frequency(self, values, dt):
+    def _max_frequency(self, values, seen, dt):
         """Largest frequency of the eigenvalues that count, mean over samples with any."""
         growth, frequency = _rates(values, dt)
         least = -np.inf if self.min_growth_rate is None else self.min_growth_rate
-        counts = growth >= least
+        counts = (growth >= least) & seen[..., np.newaxis]
         largest = np.where(counts, frequency, 0.0).max(axis=2)
         n = counts.any(axis=2).sum(axis=1)
         return largest.sum(axis=1) / np.maximum(n, 1)
@@ -211,7 +213,8 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
     Notes
     -----
     Columns: ``n_stable``, ``n_unstable`` and ``n_slow`` points; of the nearest point
-    ``distance`` (RMS over neurons from the end of the free run, or from the origin), ``norm``
+    ``distance`` (RMS over neurons from the end of the free run, where its trial ends, or from the
+    origin), ``norm``
     (RMS of its state), ``growth_rate`` (1/s) and ``frequency`` (Hz) of its leading eigenvalue,
     ``n_unstable_directions`` and ``speed`` (1/s).
 
@@ -273,7 +276,7 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
             )
         end = np.zeros(rnns.shape)
         if rnns.has_free_run:
-            end = rnns.free_run()[:, -1]
+            end = np.stack([run[-1] for run in own_runs(rnns)])
         leak = _leak(rnns)
         pairs = zip(found, end, strict=True)
         return np.stack([self._row(points, x, leak) for points, x in pairs])
@@ -303,7 +306,7 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
     n_exponents : int, default=3
         Exponents, the largest first.
     n_timesteps : int, optional
-        Samples of the free run; by default as many as the trials that the RNNs were made of.
+        Samples of the free run; by default as many as the trial that an RNN was made of.
     burn_in : int, default=0
         Steps at the start that do not count.
 
@@ -342,6 +345,11 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
             burn_in=self.burn_in,
             n_exponents=self.n_exponents,
         )
+
+
+def _mean(values, seen):
+    """Mean over the samples of each RNN (n_rnns, n_samples, ...) that lie within its trial."""
+    return values.mean(axis=1, where=np.broadcast_to(seen, values.shape))
 
 
 def _leak(rnns):

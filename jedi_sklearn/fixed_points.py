@@ -7,7 +7,14 @@ from numbers import Integral
 
 import numpy as np
 
-from ._reduced import ReducedRNN, check_inputs, check_rnns, check_states, sort_by_size
+from ._reduced import (
+    ReducedRNN,
+    check_inputs,
+    check_rnns,
+    check_states,
+    own_runs,
+    sort_by_size,
+)
 from ._validation import as_plain_array, check_number, check_seed, warn_user
 
 __all__ = ["FixedPoints", "find_fixed_points"]
@@ -140,7 +147,7 @@ def find_fixed_points(
     states : array-like of shape (n_rnns, n_states, n_neurons) or (n_rnns, n_neurons), optional
         States to start from, for example trajectories; for a batch of one RNN of any shape
         (..., n_neurons). Default: the free runs of the RNNs, where the batch knows their
-        initial states, at most 64 samples of each.
+        initial states, to the ends of their trials; at most 64 samples of each.
     inputs : array-like of shape (n_inputs,) or (n_rnns, n_inputs), optional
         Constant input.
     n_random_starts : int, default=128
@@ -206,8 +213,8 @@ def find_fixed_points(
         states = check_states(states, rnns)
         states = states[:, np.newaxis] if states.ndim == 2 else states
     elif rnns.has_free_run and inputs is None:
-        run = rnns.free_run()
-        states = run[:, np.linspace(0, run.shape[1] - 1, min(64, run.shape[1])).astype(int)]
+        runs = own_runs(rnns)
+        states = [x[np.linspace(0, len(x) - 1, min(64, len(x))).astype(int)] for x in runs]
     elif not n_random_starts:
         raise ValueError("There is no start: give states, or n_random_starts of at least 1.")
 

@@ -7,7 +7,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ._reduced import check_inputs, check_rnns
+from ._reduced import check_inputs, check_rnns, own_runs
 from ._validation import as_numbers, check_number
 
 __all__ = ["FlowField", "flow_field", "principal_axes"]
@@ -54,7 +54,7 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
     states : array-like of shape (..., n_neurons), optional
         States, for example trajectories, whose first two principal components span the plane,
         whose mean is its origin and whose range its extent, where these are not given. Default:
-        the RNN's free run, where the batch knows its initial state.
+        the RNN's free run to the end of its trial, where the batch knows its initial state.
     axes : array-like of shape (2, n_neurons), optional
         Two directions that span the plane; they are made orthonormal, the first one kept.
     origin : array-like of shape (n_neurons,), optional
@@ -93,7 +93,7 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
     if states is not None:
         states = _vectors(states, "states", n, None)
     elif rnns.has_free_run:
-        states = rnns.free_run().reshape(-1, n)
+        states = own_runs(rnns)[0]
     if axes is None:
         if states is None:
             raise ValueError("Nothing says where the plane lies: give states, or axes.")

@@ -42,11 +42,13 @@ def lyapunov_exponents(
     rnns : RNNBatch
     states : array-like of shape (n_rnns, n_timesteps, n_neurons) or (n_rnns, n_neurons), optional
         Trajectories along which to measure, or initial states of free runs of `n_timesteps`.
-        Default: the free runs of the RNNs, where the batch knows their initial states. RNNs from
+        Default: the free runs of the RNNs, where the batch knows their initial states, to the
+        ends of their trials (``rnns.lengths``). RNNs from
         ``generate_rnns`` without `initial_state` start where their embeddings say, or, where
         these do not, at the mean first sample, which may be near no trial.
     n_timesteps : int, optional
-        Samples of the free run; by default as many as the batch says. Not with trajectories.
+        Samples of the free run; by default as many as the batch says of each RNN. Not with
+        trajectories.
     inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
         Inputs during the free run. Along given trajectories they do not matter.
     burn_in : int, default=0
@@ -91,13 +93,14 @@ def lyapunov_exponents(
         check_number(n_exponents, "n_exponents", Integral, low=1, high=n)
     if n_timesteps is not None:
         check_number(n_timesteps, "n_timesteps", Integral, low=2)
-    states = _trajectories(rnns, states, n_timesteps, inputs)
-    n_steps = states.shape[1] - 1 - burn_in
+    states, lengths = _trajectories(rnns, states, n_timesteps, inputs)
+    n_steps = lengths - 1 - burn_in
     least = N_BLOCKS if return_error else 1
-    if n_steps < least:
+    if n_steps.min() < least:
+        k = int(n_steps.argmin())
         raise ValueError(
-            f"Trajectories of {states.shape[1]} samples leave {n_steps} steps after burn_in="
-            f"{burn_in}; at least {least} are needed. Lower burn_in, or give longer ones."
+            f"A trajectory of {lengths[k]} samples (RNN {k}) leaves {n_steps[k]} steps after "
+            f"burn_in={burn_in}; at least {least} are needed. Lower burn_in, or give longer ones."
         )
 
     rank = rnns.rank
@@ -105,10 +108,9 @@ def lyapunov_exponents(
     exponents, errors = np.full((2, len(rnns), n), leak)
     errors[:] = 0
     leading = np.zeros((N_BLOCKS, len(rnns)))  # the largest exponent of each part
-    per_block = max(1, 4 * 10**6 // (states.shape[1] * rank**2))
-    for first in range(0, len(rnns), per_block):
-        rows = slice(first, first + per_block)
-        growth = _stretching(_tangent_steps(rnns[rows], states[rows]))[:, burn_in:]
+    for rows in _blocks(lengths, rank):
+        x = states[rows, : lengths[rows[0]]]
+        growth = _stretching(_tangent_steps(rnns[rows], x))[:, burn_in:]
         order = np.argsort(-growth.mean(axis=1), axis=1)[:, np.newaxis]
         growth = np.take_along_axis(growth, order, axis=2) / rnns.dt
         exponents[rows, :rank] = growth.mean(axis=1)
@@ -124,20 +126,36 @@ def lyapunov_exponents(
 
 
 def _trajectories(rnns, states, n_timesteps, inputs):
+    """Trajectories (n_rnns, n_timesteps, n_neurons), and samples of each that count."""
+    whole = n_timesteps is not None
     if states is None:
-        return rnns.free_run(n_timesteps, inputs)
-    states = check_states(states, rnns)
-    if states.ndim == 2:
-        n_timesteps = rnns.n_timesteps if n_timesteps is None else n_timesteps
-        if n_timesteps is None:
-            raise ValueError(
-                "states of shape (n_rnns, n_neurons) are initial states: give n_timesteps, the "
-                "samples of the free run. A trajectory has shape (n_rnns, n_timesteps, n_neurons)."
-            )
-        return rnns.simulate(states, n_timesteps, inputs)
-    if n_timesteps is not None:
-        raise ValueError("n_timesteps is for free runs; the trajectories given have their own.")
-    return states
+        states = rnns.free_run(n_timesteps, inputs)
+    else:
+        states = check_states(states, rnns)
+        if states.ndim == 3:
+            if whole:
+                raise ValueError(
+                    "n_timesteps is for free runs; the trajectories given have their own."
+                )
+            whole = True
+        else:
+            n_timesteps = rnns.n_timesteps if n_timesteps is None else n_timesteps
+            if n_timesteps is None:
+                raise ValueError(
+                    "states of shape (n_rnns, n_neurons) are initial states: give n_timesteps, "
+                    "the samples of the free run. A trajectory has shape (n_rnns, n_timesteps, "
+                    "n_neurons)."
+                )
+            states = rnns.simulate(states, n_timesteps, inputs)
+    return states, np.full(len(states), states.shape[1]) if whole else rnns.lengths
+
+
+def _blocks(lengths, rank):
+    """Indices of trajectories of one length whose tangent dynamics fit into memory together."""
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        size = max(1, 4 * 10**6 // (length * rank**2))
+        yield from (rows[i : i + size] for i in range(0, len(rows), size))
 
 
 def _warn_of_change(parts, duration):

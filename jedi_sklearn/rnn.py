@@ -7,7 +7,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ._validation import as_numbers, check_number, check_seed
+from ._validation import as_numbers, as_plain_array, check_number, check_seed
 
 __all__ = ["RNNBatch"]
 
@@ -49,6 +49,9 @@ class RNNBatch:
         Samples of those free runs.
     inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
         Inputs during those free runs.
+    lengths : array-like of int of shape (n_rnns,), optional
+        Samples of the trial behind each RNN, at most `n_timesteps`, where trials are of unequal
+        length: the analyses leave out what its free run does after that. By default `n_timesteps`.
 
     Attributes
     ----------
@@ -89,6 +92,7 @@ class RNNBatch:
         initial_states=None,
         n_timesteps=None,
         inputs=None,
+        lengths=None,
     ):
         self.U = _own(U, "U", (2, 3))
         self.V = _own(V, "V", (2, 3))
@@ -114,7 +118,8 @@ class RNNBatch:
             for name, a in (("U", self.U), ("V", self.V), ("core", self.core))
             if a is not None and a.ndim == 3
         }
-        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs)
+        run = (initial_states, n_timesteps, inputs, lengths)
+        self._finish(sizes, bias, input_weights, dt, tau, *run)
 
     @classmethod
     def from_dense(
@@ -128,6 +133,7 @@ class RNNBatch:
         initial_states=None,
         n_timesteps=None,
         inputs=None,
+        lengths=None,
     ):
         """Make a full-rank batch from dense weight matrices.
 
@@ -135,7 +141,7 @@ class RNNBatch:
         ----------
         J : array-like of shape (n_neurons, n_neurons) or (n_rnns, n_neurons, n_neurons)
             Recurrent weights; ``J[i, j]`` is the weight from neuron j to neuron i.
-        bias, input_weights, dt, tau, initial_states, n_timesteps, inputs :
+        bias, input_weights, dt, tau, initial_states, n_timesteps, inputs, lengths :
             As in the constructor.
 
         Returns
@@ -150,7 +156,8 @@ class RNNBatch:
             raise ValueError(f"J must be square, got shape {J.shape}.")
         self.U = self.V = self.core = None
         sizes = {"J": len(self.J)}
-        self._finish(sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs)
+        run = (initial_states, n_timesteps, inputs, lengths)
+        self._finish(sizes, bias, input_weights, dt, tau, *run)
         return self
 
     @classmethod
@@ -166,8 +173,8 @@ class RNNBatch:
         -------
         RNNBatch
             "shared" if all are and have the same bases, "full_rank" if any is, else "low_rank".
-            It has initial states, and a number of samples, where all batches have them (and
-            agree).
+            It has initial states, and numbers of samples, where all batches have them: each RNN
+            keeps its own length, and inputs are 0 after that.
 
         Raises
         ------
@@ -186,24 +193,23 @@ class RNNBatch:
                     f"RNNs of one batch must agree on {name}, got {values}. Treat them as "
                     "separate batches."
                 )
-        lengths = {b.n_timesteps for b in batches}
-        rest = {
-            "dt": batches[0].dt,
-            "tau": batches[0].tau,
-            "n_timesteps": lengths.pop() if len(lengths) == 1 else None,
-        }
+        rest = {"dt": batches[0].dt, "tau": batches[0].tau}
+        if all(b.n_timesteps is not None for b in batches):
+            rest["n_timesteps"] = max(b.n_timesteps for b in batches)
+            rest["lengths"] = np.concatenate([b.lengths for b in batches])
         for name, shape in (
             ("bias", lambda b: b.shape),
             ("input_weights", lambda b: (*b.shape, b.n_inputs)),
             ("initial_states", lambda b: b.shape),
-            ("inputs", lambda b: (*b.shape[:1], b.n_timesteps, b.n_inputs)),
         ):
-            if name == "inputs" and rest["n_timesteps"] is None:
-                continue
             arrays = [getattr(b, name) for b in batches]
             if all(a is not None for a in arrays):
                 pairs = zip(arrays, batches, strict=True)
                 rest[name] = np.concatenate([np.broadcast_to(a, shape(b)) for a, b in pairs])
+        if all(b.inputs is not None for b in batches):
+            n = rest["n_timesteps"]
+            longer = [np.pad(b.inputs, ((0, 0), (0, n - b.n_timesteps), (0, 0))) for b in batches]
+            rest["inputs"] = np.concatenate(longer)
         if any(b.J is not None for b in batches):
             return cls.from_dense(np.concatenate([b.to_dense() for b in batches]), **rest)
         U, V = batches[0].U, batches[0].V
@@ -220,7 +226,9 @@ class RNNBatch:
         left, right = (np.concatenate(f) for f in zip(*factors, strict=True))
         return cls(left, right, **rest)
 
-    def _finish(self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs):
+    def _finish(
+        self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs, lengths
+    ):
         for name, value in (("dt", dt), ("tau", tau)):
             value = value[()] if isinstance(value, np.ndarray) else value  # of no axes
             check_number(value, name, unit="s")
@@ -243,6 +251,10 @@ class RNNBatch:
         self.n_timesteps = n_timesteps
         if n_timesteps is not None:
             check_number(n_timesteps, "n_timesteps", Integral, low=1)
+        self._lengths = None
+        if lengths is not None:
+            self._lengths = _check_lengths(lengths, n_timesteps)
+            sizes["lengths"] = len(self._lengths)
         self.input_weights = None
         if input_weights is not None:
             self.input_weights = _own(input_weights, "input_weights", (2, 3))
@@ -294,6 +306,14 @@ class RNNBatch:
         return self.dt / self.tau
 
     @property
+    def lengths(self):
+        """Samples of the trial behind each RNN, (n_rnns,); None where nobody says how many."""
+        if self.n_timesteps is None:
+            return None
+        each = np.full(self._n_rnns, self.n_timesteps)
+        return each if self._lengths is None else np.minimum(each, self._lengths)
+
+    @property
     def has_free_run(self):
         """Whether the batch knows where its free runs start and how long they are."""
         return self.initial_states is not None and self.n_timesteps is not None
@@ -324,6 +344,7 @@ class RNNBatch:
         new.J, new.bias = take(self.J, 3), take(self.bias, 2)
         new.input_weights = take(self.input_weights, 3)
         new.initial_states, new.inputs = take(self.initial_states, 2), take(self.inputs, 3)
+        new._lengths = take(self._lengths, 1)
         new._n_rnns = len(index)
         return new
 
@@ -435,6 +456,8 @@ class RNNBatch:
         Returns
         -------
         ndarray of shape (n_rnns, n_timesteps, n_neurons)
+            Also beyond the ends of shorter trials; that of RNN k itself is
+            ``free_run()[k, : lengths[k]]``.
 
         Raises
         ------
@@ -547,6 +570,19 @@ def _rows(rows, matrix):
 def _own(values, name, ndims):
     """A copy, which the caller cannot change."""
     return np.array(_as_array(values, name, ndims))
+
+
+def _check_lengths(lengths, n_timesteps):
+    array = as_plain_array(lengths, "lengths")
+    if n_timesteps is None:
+        raise ValueError("lengths are those of parts of free runs: give n_timesteps as well.")
+    fits = array.ndim == 1 and array.dtype.kind in "iu"
+    if not fits or (array < 1).any() or (array > n_timesteps).any():
+        raise ValueError(
+            "lengths must hold one integer for each RNN, from 1 to n_timesteps = "
+            f"{n_timesteps}, got {lengths!r}."
+        )
+    return array.astype(int)  # a copy
 
 
 def _as_array(values, name, ndims):

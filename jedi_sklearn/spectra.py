@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._reduced import ReducedRNN, check_rnns, check_states, sort_by_size
+from ._reduced import ReducedRNN, check_rnns, check_states, own_runs, sort_by_size
 from ._validation import check_option
 from .fixed_points import frequencies, growth_rates
 
@@ -25,7 +25,8 @@ class Eigenspectrum:
     multipliers : ndarray of shape (n_rnns, rank) or (n_rnns, n_states, rank), complex
         Eigenvalues of the Jacobian of one step, ``1 + alpha (eigenvalue - 1)``, by falling
         modulus, of a pair the one with positive imaginary part first. The remaining
-        ``n_neurons - rank`` are all ``1 - alpha``.
+        ``n_neurons - rank`` are all ``1 - alpha``. Along free runs, NaN after the end of a trial
+        that is shorter than others.
     dt, tau : float
         Time step and time constant of the RNNs, s.
     """
@@ -89,7 +90,8 @@ def eigenspectrum(rnns, at="origin"):
     at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
         Where: at the origin (there the effective weights are J itself, so that "weights" means
         the same); at each sample of the RNNs' free runs, which a batch from
-        ``JEDIEstimator.dynamics`` knows; once for the free run as a whole, see Notes; or at
+        ``JEDIEstimator.dynamics`` knows, to the ends of their trials (``rnns.lengths``); once
+        for the free run as a whole, see Notes; or at
         states of shape (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), such as fixed
         points; for a batch of one RNN also (n_states, n_neurons).
 
@@ -123,34 +125,30 @@ def eigenspectrum(rnns, at="origin"):
     rnns = check_rnns(rnns)
     if isinstance(at, str):
         check_option(at, "at", PLACES, ", or an array of states")
-        states = rnns.free_run() if at in ("trajectory", "equivalent") else None
+        states = own_runs(rnns) if at in ("trajectory", "equivalent") else None
     else:
         states = check_states(at, rnns, name="at")
     if isinstance(at, str) and at == "equivalent":
-        gains = _equivalent_gains(states)[:, np.newaxis]
+        gains = (_equivalent_gains(x)[np.newaxis] for x in states)
         weights = [ReducedRNN(rnns, k).effective_weights(g) for k, g in enumerate(gains)]
         values = np.linalg.eigvals(np.concatenate(weights)).astype(complex)
-    elif states is None or states.ndim == 2:
+    elif states is None or np.ndim(states[0]) == 1:
         values = rnns.eigenvalues(states)
     else:
-        values = np.empty((*states.shape[:2], rnns.rank), dtype=complex)
+        n_states = rnns.n_timesteps if isinstance(at, str) else states.shape[1]
+        values = np.full((len(rnns), n_states, rnns.rank), np.nan, dtype=complex)
         for k, x in enumerate(states):
             rnn = ReducedRNN(rnns, k)
             for block in rnn.blocks(len(x)):
-                values[k, block] = np.linalg.eigvals(rnn.weights_at(x[block]))
+                values[k, : len(x)][block] = np.linalg.eigvals(rnn.weights_at(x[block]))
     return Eigenspectrum(sort_by_size(1 + rnns.alpha * (values - 1)), rnns.dt, rnns.tau)
 
 
 def _equivalent_gains(x):
-    """Slope of the least-squares line through tanh(x) of each neuron, (n_rnns, n_neurons).
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_rnns, n_timesteps, n_neurons)
-    """
-    mean = x.mean(axis=1)
-    swing = x - mean[:, np.newaxis]
-    variance = np.square(swing).mean(axis=1)
-    covariance = (swing * np.tanh(x)).mean(axis=1)
+    """Slope of the least-squares line through tanh(x) of each neuron, for x (time, neurons)."""
+    mean = x.mean(axis=0)
+    swing = x - mean
+    variance = np.square(swing).mean(axis=0)
+    covariance = (swing * np.tanh(x)).mean(axis=0)
     still = variance < np.square(STILL * np.maximum(1, np.abs(mean)))
     return np.where(still, 1 - np.tanh(mean) ** 2, covariance / np.where(still, 1, variance))

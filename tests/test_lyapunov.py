@@ -201,6 +201,23 @@ def test_the_free_run_is_the_trajectory_where_the_batch_knows_it(rnns):
     assert_array_equal(lyapunov_exponents(rnns, n_timesteps=90), longer)
 
 
+@pytest.mark.filterwarnings(SHORT)
+def test_each_rnn_is_measured_to_the_end_of_its_own_trial(networks):
+    x0, lengths = np.random.RandomState(3).standard_normal((N_RNNS, N)), [60, 25, 25]
+    start = {"initial_states": x0, "n_timesteps": 60, "lengths": lengths}
+    rnns = networks.random("shared", **start)
+    found, errors = lyapunov_exponents(rnns, return_error=True)
+    assert_array_equal(lyapunov_exponents(rnns, x0), found)
+    for k, n in enumerate(lengths):
+        alone, error = lyapunov_exponents(rnns[k], n_timesteps=n, return_error=True)
+        assert_allclose(found[k], alone[0], rtol=1e-10)
+        assert_allclose(errors[k], error[0], rtol=1e-8, atol=1e-9)
+    whole = lyapunov_exponents(rnns, rnns.free_run())  # given trajectories count whole
+    assert np.abs(whole - found)[1:, 0].min() > 0.01
+    with pytest.raises(ValueError, match=r"25 samples \(RNN 1\) leaves 0 steps after burn_in=24"):
+        lyapunov_exponents(rnns, burn_in=24)
+
+
 def test_inputs_act_on_the_free_run(networks):
     B = np.random.RandomState(0).standard_normal((N, 2))
     rnns = networks.random("shared", input_weights=B)

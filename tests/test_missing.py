@@ -5,7 +5,14 @@ import pytest
 from sklearn.metrics import r2_score
 from sklearn.utils import Bunch, get_tags
 
-from jedi_sklearn import JEDIEstimator
+from jedi_sklearn import (
+    EigenspectrumAnalyzer,
+    FixedPointAnalyzer,
+    JEDIEstimator,
+    LyapunovAnalyzer,
+    find_fixed_points,
+    flow_field,
+)
 from jedi_sklearn._missing import Filler, interpolate
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._trials import trial_moments
@@ -388,6 +395,52 @@ def test_filled_in_starts_make_the_mean_start(known):
 
 def test_the_estimator_says_that_it_takes_nan(small):
     assert get_tags(small()).input_tags.allow_nan
+
+
+# RNNs of padded trials
+
+
+def padding(X, n):
+    """X with n more samples that nobody recorded."""
+    return np.pad(X, ((0, 0), (0, n), (0, 0)), constant_values=np.nan)
+
+
+@pytest.mark.parametrize(
+    "analyzer",
+    [
+        EigenspectrumAnalyzer("trajectory", min_growth_rate=-5),
+        EigenspectrumAnalyzer("equivalent"),
+        FixedPointAnalyzer(n_random_starts=4),
+        LyapunovAnalyzer(2),
+    ],
+    ids=lambda analyzer: getattr(analyzer, "at", type(analyzer).__name__),
+)
+def test_features_of_a_padded_trial_are_those_of_the_trial(fitted, multitask, analyzer):
+    X = cut_short(multitask.X[:10], LENGTHS)
+    alone = [fitted.dynamics(X[[k], :n]) for k, n in enumerate(LENGTHS)]
+    expected = np.concatenate([analyzer.fit_transform(rnn) for rnn in alone])
+    for rnns in (fitted.dynamics(padding(X, 25)), alone):
+        features = analyzer.fit_transform(rnns)
+        np.testing.assert_allclose(features, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_search_and_the_plane_end_with_the_trial(fitted, multitask):
+    short = fitted.dynamics(multitask.X[:1, :20])
+    padded = fitted.dynamics(padding(multitask.X[:1, :20], 50))
+    assert padded.n_timesteps == 70
+    starts = [find_fixed_points(r, n_random_starts=2)[0].n_starts for r in (short, padded)]
+    assert starts == [22, 22]
+    np.testing.assert_allclose(flow_field(padded).x, flow_field(short).x, atol=1e-6)
+
+
+def test_gaps_within_a_trial_are_no_padding(multitask, small):
+    X = cut_short(multitask.X[:10], LENGTHS)
+    X[0, 20:45] = np.nan  # nobody
+    X[1, 25:, 1:] = np.nan  # but neuron 0
+    X[2, :5] = np.nan
+    est = small(max_iter=5, output="dynamics")
+    assert est.fit_transform(X).lengths.tolist() == LENGTHS.tolist()
+    assert est.transform(X[1:4]).lengths.tolist() == LENGTHS[1:4].tolist()
 
 
 # Refusals

@@ -322,6 +322,33 @@ def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
     np.testing.assert_allclose(fitted.to_activity(mean.trajectories), runs, atol=1e-6)
 
 
+def test_states_after_the_end_of_a_trial_are_not_drawn(fitted, multitask):
+    X = multitask.X[:2].copy()
+    X[0, 20:] = np.nan
+    rnns = fitted.dynamics(X)
+    for kind, n in (("multipliers", 70 * 8), ("rates", None)):
+        display = EigenspectrumDisplay.from_rnns(rnns, "trajectory", ["a", "b"], kind=kind)
+        assert n is None or len(offsets(display.ax_)) == n
+        assert np.isfinite(offsets(display.ax_)).all()
+        assert np.isfinite(display.ax_.get_xlim()).all()
+    points = FixedPointDisplay.from_estimator(fitted, X, margin=1)
+    run = points.trajectories
+    assert np.isnan(run[0, 20:]).all() and np.isfinite(run[0, :20]).all()
+    assert np.isfinite(run[1]).all() and np.isfinite(points.components_).all()
+    one, short = (FixedPointDisplay.from_rnns(r[0]) for r in (rnns, fitted.dynamics(X[:, :20])))
+    np.testing.assert_allclose(one.mean_, short.mean_, atol=1e-6)
+    field = FlowFieldDisplay.from_rnns(rnns[0], fixed_points=True, n_grid=5)
+    assert field.trajectories.shape == (1, 20, 30)
+
+
+def test_trajectories_of_fixed_points_go_in_steps_of_the_dynamics(multitask, small):
+    est = small(max_iter=5, steps_per_sample=2).fit(multitask.X[:12], inputs=multitask.inputs[:12])
+    few = {"inputs": multitask.inputs[:3]}
+    one = FixedPointDisplay.from_estimator(est, multitask.X[:3], trial=2, **few)
+    expected = est.dynamics(multitask.X[:3], **few)[2].free_run()
+    np.testing.assert_allclose(one.trajectories, expected, atol=1e-6)
+
+
 def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
     X, u = multitask.X[:12], multitask.inputs[:12]
     est = small(max_iter=5).fit(X, inputs=u)

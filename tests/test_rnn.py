@@ -208,7 +208,7 @@ def test_order_does_not_depend_on_the_order_of_the_factors():
 # Free runs, and batches joined
 
 
-def with_starts(kind, n_timesteps=6, **changes):
+def with_starts(kind, n_timesteps=6, lengths=None, **changes):
     """A batch that knows where its free runs start."""
     rnns = make_batch(kind, **changes)
     w = (rnns.J,) if kind == "full_rank" else (rnns.U, rnns.V, rnns.core)
@@ -221,6 +221,7 @@ def with_starts(kind, n_timesteps=6, **changes):
         tau=rnns.tau,
         initial_states=np.random.RandomState(1).standard_normal((N_RNNS, N)),
         n_timesteps=n_timesteps,
+        lengths=lengths,
     )
 
 
@@ -295,10 +296,32 @@ def test_ranks_that_differ_are_filled_with_zeros():
     assert_allclose(joined.eigenvalues()[0].prod(), 0, atol=1e-12)
 
 
-def test_runs_of_other_lengths_join_to_rnns_of_no_length():
-    joined = RNNBatch.concatenate([with_starts("shared", 6), with_starts("shared", 9)])
-    assert joined.n_timesteps is None
-    assert joined.free_run(4).shape == (2 * N_RNNS, 4, N)
+def test_runs_of_other_lengths_join_and_keep_their_lengths():
+    short, long = with_starts("shared", 6), with_starts("shared", 9)
+    joined = RNNBatch.concatenate([short, long])
+    assert joined.lengths.tolist() == [6] * N_RNNS + [9] * N_RNNS
+    assert_allclose(joined.free_run()[:N_RNNS, :6], short.free_run(), rtol=1e-12)
+    assert_allclose(joined.free_run()[N_RNNS:], long.free_run(), rtol=1e-12)
+
+
+def test_inputs_of_runs_of_other_lengths_are_zero_after_their_ends():
+    B, u = np.ones((2, 1)), np.ones((1, 5, 1))
+    start = {"initial_states": np.zeros(2), "input_weights": B}
+    short, long = (
+        RNNBatch.from_dense(np.eye(2), inputs=u[:, :n], n_timesteps=n, **start) for n in (3, 5)
+    )
+    joined = RNNBatch.concatenate([short, long])
+    assert joined.inputs[:, :, 0].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+
+
+def test_lengths_follow_their_rnns():
+    assert with_starts("shared").lengths.tolist() == [6] * N_RNNS
+    assert make_batch("shared").lengths is None
+    rnns = RNNBatch(ONES, ONES, initial_states=ONES[:, 0], n_timesteps=6, lengths=[6, 3, 1])
+    assert len(rnns) == 3
+    assert rnns[[2, 0]].lengths.tolist() == [1, 6]
+    assert RNNBatch.concatenate(list(rnns)).lengths.tolist() == [6, 3, 1]
+    assert rnns.free_run().shape == (3, 6, 7)  # also beyond the ends
 
 
 def test_rnns_without_a_start_leave_the_join_without_starts():
@@ -460,6 +483,16 @@ ONES = np.ones((N, RANK))
             ["no initial_states", "constructor", "JEDIEstimator.dynamics"],
         ),
         (lambda: with_starts("shared", None).free_run(), ["no n_timesteps", "constructor"]),
+        (lambda: RNNBatch(ONES, ONES, lengths=[2]), ["lengths", "give n_timesteps"]),
+        (
+            lambda: RNNBatch(ONES, ONES, n_timesteps=4, lengths=[5]),
+            ["lengths", "1 to n_timesteps = 4", "[5]"],
+        ),
+        (lambda: RNNBatch(ONES, ONES, n_timesteps=4, lengths=2), ["lengths", "each RNN", "2"]),
+        (
+            lambda: with_starts("shared", lengths=[1, 2]),
+            ["disagree on the number of RNNs", "'lengths': 2"],
+        ),
         (lambda: with_starts("shared").free_run(0), ["n_timesteps", "integer >= 1", "got 0"]),
         (
             lambda: RNNBatch(ONES, ONES, initial_states=np.ones(3)),

@@ -43,6 +43,12 @@ def test_the_dynamics_between_samples_are_found(est):
     assert_allclose(run[:, ::EVERY], est.predict(COARSE[30:]), rtol=1e-9, atol=1e-9)
 
 
+def test_rnns_of_padded_trials_count_their_own_steps(est):
+    padded = np.concatenate([COARSE[30:], np.full((10, 4, 20), np.nan)], axis=1)
+    rnns = est.dynamics(padded)
+    assert (rnns.n_timesteps, *set(rnns.lengths)) == (73, 61)
+
+
 def test_several_steps_explain_bins_as_long_as_tau():
     """At 0.8 of tau a step is no small one."""
     X = DATA.X[:, ::4]

@@ -6,7 +6,8 @@ from numbers import Integral
 
 import numpy as np
 
-from .._reduced import check_rnns
+from .._reduced import check_rnns, own_runs
+from .._trials import lengths_of, n_steps_of
 from .._validation import check_conditions, check_inputs_of_trials, check_number, check_trials
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
@@ -37,7 +38,7 @@ class FixedPointDisplay:
     fixed_points : FixedPoints
         Of one RNN, from :func:`~jedi_sklearn.find_fixed_points`.
     trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-        States in the units of the RNN.
+        States in the units of the RNN, NaN after the end of a shorter one.
     conditions : array-like of shape (n_trajectories,), optional
         Colour of each trajectory: labels, or a continuous quantity.
     unit : str, default="state units"
@@ -118,10 +119,11 @@ class FixedPointDisplay:
             conditions = None if conditions is None else conditions[[trial]]
         found = est.posterior(X, inputs=inputs)
         rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
-        starts = est.to_states(found.initial_state)
+        own = est.generate_rnns(found.mean, found.initial_state, X.shape[1], inputs=inputs)
+        run = rnn.simulate(own.initial_states, own.n_timesteps, own.inputs)
         return cls.from_rnns(
             rnn,
-            rnn.simulate(starts, X.shape[1], inputs),
+            _cut_at(n_steps_of(lengths_of(X), est.steps_per_sample_), run),
             conditions=conditions,
             unit=state_unit(est),
             ax=ax,
@@ -147,8 +149,8 @@ class FixedPointDisplay:
         rnns : RNNBatch
             A batch of one RNN; select one, e.g. ``rnns[0]``.
         trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-            States in the units of the RNN. Default: its free run, where it knows where to
-            start, else none.
+            States in the units of the RNN, NaN after the end of a shorter one. Default: its free
+            run to the end of its trial, where it knows where to start, else none.
         fixed_points : FixedPoints, optional
             Default: what :func:`~jedi_sklearn.find_fixed_points` finds, starting also from the
             trajectories. Search yourself for slow points or with other settings.
@@ -172,11 +174,11 @@ class FixedPointDisplay:
             )
         trajectories = as_trajectories(trajectories, rnns.n_neurons)
         if trajectories is None and rnns.has_free_run:
-            trajectories = rnns.free_run()
+            trajectories = own_runs(rnns)[0][np.newaxis]
         if fixed_points is None:
             starts = None
             if trajectories is not None:
-                starts = trajectories.reshape(-1, rnns.n_neurons)
+                starts = _samples(trajectories)
                 chosen = np.linspace(0, len(starts) - 1, min(MAX_STARTS, len(starts)))
                 starts = starts[np.newaxis, chosen.astype(int)]
             fixed_points = find_fixed_points(rnns, starts)[0]
@@ -237,7 +239,7 @@ class FixedPointDisplay:
             raise ValueError(
                 f"{len(points)} fixed point(s) do not span {n_dims} dimensions: give trajectories."
             )
-        states = points.points if trajectories is None else trajectories.reshape(-1, n_neurons)
+        states = points.points if trajectories is None else _samples(trajectories)
         mean, axes = principal_axes(states, n_dims)
         colours = Colours(self.conditions, n_lines, cyclic, LINES)
         own_axes = ax is None
@@ -251,7 +253,7 @@ class FixedPointDisplay:
             handles += draw_trajectories(ax, lines, colours)
             if margin is not None:
                 check_number(margin, "margin", low=0)
-                low, high = lines.min(axis=(0, 1)), lines.max(axis=(0, 1))
+                low, high = np.nanmin(lines, axis=(0, 1)), np.nanmax(lines, axis=(0, 1))
                 room = margin * (high - low)
                 near = (coordinates >= low - room) & (coordinates <= high + room)
                 points, coordinates = points[near.all(axis=1)], coordinates[near.all(axis=1)]
@@ -262,3 +264,14 @@ class FixedPointDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         self.mean_, self.components_ = mean, axes
         return self
+
+
+def _cut_at(lengths, runs):
+    """Runs (n_trajectories, n_timesteps, n_neurons) with NaN after so many samples of each."""
+    after = np.arange(runs.shape[1]) >= lengths[:, np.newaxis]
+    return np.where(after[..., np.newaxis], np.nan, runs)
+
+
+def _samples(trajectories):
+    """The states of trajectories, (n_states, n_neurons), without those after their ends."""
+    return trajectories[~np.isnan(trajectories).any(axis=2)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._reduced import own_runs
 from .._validation import check_option
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
@@ -94,7 +95,7 @@ class FlowFieldDisplay:
             components of `states`, or of the RNN's free run, unless `axes` are given.
         trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
             Trajectories to draw, and the states of the plane if there are no others. Default:
-            `states`, where they have that shape, or the RNN's free run.
+            `states`, where they have that shape, or the RNN's free run to the end of its trial.
         fixed_points : FixedPoints or bool, optional
             Fixed points to draw; True searches for them, also from the trajectories.
         unit : str, default="state units"
@@ -111,7 +112,7 @@ class FlowFieldDisplay:
         if states is None and axes is None:
             states = trajectories
         if states is None and trajectories is None and rnns.has_free_run:
-            trajectories = rnns.free_run()
+            trajectories = own_runs(rnns)[0][np.newaxis]
         field = flow_field(
             rnns, states, axes=axes, origin=origin, extent=extent, n_grid=n_grid, inputs=inputs
         )

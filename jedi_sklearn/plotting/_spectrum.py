@@ -152,13 +152,15 @@ class EigenspectrumDisplay:
         values = np.asarray(self.spectrum.multipliers)
         n = len(values)
         values = values.reshape(n, -1)  # eigenvalues at all states of an RNN look alike
+        rows, columns = np.nonzero(~np.isnan(values))  # not after the end of a trial
+        values = values[rows, columns]
         colours, given = colour_points(self.conditions, n, cyclic, scatter_kwargs)
         make_figure = ax is None
         ax = make_axes(ax, figsize=(5.8, 4.2))
         size = 14 if values.size < 5000 else 6
         options = {"alpha": fade(values.size), "s": size, "zorder": 2} | given
         draw = self._multipliers if kind == "multipliers" else self._rates
-        handles = draw(ax, values, colours, options, whole_circle)
+        handles = draw(ax, values, rows, colours, options, whole_circle)
         if kind == "multipliers" and make_figure:
             ax.spines[["top", "right"]].set_visible(True)
             ax.set_anchor("W")  # room of the legend
@@ -172,12 +174,10 @@ class EigenspectrumDisplay:
         ax.plot([x], [0], linestyle="none", gid="leak", zorder=3, **style)
         return handle("leak alone", **style)
 
-    def _multipliers(self, ax, values, colours, options, whole_circle):
+    def _multipliers(self, ax, flat, rows, colours, options, whole_circle):
         angle = np.linspace(0, 2 * np.pi, 2001)
         circle = {"color": "0.5", "lw": 1, "linestyle": "-"}
         ax.plot(np.cos(angle), np.sin(angle), **circle, gid="unit circle", zorder=1)
-        rows = np.repeat(np.arange(len(values)), values.shape[1])
-        flat = values.ravel()
         scatter(ax, np.stack([flat.real, flat.imag], axis=1), colours, rows, **options)
         handles = [handle("unit circle", **circle), self._mark_leak(ax, self.spectrum.leak)]
         x = np.append(flat.real, [self.spectrum.leak, 1, *([-1] if whole_circle else [])])
@@ -189,10 +189,9 @@ class EigenspectrumDisplay:
         label_axes(ax, ("multiplier, real part (per step)", "imaginary part (per step)"))
         return handles
 
-    def _rates(self, ax, values, colours, options, whole_circle):
+    def _rates(self, ax, values, rows, colours, options, whole_circle):
         dt = self.spectrum.dt
-        rows, columns = np.nonzero(values.imag >= 0)
-        flat = values[rows, columns]
+        rows, flat = rows[values.imag >= 0], values[values.imag >= 0]
         growth, frequency = growth_rates(flat, dt), np.abs(np.angle(flat)) / (2 * np.pi * dt)
         line = {"color": "0.5", "lw": 1, "linestyle": "--"}
         ax.axvline(0, **line, gid="no growth", zorder=1)
