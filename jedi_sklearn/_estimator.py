@@ -645,7 +645,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return Bunch(
             mean=found.p[:, :d],
             covariance=found.covariance[:, :d, :d],
-            initial_state=self.to_activity(found.x0),
+            initial_state=self._model.observation.activity(found.x0),
             r2=self._trial_r2(X, found.deviance),
             converged=found.converged,
         )
@@ -895,7 +895,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         >>> np.allclose(est.to_activity(rnns.free_run()), est.predict(X[30:]))
         True
         """
-        return self._model.observation.activity(self._check_units(states, "states"))
+        states = self._check_units(states, "states")
+        size = np.nansum(np.square(states)) / max(np.isfinite(states).sum(), 1)
+        if self.scale is not None and size > FAR:
+            warn_user(
+                f"These states are {size**0.5:.0f} SDs from the training data on average. Are "
+                "they activity in the units of X? to_activity takes states, such as "
+                "rnns.free_run()."
+            )
+        return self._model.observation.activity(states)
 
     def _check_units(self, values, name):
         """Numbers with one neuron in each place of the last axis."""
@@ -1016,7 +1024,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if initial_state is not None:
             x0 = as_numbers(initial_state, "initial_state")
         elif self._model.initial_state.generated:
-            x0 = self.to_activity(self._model.first_states(E))
+            x0 = self._model.observation.activity(self._model.first_states(E))
         else:
             x0 = self._mean_initial_state
         if x0.shape not in ((self.n_features_in_,), (len(E), self.n_features_in_)):

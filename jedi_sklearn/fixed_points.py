@@ -16,6 +16,7 @@ from ._reduced import (
     sort_by_size,
 )
 from ._validation import as_plain_array, check_number, check_seed, warn_user
+from .rnn import warn_if_far
 
 __all__ = ["FixedPoints", "find_fixed_points"]
 
@@ -145,7 +146,7 @@ def find_fixed_points(
     rnns : RNNBatch
         From ``JEDIEstimator.dynamics``, or of known weights.
     states : array-like of shape (n_rnns, n_states, n_neurons) or (n_rnns, n_neurons), optional
-        States to start from, for example trajectories; for a batch of one RNN of any shape
+        States to start from, for example ``est.to_states(X)``; for a batch of one RNN of any shape
         (..., n_neurons). Default: the free runs of the RNNs, where the batch knows their
         initial states, to the ends of their trials; at most 64 samples of each.
     inputs : array-like of shape (n_inputs,) or (n_rnns, n_inputs), optional
@@ -183,6 +184,9 @@ def find_fixed_points(
     Warns
     -----
     UserWarning
+        Where `states` lie far outside of the RNNs' free runs, as activity does that is not in
+        the units of the states.
+    UserWarning
         If some RNN has no fixed point among those found; its result is empty.
 
     Notes
@@ -212,6 +216,7 @@ def find_fixed_points(
                 states = states.reshape(1, -1, rnns.n_neurons)
         states = check_states(states, rnns)
         states = states[:, np.newaxis] if states.ndim == 2 else states
+        warn_if_far(rnns, states)
     elif rnns.has_free_run and inputs is None:
         runs = own_runs(rnns)
         states = [x[np.linspace(0, len(x) - 1, min(64, len(x))).astype(int)] for x in runs]

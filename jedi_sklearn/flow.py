@@ -52,9 +52,10 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
     rnns : RNNBatch
         A batch of one RNN; select one, e.g. ``rnns[0]``.
     states : array-like of shape (..., n_neurons), optional
-        States, for example trajectories, whose first two principal components span the plane,
-        whose mean is its origin and whose range its extent, where these are not given. Default:
-        the RNN's free run to the end of its trial, where the batch knows its initial state.
+        States, for example ``est.to_states(X)``, whose first two principal components span the
+        plane, whose mean is its origin and whose range its extent, where these are not given.
+        Default: the RNN's free run to the end of its trial, where the batch knows its initial
+        state.
     axes : array-like of shape (2, n_neurons), optional
         Two directions that span the plane; they are made orthonormal, the first one kept.
     origin : array-like of shape (n_neurons,), optional
@@ -69,6 +70,12 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
     Returns
     -------
     FlowField
+
+    Warns
+    -----
+    UserWarning
+        Where the plane lies far outside of the RNN's free run, as that of activity does that is
+        not in the units of the states.
 
     Raises
     ------

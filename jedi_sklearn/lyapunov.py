@@ -9,6 +9,7 @@ import numpy as np
 from ._reduced import ReducedRNN, check_rnns, check_states
 from ._validation import check_number, warn_user
 from .fixed_points import growth_rates
+from .rnn import warn_if_far
 
 __all__ = ["lyapunov_exponents"]
 
@@ -43,9 +44,9 @@ def lyapunov_exponents(
     states : array-like of shape (n_rnns, n_timesteps, n_neurons) or (n_rnns, n_neurons), optional
         Trajectories along which to measure, or initial states of free runs of `n_timesteps`.
         Default: the free runs of the RNNs, where the batch knows their initial states, to the
-        ends of their trials (``rnns.lengths``). RNNs from
-        ``generate_rnns`` without `initial_state` start where their embeddings say, or, where
-        these do not, at the mean first sample, which may be near no trial.
+        ends of their trials (``rnns.lengths``). RNNs from ``generate_rnns`` without
+        `initial_state` start where their embeddings say, or, where these do not, at the mean
+        first sample, which may be near no trial.
     n_timesteps : int, optional
         Samples of the free run; by default as many as the batch says of each RNN. Not with
         trajectories.
@@ -68,6 +69,9 @@ def lyapunov_exponents(
 
     Warns
     -----
+    UserWarning
+        Where `states` lie far outside of the RNNs' free runs, as activity does that is not in
+        the units of the states.
     UserWarning
         With `return_error`, where the largest exponent still changes along the trajectory: the
         standard error does not say then how far it is from where it settles.
@@ -137,6 +141,7 @@ def _trajectories(rnns, states, n_timesteps, inputs):
                 raise ValueError(
                     "n_timesteps is for free runs; the trajectories given have their own."
                 )
+            warn_if_far(rnns, states)
             whole = True
         else:
             n_timesteps = rnns.n_timesteps if n_timesteps is None else n_timesteps

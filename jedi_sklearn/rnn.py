@@ -7,9 +7,12 @@ from numbers import Integral
 
 import numpy as np
 
-from ._validation import as_numbers, as_plain_array, check_number, check_seed
+from ._validation import as_numbers, as_plain_array, check_number, check_seed, warn_user
 
 __all__ = ["RNNBatch"]
+
+SATURATED = 3.0  # |state| from which on a neuron's gain, tanh', is a hundredth at most
+MANY_FAR = 0.25  # of the values; of data 0.01 are, of fixed points beyond all data up to 0.25
 
 
 class RNNBatch:
@@ -395,6 +398,10 @@ class RNNBatch:
         -------
         ndarray of shape (n_rnns, n_neurons)
         """
+        warn_if_far(self, self._check_states(x))
+        return self._step(x, inputs)
+
+    def _step(self, x, inputs=None):
         x = self._check_states(x)
         if inputs is not None:
             inputs = np.atleast_2d(_as_array(inputs, "inputs", (1, 2)))
@@ -423,6 +430,10 @@ class RNNBatch:
         ndarray of shape (n_rnns, n_timesteps, n_neurons)
             States; ``[:, 0]`` is `x0`.
         """
+        warn_if_far(self, self._check_states(x0))
+        return self._simulate(x0, n_timesteps, inputs, noise, random_state)
+
+    def _simulate(self, x0, n_timesteps, inputs=None, noise=0.0, random_state=None):
         x = self._check_states(x0)
         check_number(n_timesteps, "n_timesteps", Integral, low=1)
         check_number(noise, "noise", low=0)
@@ -437,7 +448,7 @@ class RNNBatch:
         states = np.empty((len(x), n_timesteps, self.n_neurons))
         states[:, 0] = x
         for t in range(n_timesteps - 1):
-            x = self.step(x, None if inputs is None else inputs[:, t])
+            x = self._step(x, None if inputs is None else inputs[:, t])
             if noise:
                 x += noise * rng.standard_normal(x.shape)
             states[:, t + 1] = x
@@ -480,7 +491,7 @@ class RNNBatch:
                 )
             inputs = self.inputs[:, :n_timesteps]
         x0 = np.broadcast_to(self.initial_states, self.shape)
-        return self.simulate(x0, n_timesteps, inputs)
+        return self._simulate(x0, n_timesteps, inputs)
 
     def to_dense(self):
         """Dense weights.
@@ -542,7 +553,9 @@ class RNNBatch:
         return np.take_along_axis(values, order, axis=-1)
 
     def _slope(self, x):
-        return 1 - np.tanh(self._check_states(x)) ** 2
+        x = self._check_states(x)
+        warn_if_far(self, x)
+        return 1 - np.tanh(x) ** 2
 
     def _check_states(self, x):
         x = np.atleast_2d(as_numbers(x, "States"))
@@ -558,6 +571,28 @@ class RNNBatch:
         if not np.isfinite(x).all():
             raise ValueError("States hold NaN or infinite values.")
         return x
+
+
+def warn_if_far(rnns, states):
+    """Warn where states (..., n_neurons) lie far outside of the free runs, as activity would.
+
+    Many of their values are then more than twice as large as any of their neurons there, and
+    larger than states that leave a gain. NaN does not count. Where free runs are not known,
+    nothing is said.
+    """
+    size = np.abs(states)
+    many = MANY_FAR * np.isfinite(size).sum()
+    if not rnns.has_free_run or (size > SATURATED).sum() <= many:  # spares the runs
+        return
+    own = np.abs(rnns.free_run()).max(axis=(0, 1))
+    n_far = (size > np.maximum(SATURATED, 2 * own)).sum()
+    if n_far > many:
+        warn_user(
+            f"{100 * n_far / np.isfinite(size).sum():.0f} % of the values of these states are "
+            "more than twice as large as any of their neurons in the free runs of the RNNs. Are "
+            "they activity in the units of the data? The states that stand for activity X are "
+            "est.to_states(X)."
+        )
 
 
 def _rows(rows, matrix):

@@ -9,6 +9,7 @@ import numpy as np
 from ._reduced import ReducedRNN, check_rnns, check_states, own_runs, sort_by_size
 from ._validation import check_option
 from .fixed_points import frequencies, growth_rates
+from .rnn import warn_if_far
 
 __all__ = ["Eigenspectrum", "eigenspectrum"]
 
@@ -93,12 +94,18 @@ def eigenspectrum(rnns, at="origin"):
         ``JEDIEstimator.dynamics`` knows, to the ends of their trials (``rnns.lengths``); once
         for the free run as a whole, see Notes; or at
         states of shape (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), such as fixed
-        points; for a batch of one RNN also (n_states, n_neurons).
+        points or ``est.to_states(X)``; for a batch of one RNN also (n_states, n_neurons).
 
     Returns
     -------
     Eigenspectrum
         Its arrays have shape (n_rnns, rank) or (n_rnns, n_states, rank).
+
+    Warns
+    -----
+    UserWarning
+        Where states lie far outside of the RNNs' free runs, as activity does that is not in the
+        units of the states.
 
     Raises
     ------
@@ -135,7 +142,10 @@ def eigenspectrum(rnns, at="origin"):
     elif states is None or np.ndim(states[0]) == 1:
         values = rnns.eigenvalues(states)
     else:
-        n_states = rnns.n_timesteps if isinstance(at, str) else states.shape[1]
+        n_states = rnns.n_timesteps
+        if not isinstance(at, str):
+            n_states = states.shape[1]
+            warn_if_far(rnns, states)
         values = np.full((len(rnns), n_states, rnns.rank), np.nan, dtype=complex)
         for k, x in enumerate(states):
             rnn = ReducedRNN(rnns, k)

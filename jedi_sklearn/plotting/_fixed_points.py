@@ -11,6 +11,7 @@ from .._trials import lengths_of, n_steps_of
 from .._validation import check_conditions, check_inputs_of_trials, check_number, check_trials
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
+from ..rnn import warn_if_far
 from ._common import (
     LINES,
     Colours,
@@ -187,6 +188,8 @@ class FixedPointDisplay:
                 "fixed_points must be the FixedPoints of one RNN (find_fixed_points(rnns)[0]), "
                 f"got {type(fixed_points).__name__}."
             )
+        elif trajectories is not None:
+            warn_if_far(rnns, trajectories)
         display = cls(fixed_points, trajectories, conditions, unit=unit)
         return display.plot(ax=ax, **plot_options)
 

@@ -8,6 +8,7 @@ from .._reduced import own_runs
 from .._validation import check_option
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
+from ..rnn import warn_if_far
 from ._common import (
     LINES,
     Colours,
@@ -111,6 +112,8 @@ class FlowFieldDisplay:
         """
         if states is None and axes is None:
             states = trajectories
+        elif trajectories is not None:
+            warn_if_far(rnns, as_trajectories(trajectories, rnns.n_neurons))
         if states is None and trajectories is None and rnns.has_free_run:
             trajectories = own_runs(rnns)[0][np.newaxis]
         field = flow_field(
