@@ -214,6 +214,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     -----
     ConvergenceWarning
         When training or the inference of some trials has not converged, with cause and remedy.
+    UserWarning
+        For data or parameters that are hardly what was meant, such as `dt` and `tau` in ms.
 
     References
     ----------

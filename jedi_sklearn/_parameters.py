@@ -22,6 +22,7 @@ from ._validation import (
     check_number,
     check_option,
     did_you_mean,
+    warn_of_milliseconds,
     warn_user,
 )
 
@@ -55,7 +56,7 @@ MAX_STEPS = 20  # of the dynamics from one sample to the next; beyond, units are
 
 
 def check_parameters(est):
-    """Raise unless every parameter of the estimator is usable by itself."""
+    """Raise unless every parameter of the estimator is usable by itself; doubt its units."""
     for name, options in OPTIONS.items():
         check_option(getattr(est, name), name, options)
     for name in ("n_components", "rank", "batch_size", "steps_per_sample"):
@@ -107,6 +108,7 @@ def check_parameters(est):
             )
         for size in sizes:
             check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
+    warn_of_milliseconds(est.dt, est.tau)
 
 
 def option_of(part, table):

@@ -28,11 +28,14 @@ __all__ = [
     "describe_index",
     "did_you_mean",
     "listed",
+    "warn_of_milliseconds",
     "warn_user",
 ]
 
 MISSING_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # what numpy and pandas make of them
 TIME = ("time", "t", "timestep", "time_step", "bin", "time_bin", "sample", "frame")
+TOO_SLOW = 10.0  # s: membranes take 10 ms or more, blood, the slowest signal recorded, about 5 s
+FASTEST = 5  # of signals that are sampled once a second or less: samples per time constant
 OURS = ("jedi_sklearn", "sklearn", "joblib")  # packages whose frames are not the user's
 
 
@@ -460,6 +463,22 @@ def check_seed(random_state, name="random_state"):
 def listed(values, most=5):
     """The first few of some values, for a text."""
     return ", ".join(map(str, values[:most])) + ", ..." * (len(values) > most)
+
+
+def warn_of_milliseconds(dt, tau):
+    """Warn where a time constant, or beside it the sampling interval, is hardly in seconds."""
+    if tau >= TOO_SLOW:
+        warn_user(
+            f"tau={tau:g} and dt={dt:g} are in s, and no signal of neurons is that slow. If they "
+            f"are ms, give tau={tau / 1000:g} and dt={dt / 1000:g}; frequencies (Hz) and growth "
+            "rates (1/s) are a thousand times too small otherwise."
+        )
+    elif dt >= 1 and dt >= FASTEST * tau:
+        warn_user(
+            f"dt={dt:g} s is {dt / tau:.3g} times tau={tau:g} s. If dt is in ms, give "
+            f"dt={dt / 1000:g}; if samples are so far apart, raise tau to the time constant of "
+            "what was recorded, e.g. of a calcium indicator."
+        )
 
 
 def warn_user(text, category=UserWarning):

@@ -7,7 +7,14 @@ from numbers import Integral
 
 import numpy as np
 
-from ._validation import as_numbers, as_plain_array, check_number, check_seed, warn_user
+from ._validation import (
+    as_numbers,
+    as_plain_array,
+    check_number,
+    check_seed,
+    warn_of_milliseconds,
+    warn_user,
+)
 
 __all__ = ["RNNBatch"]
 
@@ -64,6 +71,11 @@ class RNNBatch:
         Rank of the connectivity: at most this many eigenvalues are not zero.
     alpha : float
         ``dt / tau``.
+
+    Warns
+    -----
+    UserWarning
+        If `tau` is 10 s or more: probably milliseconds.
 
     Raises
     ------
@@ -238,6 +250,7 @@ class RNNBatch:
         self.dt, self.tau = float(dt), float(tau)
         if not 0 < self.dt < self.tau:
             raise ValueError(f"Expected 0 < dt < tau (both in s), got dt={dt}, tau={tau}.")
+        warn_of_milliseconds(self.dt, self.tau)
         n = self.n_neurons
         self.bias = np.zeros(n) if bias is None else _own(bias, "bias", (1, 2))
         self.initial_states = None

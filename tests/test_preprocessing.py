@@ -114,6 +114,27 @@ def test_sigma_must_be_a_number(counts, value):
         smooth_counts(counts, bin_width=0.01, sigma=value)
 
 
+def test_a_gaussian_in_ms_is_told_in_a_long_recording_too():
+    with pytest.warns(UserWarning, match=r"sigma=50 s is 2500 bins of 0\.02 s.*sigma=0\.05"):
+        smooth_counts(np.ones((9000, 2)), bin_width=0.02, sigma=50)
+
+
+def test_a_grid_a_thousand_times_finer_mixes_units():
+    X = np.ones((2, 5, 3))
+    with pytest.warns(UserWarning, match="dt=20 and new_dt=0.01 make 2000 samples of each"):
+        resample_time(X, dt=20, new_dt=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resample_time(X, dt=20, new_dt=10)  # only their ratio counts
+        resample_time(X, dt=1.0, new_dt=0.01)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_windows_in_ms_are_told_that_bins_count(drop):
+    with pytest.raises(ValueError, match="start, stop and event count bins, neither ms nor s"):
+        cut_epochs(np.ones((3, 40, 2)), [800] * 3, start=-200, stop=500, drop=drop)
+
+
 @pytest.mark.parametrize(
     ("bin_width", "sigma", "words"),
     [

@@ -2,13 +2,16 @@
 
 import numbers
 import tracemalloc
+import warnings
 from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from jedi_sklearn import RNNBatch
 from jedi_sklearn._validation import check_number, check_trials
+from jedi_sklearn.datasets import make_multitask
 
 X = np.random.RandomState(0).standard_normal((40, 60, 50))
 
@@ -113,3 +116,37 @@ def test_a_refused_number_reads_with_its_bounds_and_unit():
         check_number(0, "dt", low=0, closed=False, unit="s")
     with pytest.raises(ValueError, match=r"^x must be a finite number >= 0 and <= 1, got nan\.$"):
         check_number(np.nan, "x", low=0, high=1)
+
+
+# Milliseconds
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("dt", "tau", "words"),
+    [
+        (20, 100, r"tau=100 and dt=20 are in s.*give tau=0\.1 and dt=0\.02; frequencies"),
+        (1, 10, r"give tau=0\.01 and dt=0\.001"),
+        (1, 0.1, r"dt=1 s is 10 times tau=0\.1 s.*give dt=0\.001; if samples.*raise tau"),
+    ],
+)
+def test_milliseconds_are_told_from_seconds_in_a_fit(small, dt, tau, words):
+    with pytest.warns(UserWarning, match=words):
+        small(dt=dt, tau=tau, max_iter=1).fit(X[:8, :10, :12])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("dt", "tau"), [(1, 5), (2, 6), (0.5, 0.1), (1, 0.5)])
+def test_slow_imaging_is_no_milliseconds(small, dt, tau):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", category=UserWarning, message=".*(tau|dt)=")
+        est = small(dt=dt, tau=tau, max_iter=1).fit(X[:8, :10, :12])
+        assert est.dynamics(X[:2, :10, :12]).tau == tau
+
+
+def test_known_rnns_and_simulations_in_milliseconds_are_told():
+    with pytest.warns(UserWarning, match="tau=100 and dt=10 are in s"):
+        RNNBatch.from_dense(np.eye(2), dt=10, tau=100)
+    with pytest.warns(UserWarning, match="tau=100 and dt=10 are in s"):
+        make_multitask(4, n_neurons=6, n_timesteps=9, dt=10, tau=100)
+    RNNBatch.from_dense(np.eye(2), dt=0.1, tau=1)  # time in units of tau

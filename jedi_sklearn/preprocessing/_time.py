@@ -25,6 +25,7 @@ from ._common import check
 
 __all__ = ["cut_epochs", "pad_trials", "resample_time", "smooth_counts"]
 
+MILLI = 1000  # how many times too long a time in ms is beside one in s
 _NO_GAPS = (
     "This step needs every sample: pad trials of unequal length after it, not before, and "
     "interpolate gaps or leave out their trials or neurons."
@@ -61,7 +62,8 @@ def smooth_counts(
     Warns
     -----
     UserWarning
-        If bins are 1 s or more, or the Gaussian is wider than the trial: probably milliseconds.
+        If bins are 1 s or more, or the Gaussian is wider than the trial or 1000 bins: probably
+        milliseconds.
 
     Raises
     ------
@@ -101,10 +103,12 @@ def smooth_counts(
             f"bin_width={bin_width:g} is in s, and rates are counts divided by it. For bins of "
             "20 ms give bin_width=0.02; sigma is in s too."
         )
-    elif sigma > duration:
+    elif sigma > duration or sigma >= MILLI * bin_width:
+        longer = f"longer than the trial, {duration:g} s, and smooths all of it away"
+        wide = f"{sigma / bin_width:.0f} bins of {bin_width:g} s, and smooths nearly all away"
         warn_user(
-            f"sigma={sigma:g} s is longer than the trial, {duration:g} s, and smooths all of it "
-            "away. It is in s: 50 ms are sigma=0.05."
+            f"sigma={sigma:g} s is {longer if sigma > duration else wide}. It is in s: 50 ms are "
+            "sigma=0.05."
         )
     if rates.ndim == 3:
         warn_of_zeros(rates, "counts")
@@ -142,6 +146,11 @@ def resample_time(
         Activity on the new grid, ``n_new_timesteps = floor((n_timesteps - 1) * dt / new_dt) + 1``.
         float32 if `X` is float32, float64 otherwise.
 
+    Warns
+    -----
+    UserWarning
+        If `dt` is 1000 times `new_dt` or more: probably one of them in milliseconds.
+
     Raises
     ------
     ValueError
@@ -165,6 +174,11 @@ def resample_time(
         raise ValueError(
             f"new_dt must be at most dt={dt:g} s, got {new_dt:g} s. For a coarser grid sum counts "
             "over wider bins, or smooth and take every k-th sample, e.g. X[:, ::2]."
+        )
+    if dt >= MILLI * new_dt:
+        warn_user(
+            f"dt={dt:g} and new_dt={new_dt:g} make {dt / new_dt:.4g} samples of each. Both must "
+            "have one unit: with dt=0.02 s a grid of 10 ms is new_dt=0.01."
         )
     # The small constant keeps the last sample when dt / new_dt is whole but for rounding.
     n_new = int(np.floor((n_timesteps - 1) * dt / new_dt + 1e-9)) + 1
@@ -294,12 +308,14 @@ def cut_epochs(
         raise ValueError(
             f"The window from {start} to {stop} bins around the event must lie within each trial: "
             f"trial {k} {problem} (the first of {len(trials) - len(kept)} such trials out of "
-            f"{len(trials)}). Choose a smaller window, or drop=True to leave such trials out."
+            f"{len(trials)}). start, stop and event count bins, neither ms nor s. Choose a "
+            "smaller window, or drop=True to leave such trials out."
         )
     if len(kept) == 0:
         raise ValueError(
             f"None of the {len(trials)} trials holds the window from {start} to {stop} bins "
-            "around its event. Choose a smaller window."
+            "around its event. start, stop and event count bins, neither ms nor s. Choose a "
+            "smaller window."
         )
     first = bins[kept].astype(int) + start
     width = stop - start
