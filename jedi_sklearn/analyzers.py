@@ -304,7 +304,8 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
     Parameters
     ----------
     n_exponents : int, default=3
-        Exponents, the largest first.
+        Exponents, the largest first. An RNN of fewer neurons has the exponent of the leak,
+        ``log(1 - alpha) / dt``, in the columns left.
     n_timesteps : int, optional
         Samples of the free run; by default as many as the trial that an RNN was made of.
     burn_in : int, default=0
@@ -330,7 +331,7 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
         self.burn_in = burn_in
 
     def _check_parameters(self, rnns):
-        check_number(self.n_exponents, "n_exponents", Integral, low=1, high=rnns.n_neurons)
+        check_number(self.n_exponents, "n_exponents", Integral, low=1)
         check_number(self.burn_in, "burn_in", Integral, low=0)
         if self.n_timesteps is not None:
             check_number(self.n_timesteps, "n_timesteps", Integral, low=2)
@@ -339,12 +340,12 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
         return [f"lyapunov{i}" for i in range(self.n_exponents)]
 
     def _features(self, rnns):
-        return lyapunov_exponents(
-            rnns,
-            n_timesteps=self.n_timesteps,
-            burn_in=self.burn_in,
-            n_exponents=self.n_exponents,
+        n = min(self.n_exponents, rnns.n_neurons)
+        exponents = lyapunov_exponents(
+            rnns, n_timesteps=self.n_timesteps, burn_in=self.burn_in, n_exponents=n
         )
+        rest = np.full((len(rnns), self.n_exponents - n), growth_rates(1 - rnns.alpha, rnns.dt))
+        return np.concatenate([exponents, rest], axis=1)
 
 
 def _mean(values, seen):

@@ -402,6 +402,19 @@ def test_exponents_are_those_of_the_free_runs(rnns, changes):
     assert analyzer.get_feature_names_out().tolist() == [f"lyapunov{i}" for i in range(n)]
 
 
+@each_analyzer
+def test_rnns_of_two_neurons_have_the_default_features(make):
+    rnn = RNNBatch.from_dense(np.diag([0.5, -2.0]), initial_states=[0.1, 0.1], n_timesteps=20)
+    assert np.isfinite(make().fit_transform(rnn)).all()
+
+
+def test_missing_exponents_are_those_of_the_leak():
+    rnn = RNNBatch.from_dense(np.diag([0.5, -2.0]), initial_states=[0.0, 0.0], n_timesteps=20)
+    features = LyapunovAnalyzer(n_exponents=4).fit_transform(rnn)
+    expected = np.log(np.abs([0.95, 0.7, 0.9, 0.9])) / 0.01
+    assert_allclose(features, [expected], rtol=1e-9)
+
+
 # Pipelines
 
 
@@ -584,12 +597,6 @@ def test_embeddings_in_place_of_rnns_are_explained(make, small, multitask):
             RNN,
             ValueError,
             ["no start", "n_random_starts of at least 1"],
-        ),
-        (
-            LyapunovAnalyzer(n_exponents=13),
-            RUNNING,
-            ValueError,
-            ["n_exponents", "<= 12", "13"],
         ),
         (
             LyapunovAnalyzer(n_exponents=0),

@@ -547,7 +547,7 @@ CALLS = [
     (lambda: LyapunovAnalyzer(burn_in="a").fit(RNNS), TypeError, ["burn_in", "integer", "'a'"]),
     (lambda: LyapunovAnalyzer(burn_in=-1).fit(RNNS), ValueError, ["burn_in", ">= 0", "-1"]),
     (lambda: LyapunovAnalyzer(n_timesteps=1).fit(RNNS), ValueError, ["n_timesteps", ">= 2", "1"]),
-    (lambda: LyapunovAnalyzer(6).fit(RNNS), ValueError, ["n_exponents", "<= 5", "6"]),
+    (lambda: LyapunovAnalyzer(0).fit(RNNS), ValueError, ["n_exponents", ">= 1", "0"]),
     # preprocessing
     (
         lambda: pre.smooth_counts("x", bin_width=1, sigma=1),
