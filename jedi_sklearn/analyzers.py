@@ -341,9 +341,11 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
 
     def _features(self, rnns):
         n = min(self.n_exponents, rnns.n_neurons)
-        exponents = lyapunov_exponents(
-            rnns, n_timesteps=self.n_timesteps, burn_in=self.burn_in, n_exponents=n
-        )
+        with warnings.catch_warnings():  # features are of the runs as they are
+            warnings.filterwarnings("ignore", "The largest exponent", UserWarning)
+            exponents = lyapunov_exponents(
+                rnns, n_timesteps=self.n_timesteps, burn_in=self.burn_in, n_exponents=n
+            )
         rest = np.full((len(rnns), self.n_exponents - n), growth_rates(1 - rnns.alpha, rnns.dt))
         return np.concatenate([exponents, rest], axis=1)
 

@@ -73,8 +73,9 @@ def lyapunov_exponents(
         Where `states` lie far outside of the RNNs' free runs, as activity does that is not in
         the units of the states.
     UserWarning
-        With `return_error`, where the largest exponent still changes along the trajectory: the
-        standard error does not say then how far it is from where it settles.
+        Where the largest exponent still changes along the trajectory, as in a transient: of any
+        RNN with `return_error`, whose error does not say then how far the exponent is from where
+        it settles; without, of more than half of them.
 
     Raises
     ------
@@ -118,12 +119,11 @@ def lyapunov_exponents(
         order = np.argsort(-growth.mean(axis=1), axis=1)[:, np.newaxis]
         growth = np.take_along_axis(growth, order, axis=2) / rnns.dt
         exponents[rows, :rank] = growth.mean(axis=1)
-        if return_error:
+        if growth.shape[1] >= N_BLOCKS:
             parts = np.stack([p.mean(axis=1) for p in np.array_split(growth, N_BLOCKS, axis=1)])
             errors[rows, :rank] = parts.std(axis=0, ddof=1) / np.sqrt(N_BLOCKS)
             leading[:, rows] = parts[..., 0]
-    if return_error:
-        _warn_of_change(leading, n_steps * rnns.dt)
+    _warn_of_change(leading, n_steps * rnns.dt, return_error)
     order = np.argsort(-exponents, axis=1, kind="stable")[:, :n_exponents]
     exponents = np.take_along_axis(exponents, order, axis=1)
     return (exponents, np.take_along_axis(errors, order, axis=1)) if return_error else exponents
@@ -163,23 +163,28 @@ def _blocks(lengths, rank):
         yield from (rows[i : i + size] for i in range(0, len(rows), size))
 
 
-def _warn_of_change(parts, duration):
+def _warn_of_change(parts, duration, with_error):
     """Warn where the two halves of parts (N_BLOCKS, n_rnns) differ, surely and by much.
 
-    The noise is that of steps from part to part, small where parts rise or fall together.
+    Trials are short, and some are transients as they are: without errors, which would hide it,
+    only where most are. The noise is that of steps from part to part, small where parts rise or
+    fall together.
     """
     first, second = parts.reshape(2, -1, parts.shape[1]).mean(axis=1)
     difference = np.abs(first - second)
     noise = np.sqrt(np.square(np.diff(parts, axis=0)).mean(axis=0) * 2 / N_BLOCKS)
     size = np.maximum(np.abs(parts.mean(axis=0)), 1 / duration)
     changes = np.flatnonzero((difference > SURE * noise) & (difference > MATTERS * size))
-    if len(changes):
+    if len(changes) > (0 if with_error else len(size) / 2):
         k = changes[0]
+        so = "it is that of a transient, not of what the run settles on"
+        if with_error:
+            so = "its standard error does not say how far it is from where it settles"
         warn_user(
             f"The largest exponent of {len(changes)} of {len(size)} RNNs still changes along the "
             f"run (RNN {k}: {first[k]:.2f} 1/s in its first half, {second[k]:.2f} in the second), "
-            "so that its standard error does not say how far it is from where it settles. For "
-            "an attractor raise n_timesteps and burn_in, and give states of trials to start from."
+            f"so that {so}. For an attractor raise n_timesteps and burn_in, and give states of "
+            "trials to start from."
         )
 
 

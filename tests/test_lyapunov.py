@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points, lyapunov_exponents
+from jedi_sklearn import (
+    LyapunovAnalyzer,
+    RNNBatch,
+    eigenspectrum,
+    find_fixed_points,
+    lyapunov_exponents,
+)
 
 KINDS = ("shared", "low_rank", "low_rank with cores", "full_rank")
 N_RNNS, N = 3, 12
@@ -227,6 +233,7 @@ def test_inputs_act_on_the_free_run(networks):
     assert np.abs(driven - lyapunov_exponents(rnns, x0, n_timesteps=40)).max() > 0.01
 
 
+@pytest.mark.filterwarnings(SHORT)
 def test_burn_in_leaves_out_the_start():
     J = 2.0 * np.ones((1, 1))  # one neuron: no direction to turn
     rnn = RNNBatch.from_dense(J)
@@ -307,7 +314,13 @@ def test_a_run_that_leaves_a_saddle_is_told_from_one_that_has_settled(networks):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lyapunov_exponents(rnns, starts, n_timesteps=2000, burn_in=1000, return_error=True)
-        lyapunov_exponents(rnns, starts, n_timesteps=120)  # of the run as it is
+        lyapunov_exponents(rnns, starts, n_timesteps=120)  # half of them, of the run as it is
+        lyapunov_exponents(rnns[0], starts[:1], n_timesteps=8)  # too short to tell
+    with pytest.warns(UserWarning, match="of 1 of 1 RNNs still changes .* that of a transient"):
+        lyapunov_exponents(rnns[0], starts[:1], n_timesteps=120)
+    alone = net.rnn[[0]]
+    alone.initial_states, alone.n_timesteps = starts[0], 120
+    LyapunovAnalyzer(1).fit_transform(alone)  # and no warning
 
 
 def test_chaos_is_no_change_along_the_run(chaotic):
