@@ -997,7 +997,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         # of a short part of trials, as the baseline of forecasts, another size is no wonder
         if 2 * X.shape[1] >= self.n_timesteps_:
             size = self._model.observation.relative_size(X)
-            if not 1 / OTHER_SIZE <= size <= OTHER_SIZE:
+            if size and not 1 / OTHER_SIZE <= size <= OTHER_SIZE:  # no unit makes 0 of it
                 problem = f"X is {size:.2g} times as large as the training data"
         if problem is None and distance > FAR:
             problem = (
