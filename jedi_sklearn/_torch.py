@@ -24,13 +24,17 @@ def resolve_device(device):
         return torch.device("cuda", local)
     try:
         resolved = torch.device(device)
-        if resolved.type != "cuda":
+        if resolved.type == "cuda":
+            if torch.cuda.is_available() and (resolved.index or 0) >= torch.cuda.device_count():
+                raise ValueError(f"No CUDA device has the number {resolved.index}.")
+        else:
             torch.zeros(1, dtype=torch.float64, device=resolved).item()
-    except (RuntimeError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # of any kind: the backends of torch differ
         likely = device.lower().replace("gpu", "cuda") if isinstance(device, str) else device
         raise ValueError(
             f'device must be "auto", "cpu", "cuda" or another torch device that works here in '
-            f"double precision, got {device!r}{did_you_mean(likely, ['auto', 'cpu', 'cuda'])}"
+            f"double precision (this machine has {', '.join(_devices())}), got "
+            f"{device!r}{did_you_mean(likely, ['auto', 'cpu', 'cuda'])}"
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -38,6 +42,15 @@ def resolve_device(device):
             'Use device="auto" or device="cpu", e.g. est.set_params(device="cpu").'
         )
     return resolved
+
+
+def _devices():
+    """Names of the devices of this machine that have double precision."""
+    names = ["cpu"]
+    for kind, module in (("cuda", torch.cuda), ("xpu", torch.xpu)):
+        if module.is_available():
+            names += [f"{kind}:{i}" for i in range(module.device_count())]
+    return names
 
 
 def make_generator(random_state):
