@@ -35,12 +35,15 @@ class Connectivity(nn.Module):
         super().__init__()
         self.rank = self.rank_of(n_neurons, rank)
         size = self.size_of_start(n_neurons, rank)
-        start = nn.Parameter(torch.zeros(n_features, size)) if starts else None
+        start = None
+        if starts:
+            start = nn.Parameter(torch.zeros(n_features, size, dtype=torch.float32))
         self.register_parameter("start", start)
         spread = n_features**-0.5
 
         def normal(*shape, scale):
-            return nn.Parameter(scale * torch.randn(*shape, generator=generator))
+            drawn = torch.randn(*shape, generator=generator, dtype=torch.float32)
+            return nn.Parameter(scale * drawn)
 
         self.make(normal, n_features, n_neurons, rank, spread)
 

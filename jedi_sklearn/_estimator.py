@@ -24,7 +24,7 @@ from ._parameters import check_parameters, choose_labels, option_of
 from ._persistence import load_estimator, save_estimator
 from ._plausible import warn_of_axes, warn_of_zeros
 from ._stored import part
-from ._torch import resolve_device
+from ._torch import isolated, resolve_device
 from ._trials import one_less
 from ._validation import (
     as_numbers,
@@ -336,6 +336,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # ----------------------------------------------------------------------------- fitting
 
+    @isolated
     def fit(self, X, y=None, *, conditions=None, inputs=None):
         """Fit hypernetwork and embeddings.
 
@@ -417,6 +418,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 raise KeyboardInterrupt
         return found
 
+    @isolated
     def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
         """Fit and return what ``fit(X, y).transform(X)`` would, without inferring it twice.
 
@@ -433,6 +435,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         found = self._fit(X, y, conditions, inputs)
         return self._output(self.embedding_, found, self.n_timesteps_, inputs)
 
+    @isolated
     def adapt(self, X, y=None, *, conditions=None, inputs=None):
         """Let neurons of a new session join the fitted model; return an estimator that has them.
 
@@ -521,6 +524,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     # not metadata: a number of workers is nothing to route
     __metadata_request__transform: ClassVar = {"n_jobs": UNUSED}
 
+    @isolated
     def transform(self, X, *, inputs=None, n_jobs=None):
         """Infer the embeddings of trials from their activity alone.
 
@@ -599,6 +603,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         run = {"initial_states": found.x0, "n_timesteps": n_timesteps, "inputs": inputs}
         return self._model.rnns(embedding, **run, lengths=found.lengths)
 
+    @isolated
     def _run_components(self):
         """The components of the training trials' free runs, made when first asked for."""
         if getattr(self, "_trajectory", None) is None:  # older files have none
@@ -621,6 +626,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             return len(self._run_components().axes)
         return self.n_components_
 
+    @isolated
     def posterior(self, X, *, inputs=None):
         """Embeddings of trials with their uncertainty.
 
@@ -652,6 +658,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             converged=found.converged,
         )
 
+    @isolated
     def inverse_transform(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
         """Activity generated from embeddings: the free runs of their RNNs.
 
@@ -675,6 +682,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         E, x0, n_timesteps, inputs = self._check_free_run(E, initial_state, n_timesteps, inputs)
         return self._model.generate(E, x0, n_timesteps, inputs)
 
+    @isolated
     def predict(self, X, *, inputs=None, per_second=False):
         """Free runs of trials: their RNNs, started where ``posterior`` says.
 
@@ -703,6 +711,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         run = self._model.generate(embedding, found.x0, X.shape[1], inputs)
         return run / self.dt if per_second else run
 
+    @isolated
     def forecast(self, X, n_timesteps, *, inputs=None, correction="auto"):
         """What follows trials: their RNNs run on from the last sample.
 
@@ -756,6 +765,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         _, _, found = self._infer(X, inputs, correction=float(correction))
         return found.p[:, : self.n_components_], found.last, later
 
+    @isolated
     def score(self, X, y=None, *, inputs=None):
         """R2 of the free runs, or D2 of spike counts, over all trials, samples and neurons.
 
@@ -783,6 +793,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self._say(describe_gap(r2, getattr(self, "_training_r2", None), share))
         return r2
 
+    @isolated
     def score_samples(self, X, *, inputs=None):
         """R2 of the free run of each trial.
 
@@ -801,6 +812,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X, _, found = self._infer(X, inputs)
         return self._trial_r2(X, found.deviance)
 
+    @isolated
     def dynamics(self, X, *, inputs=None):
         """Batch of the RNNs behind trials.
 
@@ -822,6 +834,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         X, inputs, found = self._infer(X, inputs, starts=True)
         return self._rnns(found.p[:, : self.n_components_], found, X.shape[1], inputs)
 
+    @isolated
     def generate_rnns(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
         """Batch of the RNNs that the hypernetwork makes of embeddings.
 
@@ -954,6 +967,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         save_estimator(self, path)
 
     @classmethod
+    @isolated
     def load(cls, path):
         """Read an estimator that ``save`` wrote, in this or an earlier version.
 

@@ -64,7 +64,8 @@ class Hypernetwork(nn.Module):
         self.skip = skip or not hidden_layer_sizes
 
         def normal(*shape, scale):
-            return nn.Parameter(scale * torch.randn(*shape, generator=generator))
+            drawn = torch.randn(*shape, generator=generator, dtype=torch.float32)
+            return nn.Parameter(scale * drawn)
 
         sizes = (n_components, *hidden_layer_sizes)
         hidden = [normal(n_in + 1, n_out, scale=n_in**-0.5) for n_in, n_out in pairwise(sizes)]

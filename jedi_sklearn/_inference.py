@@ -108,8 +108,9 @@ class _Fit:
         accepted = i[better]
         self.p[accepted], self.cost[accepted] = new[better], cost[better]
         self.H[accepted], self.gradient[accepted] = newH[better], gradient[better]
-        factor = torch.where(gain > 0.75, 0.2, torch.where(gain > 0.25, 1.0, 4.0))
-        self.damping[i] *= torch.where(better, factor, torch.full_like(factor, 8.0))
+        one = torch.ones_like(gain, dtype=torch.float32)  # numbers alone take the default dtype
+        factor = torch.where(gain > 0.75, 0.2 * one, torch.where(gain > 0.25, one, 4 * one))
+        self.damping[i] *= torch.where(better, factor, 8 * one)
         # no step lowers the cost any more: rounding
         self.converged[i[self.damping[i] > 1e12 * (1 + self.H[i].amax((1, 2)))]] = True
 

@@ -138,7 +138,7 @@ class Observed(InitialState):
     measured = True
 
     def __init__(self, n_neurons):
-        super().__init__(torch.zeros(n_neurons, 0))
+        super().__init__(torch.zeros(n_neurons, 0, dtype=torch.float32))
         self.n_neurons = n_neurons
 
     @classmethod

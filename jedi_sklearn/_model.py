@@ -20,6 +20,7 @@ from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
 from ._rollout import follow, simulate
+from ._torch import isolated
 from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
 
 __all__ = ["Model"]
@@ -284,6 +285,7 @@ class Model(nn.Module):
         rest = (self.dt, self.tau, self.n_starts, self.prior, self.inflation)
         return Model(*parts, *rest, self.steps_per_sample).requires_grad_(False)
 
+    @isolated  # workers have a state of their own
     @torch.no_grad()
     def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts, needed):
         """What `infer` returns of a block of trials, but sums for means."""

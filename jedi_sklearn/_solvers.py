@@ -104,7 +104,8 @@ class Paper(Solver):
     def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes):
         """Random embeddings (embeddings, n_components), for random weights."""
         n = len(trials) if rows is None else int(rows.max()) + 1
-        c = torch.randn(n, hypernetwork.n_components, generator=generator)
+        size = (n, hypernetwork.n_components)
+        c = torch.randn(*size, generator=generator, dtype=torch.float32)
         return c.to(trials.device)
 
 

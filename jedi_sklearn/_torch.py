@@ -1,15 +1,74 @@
-"""Which device a fit runs on, and where its random numbers come from."""
+"""Which device a fit runs on, where its random numbers come from, and what of torch it ignores."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
-from ._validation import check_seed, did_you_mean
+from ._validation import check_seed, did_you_mean, warn_user
 
-__all__ = ["make_generator", "resolve_device"]
+__all__ = ["isolated", "make_generator", "resolve_device"]
+
+_forked = False  # whether this process is a fork that has not yet been limited to one thread
+
+
+def isolated(function):
+    """A function that runs as if no mode and no default device of torch were set.
+
+    Gradients, inference mode, automatic precision and the default device belong to the thread, and
+    are what they were when it returns. The default dtype belongs to all threads: what is made
+    inside has to name its dtype.
+    """
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        _use_one_thread_in_a_fork()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            for kind in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+            if torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            return function(*args, **kwargs)
+
+    return run
+
+
+def _note_fork():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def _use_one_thread_in_a_fork():
+    """Keep a forked process from waiting for the threads of OpenMP, which only its parent has.
+
+    Whether the parent had started them is not known. What has one thread starts none.
+    """
+    global _forked
+    if not _forked:
+        return
+    _forked = False
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    threadpool_limits(1, user_api="openmp")  # that of scikit-learn as well
+    if n_threads > 1:
+        warn_user(
+            f"This process was forked, and will use 1 thread instead of {n_threads}: after a "
+            "fork, as of multiprocessing.Pool on Linux, threads that its parent had started would "
+            'keep it waiting forever. Start processes by multiprocessing.get_context("spawn") or '
+            "by joblib (loky, its default), or call torch.set_num_threads(1) in each of them."
+        )
 
 
 def resolve_device(device):

@@ -238,7 +238,8 @@ def _subspaces(regression, sample, rank):
     Subspace iteration from random directions (Halko, Martinsson and Tropp 2011).
     """
     n, dtype = regression.trials.shape[2], regression.trials.dtype
-    start = torch.randn(n, rank + OVERSAMPLING, generator=torch.Generator().manual_seed(0))
+    generator, size = torch.Generator().manual_seed(0), (n, rank + OVERSAMPLING)
+    start = torch.randn(*size, generator=generator, dtype=torch.float32)
     bases = [torch.linalg.qr(start.to(regression.trials.device, torch.float64))[0]] * 2
     for _ in range(N_PASSES):
         bases = [torch.linalg.qr(b)[0].to(dtype) for b in bases]

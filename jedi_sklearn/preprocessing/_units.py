@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, TOLERANCE, axes_of_samples
 from .._plausible import constant_neurons, warn_of_dominant, warn_of_zeros
+from .._torch import isolated
 from .._trials import Trials
 from .._validation import as_numbers, check_number
 from ._common import TrialTransformer, check
@@ -209,6 +210,7 @@ def _check_whole(X: NDArray) -> NDArray:
     return X
 
 
+@isolated
 def _enough(X: NDArray) -> int:
     """Components that predict neurons not seen, where trials and neurons can tell."""
     n_trials, _, n_neurons = X.shape
