@@ -20,7 +20,7 @@ from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
 from ._rollout import follow, simulate
-from ._torch import isolated
+from ._torch import as_tensor, isolated
 from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
 
 __all__ = ["Model"]
@@ -367,7 +367,7 @@ class Model(nn.Module):
     @torch.no_grad()
     def first_states(self, E):
         """Where the free runs of embeddings start, if the hypernetwork generates that."""
-        generated = self.connectivity.generated(self.hypernetwork(torch.as_tensor(E)))
+        generated = self.connectivity.generated(self.hypernetwork(as_tensor(E)))
         return self.initial_state(None, generated, generated).numpy()
 
     @torch.no_grad()
@@ -384,7 +384,7 @@ class Model(nn.Module):
         u = torch.as_tensor(self.scale_inputs(inputs, (len(E), n_timesteps))).transpose(0, 1)
         for first in range(0, len(E), MAX_BLOCK):
             i = slice(first, first + MAX_BLOCK)
-            weights, start = self.hypernetwork(torch.as_tensor(E[i])), torch.tensor(x0[i])
+            weights, start = self.hypernetwork(as_tensor(E[i])), torch.tensor(x0[i])
             every = self.steps_per_sample
             n_steps = n_steps_of(n_timesteps, every)
             held = u[:, i].repeat_interleave(every, 0)[:n_steps]
@@ -394,7 +394,7 @@ class Model(nn.Module):
     @torch.no_grad()
     def rnns(self, E, initial_states=None, n_timesteps=None, inputs=None, lengths=None):
         """The RNNs of embeddings, whose states are scaled, with start and length of free runs."""
-        w = {name: a.numpy() for name, a in self.hypernetwork(torch.as_tensor(E)).items()}
+        w = {name: a.numpy() for name, a in self.hypernetwork(as_tensor(E)).items()}
         if n_timesteps is not None:
             n_timesteps = n_steps_of(n_timesteps, self.steps_per_sample)
         if lengths is not None:

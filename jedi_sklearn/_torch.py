@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from ._validation import check_seed, did_you_mean, warn_user
 
-__all__ = ["isolated", "make_generator", "resolve_device"]
+__all__ = ["as_tensor", "isolated", "make_generator", "resolve_device"]
 
 _forked = False  # whether this process is a fork that has not yet been limited to one thread
 
@@ -110,6 +110,11 @@ def _devices():
         if module.is_available():
             names += [f"{kind}:{i}" for i in range(module.device_count())]
     return names
+
+
+def as_tensor(array):
+    """A tensor that shares the memory of an array, or has a copy of one that is read-only."""
+    return torch.as_tensor(array if array.flags.writeable else array.copy())
 
 
 def make_generator(random_state):
