@@ -18,6 +18,7 @@ import inspect
 import json
 import os
 import pathlib
+import re
 import secrets
 import zipfile
 import zlib
@@ -65,7 +66,8 @@ def save_estimator(est, path):
     fitted.pop("hypernetwork_", None)  # that of _model
     if fitted.pop("_metadata_request", None) is not None:
         fitted["_metadata_request"] = _read_requests(est)
-    _write(path, "estimator", {"parameters": parameters, "fitted": fitted})
+    content = {"parameters": parameters, "fitted": fitted, "class": type(est).__name__}
+    _write(path, "estimator", content)
 
 
 def load_estimator(cls, path):
@@ -73,6 +75,12 @@ def load_estimator(cls, path):
     content, writer = _read(path, "estimator")
     with _damage(path):
         parameters, fitted = content["parameters"], content["fitted"]
+        unknown = _unknown(cls, parameters)
+        if unknown and (saved_as := content.get("class", cls.__name__)) != cls.__name__:
+            raise _Refusal(
+                f"{path} holds a {saved_as} with the parameter {unknown[0]!r}, which "
+                f"{cls.__name__} does not have. Load it as what it is: {saved_as}.load(path)."
+            )
         est = _build(cls, parameters, writer, path)
         requests = fitted.pop("_metadata_request", {})
         vars(est).update(fitted)
@@ -222,8 +230,22 @@ class _Unknown(_Refusal):
     def __init__(self, what, writer, path):
         super().__init__(
             f"{path} was written by jedi-sklearn {writer} and holds {what}, which this version "
-            f"({_version()}) does not know. Install jedi-sklearn {writer} or newer."
+            f"({_version()}) does not know. {_where_to_read(writer)}"
         )
+
+
+def _where_to_read(writer):
+    """What to do with a file that this version cannot read."""
+
+    def number(version):
+        return [int(digits) for digits in re.findall(r"\d+", version)[:3]]
+
+    if number(writer) > number(_version()):
+        return f"Install jedi-sklearn {writer} or newer."
+    return (
+        "No newer version wrote it, so a subclass or a version in development did: load it with "
+        "what saved it."
+    )
 
 
 def check_target(path, name="path"):
@@ -290,7 +312,7 @@ def _read(path, kind):
             raise _Refusal(
                 f"{path} was written by jedi-sklearn {writer} in format "
                 f"{header['format_version']}; this version ({_version()}) reads formats up to "
-                f"{FORMAT}. Install jedi-sklearn {writer} or newer."
+                f"{FORMAT}. {_where_to_read(writer)}"
             )
         if header["kind"] != kind:
             raise _Refusal(
@@ -478,10 +500,15 @@ def _hypernetwork(config, weights, writer, path):
 
 def _build(cls, arguments, writer, path):
     """An object from keyword arguments; names that its class does not have are refused."""
-    unknown = sorted(arguments.keys() - inspect.signature(cls).parameters.keys())
+    unknown = _unknown(cls, arguments)
     if unknown:
         raise _Unknown(f"{unknown[0]!r} of a {cls.__name__}", writer, path)
     return cls(**arguments)
+
+
+def _unknown(cls, arguments):
+    """Names of arguments that a class does not have."""
+    return sorted(arguments.keys() - inspect.signature(cls).parameters.keys())
 
 
 # Format 1: what was observed and the state were one

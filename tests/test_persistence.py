@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import Bunch
 
+import jedi_sklearn
 from jedi_sklearn import JEDIEstimator, _persistence
 from jedi_sklearn._schedule import Progress
 
@@ -220,6 +221,49 @@ def test_a_subclass_is_loaded_as_one(saved):
         pass
 
     assert type(Mine.load(saved)) is Mine
+
+
+class Gained(JEDIEstimator):
+    """Has a parameter more."""
+
+    def __init__(self, gain=1.0, dt=0.01):
+        super().__init__(dt=dt)
+        self.gain = gain
+
+
+@pytest.mark.parametrize(("saver", "loader"), [(Gained, JEDIEstimator), (JEDIEstimator, Gained)])
+def test_a_file_of_a_class_with_other_parameters_names_the_class(tmp_path, saver, loader):
+    path, name = tmp_path / "model.npz", saver.__name__
+    saver(dt=0.02).save(path)
+    assert saver.load(path).dt == 0.02
+    with pytest.raises(ValueError, match=rf"holds a {name} with .*: {name}\.load\(path\)"):
+        loader.load(path)
+
+
+def test_this_version_is_not_told_to_install_itself(saved):
+    change = {"package_version": jedi_sklearn.__version__}
+    rewrite(saved, lambda header: json.loads(json.dumps(header | change).replace("tau", "gain")))
+    with pytest.raises(ValueError, match=r"does not know\. No newer version.*subclass") as it:
+        JEDIEstimator.load(saved)
+    assert "Install" not in str(it.value)
+
+
+def test_estimators_mapped_from_a_file_do_not_write_to_it(fitted, multitask, tmp_path):
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert not mapped.embedding_.flags.writeable
+    X, task = multitask.X[30:], multitask.task[30:]
+    X.setflags(write=False)
+    torch.set_warn_always(True)  # of arrays that cannot be written to it warns once
+    try:
+        found = mapped.posterior(X).mean
+        trajectory = mapped.set_params(output="trajectory").transform(X)
+        mapped.adapt(np.concatenate([X, X[..., :2]], axis=2), task)
+    finally:
+        torch.set_warn_always(False)
+    assert_array_equal(found, fitted.transform(X))
+    again = pickle.loads(pickle.dumps(fitted)).set_params(output="trajectory")
+    assert_array_equal(trajectory, again.transform(X))
 
 
 def test_an_attribute_that_is_no_data_is_refused(fitted, saved):
