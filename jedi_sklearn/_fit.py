@@ -32,6 +32,7 @@ from ._parameters import (
     choose_steps,
     choose_validation,
     option_of,
+    warn_of_long_trials,
 )
 from ._persistence import Checkpoint
 from ._schedule import Progress, Schedule, Trained, describe_failure
@@ -172,6 +173,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     inputs = check_inputs_of_trials(inputs, X)
     labels, codes = choose_labels(est, y, conditions, len(X))
     if previous is None:
+        warn_of_long_trials(est, X.shape[1], inputs)
         observation = OBSERVATIONS[choose_observation(est, X)].learn(X, est.scale, processes)
     else:
         check_continues(est, previous, X, inputs)

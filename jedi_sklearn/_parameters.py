@@ -38,6 +38,7 @@ __all__ = [
     "choose_steps",
     "choose_validation",
     "option_of",
+    "warn_of_long_trials",
 ]
 
 OPTIONS = {
@@ -52,6 +53,9 @@ OPTIONS = {
 }
 MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
 MAX_COMPONENTS, MAX_RANK = 24, 40
+# time constants of a trial: after four a neuron has forgotten all but 2 % of what it was told, and
+# an embedding has no more numbers than this to tell it something else
+LONG = 4 * MAX_COMPONENTS
 MAX_STEPS = 20  # of the dynamics from one sample to the next; beyond, units are in doubt
 
 
@@ -209,6 +213,26 @@ def choose_steps(est):
 def _enough_steps(est):
     """As few as make a step half of tau or shorter."""
     return max(1, math.ceil(2 * est.dt / est.tau - 1e-9))
+
+
+def warn_of_long_trials(est, n_timesteps, inputs):
+    """Warn where runs go on for long after an embedding has said all that it can.
+
+    Known inputs tell them more as they go.
+    """
+    step = est.dt / choose_steps(est) / est.tau  # of bins longer than half of tau a part
+    if inputs is not None or n_timesteps * step <= LONG:
+        return
+    window = int(MAX_COMPONENTS / step)
+    whole = n_timesteps // window * window
+    warn_user(
+        f"Trials of X have {n_timesteps} samples, {n_timesteps * est.dt / est.tau:.0f} times tau "
+        f"(dt={est.dt:g} s, tau={est.tau:g} s), and one embedding has to describe all of a trial. "
+        "The fit will be slow, and free runs may lose the data. Cut trials into windows: around "
+        "events by preprocessing.cut_epochs, or one after the other, e.g. "
+        f"X[:, :{whole}].reshape(-1, {window}, X.shape[2]). Or raise tau, if nothing changes as "
+        "fast as that."
+    )
 
 
 def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=False, say=None):

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -311,6 +312,26 @@ def test_a_continuous_y_is_ignored(small, multitask):
     est, plain = small(max_iter=10).fit(X, target), small(max_iter=10).fit(X)
     assert_array_equal(est.embedding_, plain.embedding_)
     assert not hasattr(est, "conditions_") and not hasattr(est, "condition_embeddings_")
+
+
+@pytest.mark.parametrize(
+    ("n_timesteps", "times", "advice"),
+    [
+        (3000, {}, r"3000 samples, 300 times tau .*cut_epochs.* X\[:, :2880\]\.reshape\(-1, 240"),
+        (970, {}, r"raise tau"),
+        (960, {}, None),  # 24 stretches of four time constants
+        (3000, {"tau": 0.4}, None),
+        (190, {"dt": 0.2}, None),  # of long bins it is their number that counts
+        (970, {"inputs": True}, None),  # they tell the runs more as they go
+    ],
+)
+def test_trials_too_long_for_one_embedding(small, stopped_at, n_timesteps, times, advice):
+    X = np.random.RandomState(0).standard_normal((3, n_timesteps, 3)).cumsum(axis=1)
+    inputs = X[:, :, :1] if times.get("inputs") else None
+    times = {"dt": 0.01} | {name: value for name, value in times.items() if name != "inputs"}
+    warned = pytest.warns(UserWarning, match=advice) if advice else nullcontext()
+    with warned, stopped_at(0):  # before the first step is judged
+        small(n_components=1, rank=1, **times).fit(X, inputs=inputs)
 
 
 @pytest.mark.parametrize("kind", [float, int, object])
