@@ -45,7 +45,7 @@ def check_adapts(model):
 
 @torch.no_grad()
 def adapt(model, X, labels, fitted, inputs, scale, device):
-    """A copy of a model that has more neurons.
+    """A copy of a model that has more neurons, and which embeddings of trials converged.
 
     Parameters
     ----------
@@ -73,8 +73,9 @@ def adapt(model, X, labels, fitted, inputs, scale, device):
     c, some = c[known], trials[known]
     for _ in range(N_ROUNDS):
         joined = _read_out(model, c, some, observation, own_noise=True)
-        c, some = torch.as_tensor(joined.infer(X, device, inputs, n_starts=1).p), trials
-    return _read_out(model, c, trials, observation)
+        found = joined.infer(X, device, inputs, n_starts=1)
+        c, some = torch.as_tensor(found.p), trials
+    return _read_out(model, c, trials, observation), found.converged
 
 
 def _begin(model, X, labels, fitted, inputs, device):

@@ -471,6 +471,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         ValueError, TypeError
             For data that cannot be used, as in ``fit``.
 
+        Warns
+        -----
+        ConvergenceWarning
+            When the inference of some trials has not converged.
+
         Examples
         --------
         >>> import numpy as np
@@ -507,7 +512,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             labels = self.conditions_.tolist()
             fitted = dict(zip(labels, self.condition_embeddings_, strict=True))
         how = (self._structure["scale"], resolve_device(self.device))
-        joined = adapt(model, X, each, fitted, inputs, *how)
+        joined, converged = adapt(model, X, each, fitted, inputs, *how)
 
         if not self.n_inputs_:
             self._run_components()  # of the neurons that it has
@@ -517,6 +522,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         made.mean_, made.scale_ = (
             a.numpy().copy() for a in (joined.observation.mean, joined.observation.scale)
         )
+        if not converged.all():
+            bad = np.flatnonzero(~converged)
+            warn_user(
+                "The weights of the new neurons were fitted to the embeddings of "
+                f"{len(converged)} trials, of which {len(bad)} did not converge, first that of "
+                f"trial {bad[0]}. The model may not describe these trials: compare "
+                "score_samples, and leave out those that it does not describe.",
+                ConvergenceWarning,
+            )
         return made
 
     # --------------------------------------------------------------------- unseen trials

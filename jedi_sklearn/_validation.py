@@ -36,7 +36,7 @@ MISSING_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # what numpy and pandas make of
 TIME = ("time", "t", "timestep", "time_step", "bin", "time_bin", "sample", "frame")
 TOO_SLOW = 10.0  # s: membranes take 10 ms or more, blood, the slowest signal recorded, about 5 s
 FASTEST = 5  # of signals that are sampled once a second or less: samples per time constant
-OURS = ("jedi_sklearn", "sklearn", "joblib")  # packages whose frames are not the user's
+OURS = ("jedi_sklearn", "sklearn", "joblib", "torch")  # packages whose frames are not the user's
 
 
 def check_trials(

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._model import Model
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import place_neurons
@@ -216,6 +218,33 @@ def test_files_and_fits_go_on(session, tmp_path):
     X = np.concatenate([padded(session.train), session.new])
     warm.fit(X, np.concatenate([session.y, session.y_new]))
     assert warm.score(session.test) > 0.8
+
+
+# What the user hears
+
+
+def test_trials_that_did_not_converge_are_named(session, monkeypatch):
+    infer = Model.infer
+
+    def unconverged(*args, **how):
+        found = infer(*args, **how)
+        return Bunch(**(found | {"converged": np.arange(len(found.converged)) < 3}))
+
+    monkeypatch.setattr(Model, "infer", unconverged)
+    words = r"embeddings of 10 trials, of which 7 did not converge, first that of trial 3"
+    with pytest.warns(ConvergenceWarning, match=words) as warned:
+        session.est.adapt(session.new[:10], session.y_new[:10])
+    assert {w.filename for w in warned} == {__file__}
+
+
+def test_a_warning_of_counts_points_at_the_line_of_the_user():
+    counts = np.random.RandomState(0).poisson(2.0, (16, 10, 6)).astype(float)
+    labels = np.arange(16) % 2
+    est = JEDIEstimator(1, 2, **{**SMALL, "max_iter": 2}).fit(counts[:, :, :4], labels)
+    counts[:, :, 5] = 0
+    with pytest.warns(UserWarning, match=r"never fire in X \(neuron 5\)") as warned:
+        est.adapt(counts, labels)
+    assert {w.filename for w in warned} == {__file__}
 
 
 # What is refused
