@@ -4,7 +4,7 @@ With shared connectivity the state splits into a part that only the initial stat
 under teacher forcing) drives, and a part inside the span of U (docs/model.md, eq. 5):
 
     x[t] = y[t] + U h[t],      y[0] = x0, h[0] = 0
-    x~[t] = (1-g) x[t] + g guide[t]                                     (forcing strength g)
+    x~[t] = (1-g) x[t] + g guide[t]      (forcing strength g; 0 where a trial was not recorded)
     y[t+1] = (1-a) ((1-g) y[t] + g guide[t])
     h[t+1] = (1-a) (1-g) h[t] + a (G_k V' tanh(x~[t]) + b_k)
 
@@ -48,11 +48,15 @@ def matvec(matrices, transposed, vectors, out=None):
     return torch.bmm(vectors.unsqueeze(1), transposed, out=row).squeeze(1)
 
 
-def filter_inputs(inputs, alpha, forcing=0.0):
-    """What inputs (time, trials, inputs) have left in the state at each step, f above."""
+def filter_inputs(inputs, alpha, pulls=None):
+    """What inputs (time, trials, inputs) have left in the state at each step, f above.
+
+    `pulls` are those of `Trials.pulls_of_training`, none by default.
+    """
     filtered = torch.zeros_like(inputs)
     for t in range(len(inputs) - 1 if inputs.shape[2] else 0):
-        filtered[t + 1] = (1 - alpha) * (1 - forcing) * filtered[t] + alpha * inputs[t]
+        g = 0.0 if pulls is None else pulls[t]
+        filtered[t + 1] = (1 - alpha) * (1 - g) * filtered[t] + alpha * inputs[t]
     return filtered
 
 
@@ -93,14 +97,14 @@ class _SplitRollout(torch.autograd.Function):
     ):
         guide = trials.guide
         n_steps, n_trials, n_neurons = guide.shape
-        keep, g = (1 - alpha) * (1 - forcing), forcing
+        pulls = trials.pulls_of_training(forcing)
         rank, coreT = U.shape[1], core.transpose(1, 2).contiguous()
         Ut = torch.cat([U, B], 1).t().contiguous()  # U and B below
         error, rates = _like(guide, workspace)
         latent = guide.new_zeros(n_steps, n_trials, len(Ut))  # h, then f
-        latent[..., rank:] = filter_inputs(trials.inputs, alpha, forcing)
+        latent[..., rank:] = filter_inputs(trials.inputs, alpha, pulls)
         read = guide.new_empty(n_steps, n_trials, rank)  # z = V' phi
-        y, decay = x0.clone() if g else x0, 1.0
+        y, decay = x0.clone() if forcing else x0, 1.0
         deviance = guide.new_empty(n_steps)
         recurrent = torch.empty_like(read[0])
         observation.begin()
@@ -110,7 +114,8 @@ class _SplitRollout(torch.autograd.Function):
             deviance[t] = observation.step(phi, seen, trials.weight_at(t), e)
             if t == n_steps - 1:
                 break
-            if g:
+            g = pulls[t]
+            if forcing:
                 phi.lerp_(target, g)
                 y.lerp_(target, g).mul_(1 - alpha)
             else:
@@ -119,10 +124,10 @@ class _SplitRollout(torch.autograd.Function):
             torch.mm(phi, V, out=z)
             matvec(core, coreT, z, out=recurrent)
             following = latent[t + 1, :, :rank]
-            torch.add(bias, recurrent, out=recurrent).mul_(alpha).add_(h[:, :rank], alpha=keep)
-            following.copy_(recurrent)
+            torch.add(bias, recurrent, out=recurrent).mul_(alpha)
+            following.copy_(_add_scaled_(recurrent, h[:, :rank], (1 - alpha) * (1 - g)))
         loss = deviance.sum(dtype=torch.float64)
-        ctx.alpha, ctx.forcing = alpha, forcing
+        ctx.alpha, ctx.pulls = alpha, pulls
         ctx.buffers = (U, V, core, coreT, error, rates, latent, read)
         ctx.own = observation.gradients()
         ctx.need_x0 = x0.requires_grad
@@ -132,8 +137,7 @@ class _SplitRollout(torch.autograd.Function):
     def backward(ctx, grad):
         U, V, core, coreT, error, rates, latent, read = ctx.buffers
         ctx.buffers = None
-        alpha, g = ctx.alpha, ctx.forcing
-        keep = (1 - alpha) * (1 - g)
+        alpha, pulls = ctx.alpha, ctx.pulls
         n_steps, n_trials, n_neurons = error.shape
         rank, n_latent = U.shape[1], latent.shape[2]
         Vt = V.t().contiguous()
@@ -145,14 +149,18 @@ class _SplitRollout(torch.autograd.Function):
         grad_y = torch.zeros_like(error[0]) if ctx.need_x0 else None
         z_bar = torch.empty_like(read[0])
         for t in range(n_steps - 1, -1, -1):
-            e, phi = error[t], rates[t]
+            e, phi, g = error[t], rates[t], pulls[t]
+            keep = (1 - alpha) * (1 - g)
             if t < n_steps - 1:
                 matvec(coreT, core, grad_h[t + 1], out=z_bar).mul_(alpha)
                 grad_Vt.addmm_(z_bar.t(), phi)
                 torch.mm(z_bar, Vt, out=grad_x)
                 torch.ops.aten.tanh_backward.grad_input(grad_x, phi, grad_input=grad_x)
-                e.add_(grad_x, alpha=1 - g)
-                torch.addmm(grad_h[t + 1], e, U, beta=keep, out=grad_h[t])
+                _add_scaled_(e, grad_x, 1 - g)
+                if torch.is_tensor(keep):
+                    torch.addmm(keep * grad_h[t + 1], e, U, out=grad_h[t])
+                else:
+                    torch.addmm(grad_h[t + 1], e, U, beta=keep, out=grad_h[t])
             else:
                 torch.mm(e, U, out=grad_h[t])
             grad_Ut.addmm_(latent[t].t(), e)
@@ -168,6 +176,13 @@ class _SplitRollout(torch.autograd.Function):
         return *grads, *[None] * 5, *(scale * g for g in ctx.own)
 
 
+def _add_scaled_(out, values, factor):
+    """out += factor * values, with a number or one of each trial (trials, 1)."""
+    if torch.is_tensor(factor):
+        return out.addcmul_(values, factor)
+    return out.add_(values, alpha=factor)
+
+
 def _like(guide, workspace):
     """Two uninitialised arrays like `guide`, taken from the workspace if they fit."""
     if workspace is None:
@@ -181,11 +196,11 @@ def _like(guide, workspace):
 
 def plain_loss(connectivity, weights, x0, trials, alpha, forcing, observation):
     """The same loss for any connectivity, by automatic differentiation."""
-    x, loss = x0, 0.0
+    x, loss, pulls = x0, 0.0, trials.pulls_of_training(forcing)
     for t in range(trials.n_steps):
         loss = loss + observation.deviance(x, trials.y[t], trials.weight_at(t))
         if t < trials.n_steps - 1:
-            x = x - forcing * (x - trials.guide[t])
+            x = x - pulls[t] * (x - trials.guide[t])
             rates = torch.tanh(x)
             x = (1 - alpha) * x + alpha * drive(connectivity, weights, rates, trials.inputs[t])
     return loss

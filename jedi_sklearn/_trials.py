@@ -159,6 +159,18 @@ class Trials:
             return [forcing] * len(self.y)
         return forcing * self.weight.amax(2, keepdim=True)
 
+    def pulls_of_training(self, forcing):
+        """The same, but that the steps between recorded samples are pulled as well.
+
+        A number, or of each trial (trials, 1) where some trial was not recorded.
+        """
+        if self.weight is None or not forcing:
+            return [forcing] * len(self.y)
+        recorded = self.recorded()
+        each = forcing * recorded.to(self.dtype).unsqueeze(2)
+        whole = recorded.all(1).tolist()
+        return [forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
+
     def new_zeros(self, *shape):
         """Zeros of the kind of the trials."""
         return torch.zeros(*shape, dtype=self.dtype, device=self.device)

@@ -221,6 +221,32 @@ def test_a_mask_of_ones_changes_nothing():
 
 
 @pytest.mark.parametrize("loss_of", [by_hand, by_autograd])
+def test_nothing_pulls_where_nobody_was_recorded(loss_of):
+    (weights, x0, data), mask, inputs = make_driven_problem()
+    mask[3:5, 0] = mask[-2:, 1] = mask[0, 2] = 0
+    recorded = mask.any(2, keepdim=True)
+    other = torch.where(recorded, data, 7 - 3 * data)
+    rest = {"mask": mask, "inputs": inputs}
+    loss, grads = gradients(loss_of, weights, x0, data, 0.3, **rest)
+    again, again_grads = gradients(loss_of, weights, x0, other, 0.3, **rest)
+    assert_close(again, loss, rtol=1e-14, atol=0)
+    expected, expected_grads = gradients(by_autograd, weights, x0, data, 0.3, **rest)
+    assert_close(loss, expected, rtol=1e-12, atol=0)
+    for name, grad in grads.items():
+        assert_close(again_grads[name], grad, rtol=1e-12, atol=1e-13)
+        assert_close(grad, expected_grads[name], rtol=1e-9, atol=1e-11)
+
+
+def test_steps_between_samples_are_pulled_where_both_were_recorded():
+    y = torch.zeros(4, 2, 3)
+    weight = torch.ones_like(y)
+    weight[1, 0] = 0
+    pulls = Trials(y, weight).spread(2).pulls_of_training(0.5)
+    assert pulls[4:] == [0.5] * 3 and pulls[0] == 0.5
+    assert [pull.flatten().tolist() for pull in pulls[1:4]] == [[0.0, 0.5]] * 3
+
+
+@pytest.mark.parametrize("loss_of", [by_hand, by_autograd])
 def test_what_was_filled_in_does_not_matter_to_free_runs_and_pulls_forced_ones(loss_of):
     (weights, x0, data), mask, inputs = make_driven_problem()
     other = torch.where(mask > 0, data, 7 - 3 * data)
