@@ -482,7 +482,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         >>> from jedi_sklearn import JEDIEstimator
         >>> from jedi_sklearn.datasets import make_multitask
         >>> from jedi_sklearn.preprocessing import place_neurons
-        >>> data = make_multitask(n_trials=80, n_neurons=50, n_timesteps=50, dt=0.02, random_state=0)
+        >>> data = make_multitask(80, n_neurons=50, n_timesteps=50, dt=0.02, random_state=0)
         >>> old, new = data.X[:40, :, :30], data.X[40:, :, 30:]  # 30 neurons, and then 20 others
         >>> est = JEDIEstimator(6, 12, dt=0.02, max_iter=100, tol=0.1, random_state=0)
         >>> est.fit(old, data.condition[:40]).n_features_in_
