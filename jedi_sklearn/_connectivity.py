@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ._linearised import DenseRuns, SplitRuns
+from ._linearised import DenseRuns
 from ._rollout import plain_loss, split_loss
+from ._split_runs import SplitRuns
 from .rnn import RNNBatch
 
 __all__ = ["CONNECTIVITIES", "FullRank", "LowRank", "Shared"]

@@ -293,7 +293,7 @@ def infer(model, data, plan):
     """Model in its final coordinates, and the embeddings of all trials, without labels."""
     est, processes = plan.est, plan.processes
     starts = est.output != "embedding" or est.verbose
-    how = {"starts": starts, "processes": processes}
+    how = {"starts": starts, "curvature": True, "processes": processes}
     found = model.infer(data.X, plan.device, data.inputs, **how)
     embedding = model.fix_gauge(found)
     return *processes.agree((model, embedding)), found

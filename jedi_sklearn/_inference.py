@@ -1,12 +1,12 @@
 """Which parameters trials have under a frozen model, and their error bars.
 
 Trial k's parameters are p = [c, q]: its embedding and, when the initial state is inferred, its
-coordinates along shared directions. By Levenberg-Marquardt (Fisher scoring, where the deviance is
-not a squared error) they minimise (docs/model.md, eq. 9)
+coordinates along shared directions. They minimise (docs/model.md, eq. 9)
 
-    weight * deviance of the free run(p) + (p - mean)' precision (p - mean).
+    weight * deviance of the free run(p) + (p - mean)' precision (p - mean)
 
-For forecasts the run is corrected by the data as it goes, as under teacher forcing.
+by Newton's method, from where lifted Gauss-Newton steps lead or from several starts. For forecasts
+the run is corrected by the data as it goes, as under teacher forcing.
 
 Damping, acceptance and stopping belong to each trial, so that its answer does not depend on the
 batch it came in; everything is float64. What is run here is known by its deviance, gradient and
@@ -20,9 +20,16 @@ from torch import nn
 
 __all__ = ["GaussianPrior", "error_bars", "infer"]
 
+LIFTED_FORCING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.0, 0.0)  # from the data to a free run
+COMPARED = 2  # last lifted steps whose parameters are compared by their runs
+QUASI_STEPS, LAST_STEPS = 10, 30  # by gradients alone, then with curvature
+SUSPECT = 4.0  # times the deviance of noise: other starts may do better
 START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
 SCREEN_FORCING = 0.05  # under which cluster centres are compared
 RACE_STEPS = 6  # iterations of every start before the best one goes on alone
+FIRST_DAMPING = 1e-3  # of the mean curvature
+NEAR = 1.0  # promised fall of the cost, one posterior SD from the mode: exact curvature from there
+LEAST_CURVATURE = 1e-3  # of that of the prior: less is taken as none
 
 
 class GaussianPrior(nn.Module):
@@ -41,82 +48,265 @@ class GaussianPrior(nn.Module):
 
 
 class _Fit:
-    """Levenberg-Marquardt of many (start, trial) problems; state lives in per-problem arrays."""
+    """Newton's method for many (start, trial) problems; state lives in per-problem arrays.
 
-    def __init__(self, runs, prior, weight, trials, p, trial, forcing=0.0):
-        self.runs, self.prior, self.weight, self.trials = runs, prior, weight, trials
-        self.p, self.trial, self.forcing = p.clone(), trial, forcing
+    The curvature `H` of the steps is that of Gauss and Newton far from the mode, where it leads
+    further, and the exact one near it. With `H` given it is updated by gradients alone (BFGS,
+    damped as by Powell: Nocedal & Wright 2006, procedure 18.2) until `quasi` is unset.
+    """
+
+    def __init__(self, runs, prior, weight, target, p, trial, H=None):
+        self.runs, self.prior, self.weight, self.target = runs, prior, weight, target
+        self.p, self.trial = p.clone(), trial
         n, m = p.shape
         self.damping = p.new_full((n,), -1.0)  # set at the first step
         self.cost = p.new_full((n,), torch.inf)
-        self.H = p.new_zeros(n, m, m)
+        self.far = H is None  # from the mode, perhaps
+        self.quasi = not self.far
+        self.H = H if self.quasi else prior.precision.expand(n, m, m).clone()
+        self.promised = p.new_full((n,), torch.inf)  # fall of the cost by an undamped step
         self.gradient = p.new_zeros(n, m)
-        self.converged = torch.zeros(n, dtype=torch.bool, device=p.device)
-        self.size = runs.chunk(trials)
+        self.converged, self.lost = torch.zeros(2, n, dtype=torch.bool, device=p.device)
+        self.size = runs.chunk(target)
+        # e = (p - mean) white^-1 has the identity for its prior precision
+        self.white = torch.linalg.inv(torch.linalg.cholesky(prior.precision))
 
-    def linearise(self, index, p):
-        """Cost, gradient and curvature at p."""
-        trials = self.trials[self.trial[index]]
-        deviance, kept = self.runs.run(p, trials, self.forcing, keep=True)
-        curvature, gradient = self.runs.system(p, trials, kept, self.forcing)
+    def move_to(self, i, p, exact=False):
+        """Go to p and linearise there, where the cost is no higher; costs at p, and where it is.
+
+        `i` are indices of problems.
+        """
+        target = self.target[self.trial[i]]
+        deviance, kept = self.runs.run(p, target, keep=True)
         cost = self.weight * deviance + self.prior.cost(p)
-        H = self.weight * curvature + self.prior.precision
-        gradient = self.weight * gradient + (p - self.prior.mean) @ self.prior.precision
-        return cost, H, gradient
+        better = torch.isfinite(cost) & (cost <= self.cost[i])
+        k = better.nonzero()[:, 0]
+        if len(k):
+            i, p = i[k], p[k]
+            if len(k) < len(better):
+                target, kept = target[k], _of_problems(kept, k)
+            away = (p - self.prior.mean) @ self.prior.precision
+            if self.quasi:
+                gradient = self.weight * self.runs.gradient(p, target, kept) + away
+                moved = self.damping[i] >= 0
+                self.H[i[moved]] = _updated(
+                    self.H[i[moved]], (p - self.p[i])[moved], (gradient - self.gradient[i])[moved]
+                )
+            else:
+                gradient, H, more = self.runs.system(p, target, kept, exact)
+                gradient, H = self.weight * gradient + away, H if more is None else H + more
+                self.H[i] = self.weight * H + self.prior.precision
+            self.p[i], self.cost[i], self.gradient[i] = p, cost[k], gradient
+        return cost, better
 
     def gauss_newton(self):
         """One undamped step of every problem."""
         for i in torch.arange(len(self.p), device=self.p.device).split(self.size):
-            _, H, gradient = self.linearise(i, self.p[i])
-            self.p[i] -= torch.linalg.solve(H, gradient)
+            self.move_to(i, self.p[i])
+            self.p[i] -= torch.linalg.solve(self.H[i], self.gradient[i])
         return self.p
 
     def steps(self, n_steps, tol=0.0, only=None):
         """Up to n_steps iterations; a problem stops for good when it has converged."""
         for _ in range(n_steps):
-            active = ~self.converged if only is None else ~self.converged & only
+            active = ~(self.converged | self.lost)
+            if only is not None:
+                active &= only
             index = active.nonzero()[:, 0]
             if not len(index):
                 break
-            for part in index.split(self.size):
-                self._step(part, tol)
+            near = (self.promised[index] < NEAR) & ~self.quasi
+            for exact in (False, True):
+                for part in index[near == exact].split(self.size):
+                    if len(part):
+                        self._step(part, tol, exact)
         return self
 
-    def _step(self, i, tol):
+    def _step(self, i, tol, exact):
         fresh = i[self.damping[i] < 0]
         if len(fresh):
-            self.cost[fresh], self.H[fresh], self.gradient[fresh] = self.linearise(
-                fresh, self.p[fresh]
-            )
+            self.cost[fresh] = torch.inf
+            _, finite = self.move_to(fresh, self.p[fresh])
+            self.lost[fresh[~finite]] = True
             relative = torch.linalg.solve(self.prior.precision, self.H[fresh])
-            self.damping[fresh] = 1e-3 * relative.diagonal(dim1=1, dim2=2).mean(1)
+            size = relative.diagonal(dim1=1, dim2=2).mean(1)
+            self.damping[fresh] = FIRST_DAMPING * size if self.far else 0.0
+            i = i[~self.lost[i]]
+            if not len(i):
+                return
+        H, gradient = self.white @ self.H[i] @ self.white.t(), self.gradient[i] @ self.white.t()
+        values, axes = torch.linalg.eigh(H)
+        along = (gradient.unsqueeze(1) @ axes)[:, 0]
         # an undamped step would lower the cost by this: the distance to the mode
-        newton = torch.linalg.solve(self.H[i], self.gradient[i])
-        done = (self.gradient[i] * newton).sum(1) < tol
+        promised = (along.square() / values.clamp_min(LEAST_CURVATURE)).sum(1)
+        self.promised[i] = promised = torch.where(values[:, 0] > 0, promised, torch.inf)
+        done = promised < tol
+        # no step lowers the cost any more: rounding
+        done |= self.damping[i] > 1e12 * (1 + values[:, -1])
         self.converged[i[done]] = True
-        i = i[~done]
+        i, values, axes, along = i[~done], values[~done], axes[~done], along[~done]
         if not len(i):
             return
-        H = self.H[i] + self.damping[i, None, None] * self.prior.precision
-        move = -torch.linalg.solve(H, self.gradient[i])
-        new = self.p[i] + move
-        cost, newH, gradient = self.linearise(i, new)
-        curved = (self.H[i] @ move[..., None])[..., 0]
-        predicted = -(move * (2 * self.gradient[i] + curved)).sum(1)
-        gain = (self.cost[i] - cost) / predicted.clamp_min(1e-300)
-        better = torch.isfinite(cost) & (cost <= self.cost[i])
-        accepted = i[better]
-        self.p[accepted], self.cost[accepted] = new[better], cost[better]
-        self.H[accepted], self.gradient[accepted] = newH[better], gradient[better]
-        one = torch.ones_like(gain, dtype=torch.float32)  # numbers alone take the default dtype
-        factor = torch.where(gain > 0.75, 0.2 * one, torch.where(gain > 0.25, one, 4 * one))
-        self.damping[i] *= torch.where(better, factor, 8 * one)
-        # no step lowers the cost any more: rounding
-        self.converged[i[self.damping[i] > 1e12 * (1 + self.H[i].amax((1, 2)))]] = True
+        uphill = torch.where(values[:, 0] > LEAST_CURVATURE, 0.0, 1.0 - 1.5 * values[:, 0])
+        damping = torch.maximum(self.damping[i], uphill)
+        move = along / (values + damping[:, None])  # downhill, along the axes
+        predicted = (move * (2 * along - values * move)).sum(1)
+        before = self.cost[i]
+        new = self.p[i] - (axes @ move.unsqueeze(-1))[..., 0] @ self.white
+        cost, better = self.move_to(i, new, exact)
+        gain = (before - cost) / predicted.clamp_min(1e-300)
+        less = torch.where(gain > 0.75, 0.2, torch.where(gain > 0.25, 1.0, 4.0)) * damping
+        more = torch.maximum(8 * damping, FIRST_DAMPING * values.abs().mean(1))
+        damping = torch.where(better, less, more)
+        self.damping[i] = torch.where(damping < LEAST_CURVATURE, 0.0, damping)
+
+
+def _updated(H, s, y):
+    """Curvatures H after moves s that changed the gradients by y."""
+    Hs = (H @ s.unsqueeze(-1))[..., 0]
+    expected, found = (s * Hs).sum(1), (s * y).sum(1)
+    share = 0.8 * expected / (expected - found).clamp_min(1e-300)
+    share = torch.where(found < 0.2 * expected, share, 1.0)[:, None]
+    y = share * y + (1 - share) * Hs
+    gained = y.unsqueeze(2) * y.unsqueeze(1) / (s * y).sum(1)[:, None, None]
+    return H + gained - Hs.unsqueeze(2) * Hs.unsqueeze(1) / expected[:, None, None]
+
+
+def _of_problems(kept, k):
+    """What `run` kept, of problems k."""
+    if torch.is_tensor(kept):
+        return kept[k]
+    return kept if kept is None else tuple(_of_problems(part, k) for part in kept)
+
+
+class _Search:
+    """Where the search for the parameters of trials starts, and what the best start leads to."""
+
+    def __init__(self, runs, trials, prior, weight, forcing):
+        self.runs, self.trials, self.prior, self.weight = runs, trials, prior, weight
+        self.forcing, self.target = forcing, runs.target(trials, forcing)
+        self.first = runs.first_guess(trials, prior.mean)
+        self.everyone = torch.arange(len(trials), device=self.first.device)
+        self.parts = self.everyone.split(runs.chunk(self.target))
+
+    def cost(self, p, deviance):
+        """What is minimised."""
+        return self.weight * deviance + self.prior.cost(p)
+
+    def unlikely(self, deviance, noise):
+        """Whether trials have far more deviance than noise has."""
+        trials = self.trials
+        if trials.constant is not None:
+            deviance = deviance + trials.constant
+        n_values = trials.n_steps * trials.shape[2]
+        if trials.weight is not None:
+            n_values = trials.weight.sum((0, 2))
+        return ~(deviance <= SUSPECT * noise * n_values)
+
+    def lifted(self, i):
+        """Ends of lifted steps of trials i, from the data to a free run, and curvatures there."""
+        target, p = self.target[i], self.first[i]
+        z, best, lowest = target.guide, p.clone(), p.new_full((len(i),), torch.inf)
+        curvature = self.prior.precision.expand(len(i), -1, -1).clone()
+        for k, pull in enumerate(LIFTED_FORCING):
+            p, z, H = self.runs.lift(p, z, target, self.prior, self.weight, pull)
+            fine = (
+                p.isfinite().all(1) & z.isfinite().flatten(1).all(1) & H.isfinite().all(2).all(1)
+            )
+            p[~fine], z[~fine], H[~fine] = best[~fine], target.guide[~fine], curvature[~fine]
+            if k >= len(LIFTED_FORCING) - COMPARED:
+                cost = self.cost(p, self.runs.run(p, target)[0])
+                better = cost < lowest
+                best[better], lowest[better], curvature[better] = (
+                    p[better],
+                    cost[better],
+                    H[better],
+                )
+        return best, curvature
+
+    def from_lifted(self, tol):
+        """Parameters, deviance and convergence, from the ends of lifted steps."""
+        p, H = (torch.cat(ends) for ends in zip(*map(self.lifted, self.parts), strict=True))
+        fit = _Fit(self.runs, self.prior, self.weight, self.target, p, self.everyone, H)
+        fit.steps(QUASI_STEPS, tol)
+        fit.quasi = False
+        fit.damping[~fit.converged] = -1.0  # linearise there
+        fit.steps(LAST_STEPS, tol)
+        return self._result(fit, self.everyone)
+
+    def continued(self):
+        """The end of Gauss-Newton steps of runs under falling forcing, from the prior mean."""
+        p = self.first
+        for forcing in START_FORCING:
+            if forcing > self.forcing:
+                target = self.runs.target(self.trials, forcing)
+                p = _Fit(
+                    self.runs, self.prior, self.weight, target, p, self.everyone
+                ).gauss_newton()
+        return p
+
+    def centres(self, n):
+        """Starts from the n cluster centres of embeddings with the best forced runs."""
+        centres, runs = self.prior.centres, self.runs
+        if n < 1 or not len(centres):
+            return []
+        target = runs.target(self.trials, max(SCREEN_FORCING, self.forcing))
+        deviance = []
+        for centre in centres:
+            p = runs.with_embedding(self.first, centre)
+            deviance.append(torch.cat([runs.run(p[i], target[i])[0] for i in self.parts]))
+        order = torch.stack(deviance).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
+        return [runs.with_embedding(self.first, centres[best]) for best in order[:n]]
+
+    def from_starts(self, n_starts, max_iter, tol, known=None):
+        """Parameters, deviance and convergence, by the start that is ahead after a few steps.
+
+        `known` parameters are one more start.
+        """
+        starts = [self.continued(), *self.centres(n_starts - 1)]
+        starts += [] if known is None else [known]
+        n = len(starts)
+        trial = self.everyone.repeat(n)
+        fit = _Fit(self.runs, self.prior, self.weight, self.target, torch.cat(starts), trial)
+        winner = self.everyone
+        if n > 1:
+            fit.steps(RACE_STEPS, tol)
+            best = fit.cost.reshape(n, -1).argmin(0)
+            winner = best * len(winner) + winner
+        only = torch.zeros_like(fit.converged)
+        only[winner] = True
+        fit.steps(max_iter, tol, only)
+        return self._result(fit, winner)
+
+    def _result(self, fit, k):
+        p = fit.p[k]
+        deviance = (fit.cost[k] - self.prior.cost(p)) / self.weight
+        return p, deviance, fit.converged[k]
+
+    def curvature(self, p):
+        """Gauss-Newton curvature of what is minimised at p."""
+        G = []
+        for i in self.parts:
+            target = self.target[i]
+            _, kept = self.runs.run(p[i], target, keep=True)
+            G.append(self.runs.system(p[i], target, kept)[1])
+        return self.weight * torch.cat(G) + self.prior.precision
 
 
 @torch.no_grad()
-def infer(runs, trials, prior, weight, *, forcing=0.0, max_iter=200, tol=1e-4, n_starts=2):
+def infer(
+    runs,
+    trials,
+    prior,
+    weight,
+    *,
+    forcing=0.0,
+    max_iter=200,
+    tol=1e-4,
+    n_starts=2,
+    noise=None,
+    curvature=True,
+):
     """Parameters of trials: embeddings, and coordinates of the initial states.
 
     Parameters
@@ -133,49 +323,35 @@ def infer(runs, trials, prior, weight, *, forcing=0.0, max_iter=200, tol=1e-4, n
         Iterations of the final stage; a trial stops when an undamped step promises to lower its
         cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode.
     n_starts : int
-        Starts of each trial: the continuation from the prior mean, then cluster centres.
+        Starts of each trial: the continuation from the prior mean, then cluster centres. Where
+        runs can be lifted, these are for the trials that lifted steps do not serve.
+    noise : float, optional
+        Deviance that noise has in a value; by default 1 / weight.
+    curvature : bool
+        Whether H is wanted.
 
     Returns
     -------
     p : Tensor (trials, m)
-    H : Tensor (trials, m, m)
-        Posterior precision of the Laplace approximation.
+    H : Tensor (trials, m, m) or None
+        Posterior precision of the Laplace approximation, with Gauss-Newton curvature.
     deviance : Tensor (trials,)
         Of that run.
     converged : Tensor (trials,), bool
     """
-    n_trials = len(trials)
-    everyone = torch.arange(n_trials, device=prior.mean.device)
-    p = first = runs.first_guess(trials, prior.mean)
-    for strength in START_FORCING:
-        if strength > forcing:
-            p = _Fit(runs, prior, weight, trials, p, everyone, strength).gauss_newton()
-    starts = [p]
-    if n_starts > 1 and len(prior.centres):
-        order = _screen(runs, trials, prior.centres, first, max(SCREEN_FORCING, forcing))
-        for best in order[: n_starts - 1]:
-            starts.append(runs.with_embedding(first, prior.centres[best]))
-    n = len(starts)
-    fit = _Fit(runs, prior, weight, trials, torch.cat(starts), everyone.repeat(n), forcing)
-    if n > 1:
-        fit.steps(RACE_STEPS, tol)
-    best = fit.cost.reshape(n, n_trials).argmin(0) if n > 1 else torch.zeros_like(everyone)
-    winner = best * n_trials + everyone
-    only = torch.zeros(n * n_trials, dtype=torch.bool, device=everyone.device)
-    only[winner] = True
-    fit.steps(max_iter, tol, only)
-    deviance = (fit.cost - prior.cost(fit.p))[winner] / weight
-    return fit.p[winner], fit.H[winner], deviance, fit.converged[winner]
-
-
-def _screen(runs, trials, centres, first, forcing):
-    """Centres of each trial by falling promise, (n_centres, trials)."""
-    index, screened = torch.arange(len(first), device=first.device), []
-    for centre in centres:
-        p = runs.with_embedding(first, centre)
-        each = [runs.run(p[i], trials[i], forcing)[0] for i in index.split(runs.chunk(trials))]
-        screened.append(torch.cat(each))
-    return torch.stack(screened).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
+    search = _Search(runs, trials, prior, weight, forcing)
+    if not runs.lifts:
+        p, deviance, converged = search.from_starts(n_starts, max_iter, tol)
+    else:
+        p, deviance, converged = search.from_lifted(tol)
+        unlikely = search.unlikely(deviance, 1 / weight if noise is None else noise)
+        suspect = (~converged | unlikely).nonzero()[:, 0]
+        if len(suspect):
+            other = _Search(runs, trials[suspect], prior, weight, forcing)
+            again = other.from_starts(n_starts + 2, max_iter, tol, p[suspect])
+            for now, new in zip((p, deviance, converged), again, strict=True):
+                now[suspect] = new
+    return p, search.curvature(p) if curvature else None, deviance, converged
 
 
 @torch.no_grad()

@@ -2,23 +2,29 @@
 
 The parameters of a run are p = [c, q]: embedding and coordinates of the initial state. `run`
 gives the deviance of each run, `system` its gradient and the Gauss-Newton (Fisher) curvature.
-`DenseRuns` follows the tangents of all neurons, for any connectivity; `SplitRuns` those of the
-coordinates in which shared bases move the state. Each connectivity names the one that it has.
+`DenseRuns` follows the tangents of all neurons, for any connectivity; `SplitRuns`
+(`_split_runs.py`) those of the coordinates in which shared bases move the state. Each connectivity
+names the one that it has.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from ._rollout import drive, matvec, tanh_
+from ._rollout import drive
+from ._trials import Trials
 
-__all__ = ["DenseRuns", "SplitRuns"]
+__all__ = ["CHUNK_BYTES", "DenseRuns"]
 
 CHUNK_BYTES = 16e6  # working memory of one chunk of problems, per large temporary
 
 
 class DenseRuns:
     """Runs whose tangents are followed neuron by neuron.
+
+    `run` and `system` take trials as `target` makes them of `Trials` and a forcing.
 
     Parameters
     ----------
@@ -29,6 +35,8 @@ class DenseRuns:
         A step of the dynamics over tau.
     """
 
+    lifts = False  # whether coordinates can be unknowns, too, as in `SplitRuns.lift`
+
     def __init__(self, hypernetwork, initial_state, observation, alpha):
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
         self.observation, self.alpha = observation, alpha
@@ -36,9 +44,13 @@ class DenseRuns:
         self.d = hypernetwork.n_components
         self.size = self.d + initial_state.size
 
-    def chunk(self, trials):
+    def target(self, trials, forcing=0.0):
+        """Trials as runs under this forcing meet them."""
+        return DenseTarget(trials, forcing)
+
+    def chunk(self, target):
         """How many problems are worked on at a time."""
-        n_steps, _, n_neurons = trials.shape
+        n_steps, _, n_neurons = target.shape
         each = max(n_neurons * max(n_steps, 2 * self.d), self.d * self.connectivity.n_values)
         return max(1, int(CHUNK_BYTES / 8 / each))
 
@@ -68,26 +80,31 @@ class DenseRuns:
         return weights, self.initial_state(p[:, self.d :], trials.guide[0], generated)
 
     @torch.no_grad()
-    def run(self, p, trials, forcing=0.0, keep=False):
+    def run(self, p, target, keep=False):
         """Deviance of each problem's run, and what `system` needs (with `keep`)."""
+        trials, forcing = target.trials, target.forcing
         weights, x = self.start(p, trials)
         deviance, pulls = x.new_zeros(len(x)), trials.pulls(forcing)
-        for t, target in enumerate(trials.guide):
+        for t, guide in enumerate(trials.guide):
             deviance += self.observation.score(x, trials.y[t], trials.weight_at(t))[2]
-            x = x - pulls[t] * (x - target)
+            x = x - pulls[t] * (x - guide)
             driven = drive(self.connectivity, weights, torch.tanh(x), trials.inputs[t])
             x = (1 - self.alpha) * x + self.alpha * driven
         return deviance, None
 
     @torch.no_grad()
-    def system(self, p, trials, kept, forcing=0.0):
-        """Curvature and gradient of half the deviance, (problems, m, m) and (problems, m)."""
+    def system(self, p, target, kept, exact=False):
+        """Gradient and Gauss-Newton curvature of half the deviance, and what that lacks.
+
+        Of shape (problems, m) and (problems, m, m), twice; the last is None where it was not
+        wanted (`exact`), or, as here, nobody knows it.
+        """
         curvature, gradient = 0.0, 0.0
-        for score, h, dx, _ in self.tangent_run(p, trials, forcing):
+        for score, h, dx, _ in self.tangent_run(p, target.trials, target.forcing):
             seen = dx if h is None else dx * h.unsqueeze(1)
             curvature = curvature + torch.bmm(seen, dx.transpose(1, 2))
             gradient = gradient + torch.bmm(dx, score.unsqueeze(-1))[..., 0]
-        return curvature, gradient
+        return gradient, curvature, None
 
     @torch.no_grad()
     def tangent_run(self, p, trials, forcing=0.0):
@@ -141,94 +158,24 @@ class DenseRuns:
         return max(1, int(CHUNK_BYTES / 8 / (n_steps * self.size * n_neurons)))
 
 
-class SplitRuns(DenseRuns):
-    """Runs whose state moves in the span of U and of the directions of the initial state."""
+@dataclass
+class DenseTarget:
+    """Trials, and the strength of the forcing that runs are under."""
 
-    def __init__(self, hypernetwork, initial_state, observation, alpha):
-        super().__init__(hypernetwork, initial_state, observation, alpha)
-        self.U, self.V = self.connectivity.U.detach(), self.connectivity.V.detach()
-        basis = torch.cat([self.U, initial_state.directions], 1)
-        self.basis = basis
-        self.gram = basis.t() @ basis
-        self.gram_basis = (basis[:, :, None] * basis[:, None, :]).flatten(1)
-        self.read_basis = (self.V[:, :, None] * basis[:, None, :]).flatten(1)  # (n, r * (r + q))
+    trials: Trials
+    forcing: float
 
-    def chunk(self, trials):
-        """How many problems are worked on at a time."""
-        n_steps, _, n_neurons = trials.shape
-        r, b = self.U.shape[1], self.basis.shape[1]
-        each = n_steps * max(n_neurons, r * b, b * self.size)
-        return max(1, int(CHUNK_BYTES / 8 / each))
+    @property
+    def shape(self):
+        """(time, trials, neurons)."""
+        return self.trials.shape
 
-    @torch.no_grad()
-    def run(self, p, trials, forcing=0.0, keep=False):
-        """Deviance of each problem's run, and what `system` needs (with `keep`)."""
-        weights, x0 = self.start(p, trials)
-        a, pulls, guide = self.alpha, trials.pulls(forcing), trials.guide
-        core, coreT = weights["core"], weights["core"].transpose(1, 2).contiguous()
-        y, h = x0.clone(), x0.new_zeros(len(p), self.U.shape[1])
-        deviance = x0.new_zeros(len(p))
-        slopes, reads, scores, curvatures = [], [], [], []
-        for t, target in enumerate(guide):
-            x = torch.addmm(y, h, self.U.t())
-            score, curvature, each = self.observation.score(x, trials.y[t], trials.weight_at(t))
-            deviance += each
-            g = pulls[t]
-            if keep:
-                scores.append(score @ self.basis)
-                curvatures.append(curvature)
-            if t == trials.n_steps - 1:
-                break
-            if forcing:
-                x.lerp_(target, g)
-                y.lerp_(target, g)
-            y.mul_(1 - a)
-            if trials.n_inputs:
-                y.add_(trials.inputs[t] @ weights["B"].t(), alpha=a)
-            phi = tanh_(x)
-            z = phi @ self.V
-            h = (1 - a) * (1 - g) * h + a * (weights["bias"] + matvec(core, coreT, z))
-            if keep:
-                slopes.append(phi.square_().neg_().add_(1))
-                reads.append(z)
-        if not keep:
-            return deviance, None
-        return deviance, (torch.stack(slopes), torch.stack(reads), torch.stack(scores), curvatures)
+    def __len__(self):
+        return len(self.trials)
 
-    @torch.no_grad()
-    def system(self, p, trials, kept, forcing=0.0):
-        """Curvature and gradient of half the deviance, (problems, m, m) and (problems, m)."""
-        slopes, reads, scores, curvatures = kept
-        weights, tangents, _ = self.start_linearised(p, trials)
-        a, d, m = self.alpha, self.d, p.shape[1]
-        pulls = trials.pulls(forcing)
-        n_steps, n, b = scores.shape
-        r = reads.shape[2]
-        # V' diag(slope) [U, directions] of every step: one large product
-        through = (slopes.flatten(0, 1) @ self.read_basis).reshape(n_steps - 1, n, r, b)
-        # drive by the change of the weights, (problems, rank * d, time)
-        direct = torch.einsum("dkrs,tks->tkrd", tangents["core"], reads)
-        direct += tangents["bias"].permute(1, 2, 0)
-        H = p.new_zeros(n_steps, n, b, m)
-        H[0, :, r:, d:] = torch.eye(b - r, dtype=p.dtype, device=p.device)
-        if self.initial_state.generated:  # along U, as all that follows
-            H[0, :, :r, :d] = tangents["start"].permute(1, 2, 0)
-        for t in range(n_steps - 1):
-            left = _of_matrices(1 - pulls[t])
-            hold = (1 - a) * left
-            dz = torch.bmm(through[t], H[t]).mul_(left)
-            change = torch.bmm(weights["core"], dz)
-            change[:, :, :d] += direct[t]
-            torch.add(a * change, hold * H[t, :, :r], out=H[t + 1, :, :r])
-            H[t + 1, :, r:] = hold * H[t, :, r:]
-        stacked = H.transpose(0, 1).flatten(1, 2)  # (problems, time * b, m)
-        gram = self.gram
-        if curvatures[0] is not None:  # basis' diag(curvature) basis of every step
-            gram = (torch.cat(curvatures) @ self.gram_basis).reshape(n_steps, n, b, b)
-        weighted = (H.transpose(2, 3) @ gram).transpose(2, 3).transpose(0, 1).flatten(1, 2)
-        curvature = torch.bmm(stacked.transpose(1, 2), weighted)
-        flat = scores.transpose(0, 1).flatten(1).unsqueeze(-1)
-        return curvature, torch.bmm(stacked.transpose(1, 2), flat)[..., 0]
+    def __getitem__(self, index):
+        """Some of the trials."""
+        return DenseTarget(self.trials[index], self.forcing)
 
 
 def _of_matrices(factor):

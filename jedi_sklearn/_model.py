@@ -172,9 +172,9 @@ class Model(nn.Module):
         runs, weight = self.runs(), 1 / (self.observation.dispersion * self.inflation)
         covariance, prior = torch.zeros_like(self.prior.precision), self.prior
         for i in torch.arange(len(index)).split(runs.chunk(some)):
-            part = some[i]
-            _, kept = runs.run(p[index[i]], part, keep=True)
-            curvature, _ = runs.system(p[index[i]], part, kept)
+            target = runs.target(some[i])
+            _, kept = runs.run(p[index[i]], target, keep=True)
+            _, curvature, _ = runs.system(p[index[i]], target, kept)
             covariance += torch.linalg.inv(weight * curvature + prior.precision).sum(0)
         covariance = torch.linalg.inv(prior.precision) + covariance / len(index)
         self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
@@ -212,6 +212,7 @@ class Model(nn.Module):
         *,
         starts=False,
         errors=False,
+        curvature=False,
         correction=None,
         n_starts=None,
         n_jobs=None,
@@ -225,9 +226,9 @@ class Model(nn.Module):
         -------
         Bunch
             ``p`` (trials, m), ``deviance`` and ``converged`` (trials,), and
-            means over the trials: ``H`` (m, m) of the curvatures, ``first`` (neurons,) of the
-            first samples, ``distance`` of their mean square, all scaled. With
-            `starts` also ``x0`` (trials, neurons), scaled, and ``lengths`` (trials,), samples
+            means over the trials: ``first`` (neurons,) of the first samples and ``distance`` of
+            their mean square, both scaled; with `curvature` also ``H`` (m, m) of the curvatures.
+            With `starts` also ``x0`` (trials, neurons), scaled, and ``lengths`` (trials,), samples
             without padding; with `errors` also ``covariance`` (trials, m, m) of p. With a
             `correction` the errors are those of runs that take in this share of them as they go,
             and ``last`` (trials, neurons) is where these end, scaled.
@@ -244,6 +245,7 @@ class Model(nn.Module):
                     device,
                     starts,
                     errors,
+                    curvature,
                     correction,
                     n_starts or self.n_starts,
                     needed,
@@ -251,9 +253,10 @@ class Model(nn.Module):
                 for i in processes.share(parts)
             )
         found = processes.gather(found)
-        out = {name: np.stack([block[name] for block in found]).sum(0) / len(X) for name in MEANS}
-        for name in found[0].keys() - set(MEANS):
-            out[name] = np.concatenate([block[name] for block in found])
+        out = {}
+        for name in found[0]:
+            each = [block[name] for block in found]
+            out[name] = np.stack(each).sum(0) / len(X) if name in MEANS else np.concatenate(each)
         return Bunch(**out)
 
     def _neurons_needed(self, X):
@@ -287,7 +290,9 @@ class Model(nn.Module):
 
     @isolated  # workers have a state of their own
     @torch.no_grad()
-    def _infer_block(self, X, inputs, device, starts, errors, correction, n_starts, needed):
+    def _infer_block(
+        self, X, inputs, device, starts, errors, curvature, correction, n_starts, needed
+    ):
         """What `infer` returns of a block of trials, but sums for means."""
         # the CPU needs no copy: nothing is written to
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
@@ -302,11 +307,14 @@ class Model(nn.Module):
         runs, d = inner.runs(), self.hypernetwork.n_components
         weight = 1 / (model.observation.dispersion * self.inflation)
         how = {"forcing": correction or 0.0, "n_starts": n_starts}
+        how |= {"noise": model.observation.dispersion, "curvature": curvature or errors}
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
             deviance = deviance + some.constant
         weights, x0 = model.start(p[:, :d], p[:, d:], trials)
-        found = {"p": p, "deviance": deviance, "converged": converged, "H": H.sum(0)}
+        found = {"p": p, "deviance": deviance, "converged": converged}
+        if curvature:
+            found["H"] = H.sum(0)
         first = trials.guide[0]
         found |= {"first": first.sum(0), "distance": first.square().mean(1).sum(0)}
         if starts:

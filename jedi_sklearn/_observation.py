@@ -45,6 +45,7 @@ class Observation(nn.Module):
     share = "R2"  # what the explained share of the deviance is called
     by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # all that is
     common: tuple[str, ...] = ("noise",)
+    squared = False  # whether the deviance is the squared error, but for missing values
 
     def take(self, neurons):
         """The same for some of the neurons."""
@@ -99,6 +100,7 @@ class Gaussian(Observation):
     dimensions = 1  # of the state, for each that this curve shows
     correction = 0.1  # of forecasts, by the guide
     basis_has_prior = False
+    squared = True
 
     def __init__(self, mean, scale, noise=1.0, noise_of_neuron=None):
         super().__init__()

@@ -13,9 +13,10 @@ from torch.testing import assert_close
 from jedi_sklearn import JEDIEstimator
 from jedi_sklearn._connectivity import CONNECTIVITIES, FullRank, Shared
 from jedi_sklearn._initial_state import Observed
-from jedi_sklearn._linearised import DenseRuns, SplitRuns
+from jedi_sklearn._linearised import DenseRuns
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._rollout import plain_loss, split_loss
+from jedi_sklearn._split_runs import SplitRuns
 from jedi_sklearn._trials import Trials
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +70,8 @@ def test_a_connectivity_is_one_class_and_one_row(small, multitask, monkeypatch, 
 
 class Counts(Gaussian):
     """Poisson counts of log rate gain * x, the gain of each neuron learned."""
+
+    squared = False
 
     def __init__(self, n):
         super().__init__(torch.zeros(n), torch.ones(n))
@@ -142,10 +145,11 @@ def test_inference_takes_scores_of_any_observation(make_model, forcing):
     found = []
     for Runs in (SplitRuns, DenseRuns):
         runs = Runs(*parts)
-        deviance, kept = runs.run(p, trials, forcing, keep=True)
-        found.append((deviance, *runs.system(p, trials, kept, forcing)))
+        target = runs.target(trials, forcing)
+        deviance, kept = runs.run(p, target, keep=True)
+        found.append((deviance, *runs.system(p, target, kept)[:2]))
     for got, expected in zip(*found, strict=True):
         assert_close(got, expected, rtol=1e-9, atol=1e-9)
     for i, move in enumerate(1e-6 * torch.eye(2, dtype=torch.float64)):
-        above, below = (runs.run(p + sign * move, trials, forcing)[0] for sign in (1, -1))
-        assert_close(found[0][2][:, i], (above - below) / 4e-6, rtol=1e-5, atol=1e-5)
+        above, below = (runs.run(p + sign * move, target)[0] for sign in (1, -1))
+        assert_close(found[0][1][:, i], (above - below) / 4e-6, rtol=1e-5, atol=1e-5)

@@ -13,6 +13,7 @@ from jedi_sklearn._inference import GaussianPrior, error_bars, infer
 from jedi_sklearn._initial_state import Generated, Inferred, Observed
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._rollout import simulate
+from jedi_sklearn._split_runs import SplitRuns
 from jedi_sklearn._trials import Trials
 
 D, ALPHA, TIME = 2, 0.2, 40
@@ -141,7 +142,7 @@ def test_small_chunks_change_nothing(model, prior, monkeypatch):
     data = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
     data += 0.1 * normal(*data.shape, seed=4)
     whole = infer(runs_of(hyper), Trials(data), prior, 100.0)
-    monkeypatch.setattr("jedi_sklearn._linearised.CHUNK_BYTES", 2e4)
+    monkeypatch.setattr("jedi_sklearn._split_runs.CHUNK_BYTES", 2e4)
     assert runs_of(hyper).chunk(Trials(data)) < 9
     parts = infer(runs_of(hyper), Trials(data), prior, 100.0)
     assert_close(parts[0], whole[0], rtol=1e-9, atol=1e-9)
@@ -194,8 +195,9 @@ def test_the_system_is_that_of_finite_differences(model, connectivity, kind, for
     jacobian = np.stack(slopes)  # (m, time, trials, neurons)
 
     runs = runs_of(hyper, initial)
-    sse, kept = runs.run(p, Trials(data), forcing, keep=True)
-    JtJ, Jte = runs.system(p, Trials(data), kept, forcing)
+    target = runs.target(Trials(data), forcing)
+    sse, kept = runs.run(p, target, keep=True)
+    Jte, JtJ, _ = runs.system(p, target, kept)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
     np.testing.assert_allclose(
         JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
@@ -214,8 +216,9 @@ def test_the_fast_path_agrees_with_the_generic_one(model, forcing, initial):
     for connectivity in CONNECTIVITIES:
         hyper = make_hyper(model, connectivity, starts=initial.generated)
         runs = runs_of(hyper, initial)
-        sse, kept = runs.run(p, Trials(data), forcing, keep=True)
-        systems.append((sse, *runs.system(p, Trials(data), kept, forcing)))
+        target = runs.target(Trials(data), forcing)
+        sse, kept = runs.run(p, target, keep=True)
+        systems.append((sse, *runs.system(p, target, kept)[:2]))
     for other in systems[1:]:
         for got, expected in zip(other, systems[0], strict=True):
             assert_close(got, expected, rtol=1e-9, atol=1e-9)
@@ -254,8 +257,9 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     moves = eps * torch.eye(p.shape[1], dtype=torch.float64)
     jacobian = np.stack([mask * (run(p + m) - run(p - m)) / (2 * eps) for m in moves])
     runs = runs_of(hyper, initial)
-    sse, kept = runs.run(p, trials, forcing, keep=True)
-    JtJ, Jte = runs.system(p, trials, kept, forcing)
+    target = runs.target(trials, forcing)
+    sse, kept = runs.run(p, target, keep=True)
+    Jte, JtJ, _ = runs.system(p, target, kept)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
     np.testing.assert_allclose(
         JtJ, np.einsum("itkn,jtkn->kij", jacobian, jacobian), rtol=1e-5, atol=1e-5
@@ -263,6 +267,86 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     np.testing.assert_allclose(
         Jte, np.einsum("itkn,tkn->ki", jacobian, error), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.fixture(params=list(INITIALS))
+def driven_runs(request, model):
+    """Runs of a shared model with inputs, and trials with gaps."""
+    initial = INITIALS[request.param]
+    hyper = driven(make_hyper(model, "shared", starts=initial.generated))
+    data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
+    trials = Trials(data, gaps(data.shape), inputs=normal(15, 3, 2, seed=31))
+    return runs_of(hyper, initial), trials, normal(3, D + initial.size, seed=8)
+
+
+@pytest.mark.parametrize("forcing", [0.0, 0.3])
+def test_going_back_once_gives_the_gradient(driven_runs, forcing):
+    runs, trials, p = driven_runs
+    target = runs.target(trials, forcing)
+    _, kept = runs.run(p, target, keep=True)
+    assert_close(
+        runs.gradient(p, target, kept), runs.system(p, target, kept)[0], rtol=1e-9, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("forcing", [0.0, 0.3])
+def test_the_exact_curvature_is_that_of_finite_differences_of_the_gradient(driven_runs, forcing):
+    runs, trials, p = driven_runs
+    target = runs.target(trials, forcing)
+
+    def gradient(p):
+        return runs.system(p, target, runs.run(p, target, keep=True)[1])[0]
+
+    _, G, more = runs.system(p, target, runs.run(p, target, keep=True)[1], exact=True)
+    assert more.abs().max() > 0.1 * G.abs().max()
+    for i, move in enumerate(1e-5 * torch.eye(p.shape[1], dtype=torch.float64)):
+        slope = (gradient(p + move) - gradient(p - move)) / 2e-5
+        assert_close((G + more)[:, i], slope, rtol=1e-5, atol=1e-5)
+
+
+def test_lifted_steps_about_a_run_are_gauss_newton_steps(driven_runs):
+    runs, trials, p = driven_runs
+    target = runs.target(trials)
+    eye = torch.eye(p.shape[1], dtype=torch.float64)
+    prior = GaussianPrior(torch.zeros_like(p[0]), eye, p[:, :D])
+    _, kept = runs.run(p, target, keep=True)
+    gradient, G, _ = runs.system(p, target, kept)
+    lifted, z, H = runs.lift(p, kept[0], target, prior, 2.0)
+    assert_close(H, 2 * G + eye, rtol=1e-9, atol=1e-9)
+    assert_close(lifted, p - torch.linalg.solve(H, 2 * gradient + p), rtol=1e-9, atol=1e-9)
+    # and the coordinates follow the run to first order
+    nearby = p + 1e-5 * (lifted - p)
+    change = runs.run(nearby, target, keep=True)[1][0] - kept[0]
+    assert_close(change / 1e-5, z - kept[0], rtol=1e-3, atol=1e-3)
+
+
+def test_coordinates_that_are_no_run_end_as_one(model, prior):
+    hyper = make_hyper(model, "shared")
+    runs, c = runs_of(hyper), normal(5, D, seed=3)
+    target = runs.target(Trials(run_of(hyper, c, torch.as_tensor(model.X[:5, 0]))))
+    p, z = torch.zeros_like(c), target.guide + 0.1 * normal(*target.guide.shape, seed=4)
+    for _ in range(12):
+        p, z, _ = runs.lift(p, z, target, prior, 1e8)
+    assert_close(p, c, rtol=0, atol=1e-6)
+    assert_close(z, runs.run(p, target, keep=True)[1][0], rtol=0, atol=1e-6)
+
+
+def test_trials_that_lifted_steps_do_not_serve_start_again(model, prior, monkeypatch):
+    """Were the ends of lifted steps anywhere, the answers would still be those of good starts."""
+    hyper, c = make_hyper(model, "shared"), normal(10, D, seed=3)
+    data = run_of(hyper, c, torch.as_tensor(model.X[:10, 0]))
+    lifted = SplitRuns.lift
+
+    def astray(self, *args, **how):
+        p, z, H = lifted(self, *args, **how)
+        p[2], z[5, 3], p[7] = torch.nan, torch.inf, 40.0
+        return p, z, H
+
+    monkeypatch.setattr(SplitRuns, "lift", astray)
+    p, _, sse, converged = infer(runs_of(hyper), Trials(data), prior, 1e8)
+    assert converged.all()
+    assert_close(p, c, rtol=0, atol=1e-4)
+    assert float(sse.max()) < 1e-6
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)

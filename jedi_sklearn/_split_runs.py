@@ -1,0 +1,346 @@
+"""Runs with shared bases, in the coordinates of the space in which the weights move them.
+
+With an orthonormal basis Q of the span of U and of the directions of the initial state,
+
+    x[t] = outside[t] + Q z[t],
+    x~[t] = driven[t] + Q z~[t],      z~[t] = left[t] z[t]
+    z[t+1] = (1-a) z~[t] + a (G_k V' tanh(x~[t]) + b_k)          (G_k, b_k in coordinates)
+
+where outside and driven depend on the trial alone (mean of the first states, inputs, guide under
+forcing): what depends on parameters are the coordinates z (problems, time, b). The neurons enter
+by tanh and two products a step, and what an observation says of single values.
+
+`lift` takes z as unknown, too: it linearises all steps at once about any coordinates, which need
+not be those of a run (docs/model.md, Embeddings of new trials). It starts at the data, where no
+step can explode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+from ._linearised import CHUNK_BYTES, DenseRuns
+from ._rollout import matvec, tanh_
+
+__all__ = ["SplitRuns"]
+
+
+class SplitRuns(DenseRuns):
+    """Runs in the span of U and of the directions of the initial state."""
+
+    lifts = True
+
+    def __init__(self, hypernetwork, initial_state, observation, alpha):
+        super().__init__(hypernetwork, initial_state, observation, alpha)
+        U, self.V = self.connectivity.U.detach(), self.connectivity.V.detach()
+        self.Q, mix = torch.linalg.qr(torch.cat([U, initial_state.directions], 1))
+        self.Qt, self.Vt = self.Q.t().contiguous(), self.V.t().contiguous()
+        self.of_U, self.of_q = mix[:, : U.shape[1]], mix[:, U.shape[1] :]
+        self._space: dict[str, torch.Tensor] = {}  # arrays are made once: fresh memory is slow
+        # products of the entries of each neuron: sums of them, weighted by slopes, are Jacobians
+        self.read_pairs = (self.Q[:, :, None] * self.V[:, None, :]).flatten(1)
+        self.pairs = (self.Q[:, :, None] * self.Q[:, None, :]).flatten(1)
+
+    def chunk(self, target):
+        """How many problems are worked on at a time."""
+        n_steps, _, n_neurons = target.shape
+        b, rank = self.Q.shape[1], self.V.shape[1]
+        each = n_steps * max(n_neurons, b * rank, b * (self.size + 1))
+        return max(1, int(CHUNK_BYTES / 8 / each))
+
+    @torch.no_grad()
+    def target(self, trials, forcing=0.0):
+        """Trials as runs under this forcing meet them."""
+        return SplitTarget.of(self, trials, forcing)
+
+    @torch.no_grad()
+    def run(self, p, target, keep=False):
+        """Deviance of each problem's run, and what `system` needs (with `keep`)."""
+        weights = self._coordinates(self.hypernetwork(p[:, : self.d]))
+        core, bias = weights["core"], self.alpha * weights["bias"]
+        coreT = core.transpose(1, 2).contiguous()
+        n_steps, hold = target.shape[0], (1 - self.alpha) * target.left
+        z = p.new_empty(len(p), n_steps, self.Q.shape[1])
+        now = self._first(weights, p)
+        x, read = p.new_empty(len(p), len(self.Q)), p.new_empty(len(p), self.V.shape[1])
+        for t in range(n_steps):
+            z[:, t] = now
+            if t < n_steps - 1:
+                torch.addmm(target.driven[:, t], target.left[:, t] * now, self.Qt, out=x)
+                torch.mm(tanh_(x), self.V, out=read)
+                now = bias + hold[:, t] * now + self.alpha * matvec(core, coreT, read)
+        scored = self._score(z, target)
+        return scored[0], (z, scored) if keep else None
+
+    @torch.no_grad()
+    def system(self, p, target, kept, exact=False):
+        """Gradient and Gauss-Newton curvature of half the deviance, and what that lacks.
+
+        Of shape (problems, m) and (problems, m, m), twice; the last is None where it was not
+        wanted (`exact`). What hidden layers of the hypernetwork would add is left out.
+        """
+        z, (_, score, curvature) = kept
+        step = self._linearise(p, z, target)
+        gradient, G = self._normal_equations(step.tangents, score, curvature)
+        return gradient, G, self._second_order(step, score) if exact else None
+
+    @torch.no_grad()
+    def gradient(self, p, target, kept):
+        """Gradient of half the deviance alone, by going back through the run once."""
+        z, (_, score, _) = kept
+        f, slopes = self.hypernetwork.linearise(p[:, : self.d])
+        weights = self._coordinates(self.connectivity.weights(f))
+        by = self._coordinates(self.connectivity.tangents(slopes))
+        core, a = weights["core"], self.alpha
+        coreT = core.transpose(1, 2).contiguous()
+        rates = self._rates(target.left[:, :-1] * z[:, :-1], target)
+        back, now, left = torch.empty_like(score), score[:, -1], target.left
+        back[:, -1] = now
+        for t in range(z.shape[1] - 2, -1, -1):
+            read = matvec(coreT, core, now) @ self.Vt
+            torch.ops.aten.tanh_backward.grad_input(read, rates[:, t], grad_input=read)
+            now = score[:, t] + left[:, t] * torch.addmm(now, read, self.Q, beta=1 - a, alpha=a)
+            back[:, t] = now
+        later = back[:, 1:]
+        by_core = a * torch.bmm(later.transpose(1, 2), rates @ self.V)
+        gradient = torch.einsum("dkbr,kbr->kd", by["core"], by_core)
+        gradient += torch.einsum("dkb,kb->kd", by["bias"], a * later.sum(1))
+        if "start" in by:
+            gradient += torch.einsum("dkb,kb->kd", by["start"], now)
+        return torch.cat([gradient, now @ self.of_q], 1)
+
+    @torch.no_grad()
+    def lift(self, p, z, target, prior, weight, pull=0.0):
+        """A Gauss-Newton step of parameters and coordinates together.
+
+        `pull` is the strength of a forcing of the coordinates, towards those of the guide.
+        Returns both, and the curvature of the cost; they are not finite where the step failed.
+        """
+        step, m = self._linearise(p, z, target, pull, defects=True), p.shape[1]
+        z = z + step.tangents[:, :, m].transpose(0, 1)  # where the linearised dynamics lead at p
+        tangents = step.tangents[:, :, :m]
+        _, score, curvature = self._score(z, target)
+        gradient, G = self._normal_equations(tangents, score, curvature)
+        H = weight * G + prior.precision
+        gradient = weight * gradient + (p - prior.mean) @ prior.precision
+        move, _ = torch.linalg.solve_ex(H, -gradient)
+        along = torch.bmm(move.unsqueeze(1), self._space["flat"])
+        return p + move, z + along.view(z.shape), H
+
+    def _coordinates(self, weights):
+        """Weights along Q: core (problems, b, rank), bias and start (problems, b).
+
+        Tangents of weights have their axis of components before these.
+        """
+        mixed = {"core": self.of_U @ weights["core"], "bias": weights["bias"] @ self.of_U.t()}
+        if "start" in weights:
+            mixed["start"] = weights["start"] @ self.of_U.t()
+        return mixed
+
+    def _first(self, weights, p):
+        """Coordinates of the first states."""
+        return weights.get("start", 0.0) + p[:, self.d :] @ self.of_q.t()
+
+    def _score(self, z, target):
+        """Deviance; scores (problems, time, b) and curvatures along Q, None for the identity."""
+        if target.seen is not None:
+            error = z - target.seen
+            return error.square().sum((1, 2)) + target.rest, error, None
+        n, n_steps, b = z.shape
+        x = (target.outside + z @ self.Qt).flatten(0, 1)
+        weight = None if target.weight is None else target.weight.flatten(0, 1)
+        score, curvature, each = self.observation.score(x, target.y.flatten(0, 1), weight)
+        if curvature is not None:
+            curvature = (curvature @ self.pairs).view(n, n_steps, b, b)
+        return each.view(n, n_steps).sum(1), (score @ self.Q).view(n, n_steps, b), curvature
+
+    def _linearise(self, p, z, target, pull=0.0, defects=False):
+        """Tangents of the coordinates by p, with a row for the defects of z if these are wanted.
+
+        Defects are what the steps miss of z; their row is where they lead.
+        """
+        n, n_steps, b = z.shape
+        m, d, a = p.shape[1], self.d, self.alpha
+        f, slopes = self.hypernetwork.linearise(p[:, :d])
+        weights = self._coordinates(self.connectivity.weights(f))
+        by = self._coordinates(self.connectivity.tangents(slopes))  # n_components first
+        coreT = weights["core"].transpose(1, 2).contiguous()
+        left, pulled = target.left[:, :-1], z[:, :-1]
+        if pull:
+            share = pull * target.recorded[:, :-1]
+            pulled, left = torch.lerp(pulled, target.guide[:, :-1], share), left * (1 - share)
+        pulled = target.left[:, :-1] * pulled
+        before, rank = n_steps - 1, self.V.shape[1]
+        rates = self._rates(pulled, target)
+        read = rates @ self.V
+        slope = torch.mul(rates, rates, out=self._array("slope", *rates.shape)).neg_().add_(1)
+        reading = self._array("reading", n * before, b * rank)  # Q' diag(slope) V of every step
+        torch.mm(slope.flatten(0, 1), self.read_pairs, out=reading)
+        jacobian = self._array("jacobian", n, before * b, b)  # coordinates before a step first
+        torch.bmm(reading.view(n, before * b, rank), coreT, out=jacobian)
+        jacobian = jacobian.view(n, before, b, b).mul_(a)
+        jacobian.diagonal(dim1=2, dim2=3).add_(1 - a)
+        jacobian *= left.unsqueeze(-1)
+        S = self._array("tangents", n_steps, n, m + defects, b)
+        S[0, :, :d] = by["start"].transpose(0, 1) if "start" in by else 0.0
+        S[0, :, d:m] = self.of_q.t()
+        by_core = by["core"].permute(1, 3, 0, 2).reshape(n, rank, d * b)
+        direct = torch.bmm(read, by_core, out=self._array("direct", n, before, d * b))
+        direct = direct.view(n, before, d, b)
+        torch.add(direct.transpose(0, 1), by["bias"].transpose(0, 1), out=S[1:, :, :d])
+        S[1:, :, :d] *= a
+        S[1:, :, d:m] = 0.0
+        if defects:
+            S[0, :, m] = self._first(weights, p) - z[:, 0]
+            following = torch.baddbmm(weights["bias"].unsqueeze(1), read, coreT)
+            following = (1 - a) * pulled + a * following - z[:, 1:]
+            S[1:, :, m] = following.transpose(0, 1)
+        steps = S.unbind(0)
+        for now, then, matrix in zip(steps[:-1], steps[1:], jacobian.unbind(1), strict=True):
+            then.baddbmm_(now, matrix)
+        reading = reading.view(n, before, b, rank)
+        return _Linearised(S, by, weights, rates, slope, reading, jacobian, left)
+
+    def _rates(self, z, target):
+        """Rates of all steps but the last at such coordinates, (problems, time - 1, neurons)."""
+        rates = self._array("rates", *z.shape[:2], len(self.Q))
+        return tanh_(torch.add(target.driven[:, :-1], z @ self.Qt, out=rates))
+
+    def _array(self, name, *shape):
+        """An array that was used for the same before, if it has this shape."""
+        if name not in self._space or self._space[name].shape != shape:
+            self._space[name] = self.Q.new_empty(shape)
+        return self._space[name]
+
+    def _normal_equations(self, tangents, score, curvature):
+        """Sums over time of S' score and of S' curvature S."""
+        n_steps, n, m, b = tangents.shape
+        flat = self._array("flat", n, m, n_steps * b)
+        flat.view(n, m, n_steps, b).copy_(tangents.permute(1, 2, 0, 3))
+        weighted = flat
+        if curvature is not None:
+            weighted = tangents @ curvature.transpose(0, 1)
+            weighted = weighted.permute(1, 2, 0, 3).reshape(flat.shape)
+        gradient = torch.bmm(flat, score.reshape(n, n_steps * b, 1))[..., 0]
+        return gradient, torch.bmm(weighted, flat.transpose(1, 2))
+
+    def _second_order(self, step, score):
+        """What the curvature of the dynamics adds to the curvature of half the deviance."""
+        a, d = self.alpha, self.d
+        n_steps, n, m, b = step.tangents.shape
+        back = [score[:, -1]]  # derivatives by the coordinates, through all that follows
+        for now, matrix in zip(
+            score[:, 1:-1].unbind(1)[::-1], step.jacobian[:, 1:].unbind(1)[::-1], strict=True
+        ):
+            back.append(torch.baddbmm(now.unsqueeze(-1), matrix, back[-1].unsqueeze(-1))[..., 0])
+        back = a * torch.stack(back[::-1], 1)  # after each step
+        bend = (back @ step.weights["core"]) @ self.Vt
+        bend.mul_(step.slope).mul_(step.rates).mul_(-2 * step.left.square())
+        bend = (bend.flatten(0, 1) @ self.pairs).view(n, n_steps - 1, b, b)
+        # change of the weights by the embedding, times that of what they read
+        by_core = step.by["core"].permute(1, 2, 0, 3).reshape(n, b, -1)
+        by_core = torch.bmm(back, by_core).view(n, n_steps - 1, d, -1) * step.left.unsqueeze(-1)
+        total, cross = back.new_zeros(n, m, m), back.new_zeros(n, d, m)
+        each = (step.tangents[:-1], bend.unbind(1), by_core.unbind(1), step.reading.unbind(1))
+        for S, bent, changed, reading in zip(*each, strict=True):
+            total.baddbmm_(torch.bmm(S, bent), S.transpose(1, 2))
+            cross.baddbmm_(changed, torch.bmm(S, reading).transpose(1, 2))
+        total[:, :d] += cross
+        total[:, :, :d] += cross.transpose(1, 2)
+        return total
+
+
+@dataclass
+class _Linearised:
+    """Steps about coordinates: their tangents, and what these came from."""
+
+    tangents: torch.Tensor  # (time, problems, m or m + 1, b)
+    by: dict  # tangents of the weights, (n_components, problems, ...)
+    weights: dict
+    rates: torch.Tensor  # (problems, time - 1, neurons), as slope
+    slope: torch.Tensor
+    reading: torch.Tensor  # (problems, time - 1, b, rank)
+    jacobian: torch.Tensor  # (problems, time - 1, b, b), coordinates before a step first
+    left: torch.Tensor  # share of the coordinates that forcings leave
+
+
+@dataclass
+class SplitTarget:
+    """What runs of trials meet, trials first: the part of the state that no parameter moves.
+
+    Arrays that are alike for all trials have a first axis of 1.
+
+    Attributes
+    ----------
+    outside, driven : Tensor (trials, time, neurons)
+        States without coordinates, and the same after the forcing.
+    left : Tensor (trials, time, 1)
+        Share of the coordinates that the forcing leaves.
+    guide : Tensor (trials, time, b)
+        Coordinates of the guide.
+    recorded : Tensor (trials, time, 1)
+        1 where some neuron was recorded.
+    seen, rest : Tensor (trials, time, b), (trials,) or None
+        Where the deviance is a squared error: coordinates of the values, and the squared error
+        that they do not explain.
+    y, weight : Tensor (trials, time, neurons) or None
+        Values and weights where it is not.
+    """
+
+    outside: torch.Tensor
+    driven: torch.Tensor
+    left: torch.Tensor
+    guide: torch.Tensor
+    recorded: torch.Tensor
+    seen: torch.Tensor | None = None
+    rest: torch.Tensor | None = None
+    y: torch.Tensor | None = None
+    weight: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, runs, trials, forcing):
+        """The target of trials under a forcing."""
+        guide = trials.guide.transpose(0, 1)
+        n_steps = trials.n_steps
+        recorded = trials.new_zeros(1, n_steps, 1) + 1
+        if trials.weight is not None:
+            recorded = trials.weight.amax(2, keepdim=True).transpose(0, 1)
+        free = trials.new_zeros(len(trials), runs.initial_state.size)
+        x0 = runs.initial_state(free, trials.guide[0], 0.0)
+        alike = not (forcing or trials.n_inputs or runs.initial_state.measured)
+        now = x0[:1] if alike else x0
+        outside = now.new_empty(len(now), n_steps, now.shape[1])
+        driven = torch.empty_like(outside) if forcing else outside
+        pulls = (forcing * recorded).expand(-1, n_steps, 1)
+        for t in range(n_steps):
+            outside[:, t] = now
+            if forcing:
+                now = driven[:, t] = torch.lerp(now, guide[:, t], pulls[:, t])
+            now = (1 - runs.alpha) * now
+            if trials.n_inputs:
+                now = now + runs.alpha * trials.inputs[t] @ runs.hypernetwork.B.t()
+        about = (guide - outside) @ runs.Q
+        parts = (outside, driven, 1 - pulls, about, recorded)
+        y = trials.y.transpose(0, 1)
+        if not (trials.weight is None and runs.observation.squared):
+            weight = None if trials.weight is None else trials.weight.transpose(0, 1).contiguous()
+            return cls(*parts, y=y.contiguous(), weight=weight)
+        seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
+        rest = (y - outside - seen @ runs.Qt).square().sum((1, 2))
+        return cls(*parts, seen=seen, rest=rest)
+
+    @property
+    def shape(self):
+        """(time, trials, neurons)."""
+        return self.outside.shape[1], len(self.guide), self.outside.shape[2]
+
+    def __len__(self):
+        return len(self.guide)
+
+    def __getitem__(self, index):
+        """Some of the trials, by a slice or a tensor of indices."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        few = (a if a is None or len(a) < len(self) else a[index] for a in parts)
+        return SplitTarget(*few)
