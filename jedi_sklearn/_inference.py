@@ -155,7 +155,9 @@ class _Fit:
         new = self.p[i] - (axes @ move.unsqueeze(-1))[..., 0] @ self.white
         cost, better = self.move_to(i, new, exact)
         gain = (before - cost) / predicted.clamp_min(1e-300)
-        less = torch.where(gain > 0.75, 0.2, torch.where(gain > 0.25, 1.0, 4.0)) * damping
+        less = 4 * damping
+        less[gain > 0.25] = damping[gain > 0.25]
+        less[gain > 0.75] = 0.2 * damping[gain > 0.75]
         more = torch.maximum(8 * damping, FIRST_DAMPING * values.abs().mean(1))
         damping = torch.where(better, less, more)
         self.damping[i] = torch.where(damping < LEAST_CURVATURE, 0.0, damping)

@@ -389,7 +389,7 @@ def test_trajectories_are_deterministic_and_survive_a_file(runs, tmp_path):
 def test_trajectories_do_not_depend_on_the_coordinates_of_embeddings(runs, tmp_path):
     runs.est.save(tmp_path / "model.npz")
     other = JEDIEstimator.load(tmp_path / "model.npz")
-    some = other._model.infer(runs.X[20:], torch.device("cpu"))
+    some = other._model.infer(runs.X[20:], torch.device("cpu"), curvature=True)
     other._model.fix_gauge(some)  # canonical in other trials
     scores = other.transform(runs.X[20:])
     assert_allclose(scores, runs.est.transform(runs.X[20:]), atol=1e-3 * np.abs(scores).max())
