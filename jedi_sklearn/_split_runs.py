@@ -38,7 +38,7 @@ class SplitRuns(DenseRuns):
         self.Q, mix = torch.linalg.qr(torch.cat([U, initial_state.directions], 1))
         self.Qt, self.Vt = self.Q.t().contiguous(), self.V.t().contiguous()
         self.of_U, self.of_q = mix[:, : U.shape[1]], mix[:, U.shape[1] :]
-        self._space: dict[str, torch.Tensor] = {}  # arrays are made once: fresh memory is slow
+        self._space = {}  # arrays are made once: fresh memory is slow
         # products of the entries of each neuron: sums of them, weighted by slopes, are Jacobians
         self.read_pairs = (self.Q[:, :, None] * self.V[:, None, :]).flatten(1)
         self.pairs = (self.Q[:, :, None] * self.Q[:, None, :]).flatten(1)
