@@ -20,8 +20,10 @@ from torch import nn
 
 __all__ = ["GaussianPrior", "error_bars", "infer"]
 
-LIFTED_FORCING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.0, 0.0)  # from the data to a free run
-COMPARED = 2  # last lifted steps whose parameters are compared by their runs
+# Forcing of lifted steps, from the data to a free run: by and by, or at once, which at times
+# leads to a lower minimum
+WAYS = ((1.0, 0.3, 0.1, 0.03, 0.01, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
+COMPARED = 2  # last lifted steps of a way whose parameters are compared by their runs
 QUASI_STEPS, LAST_STEPS = 10, 30  # by gradients alone, then with curvature
 SUSPECT = 4.0  # times the deviance of noise: other starts may do better
 START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
@@ -205,30 +207,32 @@ class _Search:
             n_values = trials.weight.sum((0, 2))
         return ~(deviance <= SUSPECT * noise * n_values)
 
-    def lifted(self, i):
-        """Ends of lifted steps of trials i, from the data to a free run, and curvatures there."""
-        target, p = self.target[i], self.first[i]
-        z, best, lowest = target.guide, p.clone(), p.new_full((len(i),), torch.inf)
+    def lifted(self, i, ways):
+        """The best ends of lifted steps of trials i, and the curvatures there."""
+        target, first = self.target[i], self.first[i]
+        best, lowest = first.clone(), first.new_full((len(i),), torch.inf)
         curvature = self.prior.precision.expand(len(i), -1, -1).clone()
-        for k, pull in enumerate(LIFTED_FORCING):
-            p, z, H = self.runs.lift(p, z, target, self.prior, self.weight, pull)
-            fine = (
-                p.isfinite().all(1) & z.isfinite().flatten(1).all(1) & H.isfinite().all(2).all(1)
-            )
-            p[~fine], z[~fine], H[~fine] = best[~fine], target.guide[~fine], curvature[~fine]
-            if k >= len(LIFTED_FORCING) - COMPARED:
-                cost = self.cost(p, self.runs.run(p, target)[0])
-                better = cost < lowest
-                best[better], lowest[better], curvature[better] = (
-                    p[better],
-                    cost[better],
-                    H[better],
+        for way in ways:
+            p, z = first, target.guide
+            for k, pull in enumerate(way):
+                p, z, H = self.runs.lift(p, z, target, self.prior, self.weight, pull)
+                failed = ~(p.isfinite().all(1) & z.isfinite().flatten(1).all(1))
+                failed |= ~H.isfinite().flatten(1).all(1)
+                p[failed], z[failed], H[failed] = (
+                    best[failed],
+                    target.guide[failed],
+                    curvature[failed],
                 )
+                if k >= len(way) - COMPARED:
+                    cost = self.cost(p, self.runs.run(p, target)[0])
+                    lower = cost < lowest
+                    best[lower], lowest[lower], curvature[lower] = p[lower], cost[lower], H[lower]
         return best, curvature
 
-    def from_lifted(self, tol):
+    def from_lifted(self, ways, tol):
         """Parameters, deviance and convergence, from the ends of lifted steps."""
-        p, H = (torch.cat(ends) for ends in zip(*map(self.lifted, self.parts), strict=True))
+        ends = [self.lifted(i, ways) for i in self.parts]
+        p, H = (torch.cat(each) for each in zip(*ends, strict=True))
         fit = _Fit(self.runs, self.prior, self.weight, self.target, p, self.everyone, H)
         fit.steps(QUASI_STEPS, tol)
         fit.quasi = False
@@ -281,9 +285,14 @@ class _Search:
         return self._result(fit, winner)
 
     def _result(self, fit, k):
-        p = fit.p[k]
-        deviance = (fit.cost[k] - self.prior.cost(p)) / self.weight
-        return p, deviance, fit.converged[k]
+        """What was found for problems k, after the step that they last promised."""
+        move, _ = torch.linalg.solve_ex(fit.H[k], fit.gradient[k])
+        p = torch.where(fit.converged[k, None], fit.p[k] - move, fit.p[k])
+        deviance = torch.cat([self.runs.run(p[i], self.target[i])[0] for i in self.parts])
+        worse = ~(self.cost(p, deviance) <= fit.cost[k])  # rounding, or lost problems
+        p[worse] = fit.p[k[worse]]
+        before = (fit.cost[k] - self.prior.cost(fit.p[k])) / self.weight
+        return p, torch.where(worse, before, deviance), fit.converged[k]
 
     def curvature(self, p):
         """Gauss-Newton curvature of what is minimised at p."""
@@ -326,7 +335,8 @@ def infer(
         cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode.
     n_starts : int
         Starts of each trial: the continuation from the prior mean, then cluster centres. Where
-        runs can be lifted, these are for the trials that lifted steps do not serve.
+        runs can be lifted it begins with at most two ways of lifted steps, and these starts are
+        for the trials that they do not serve.
     noise : float, optional
         Deviance that noise has in a value; by default 1 / weight.
     curvature : bool
@@ -345,7 +355,7 @@ def infer(
     if not runs.lifts:
         p, deviance, converged = search.from_starts(n_starts, max_iter, tol)
     else:
-        p, deviance, converged = search.from_lifted(tol)
+        p, deviance, converged = search.from_lifted(WAYS[:n_starts], tol)
         unlikely = search.unlikely(deviance, 1 / weight if noise is None else noise)
         suspect = (~converged | unlikely).nonzero()[:, 0]
         if len(suspect):

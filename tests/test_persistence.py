@@ -299,10 +299,12 @@ def test_a_stored_model_still_gives_its_numbers(name):
     with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
         X, inputs = answers["X"], answers["inputs"]
         posterior = est.posterior(X, inputs=inputs)
-        # another machine or library may find the same modes a little differently
-        assert_allclose(posterior.mean, answers["transform"], atol=1e-3)
-        assert_allclose(posterior.covariance, answers["covariance"], rtol=0.02, atol=1e-4)
-        assert_allclose(est.predict(X, inputs=inputs), answers["predict"], atol=5e-3)
+        # other versions may find the same modes a little differently, by 0.01 posterior SDs each
+        sd = np.sqrt(answers["covariance"].diagonal(axis1=1, axis2=2))
+        assert_allclose(posterior.mean / sd, answers["transform"] / sd, atol=0.03, rtol=0)
+        size = sd[:, :, np.newaxis] * sd[:, np.newaxis]
+        assert_allclose(posterior.covariance / size, answers["covariance"] / size, atol=0.03)
+        assert_allclose(est.predict(X, inputs=inputs), answers["predict"], atol=0.01)
         assert est.score(X, inputs=inputs) == pytest.approx(float(answers["score"]), abs=1e-4)
         assert_array_equal(est.embedding_, answers["embedding"])
         values = est.dynamics(X, inputs=inputs).eigenvalues()
@@ -721,7 +723,8 @@ def test_every_form_can_be_continued(models, tiny, form):
     est = pickle.loads(pickle.dumps(models(form)))
     config, before = est.hypernetwork_.config, est.score(tiny.X)
     kept, start = {"n_components": "auto", "rank": "auto"}, type(est._model.initial_state)
-    est.set_params(warm_start=True, initial_state="auto", **kept).fit(tiny.X, tiny.labels)
+    est.set_params(warm_start=True, initial_state="auto", max_iter=60, **kept)
+    est.fit(tiny.X, tiny.labels)
     assert est.hypernetwork_.config == config  # "auto" keeps what is there
     assert type(est._model.initial_state) is start
     assert est.score(tiny.X) > before
