@@ -66,12 +66,13 @@ def job(name, seed, n_new, quick):
     fitted = time.process_time()
     E = est.transform(X_new)
     done = time.process_time()
-    decoder = LogisticRegression(max_iter=5000).fit(est.embedding_, label)
+    known = set(new_label) <= set(label)  # what was not learned cannot be decoded
+    decoder = LogisticRegression(max_iter=5000).fit(est.embedding_, label) if known else None
     return {
         "fit": fitted - start,
         "transform": done - fitted,
         "r2": est.score(X_new),
-        "accuracy": float(decoder.score(E, new_label)),
+        "accuracy": float(decoder.score(E, new_label)) if known else None,
     }
 
 
@@ -91,7 +92,9 @@ def commits(options):
                     args = [name, str(seed), str(n_new), str(int(options.quick))]
                     before, after = (_run(tree, args) for tree in (old, str(ROOT)))
                     rows.append(_row(name, seed, before, after))
-                    log(f"{name}, seed {seed}: transform {rows[-1]['transform']:.1f} times faster")
+                    log(
+                        f"{name}, seed {seed}: transform {rows[-1]['transform']:.1f} times as fast"
+                    )
         finally:
             _git("worktree", "remove", "--force", old)
     columns = [

@@ -118,7 +118,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Trials per gradient step; "auto" is 200, fewer (but at least 16) where these have more than
         2^24 values together, or all trials where there are no more.
     n_starts : int, default=2
-        Starts in the inference of an embedding; the best one counts.
+        Starts in the inference of an embedding; the best one counts. With shared connectivity
+        1 or 2, and more for trials that these do not serve (docs/model.md).
     tol : float, default=1e-3
         The fit has converged when R2 rose by less over the last tenth of the steps. With
         `early_stopping`, the least rise of the validation R2 that counts.

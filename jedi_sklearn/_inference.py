@@ -105,7 +105,7 @@ class _Fit:
         """One undamped step of every problem."""
         for i in torch.arange(len(self.p), device=self.p.device).split(self.size):
             self.move_to(i, self.p[i])
-            self.p[i] -= torch.linalg.solve(self.H[i], self.gradient[i])
+            self.p[i] -= torch.linalg.solve_ex(self.H[i], self.gradient[i]).result
         return self.p
 
     def steps(self, n_steps, tol=0.0, only=None):
@@ -136,6 +136,11 @@ class _Fit:
             i = i[~self.lost[i]]
             if not len(i):
                 return
+        known = self.H[i].isfinite().flatten(1).all(1) & self.gradient[i].isfinite().all(1)
+        self.lost[i[~known]] = True  # derivatives of very unstable runs overflow
+        i = i[known]
+        if not len(i):
+            return
         H, gradient = self.white @ self.H[i] @ self.white.t(), self.gradient[i] @ self.white.t()
         values, axes = torch.linalg.eigh(H)
         along = (gradient.unsqueeze(1) @ axes)[:, 0]
@@ -173,7 +178,8 @@ def _updated(H, s, y):
     share = torch.where(found < 0.2 * expected, share, 1.0)[:, None]
     y = share * y + (1 - share) * Hs
     gained = y.unsqueeze(2) * y.unsqueeze(1) / (s * y).sum(1)[:, None, None]
-    return H + gained - Hs.unsqueeze(2) * Hs.unsqueeze(1) / expected[:, None, None]
+    new = H + gained - Hs.unsqueeze(2) * Hs.unsqueeze(1) / expected[:, None, None]
+    return torch.where((expected > 0)[:, None, None], new, H)  # a move may round to none
 
 
 def _of_problems(kept, k):
@@ -370,8 +376,8 @@ def infer(
 def error_bars(runs, trials, p, H, prior, weight, inflation):
     """Covariance of the estimates p under the noise of the data (docs/model.md, eq. 11).
 
-    The sandwich H^-1 M H^-1: H is the curvature that the fit used, with one noise variance for
-    all neurons; M takes each neuron's own, and the noise of the first sample where free runs
+    The sandwich H^-1 M H^-1: H is the Gauss-Newton curvature, with one noise variance for all
+    neurons; M takes each neuron's own, and the noise of the first sample where free runs
     start there.
 
     Parameters

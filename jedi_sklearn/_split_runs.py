@@ -144,17 +144,18 @@ class SplitRuns(DenseRuns):
         return weights.get("start", 0.0) + p[:, self.d :] @ self.of_q.t()
 
     def _score(self, z, target):
-        """Deviance; scores (problems, time, b) and curvatures along Q, None for the identity."""
+        """Deviance; scores along Q, (problems, time, b); curvatures (problems, time, neurons).
+
+        For curvatures of 1 these are None.
+        """
         if target.seen is not None:
             error = z - target.seen
             return error.square().sum((1, 2)) + target.rest, error, None
-        n, n_steps, b = z.shape
-        x = (target.outside + z @ self.Qt).flatten(0, 1)
+        x = target.outside + z @ self.Qt
         weight = None if target.weight is None else target.weight.flatten(0, 1)
-        score, curvature, each = self.observation.score(x, target.y.flatten(0, 1), weight)
-        if curvature is not None:
-            curvature = (curvature @ self.pairs).view(n, n_steps, b, b)
-        return each.view(n, n_steps).sum(1), (score @ self.Q).view(n, n_steps, b), curvature
+        values = self.observation.score(x.flatten(0, 1), target.y.flatten(0, 1), weight)
+        score, curvature, each = (a if a is None else a.unflatten(0, z.shape[:2]) for a in values)
+        return each.sum(1), score @ self.Q, curvature
 
     def _linearise(self, p, z, target, pull=0.0, defects=False):
         """Tangents of the coordinates by p, with a row for the defects of z if these are wanted.
@@ -221,7 +222,8 @@ class SplitRuns(DenseRuns):
         flat.view(n, m, n_steps, b).copy_(tangents.permute(1, 2, 0, 3))
         weighted = flat
         if curvature is not None:
-            weighted = tangents @ curvature.transpose(0, 1)
+            along = (curvature.flatten(0, 1) @ self.pairs).view(n, n_steps, b, b)
+            weighted = tangents @ along.transpose(0, 1)
             weighted = weighted.permute(1, 2, 0, 3).reshape(flat.shape)
         gradient = torch.bmm(flat, score.reshape(n, n_steps * b, 1))[..., 0]
         return gradient, torch.bmm(weighted, flat.transpose(1, 2))
@@ -309,7 +311,7 @@ class SplitTarget:
             recorded = trials.weight.amax(2, keepdim=True).transpose(0, 1)
         free = trials.new_zeros(len(trials), runs.initial_state.size)
         x0 = runs.initial_state(free, trials.guide[0], 0.0)
-        alike = not (forcing or trials.n_inputs or runs.initial_state.measured)
+        alike = not (forcing or trials.n_inputs) and bool((x0 == x0[:1]).all())
         now = x0[:1] if alike else x0
         outside = now.new_empty(len(now), n_steps, now.shape[1])
         driven = torch.empty_like(outside) if forcing else outside

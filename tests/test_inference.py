@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from jedi_sklearn import JEDIEstimator, RNNBatch, _model
 from jedi_sklearn._hypernetwork import Hypernetwork
-from jedi_sklearn._inference import GaussianPrior, error_bars, infer
+from jedi_sklearn._inference import GaussianPrior, _updated, error_bars, infer
 from jedi_sklearn._initial_state import Generated, Inferred, Observed
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._rollout import simulate
@@ -347,6 +347,39 @@ def test_trials_that_lifted_steps_do_not_serve_start_again(model, prior, monkeyp
     assert converged.all()
     assert_close(p, c, rtol=0, atol=1e-4)
     assert float(sse.max()) < 1e-6
+
+
+def test_a_trial_whose_derivatives_overflow_costs_no_others(model, prior, monkeypatch):
+    hyper, c = make_hyper(model, "shared"), normal(10, D, seed=3)
+    data = run_of(hyper, c, torch.as_tensor(model.X[:10, 0]))
+
+    def overflowing(name):
+        whole = getattr(SplitRuns, name)
+
+        def derivatives(self, p, some, kept, *args):
+            found = whole(self, p, some, kept, *args)
+            odd = (some.guide[:, 1] - here).abs().amax(1) < 1e-9
+            for a in found if isinstance(found, tuple) else (found,):
+                if a is not None:
+                    a[odd] = torch.inf
+            return found
+
+        return derivatives
+
+    runs = runs_of(hyper)
+    here = runs.target(Trials(data[:, [4]])).guide[:, 1]
+    for name in ("gradient", "system"):
+        monkeypatch.setattr(SplitRuns, name, overflowing(name))
+    p, _, _, converged = infer(runs, Trials(data), prior, 1e8, curvature=False)
+    others = torch.arange(10) != 4
+    assert converged.tolist() == others.tolist()
+    assert_close(p[others], c[others], rtol=0, atol=1e-4)
+    assert p[4].isfinite().all()
+
+
+def test_moves_that_round_to_none_leave_the_curvature():
+    H, none = torch.eye(3, dtype=torch.float64)[None], torch.zeros(1, 3, dtype=torch.float64)
+    assert_close(_updated(H, none, none), H)
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
