@@ -244,7 +244,7 @@ class _Search:
         fit.quasi = False
         fit.damping[~fit.converged] = -1.0  # linearise there
         fit.steps(LAST_STEPS, tol)
-        return self._result(fit, self.everyone)
+        return self._result(fit, self.everyone, tol)
 
     def continued(self):
         """The end of Gauss-Newton steps of runs under falling forcing, from the prior mean."""
@@ -288,14 +288,15 @@ class _Search:
         only = torch.zeros_like(fit.converged)
         only[winner] = True
         fit.steps(max_iter, tol, only)
-        return self._result(fit, winner)
+        return self._result(fit, winner, tol)
 
-    def _result(self, fit, k):
+    def _result(self, fit, k, tol):
         """What was found for problems k, after the step that they last promised."""
         move, _ = torch.linalg.solve_ex(fit.H[k], fit.gradient[k])
         p = torch.where(fit.converged[k, None], fit.p[k] - move, fit.p[k])
         deviance = torch.cat([self.runs.run(p[i], self.target[i])[0] for i in self.parts])
-        worse = ~(self.cost(p, deviance) <= fit.cost[k])  # rounding, or lost problems
+        # by less it may seem to be through rounding, which is to decide nothing
+        worse = ~(self.cost(p, deviance) <= fit.cost[k] + tol)
         p[worse] = fit.p[k[worse]]
         before = (fit.cost[k] - self.prior.cost(fit.p[k])) / self.weight
         return p, torch.where(worse, before, deviance), fit.converged[k]
