@@ -74,9 +74,9 @@ class _Fit:
         self.white = torch.linalg.inv(torch.linalg.cholesky(prior.precision))
 
     def move_to(self, i, p, exact=False):
-        """Go to p and linearise there, where the cost is no higher; costs at p, and where it is.
+        """Move problems i to p, and linearise there, if their cost is no higher there.
 
-        `i` are indices of problems.
+        Returns the costs at p, and which problems moved.
         """
         target = self.target[self.trial[i]]
         deviance, kept = self.runs.run(p, target, keep=True)
@@ -252,9 +252,8 @@ class _Search:
         for forcing in START_FORCING:
             if forcing > self.forcing:
                 target = self.runs.target(self.trials, forcing)
-                p = _Fit(
-                    self.runs, self.prior, self.weight, target, p, self.everyone
-                ).gauss_newton()
+                fit = _Fit(self.runs, self.prior, self.weight, target, p, self.everyone)
+                p = fit.gauss_newton()
         return p
 
     def centres(self, n):

@@ -11,8 +11,8 @@ forcing): what depends on parameters are the coordinates z (problems, time, b). 
 by tanh and two products a step, and what an observation says of single values.
 
 `lift` takes z as unknown, too: it linearises all steps at once about any coordinates, which need
-not be those of a run (docs/model.md, Embeddings of new trials). It starts at the data, where no
-step can explode.
+not be those of a run (docs/model.md, Embeddings of given trials). It starts at the data, and
+states that are pulled to them cannot explode.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class SplitRuns(DenseRuns):
         """
         z, (_, score, curvature) = kept
         step = self._linearise(p, z, target)
-        gradient, G = self._normal_equations(step.tangents, score, curvature)
+        gradient, G = self._normal_equations(self._flat(step.tangents), score, curvature)
         return gradient, G, self._second_order(step, score) if exact else None
 
     @torch.no_grad()
@@ -120,14 +120,13 @@ class SplitRuns(DenseRuns):
         """
         step, m = self._linearise(p, z, target, pull, defects=True), p.shape[1]
         z = z + step.tangents[:, :, m].transpose(0, 1)  # where the linearised dynamics lead at p
-        tangents = step.tangents[:, :, :m]
+        tangents = self._flat(step.tangents[:, :, :m])
         _, score, curvature = self._score(z, target)
         gradient, G = self._normal_equations(tangents, score, curvature)
         H = weight * G + prior.precision
         gradient = weight * gradient + (p - prior.mean) @ prior.precision
         move, _ = torch.linalg.solve_ex(H, -gradient)
-        along = torch.bmm(move.unsqueeze(1), self._space["flat"])
-        return p + move, z + along.view(z.shape), H
+        return p + move, z + torch.bmm(move.unsqueeze(1), tangents).view(z.shape), H
 
     def _coordinates(self, weights):
         """Weights along Q: core (problems, b, rank), bias and start (problems, b).
@@ -215,18 +214,23 @@ class SplitRuns(DenseRuns):
             self._space[name] = self.Q.new_empty(shape)
         return self._space[name]
 
-    def _normal_equations(self, tangents, score, curvature):
-        """Sums over time of S' score and of S' curvature S."""
+    def _flat(self, tangents):
+        """Tangents (time, problems, m, b) as (problems, m, time * b)."""
         n_steps, n, m, b = tangents.shape
         flat = self._array("flat", n, m, n_steps * b)
         flat.view(n, m, n_steps, b).copy_(tangents.permute(1, 2, 0, 3))
-        weighted = flat
+        return flat
+
+    def _normal_equations(self, tangents, score, curvature):
+        """Sums over time of S' score and of S' curvature S, for tangents of `_flat`."""
+        n, n_steps, b = score.shape
+        weighted = tangents
         if curvature is not None:
             along = (curvature.flatten(0, 1) @ self.pairs).view(n, n_steps, b, b)
-            weighted = tangents @ along.transpose(0, 1)
-            weighted = weighted.permute(1, 2, 0, 3).reshape(flat.shape)
-        gradient = torch.bmm(flat, score.reshape(n, n_steps * b, 1))[..., 0]
-        return gradient, torch.bmm(weighted, flat.transpose(1, 2))
+            weighted = tangents.view(n, -1, n_steps, b).transpose(1, 2) @ along
+            weighted = weighted.transpose(1, 2).reshape(tangents.shape)
+        gradient = torch.bmm(tangents, score.reshape(n, n_steps * b, 1))[..., 0]
+        return gradient, torch.bmm(weighted, tangents.transpose(1, 2))
 
     def _second_order(self, step, score):
         """What the curvature of the dynamics adds to the curvature of half the deviance."""

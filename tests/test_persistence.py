@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -19,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import Bunch
 
 import jedi_sklearn
-from jedi_sklearn import JEDIEstimator, _persistence
+from jedi_sklearn import JEDIEstimator, _model, _persistence
 from jedi_sklearn._schedule import Progress
 
 # short fits leave a few trials of the inference, or the training, short of convergence
@@ -312,6 +313,18 @@ def test_a_stored_model_still_gives_its_numbers(name):
         assert_array_equal(est.conditions_, answers["conditions"])
         assert_array_equal(est.condition_embeddings_, answers["condition_embeddings"])
     assert est.observation_ == "gaussian"
+
+
+@pytest.mark.parametrize("name", [*range(1, _persistence.FORMAT + 1), "2_generated"])
+def test_answers_of_a_stored_model_lie_at_the_modes(name, monkeypatch):
+    est = JEDIEstimator.load(DATA / f"model_format_{name}.npz")
+    with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
+        X, inputs = answers["X"], answers["inputs"]
+    found = est.posterior(X, inputs=inputs)
+    monkeypatch.setattr(_model, "infer", partial(_model.infer, tol=1e-14))
+    exact = est.posterior(X, inputs=inputs)
+    sd = np.sqrt(exact.covariance.diagonal(axis1=1, axis2=2))
+    assert np.abs((found.mean - exact.mean) / sd).max() < 0.01
 
 
 # Files that are refused
