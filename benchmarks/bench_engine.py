@@ -1,7 +1,8 @@
-"""How fast fit and transform are beside an earlier commit, which is checked out for it.
+"""How fast fit and transform are: beside an earlier commit, which is checked out, and on a GPU.
 
     python benchmarks/bench_engine.py --old 6422c21 --output engine.json --markdown engine.md
-    python benchmarks/bench_engine.py --work multitask --seeds 3 4
+    python benchmarks/bench_engine.py --sections commits --work multitask --seeds 3 4
+    python benchmarks/bench_engine.py --sections device
 
 In a clone of the repository, with the package's dependencies installed.
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 
 import sys
 
+from _device import device
 from _engine import WORK, commits
 from _run import make_parser, run_sections
 
-SECTIONS = {"commits": commits}
+SECTIONS = {"commits": commits, "device": device}
 
 
 def main():

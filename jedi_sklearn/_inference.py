@@ -27,6 +27,7 @@ COMPARED = 2  # last lifted steps of a way whose parameters are compared by thei
 QUASI_STEPS, LAST_STEPS = 10, 30  # by gradients alone, then with curvature
 SUSPECT = 4.0  # times the deviance of noise: other starts may do better
 START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
+PATIENCE, LEAST_GAIN = 50, 0.01  # steps that gain a smaller share of the cost are the last
 SCREEN_FORCING = 0.05  # under which cluster centres are compared
 RACE_STEPS = 6  # iterations of every start before the best one goes on alone
 FIRST_DAMPING = 1e-3  # of the mean curvature
@@ -117,7 +118,7 @@ class _Fit:
             index = active.nonzero()[:, 0]
             if not len(index):
                 break
-            near = (self.promised[index] < NEAR) & ~self.quasi
+            near = (self.promised[index] < NEAR) & (not self.quasi)
             for exact in (False, True):
                 for part in index[near == exact].split(self.size):
                     if len(part):
@@ -286,7 +287,10 @@ class _Search:
             winner = best * len(winner) + winner
         only = torch.zeros_like(fit.converged)
         only[winner] = True
-        fit.steps(max_iter, tol, only)
+        for done in range(0, max_iter, PATIENCE):
+            before = fit.cost.clone()
+            fit.steps(min(PATIENCE, max_iter - done), tol, only)
+            only &= fit.cost < (1 - LEAST_GAIN) * before
         return self._result(fit, winner, tol)
 
     def _result(self, fit, k, tol):

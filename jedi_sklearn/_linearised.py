@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 
 from ._rollout import drive
+from ._torch import temporary_bytes
 from ._trials import Trials
 
-__all__ = ["CHUNK_BYTES", "DenseRuns"]
+__all__ = ["DenseRuns"]
 
-CHUNK_BYTES = 16e6  # working memory of one chunk of problems, per large temporary
+CHUNK_BYTES = 16e6  # of a large temporary, for the problems worked on at a time on the CPU
 
 
 class DenseRuns:
@@ -48,11 +49,16 @@ class DenseRuns:
         """Trials as runs under this forcing meet them."""
         return DenseTarget(trials, forcing)
 
+    @property
+    def chunk_bytes(self):
+        """Size of a large temporary, for the problems that are worked on at a time."""
+        return temporary_bytes(self.hypernetwork.B.device, CHUNK_BYTES)
+
     def chunk(self, target):
         """How many problems are worked on at a time."""
         n_steps, _, n_neurons = target.shape
         each = max(n_neurons * max(n_steps, 2 * self.d), self.d * self.connectivity.n_values)
-        return max(1, int(CHUNK_BYTES / 8 / each))
+        return max(1, int(self.chunk_bytes / 8 / each))
 
     def first_guess(self, trials, mean):
         """Parameters (trials, m) to begin with, from the mean of their prior."""
@@ -155,7 +161,7 @@ class DenseRuns:
     def chunk_of_variance(self, trials):
         """How many problems `gradient_variance` works on at a time."""
         n_steps, _, n_neurons = trials.shape
-        return max(1, int(CHUNK_BYTES / 8 / (n_steps * self.size * n_neurons)))
+        return max(1, int(self.chunk_bytes / 8 / (n_steps * self.size * n_neurons)))
 
 
 @dataclass

@@ -19,14 +19,15 @@ from torch import nn
 from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
+from ._replay import can_replay, replayed
 from ._rollout import follow, simulate
-from ._torch import as_tensor, isolated
+from ._torch import as_tensor, isolated, temporary_bytes
 from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
 
 __all__ = ["Model"]
 
 N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
-BLOCK_VALUES, MAX_BLOCK = 2**23, 64  # inferred at a time: 64 MB of float64
+BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # inferred at a time on the CPU: 64 MB of float64
 MEANS = ("H", "first", "distance")  # of what is inferred, kept as a mean over trials
 LEAST_EFFECT = 1e-8  # of a component, as a share of the largest
 NOISE_FLOOR = 1e-8  # of the data's variance, so that noise-free data leave a regular system
@@ -99,9 +100,10 @@ class Model(nn.Module):
 
     def loss(self, c, q, trials, forcing=0.0, workspace=None):
         """Deviance of the (teacher-forced) runs of trials, with gradients."""
-        weights, x0 = self.start(c, q, trials)
-        rest = (trials, self.alpha, forcing, self.observation, workspace)
-        return self.connectivity.loss(weights, x0, *rest)
+        rest = (*self.start(c, q, trials), trials, self.alpha, forcing, self.observation)
+        if workspace is not None and can_replay(trials.device):
+            return replayed(self.connectivity.loss, *rest, workspace)
+        return self.connectivity.loss(*rest, workspace)
 
     @torch.no_grad()
     def residual(self, c, q, trials):
@@ -233,8 +235,7 @@ class Model(nn.Module):
             `correction` the errors are those of runs that take in this share of them as they go,
             and ``last`` (trials, neurons) is where these end, scaled.
         """
-        each = n_steps_of(X.shape[1], self.steps_per_sample) * X.shape[2]
-        size = min(max(BLOCK_VALUES // each, 1), MAX_BLOCK)
+        size = self._block(X, device)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
         needed = self._neurons_needed(X)
         with processes.together():
@@ -258,6 +259,12 @@ class Model(nn.Module):
             each = [block[name] for block in found]
             out[name] = np.stack(each).sum(0) / len(X) if name in MEANS else np.concatenate(each)
         return Bunch(**out)
+
+    def _block(self, X, device):
+        """How many trials of X are inferred at a time."""
+        values = n_steps_of(X.shape[1], self.steps_per_sample) * X.shape[2]
+        size = max(int(temporary_bytes(device, BLOCK_BYTES) / 8 / values), 1)
+        return min(size, MAX_BLOCK) if device.type == "cpu" else size
 
     def _neurons_needed(self, X):
         """Which neurons the embeddings of X depend on, where it is not all of them.

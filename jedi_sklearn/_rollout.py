@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 
 __all__ = [
+    "add_matvec_",
     "drive",
     "filter_inputs",
     "follow",
@@ -30,8 +31,14 @@ __all__ = [
 ]
 
 
+# elsewhere torch computes tanh number by number, or nearly
+VECTOR_TANH = torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 def tanh_(x):
-    """In-place tanh as 2 sigmoid(2x) - 1, which torch vectorises about four times better."""
+    """In-place tanh; as 2 sigmoid(2x) - 1 where torch vectorises that about four times better."""
+    if VECTOR_TANH or x.device.type != "cpu":
+        return x.tanh_()
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
@@ -46,6 +53,15 @@ def matvec(matrices, transposed, vectors, out=None):
         return torch.bmm(matrices, vectors.unsqueeze(-1), out=column).squeeze(-1)
     row = None if out is None else out.unsqueeze(1)
     return torch.bmm(vectors.unsqueeze(1), transposed, out=row).squeeze(1)
+
+
+def add_matvec_(out, matrices, transposed, vectors):
+    """out[k] += matrices[k] @ vectors[k], as `matvec`."""
+    if vectors.shape[1] < 20:
+        out.unsqueeze(-1).baddbmm_(matrices, vectors.unsqueeze(-1))
+    else:
+        out.unsqueeze(1).baddbmm_(vectors.unsqueeze(1), transposed)
+    return out
 
 
 def filter_inputs(inputs, alpha, pulls=None):
@@ -72,8 +88,8 @@ def split_loss(weights, x0, trials, alpha, forcing, observation, workspace=None)
     trials : Trials
     alpha : float
         A step of the dynamics over tau.
-    forcing : float
-        Share g of the guide mixed into the state before each step.
+    forcing : float or Tensor (time, trials, 1)
+        Share g of the guide mixed into the state before each step, of all or of each.
     observation : Observation
     workspace : dict, optional
         Keeps the two arrays of the size of the guide that the backward pass needs from one call
@@ -98,34 +114,35 @@ class _SplitRollout(torch.autograd.Function):
         guide = trials.guide
         n_steps, n_trials, n_neurons = guide.shape
         pulls = trials.pulls_of_training(forcing)
-        rank, coreT = U.shape[1], core.transpose(1, 2).contiguous()
+        rank, drift, core = U.shape[1], alpha * bias, alpha * core
+        coreT = core.transpose(1, 2).contiguous()
         Ut = torch.cat([U, B], 1).t().contiguous()  # U and B below
         error, rates = _like(guide, workspace)
         latent = guide.new_zeros(n_steps, n_trials, len(Ut))  # h, then f
         latent[..., rank:] = filter_inputs(trials.inputs, alpha, pulls)
         read = guide.new_empty(n_steps, n_trials, rank)  # z = V' phi
-        y, decay = x0.clone() if forcing else x0, 1.0
+        forced = torch.is_tensor(forcing) or forcing > 0
+        y, decay = x0.clone() if forced else x0, 1.0
         deviance = guide.new_empty(n_steps)
-        recurrent = torch.empty_like(read[0])
         observation.begin()
-        steps = zip(trials.y, guide, error, rates, latent, read, strict=True)  # views, made once
+        steps = (trials.y, guide, error, rates, latent, read)
+        steps = zip(*(a.unbind(0) for a in steps), strict=True)  # views, made once
         for t, (seen, target, e, phi, h, z) in enumerate(steps):
             torch.addmm(y, h, Ut, beta=decay, out=phi)  # x, (trials, neurons)
             deviance[t] = observation.step(phi, seen, trials.weight_at(t), e)
             if t == n_steps - 1:
                 break
             g = pulls[t]
-            if forcing:
+            if forced:
                 phi.lerp_(target, g)
                 y.lerp_(target, g).mul_(1 - alpha)
             else:
                 decay *= 1 - alpha  # of y, which is x0 itself in a free run
             tanh_(phi)
             torch.mm(phi, V, out=z)
-            matvec(core, coreT, z, out=recurrent)
-            following = latent[t + 1, :, :rank]
-            torch.add(bias, recurrent, out=recurrent).mul_(alpha)
-            following.copy_(_add_scaled_(recurrent, h[:, :rank], (1 - alpha) * (1 - g)))
+            following = latent[t + 1, :, :rank].copy_(drift)
+            _add_scaled_(following, h[:, :rank], (1 - alpha) * (1 - g))
+            add_matvec_(following, core, coreT, z)
         loss = deviance.sum(dtype=torch.float64)
         ctx.alpha, ctx.pulls = alpha, pulls
         ctx.buffers = (U, V, core, coreT, error, rates, latent, read)
@@ -141,31 +158,29 @@ class _SplitRollout(torch.autograd.Function):
         n_steps, n_trials, n_neurons = error.shape
         rank, n_latent = U.shape[1], latent.shape[2]
         Vt = V.t().contiguous()
-        scale = 2.0 * float(grad)
+        scale = 2.0 * grad
         grad_h = error.new_zeros(n_steps, n_trials, rank)
         # rank first: these products are faster that way round
         grad_Ut, grad_Vt = U.new_zeros(n_latent, n_neurons), U.new_zeros(rank, n_neurons)
         grad_x = torch.empty_like(error[0])
         grad_y = torch.zeros_like(error[0]) if ctx.need_x0 else None
-        z_bar = torch.empty_like(read[0])
-        for t in range(n_steps - 1, -1, -1):
-            e, phi, g = error[t], rates[t], pulls[t]
+        z_bar, later = torch.empty_like(read[0]), None  # later: grad_h of the step after
+        steps = zip(*(a.unbind(0)[::-1] for a in (error, rates, latent, grad_h)), strict=True)
+        for t, (e, phi, h, h_bar) in zip(range(n_steps - 1, -1, -1), steps, strict=True):
+            g = pulls[t]
             keep = (1 - alpha) * (1 - g)
-            if t < n_steps - 1:
-                matvec(coreT, core, grad_h[t + 1], out=z_bar).mul_(alpha)
+            if later is not None:
+                matvec(coreT, core, later, out=z_bar)
                 grad_Vt.addmm_(z_bar.t(), phi)
                 torch.mm(z_bar, Vt, out=grad_x)
                 torch.ops.aten.tanh_backward.grad_input(grad_x, phi, grad_input=grad_x)
                 _add_scaled_(e, grad_x, 1 - g)
-                if torch.is_tensor(keep):
-                    torch.addmm(keep * grad_h[t + 1], e, U, out=grad_h[t])
-                else:
-                    torch.addmm(grad_h[t + 1], e, U, beta=keep, out=grad_h[t])
-            else:
-                torch.mm(e, U, out=grad_h[t])
-            grad_Ut.addmm_(latent[t].t(), e)
+                _add_scaled_(h_bar, later, keep)
+            h_bar.addmm_(e, U)
+            grad_Ut.addmm_(h.t(), e)
             if grad_y is not None:
                 grad_y.mul_(keep).add_(e)
+            later = h_bar
         # (trials, rank, time) @ (trials, time, rank)
         incoming = grad_h[1:].permute(1, 2, 0)
         grad_core = torch.bmm(incoming, read[:-1].transpose(0, 1)).mul_(alpha)

@@ -21,8 +21,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from ._linearised import CHUNK_BYTES, DenseRuns
-from ._rollout import matvec, tanh_
+from ._linearised import DenseRuns
+from ._rollout import add_matvec_, matvec, tanh_
 
 __all__ = ["SplitRuns"]
 
@@ -48,7 +48,7 @@ class SplitRuns(DenseRuns):
         n_steps, _, n_neurons = target.shape
         b, rank = self.Q.shape[1], self.V.shape[1]
         each = n_steps * max(n_neurons, b * rank, b * (self.size + 1))
-        return max(1, int(CHUNK_BYTES / 8 / each))
+        return max(1, int(self.chunk_bytes / 8 / each))
 
     @torch.no_grad()
     def target(self, trials, forcing=0.0):
@@ -58,19 +58,21 @@ class SplitRuns(DenseRuns):
     @torch.no_grad()
     def run(self, p, target, keep=False):
         """Deviance of each problem's run, and what `system` needs (with `keep`)."""
-        weights = self._coordinates(self.hypernetwork(p[:, : self.d]))
-        core, bias = weights["core"], self.alpha * weights["bias"]
+        weights, a = self._coordinates(self.hypernetwork(p[:, : self.d])), self.alpha
+        core, drift = a * weights["core"], a * weights["bias"]
         coreT = core.transpose(1, 2).contiguous()
-        n_steps, hold = target.shape[0], (1 - self.alpha) * target.left
-        z = p.new_empty(len(p), n_steps, self.Q.shape[1])
-        now = self._first(weights, p)
+        n_steps, b = target.shape[0], self.Q.shape[1]
+        z = p.new_empty(len(p), n_steps, b)
+        z[:, 0] = self._first(weights, p)
         x, read = p.new_empty(len(p), len(self.Q)), p.new_empty(len(p), self.V.shape[1])
-        for t in range(n_steps):
-            z[:, t] = now
-            if t < n_steps - 1:
-                torch.addmm(target.driven[:, t], target.left[:, t] * now, self.Qt, out=x)
-                torch.mm(tanh_(x), self.V, out=read)
-                now = bias + hold[:, t] * now + self.alpha * matvec(core, coreT, read)
+        steps = (z[:, :-1], z[:, 1:], target.driven[:, :-1], target.left[:, :-1])
+        for now, then, driven, left in zip(*(each.unbind(1) for each in steps), strict=True):
+            if target.forced:
+                now = left * now
+            torch.addmm(driven, now, self.Qt, out=x)
+            torch.mm(tanh_(x), self.V, out=read)
+            torch.add(drift, now, alpha=1 - a, out=then)
+            add_matvec_(then, core, coreT, read)
         scored = self._score(z, target)
         return scored[0], (z, scored) if keep else None
 
@@ -93,17 +95,20 @@ class SplitRuns(DenseRuns):
         f, slopes = self.hypernetwork.linearise(p[:, : self.d])
         weights = self._coordinates(self.connectivity.weights(f))
         by = self._coordinates(self.connectivity.tangents(slopes))
-        core, a = weights["core"], self.alpha
+        a, rates = self.alpha, self._rates(target.left[:, :-1] * z[:, :-1], target)
+        core = a * weights["core"]
         coreT = core.transpose(1, 2).contiguous()
-        rates = self._rates(target.left[:, :-1] * z[:, :-1], target)
-        back, now, left = torch.empty_like(score), score[:, -1], target.left
-        back[:, -1] = now
-        for t in range(z.shape[1] - 2, -1, -1):
-            read = matvec(coreT, core, now) @ self.Vt
-            torch.ops.aten.tanh_backward.grad_input(read, rates[:, t], grad_input=read)
-            now = score[:, t] + left[:, t] * torch.addmm(now, read, self.Q, beta=1 - a, alpha=a)
-            back[:, t] = now
-        later = back[:, 1:]
+        back = score.clone()  # derivatives by the coordinates, through all that follows
+        by_read, by_x = p.new_empty(len(p), core.shape[2]), torch.empty_like(rates[:, 0])
+        steps = (back[:, :-1], back[:, 1:], rates, target.left[:, :-1])
+        for now, later, rate, left in zip(*(each.unbind(1)[::-1] for each in steps), strict=True):
+            torch.mm(matvec(coreT, core, later, out=by_read), self.Vt, out=by_x)
+            torch.ops.aten.tanh_backward.grad_input(by_x, rate, grad_input=by_x)
+            if target.forced:
+                now += left * torch.addmm(later, by_x, self.Q, beta=1 - a)
+            else:
+                now.add_(later, alpha=1 - a).addmm_(by_x, self.Q)
+        now, later = back[:, 0], back[:, 1:]
         by_core = a * torch.bmm(later.transpose(1, 2), rates @ self.V)
         gradient = torch.einsum("dkbr,kbr->kd", by["core"], by_core)
         gradient += torch.einsum("dkb,kb->kd", by["bias"], a * later.sum(1))
@@ -293,6 +298,8 @@ class SplitTarget:
         that they do not explain.
     y, weight : Tensor (trials, time, neurons) or None
         Values and weights where it is not.
+    forced : bool
+        Whether there is a forcing.
     """
 
     outside: torch.Tensor
@@ -304,6 +311,7 @@ class SplitTarget:
     rest: torch.Tensor | None = None
     y: torch.Tensor | None = None
     weight: torch.Tensor | None = None
+    forced: bool = False
 
     @classmethod
     def of(cls, runs, trials, forcing):
@@ -332,10 +340,10 @@ class SplitTarget:
         y = trials.y.transpose(0, 1)
         if not (trials.weight is None and runs.observation.squared):
             weight = None if trials.weight is None else trials.weight.transpose(0, 1).contiguous()
-            return cls(*parts, y=y.contiguous(), weight=weight)
+            return cls(*parts, y=y.contiguous(), weight=weight, forced=bool(forcing))
         seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
         rest = (y - outside - seen @ runs.Qt).square().sum((1, 2))
-        return cls(*parts, seen=seen, rest=rest)
+        return cls(*parts, seen=seen, rest=rest, forced=bool(forcing))
 
     @property
     def shape(self):
@@ -347,6 +355,5 @@ class SplitTarget:
 
     def __getitem__(self, index):
         """Some of the trials, by a slice or a tensor of indices."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        few = (a if a is None or len(a) < len(self) else a[index] for a in parts)
-        return SplitTarget(*few)
+        n, parts = len(self), (getattr(self, field.name) for field in fields(self))
+        return SplitTarget(*(a[index] if torch.is_tensor(a) and len(a) == n else a for a in parts))

@@ -12,7 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from ._validation import check_seed, did_you_mean, warn_user
 
-__all__ = ["as_tensor", "isolated", "make_generator", "resolve_device"]
+__all__ = ["as_tensor", "isolated", "make_generator", "resolve_device", "temporary_bytes"]
+
+TEMPORARIES = 32  # that fit into the memory of a GPU
 
 _forked = False  # whether this process is a fork that has not yet been limited to one thread
 
@@ -110,6 +112,16 @@ def _devices():
         if module.is_available():
             names += [f"{kind}:{i}" for i in range(module.device_count())]
     return names
+
+
+def temporary_bytes(device, on_cpu):
+    """Size that one large temporary may have: on a GPU a share of its memory, for many of them.
+
+    On the CPU small arrays are faster, since they stay in the cache.
+    """
+    if device.type != "cuda":
+        return on_cpu
+    return torch.cuda.get_device_properties(device).total_memory / TEMPORARIES
 
 
 def as_tensor(array):

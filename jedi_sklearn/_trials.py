@@ -162,8 +162,11 @@ class Trials:
     def pulls_of_training(self, forcing):
         """The same, but that the steps between recorded samples are pulled as well.
 
-        A number, or of each trial (trials, 1) where some trial was not recorded.
+        A number, or of each trial (trials, 1) where some trial was not recorded; with a `forcing`
+        of each sample and trial, (time, trials, 1), just that.
         """
+        if torch.is_tensor(forcing):
+            return forcing.unbind(0)
         if self.weight is None or not forcing:
             return [forcing] * len(self.y)
         recorded = self.recorded()

@@ -998,14 +998,3 @@ def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
 def test_data_in_other_units_are_noticed(fitted, multitask):
     with pytest.warns(UserWarning, match="same units"):
         fitted.transform(100 * multitask.X[30:])
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
-def test_a_fit_on_cuda_is_the_fit_on_the_cpu_and_loads_without_cuda(small, multitask):
-    X, y = multitask.X[:30], multitask.task[:30]
-    on_cpu = small(device="cpu").fit(X, y)
-    on_cuda = small(device="cuda").fit(X, y)
-    assert_allclose(on_cuda.score(X), on_cpu.score(X), atol=0.02)
-    assert all(p.device.type == "cpu" for p in on_cuda.hypernetwork_.parameters())
-    copy = pickle.loads(pickle.dumps(on_cuda)).set_params(device="cpu")
-    assert_allclose(copy.transform(X), on_cuda.transform(X), atol=1e-6)

@@ -142,7 +142,7 @@ def test_small_chunks_change_nothing(model, prior, monkeypatch):
     data = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
     data += 0.1 * normal(*data.shape, seed=4)
     whole = infer(runs_of(hyper), Trials(data), prior, 100.0)
-    monkeypatch.setattr("jedi_sklearn._split_runs.CHUNK_BYTES", 2e4)
+    monkeypatch.setattr("jedi_sklearn._linearised.CHUNK_BYTES", 2e4)
     assert runs_of(hyper).chunk(Trials(data)) < 9
     parts = infer(runs_of(hyper), Trials(data), prior, 100.0)
     assert_close(parts[0], whole[0], rtol=1e-9, atol=1e-9)
