@@ -6,6 +6,8 @@ it: thousands for one gradient.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -56,7 +58,10 @@ class _Loss(nn.Module):
 def _record(function, tensors):
     """The same function, recorded with tensors like these, or itself where that cannot be."""
     samples = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in tensors)
-    try:
-        return torch.cuda.make_graphed_callables(function, samples, allow_unused_input=True)
-    except RuntimeError:  # a driver without graphs, or too little memory for them
-        return function
+    with warnings.catch_warnings():
+        # it warms up on a stream of its own, which newer versions of torch point out
+        warnings.filterwarnings("ignore", "The AccumulateGrad node's stream", UserWarning)
+        try:
+            return torch.cuda.make_graphed_callables(function, samples, allow_unused_input=True)
+        except RuntimeError:  # a driver without graphs, or too little memory for them
+            return function
