@@ -557,6 +557,15 @@ CALLS = [
         ["kind", "'pchip'", "'qubic'", 'mean "cubic"?'],
     ),
     (
+        lambda: pre.bin_spikes([[0.1], [0.2]], "go", stop=1, bin_width=0.1),
+        TypeError,
+        ["events", "real numbers", "<U2"],
+    ),
+    (lambda: pre.bin_spikes("ab", [1], stop=1, bin_width=0.1), TypeError, ["spikes", "str"]),
+    (lambda: pre.bin_spikes([[1.0]], [1], stop=1, bin_width="x"), TypeError, ["bin_width", "'x'"]),
+    (lambda: pre.Recording("x", dt=0.1), TypeError, ["X", "real numbers", "<U1"]),
+    (lambda: pre.Recording(COUNTS, dt="x"), TypeError, ["dt", "> 0 (in s)", "'x'"]),
+    (
         lambda: pre.cut_epochs(COUNTS, ["a"] * 4, start=0, stop=2),
         TypeError,
         ["event", "real numbers", "<U1"],

@@ -300,11 +300,11 @@ def test_the_first_bad_value_is_named(rng, bad):
     X[1, 5, 2] = X[2, 0, 0] = bad
     word = "NaN" if np.isnan(bad) else "infinity"
     message = rf"X contains {word}, first at trial 1, time step 5, neuron 2 \(2 of 72 values are "
-    with pytest.raises(ValueError, match=message + r".*pad trials of unequal length after it"):
+    with pytest.raises(ValueError, match=message + r".*NaN may only follow the end"):
         resample_time(X, dt=0.1, new_dt=0.05)
     with pytest.raises(ValueError, match=r"first at time step 5, neuron 2 \(1 of 24 values"):
         resample_time(X[1], dt=0.1, new_dt=0.05)
-    with pytest.raises(ValueError, match=r"counts contains .*pad trials of unequal length after"):
+    with pytest.raises(ValueError, match=r"counts contains .*NaN may only follow the end"):
         smooth_counts(np.abs(X), bin_width=0.05, sigma=0.05)
 
 
@@ -533,9 +533,11 @@ def test_drop_with_nothing_to_drop_still_returns_indices(signal):
 def test_epoch_errors_say_what_to_do(signal):
     with pytest.raises(ValueError, match=r"None of the 3 trials holds the window from 0 to 20"):
         cut_epochs(signal, [0, 0, 0], start=0, stop=20, trial_length=LENGTH, drop=True)
-    with pytest.raises(ValueError, match=r"got 1\.5 for trial 2\. From seconds: "):
+    with pytest.raises(ValueError, match=r"got 1\.5 for trial 2\. For seconds give bin_w"):
         cut_epochs(signal, [0, np.nan, 1.5], start=0, stop=1, trial_length=LENGTH)
-    with pytest.raises(TypeError, match=r"start must be an int.*got -0\.8\. From seconds: round"):
+    with pytest.raises(
+        TypeError, match=r"start must be an int.*got -0\.8\. For seconds give bin_width"
+    ):
         cut_epochs(signal, [0, 0, 0], start=-0.8, stop=1, trial_length=LENGTH)
     with pytest.raises(ValueError, match=r"stop must be greater than start, got start=2, stop=2"):
         cut_epochs(signal, [0, 0, 0], start=2, stop=2, trial_length=LENGTH)
@@ -555,6 +557,79 @@ def test_epoch_errors_say_what_to_do(signal):
         cut_epochs([signal, signal[:, :1]], [0, 0], start=0, stop=1)
     with pytest.raises(ValueError, match=r"signal must hold at least 1 trial, got 0"):
         cut_epochs([], [], start=0, stop=1)
+
+
+# Seconds, and trials of unequal length
+
+
+def test_seconds_are_bins_where_a_bin_has_a_width(signal):
+    options = {"trial_length": LENGTH}
+    bins = cut_epochs(signal, [3, 1, 7], start=-1, stop=2, **options)
+    # 0.35 is in the middle of bin 3; 0.7 / 0.1 is 6.99... of bin 7
+    seconds = cut_epochs(signal, [0.35, 0.1, 0.7], start=-0.1, stop=0.2, bin_width=0.1, **options)
+    assert_array_equal(seconds, bins)
+    for changes, message in (
+        (
+            {"start": -0.15},
+            r"start must be a whole number of bins of 0\.1 s, got -0\.15 s.*-0\.2 or",
+        ),
+        ({"stop": 200}, r"from -0\.1 to 200 s around.*are in s, and a bin is 0\.1 s"),
+        ({"bin_width": 0}, "bin_width must be a finite number > 0"),
+    ):
+        window = {"start": -0.1, "stop": 0.2, "bin_width": 0.1} | options | changes
+        with pytest.raises(ValueError, match=message):
+            cut_epochs(signal, [0.35, 0.1, 0.7], **window)
+
+
+def test_epochs_between_two_events_end_in_nan(signal):
+    events = [[1, 4], [0, 3], [2, 7]]
+    epochs = cut_epochs(signal, events, trial_length=LENGTH)
+    expected = [[1, 2, 3, np.nan, np.nan], [100, 101, 102, np.nan, np.nan], 202 + np.arange(5)]
+    assert_array_equal(epochs[:, :, 0], np.stack(expected))
+    wider = cut_epochs(signal, events, start=-1, stop=1, trial_length=LENGTH, drop=True)
+    assert_array_equal(wider[1], [0, 2])  # trial 1 begins with its first event
+    assert wider[0].shape == (2, 7, 2)
+    seconds = np.array(events) * 0.1
+    again = cut_epochs(signal, seconds, bin_width=0.1, trial_length=LENGTH)
+    assert_array_equal(again, epochs)
+    one = cut_epochs(signal, [[1, 3], [5, 6]])  # of one recording
+    assert_array_equal(one[:, :, 0], [[1, 2], [5, np.nan]])
+    with pytest.raises(ValueError, match=r"The window between the events .*bins 4 to 0, but"):
+        cut_epochs(signal, [[4, 1], [0, 3], [2, 7]], trial_length=LENGTH)
+    with pytest.raises(ValueError, match=r"trial 0 has no event \(event is nan and 3\)"):
+        cut_epochs(signal, [[np.nan, 3], [0, 3], [2, 7]], trial_length=LENGTH)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_take_trials_of_unequal_length(rng, dtype):
+    trials = [rng.poisson(2.0, size=(n, 3)).astype(dtype) for n in (9, 12, 7)]
+    smooth, fine = {"bin_width": 0.1, "sigma": 0.1}, {"dt": 0.1, "new_dt": 0.05}
+    for step, options in ((smooth_counts, smooth), (resample_time, fine)):
+        each = [step(trial, **options) for trial in trials]
+        for listed in (trials, tuple(trials), [t.tolist() for t in trials]):
+            found = step(listed, **options)
+            assert isinstance(found, list)
+            for got, expected in zip(found, each, strict=True):
+                assert_allclose(got, expected, rtol=1e-5)
+        padded = step(pad_trials(trials), **options)
+        assert padded.dtype == dtype
+        assert_array_equal(padded, pad_trials(each))
+        same = step([trials[0], trials[0]], **options)
+        assert_array_equal(same, np.stack([each[0]] * 2))
+
+
+def test_a_bad_trial_of_a_list_is_named(rng):
+    trials = [np.ones((9, 3)), np.ones((12, 3))]
+    trials[1][3, 0] = np.nan
+    with pytest.raises(ValueError, match=r"counts\[1\] contains NaN, first at time step 3"):
+        smooth_counts(trials, bin_width=0.1, sigma=0.1)
+    with pytest.raises(ValueError, match=r"Each trial of counts .*trial 1 has shape \(12, 2\)"):
+        smooth_counts([trials[0], trials[1][:, :2]], bin_width=0.1, sigma=0.1)
+    padded = pad_trials(trials)
+    with pytest.raises(ValueError, match=r"X\[1\] contains NaN, first at time step 3, neuron 0"):
+        resample_time(padded, dt=0.1, new_dt=0.05)
+    with pytest.warns(UserWarning, match=r"sigma=50 s is longer than the trial, 1\.2 s"):
+        smooth_counts([np.ones((9, 3)), np.ones((12, 3))], bin_width=0.1, sigma=50)
 
 
 # A real recording

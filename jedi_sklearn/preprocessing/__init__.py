@@ -1,15 +1,19 @@
-"""What a recording needs before it is fitted: rates, scales, a time grid, epochs, sessions."""
+"""What a recording needs before it is fitted: counts, rates, scales, a time grid, sessions."""
 
+from ._recording import Recording
 from ._scalers import SoftNormalizer, TrialScaler
 from ._sessions import StackedSessions, place_neurons, stack_sessions
+from ._spikes import bin_spikes
 from ._time import cut_epochs, pad_trials, resample_time, smooth_counts
 from ._units import HiddenUnits
 
 __all__ = [
     "HiddenUnits",
+    "Recording",
     "SoftNormalizer",
     "StackedSessions",
     "TrialScaler",
+    "bin_spikes",
     "cut_epochs",
     "pad_trials",
     "place_neurons",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 from numpy.typing import ArrayLike, NDArray
@@ -9,12 +10,27 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._validation import check_trials
 
-__all__ = ["TrialTransformer", "check"]
+__all__ = ["SLIVER", "TrialTransformer", "check", "whole_bins"]
+
+SLIVER = 1e-6  # of a bin: more than rounding of times, less than any clock resolves
 
 
 def check(X: ArrayLike, name: str = "X", **limits: Any) -> NDArray:
     """`check_trials` for what comes before a fit: a single sample is enough, objects are read."""
     return check_trials(X, name=name, **({"min_timesteps": 1, "objects": True} | limits))
+
+
+def whole_bins(seconds: float, bin_width: float, name: str) -> int:
+    """Bins in a time, where they are whole but for rounding."""
+    n = round(seconds / bin_width)
+    if abs(seconds / bin_width - n) > SLIVER * max(1, abs(n)):
+        low = math.floor(seconds / bin_width)
+        raise ValueError(
+            f"{name} must be a whole number of bins of {bin_width:g} s, got {seconds:g} s, "
+            f"{seconds / bin_width:.4g} bins. {low * bin_width:g} or "
+            f"{(low + 1) * bin_width:g} s are."
+        )
+    return n
 
 
 class TrialTransformer(TransformerMixin, BaseEstimator):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from scipy.interpolate import PchipInterpolator, make_interp_spline
 from scipy.ndimage import gaussian_filter1d
 
 from .._plausible import warn_of_zeros
+from .._trials import lengths_of
 from .._validation import (
     as_list_of_trials,
     as_numbers,
@@ -21,20 +23,25 @@ from .._validation import (
     describe_index,
     warn_user,
 )
-from ._common import check
+from ._common import SLIVER, check, whole_bins
+from ._recording import Recording
 
 __all__ = ["cut_epochs", "pad_trials", "resample_time", "smooth_counts"]
 
 MILLI = 1000  # how many times too long a time in ms is beside one in s
 _NO_GAPS = (
-    "This step needs every sample: pad trials of unequal length after it, not before, and "
-    "interpolate gaps or leave out their trials or neurons."
+    "This step needs every sample up to the end of a trial: interpolate gaps, or leave out their "
+    "trials or neurons. NaN may only follow the end, as pad_trials has it."
 )
 
 
 def smooth_counts(
-    counts: ArrayLike, *, bin_width: float, sigma: float, sqrt: bool = False
-) -> NDArray:
+    counts: ArrayLike | Sequence[ArrayLike] | Recording,
+    *,
+    sigma: float,
+    bin_width: float | None = None,
+    sqrt: bool = False,
+) -> Any:
     """Smooth spike counts along time with a Gaussian and turn them into rates.
 
     Beyond its ends a trial is continued with its first and last bin. Smooth whole trials before
@@ -42,22 +49,24 @@ def smooth_counts(
 
     Parameters
     ----------
-    counts : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
-        Spikes per bin.
-    bin_width : float
-        Width of a bin, s.
+    counts : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons), \
+            list of arrays of shape (n_timesteps_k, n_neurons), or Recording
+        Spikes per bin. Trials of an array may end in NaN, as :func:`pad_trials` makes them.
     sigma : float
         Standard deviation of the Gaussian, s; cut off at four standard deviations. 0 does not
         smooth.
+    bin_width : float, optional
+        Width of a bin, s. A recording knows its own; else it is needed.
     sqrt : bool, default=False
         Smooth the square roots of the counts, whose variance hardly depends on the rate (about
         1/4 per bin for Poisson spikes), as in [1]_.
 
     Returns
     -------
-    rates : ndarray of the shape of `counts`
+    rates : ndarray of the shape of `counts`, list of arrays, or Recording
         Spikes/s; with ``sqrt=True`` square roots of spikes per bin, not divided by `bin_width`.
-        float32 if `counts` is float32, float64 otherwise.
+        float32 if `counts` is float32, float64 otherwise. A list where trials of a list have
+        unequal lengths, a recording of a recording.
 
     Warns
     -----
@@ -88,16 +97,15 @@ def smooth_counts(
            [ 7.98, 15.96],
            [ 4.84,  9.68]])
     """
-    check_number(bin_width, "bin_width", low=0, closed=False, unit="s")
+    bin_width = _own_step(counts, bin_width, "bin_width")
     check_number(sigma, "sigma", low=0, unit="s")
-    rates = check(counts, "counts", ndim=(2, 3), advice=_NO_GAPS)
-    if rates.min() < 0:
-        where = describe_index(np.argwhere(rates < 0)[0])
-        raise ValueError(
-            f"counts must not be negative, got {rates.min():g} (first at {where}). For activity "
-            "that is no longer counts use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
-        )
-    duration = rates.shape[-2] * bin_width
+    if isinstance(counts, Recording):
+        X = smooth_counts(counts.X, sigma=sigma, bin_width=bin_width, sqrt=sqrt)
+        return counts._changed(X=X, unit="sqrt(spikes per bin)" if sqrt else "spikes/s")
+    smooth = partial(_smooth, bin_width=bin_width, sigma=sigma, sqrt=sqrt)
+    rates = _each_length(smooth, counts, "counts")
+    n_timesteps = max(map(len, rates)) if isinstance(rates, list) else rates.shape[-2]
+    duration = n_timesteps * bin_width
     if bin_width >= 1:
         warn_user(
             f"bin_width={bin_width:g} is in s, and rates are counts divided by it. For bins of "
@@ -110,8 +118,21 @@ def smooth_counts(
             f"sigma={sigma:g} s is {longer if sigma > duration else wide}. It is in s: 50 ms are "
             "sigma=0.05."
         )
+    return rates
+
+
+def _smooth(
+    counts: ArrayLike, name: str, *, bin_width: float, sigma: float, sqrt: bool
+) -> NDArray:
+    rates = check(counts, name, ndim=(2, 3), advice=_NO_GAPS)
+    if rates.min() < 0:
+        where = describe_index(np.argwhere(rates < 0)[0])
+        raise ValueError(
+            f"{name} must not be negative, got {rates.min():g} (first at {where}). For activity "
+            "that is no longer counts use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
+        )
     if rates.ndim == 3:
-        warn_of_zeros(rates, "counts")
+        warn_of_zeros(rates, name)
     rates = np.sqrt(rates) if sqrt else rates / bin_width
     if sigma == 0:
         return rates
@@ -119,8 +140,12 @@ def smooth_counts(
 
 
 def resample_time(
-    X: ArrayLike, *, dt: float, new_dt: float, kind: Literal["cubic", "linear", "pchip"] = "cubic"
-) -> NDArray:
+    X: ArrayLike | Sequence[ArrayLike] | Recording,
+    *,
+    new_dt: float,
+    dt: float | None = None,
+    kind: Literal["cubic", "linear", "pchip"] = "cubic",
+) -> Any:
     """Interpolate activity onto a finer grid along time.
 
     Sample i of the result lies ``i * new_dt`` after the first sample of `X`, which is kept; the
@@ -129,12 +154,13 @@ def resample_time(
 
     Parameters
     ----------
-    X : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
-        Activity.
-    dt : float
-        Time between samples of `X`, s.
+    X : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons), \
+            list of arrays of shape (n_timesteps_k, n_neurons), or Recording
+        Activity. Trials of an array may end in NaN, as :func:`pad_trials` makes them.
     new_dt : float
         Time between samples of the result, s; at most `dt`.
+    dt : float, optional
+        Time between samples of `X`, s. A recording knows its own; else it is needed.
     kind : {"cubic", "linear", "pchip"}, default="cubic"
         Cubic spline, straight lines, or the monotone cubic that never leaves the range of two
         neighbouring samples (rates stay non-negative). A cubic spline through fewer than four
@@ -142,9 +168,10 @@ def resample_time(
 
     Returns
     -------
-    X_new : ndarray of shape (..., n_new_timesteps, n_neurons)
+    X_new : ndarray of shape (..., n_new_timesteps, n_neurons), list of arrays, or Recording
         Activity on the new grid, ``n_new_timesteps = floor((n_timesteps - 1) * dt / new_dt) + 1``.
-        float32 if `X` is float32, float64 otherwise.
+        float32 if `X` is float32, float64 otherwise. A list where trials of a list have unequal
+        lengths, a recording of a recording.
 
     Warns
     -----
@@ -165,10 +192,8 @@ def resample_time(
     >>> resample_time(X, dt=1.0, new_dt=0.5).ravel()
     array([0.  , 0.25, 1.  , 2.25, 4.  , 6.25, 9.  ])
     """
-    check_number(dt, "dt", low=0, closed=False, unit="s")
+    dt = _own_step(X, dt, "dt")
     check_number(new_dt, "new_dt", low=0, closed=False, unit="s")
-    X = check(X, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
-    n_timesteps = X.shape[-2]
     check_option(kind, "kind", ("cubic", "linear", "pchip"))
     if new_dt > dt:
         raise ValueError(
@@ -180,6 +205,16 @@ def resample_time(
             f"dt={dt:g} and new_dt={new_dt:g} make {dt / new_dt:.4g} samples of each. Both must "
             "have one unit: with dt=0.02 s a grid of 10 ms is new_dt=0.01."
         )
+    if not isinstance(X, Recording):
+        return _each_length(partial(_resample, dt=dt, new_dt=new_dt, kind=kind), X, "X")
+    new = _each_length(partial(_resample, dt=dt, new_dt=new_dt, kind=kind), X.X, "X")
+    time = X.time[0] + new_dt * np.arange(new.shape[1])
+    return X._changed(X=new, time=time, dt=float(new_dt))
+
+
+def _resample(X: ArrayLike, name: str, *, dt: float, new_dt: float, kind: str) -> NDArray:
+    X = check(X, name, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
+    n_timesteps = X.shape[-2]
     # The small constant keeps the last sample when dt / new_dt is whole but for rounding.
     n_new = int(np.floor((n_timesteps - 1) * dt / new_dt + 1e-9)) + 1
     time = np.arange(n_timesteps) * dt
@@ -193,31 +228,40 @@ def resample_time(
 
 
 def cut_epochs(
-    signal: ArrayLike | Sequence[ArrayLike],
-    event: ArrayLike,
+    signal: ArrayLike | Sequence[ArrayLike] | Recording,
+    event: ArrayLike | str | Sequence[str],
     *,
-    start: int,
-    stop: int,
+    start: float = 0,
+    stop: float = 0,
+    bin_width: float | None = None,
     trial_length: ArrayLike | None = None,
     drop: bool = False,
 ) -> Any:
     """Cut the same window around an event from trials, or around each event of one recording.
 
-    Epoch k holds bins ``event[k] + start, ..., event[k] + stop - 1`` of trial k, or of the
-    recording, values and dtype as they are (NaN too).
+    With `bin_width` events and window are in seconds, without it in bins. Epoch k holds bins
+    ``event[k] + start, ..., event[k] + stop - 1`` of trial k, or of the recording, values and
+    dtype as they are (NaN too). Between two events it holds ``event[k, 0] + start, ...,
+    event[k, 1] + stop - 1``, and ends in NaN where others are longer.
 
     Parameters
     ----------
-    signal : sequence of n_trials arrays of shape (n_timesteps_k, n_channels), or one array of \
-            shape (sum of trial_length, n_channels) or (n_timesteps, n_channels)
+    signal : sequence of n_trials arrays of shape (n_timesteps_k, n_channels), one array of \
+            shape (sum of trial_length, n_channels) or (n_timesteps, n_channels), or Recording
         Spike counts, rates or behaviour: trials one by one, one after another in one array, or
         one continuous recording, without `trial_length`.
-    event : array-like of shape (n_trials,)
-        Bin of the event within its trial, from 0; of one recording bins within it, each after
-        the one before. A negative or NaN entry means that there is no such event.
-    start, stop : int
-        First bin of the window, and the bin after its last one, relative to the event: for
-        -0.8 s to +0.6 s in bins of 50 ms ``start=-16, stop=12``.
+    event : array-like of shape (n_trials,) or (n_trials, 2)
+        Time of the event from the beginning of its trial, s, or its bin, from 0; of one recording
+        within it, each after the one before. Two columns are events between which to cut. A
+        negative or NaN entry means that there is no such event. Of a ``Recording`` its times on
+        the time axis, or the name of one of its events, or of two.
+    start, stop : float or int, default=0
+        Beginning and end of the window relative to the event (of two the first, and the
+        second): for -0.8 s to +0.6 s in bins of 50 ms ``start=-0.8, stop=0.6, bin_width=0.05``,
+        or ``start=-16, stop=12``.
+    bin_width : float, optional
+        Width of a bin, s: says that `event`, `start` and `stop` are in seconds. A ``Recording``
+        knows its own, and always takes seconds.
     trial_length : array-like of int of shape (n_trials,), optional
         Bins of each trial, when `signal` is one array of trials.
     drop : bool, default=False
@@ -225,10 +269,12 @@ def cut_epochs(
 
     Returns
     -------
-    epochs : ndarray of shape (n_trials, stop - start, n_channels)
-        One epoch per (kept) trial.
+    epochs : ndarray of shape (n_trials, stop - start, n_channels), or Recording
+        One epoch per (kept) trial; of a ``Recording`` one whose time axis counts from the
+        event (by its mean place in a bin), with its other events, labels and names.
     kept : ndarray of int of shape (n_kept,)
-        Indices of the trials that `epochs` holds. Only with ``drop=True``.
+        Indices of the trials that `epochs` holds. Only with ``drop=True``, and not of a
+        ``Recording``, whose ``trials`` say so.
 
     Raises
     ------
@@ -236,7 +282,11 @@ def cut_epochs(
         If a trial has no event or does not hold the window (with ``drop=True``: if none does),
         if events of one recording do not follow each other, or if shapes do not agree.
     TypeError
-        If `start` or `stop` is not an integer.
+        If `start` or `stop` is not an integer without `bin_width`.
+
+    See Also
+    --------
+    bin_spikes : The same for spike times.
 
     Examples
     --------
@@ -251,9 +301,9 @@ def cut_epochs(
     >>> epochs[:, :, 0], kept
     (array([[1, 2, 3]]), array([0]))
 
-    One recording, and three events in it:
+    One recording in bins of 0.1 s, and three events in it, in seconds:
 
-    >>> cut_epochs(signal, [1, 4, 6], start=-1, stop=2)[:, :, 0]
+    >>> cut_epochs(signal, [0.1, 0.4, 0.6], start=-0.1, stop=0.2, bin_width=0.1)[:, :, 0]
     array([[0, 1, 2],
            [3, 4, 5],
            [5, 6, 7]])
@@ -262,65 +312,137 @@ def cut_epochs(
 
     >>> from jedi_sklearn.preprocessing import smooth_counts
     >>> trials = np.split(signal, np.cumsum([5, 3])[:-1])
-    >>> rates = [smooth_counts(trial, bin_width=0.05, sigma=0.05) for trial in trials]
-    >>> cut_epochs(rates, [2, 0], start=0, stop=2).shape
+    >>> rates = smooth_counts(trials, bin_width=0.05, sigma=0.05)
+    >>> cut_epochs(rates, [0.1, 0], start=0, stop=0.1, bin_width=0.05).shape
     (2, 2, 1)
     """
-    for name, value in (("start", start), ("stop", stop)):
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise TypeError(
-                f"{name} must be an int, a number of bins relative to the event, got {value!r}. "
-                "From seconds: round(seconds / bin_width)."
-            )
-    if stop <= start:
+    if isinstance(signal, Recording):
+        return _cut_recording(signal, event, start, stop, bin_width, trial_length, drop)
+    bins, first, last = _window(event, start, stop, bin_width)
+    pair = bins.ndim == 2 and bins.shape[1] == 2
+    if last <= first and not pair:
         raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
-    bins = as_numbers(event, "event")
-    if trial_length is None and _is_one_array(signal) and bins.ndim == 1:
+    # the event at which an epoch begins and that at which it ends, in general the same
+    ends = bins if pair else np.stack([bins, bins], axis=-1)
+    if trial_length is None and _is_one_array(signal) and ends.ndim == 2:
         recording = np.asarray(signal)
-        _refuse_disorder(bins, recording.shape)
-        trials = [recording] * len(bins)
+        _refuse_disorder(ends[:, 0], recording.shape)
+        trials = [recording] * len(ends)
     else:
         trials = _split_trials(signal, trial_length)
-    if bins.shape != (len(trials),):
+    if ends.shape != (len(trials), 2):
         raise ValueError(
             f"event must hold one bin for each of the {len(trials)} trials, "
             f"got shape {bins.shape}."
         )
-    has_event = bins >= 0  # False for NaN
-    fractional = np.flatnonzero(has_event & (bins != np.floor(bins)))
+    has_event = ends.min(axis=1) >= 0  # False for NaN
+    fractional = np.flatnonzero(has_event & (ends != np.floor(ends)).any(axis=1))
     if len(fractional):
         k = fractional[0]
         raise ValueError(
-            f"event must be whole bins within the trial, got {bins[k]:g} for trial {k}. From "
-            "seconds: np.floor(seconds / bin_width)."
+            f"event must be whole bins within the trial, got {_spoken(ends[k])} for trial {k}. "
+            "For seconds give bin_width, too."
         )
     length = np.array([len(trial) for trial in trials])
-    inside = has_event & (bins + start >= 0) & (bins + stop <= length)
+    begin, end = ends[:, 0] + first, ends[:, 1] + last
+    inside = has_event & (begin >= 0) & (end <= length) & (begin < end)
     kept = np.flatnonzero(inside)
+    window = "the window between the events"
+    if not pair:
+        window = f"the window from {start:g} to {stop:g} {'bins' if bin_width is None else 's'}"
+        window += " around the event"
+    advice = "start, stop and event count bins, neither ms nor s"
+    if bin_width is not None:
+        advice = f"start, stop and event are in s, and a bin is {bin_width:g} s"
     if len(kept) < len(trials) and not drop:
         k = np.flatnonzero(~inside)[0]
         problem = (
-            f"needs bins {bins[k] + start:g} to {bins[k] + stop - 1:g}, "
-            f"but it has bins 0 to {length[k] - 1}"
+            f"needs bins {begin[k]:g} to {end[k] - 1:g}, but it has bins 0 to {length[k] - 1}"
             if has_event[k]
-            else f"has no event (event is {bins[k]:g})"
+            else f"has no event (event is {_spoken(ends[k])})"
         )
         raise ValueError(
-            f"The window from {start} to {stop} bins around the event must lie within each trial: "
-            f"trial {k} {problem} (the first of {len(trials) - len(kept)} such trials out of "
-            f"{len(trials)}). start, stop and event count bins, neither ms nor s. Choose a "
+            f"{window.capitalize()} must lie within each trial: trial {k} {problem} (the first of "
+            f"{len(trials) - len(kept)} such trials out of {len(trials)}). {advice}. Choose a "
             "smaller window, or drop=True to leave such trials out."
         )
     if len(kept) == 0:
         raise ValueError(
-            f"None of the {len(trials)} trials holds the window from {start} to {stop} bins "
-            "around its event. start, stop and event count bins, neither ms nor s. Choose a "
-            "smaller window."
+            f"None of the {len(trials)} trials holds {window}. {advice}. Choose a smaller window."
         )
-    first = bins[kept].astype(int) + start
-    width = stop - start
-    epochs = np.stack([trials[k][i : i + width] for k, i in zip(kept, first, strict=True)])
+    cuts = [trials[k][int(begin[k]) : int(end[k])] for k in kept]
+    epochs = pad_trials(cuts) if pair else np.stack(cuts)
     return (epochs, kept) if drop else epochs
+
+
+def _window(event: Any, start: Any, stop: Any, bin_width: Any) -> tuple[NDArray, int, int]:
+    """Events and window in bins; events may have fractions, where they were given in bins."""
+    bins = as_numbers(event, "event")
+    window = {"start": start, "stop": stop}
+    if bin_width is None:
+        for name, value in window.items():
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise TypeError(
+                    f"{name} must be an int, a number of bins relative to the event, got "
+                    f"{value!r}. For seconds give bin_width, too."
+                )
+        return bins, start, stop
+    check_number(bin_width, "bin_width", low=0, closed=False, unit="s")
+    for name, value in window.items():
+        check_number(value, name, unit="s")
+        window[name] = whole_bins(value, bin_width, name)
+    return np.floor(bins / bin_width + SLIVER), window["start"], window["stop"]
+
+
+def _spoken(bins: NDArray) -> str:
+    """The bin of an event, or those of two."""
+    return " and ".join(dict.fromkeys(f"{b:g}" for b in bins))
+
+
+def _cut_recording(
+    rec: Recording,
+    event: Any,
+    start: float,
+    stop: float,
+    bin_width: Any,
+    trial_length: Any,
+    drop: bool,
+) -> Recording:
+    """Epochs of a recording, as a recording."""
+    if bin_width is not None or trial_length is not None:
+        raise TypeError(
+            "A Recording knows its bins and trials: leave out bin_width, trial_length."
+        )
+    names = [event] if isinstance(event, str) else event
+    named = all(isinstance(name, str) for name in np.ravel(np.asarray(names, dtype=object)))
+    if named:
+        for name in names:
+            check_option(name, "event", tuple(rec.events))
+        times = np.stack([rec.events[name] for name in names], axis=-1)
+    else:
+        times = as_numbers(event, "event")
+    if times.ndim == 2 and times.shape[1] == 1:
+        times = times[:, 0]
+    zero = times if times.ndim == 1 else times[:, 0]
+    trials = [x[:n] for x, n in zip(rec.X, lengths_of(rec.X), strict=True)]
+    # from the beginning of the first bin, in whose middle time[0] is
+    since = times - rec.time[0] + rec.dt / 2
+    cut_from = partial(cut_epochs, trials, since, start=start, stop=stop, bin_width=rec.dt)
+    X, kept = cut_from(drop=True) if drop else (cut_from(), np.arange(len(rec)))
+    out = np.setdiff1d(np.arange(len(rec)), kept)
+    # the event lies anywhere in its bin: the mean says where samples are
+    since = since if since.ndim == 1 else since[:, 0]
+    first = np.floor(since / rec.dt + SLIVER) + whole_bins(start, rec.dt, "start")
+    offset = np.mean((rec.time[0] + rec.dt * first - zero)[kept])
+    cut = rec[kept]._changed(
+        X=X,
+        time=offset + rec.dt * np.arange(X.shape[1]),
+        events={name: t[kept] - zero[kept] for name, t in rec.events.items()},
+        align=names[0] if named else None,
+    )
+    reason = "does not hold the window"
+    cut.dropped_trials = rec.dropped_trials | dict.fromkeys(rec.trials[out].tolist(), reason)
+    return cut
 
 
 def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArray:
@@ -383,6 +505,34 @@ def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArra
     for padded, trial in zip(X, arrays, strict=True):
         padded[: len(trial)] = trial
     return X
+
+
+def _own_step(X: Any, step: float | None, name: str) -> float:
+    """Time between samples: that of a recording, or the one given."""
+    if isinstance(X, Recording):
+        if step is not None and not np.isclose(step, X.dt):
+            raise ValueError(f"{name}={step:g} s, but the Recording has samples every {X.dt:g} s.")
+        return X.dt
+    if step is None:
+        raise TypeError(f"Give {name}, the time between samples in s; only a Recording knows it.")
+    check_number(step, name, low=0, closed=False, unit="s")
+    return step
+
+
+def _each_length(step: Callable[[Any, str], NDArray], X: Any, name: str) -> Any:
+    """Apply a step to all trials of one length at once, or to each as long as it is."""
+    X = as_list_of_trials(X)
+    if isinstance(X, (list, tuple)):
+        arrays = [as_plain_array(trial, f"{name}[{k}]") for k, trial in enumerate(X)]
+        if all(trial.ndim == 2 for trial in arrays) and len(set(map(len, arrays))) > 1:
+            trials = _split_trials(arrays, None, name)
+            return [step(trial, f"{name}[{k}]") for k, trial in enumerate(trials)]
+    elif isinstance(X, np.ndarray) and X.ndim == 3 and X.dtype.kind == "f" and X.size:
+        if np.isnan(X[:, -1]).all(axis=1).any():
+            ends = lengths_of(check(X, name, missing=True))
+            cuts = [step(X[k, :end], f"{name}[{k}]") for k, end in enumerate(ends)]
+            return pad_trials(cuts)
+    return step(X, name)
 
 
 def _is_one_array(signal: Any) -> bool:

@@ -1,0 +1,163 @@
+"""What do containers of pynapple, xarray and pandas hold? Read without importing these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._validation import TIME, as_numbers, listed
+
+__all__ = [
+    "intervals_of",
+    "is_from",
+    "per_neuron",
+    "per_trial",
+    "seconds_of",
+    "times_of",
+    "unpack",
+]
+
+TRIAL = ("trial", "epoch", "event", "repeat", "repetition", "presentation")
+NEURON = ("neuron", "unit", "cell", "channel", "electrode", "cluster", "roi", "feature")
+PER_SECOND = dict.fromkeys(("s", "sec", "second", "seconds"), 1.0) | dict.fromkeys(
+    ("ms", "msec", "millisecond", "milliseconds"), 1000.0
+)
+
+
+def is_from(value: Any, package: str, name: str | None = None) -> bool:
+    """Whether an object is of a class of this package, and of this name."""
+    return any(
+        kind.__module__.partition(".")[0] == package and name in (None, kind.__name__)
+        for kind in type(value).__mro__
+    )
+
+
+def per_neuron(spikes: Any) -> tuple[list[Any], list[Any]] | None:
+    """Names of neurons and their spike times, of what has them by name; else None."""
+    if is_from(spikes, "pandas", "DataFrame"):
+        if "spike_times" not in spikes.columns:
+            raise TypeError(
+                "A table of spikes must have a column spike_times with one array for each neuron, "
+                f"got the columns {listed(list(spikes.columns))}. Where each row is a spike give "
+                'two columns: (table["time"], table["unit"]).'
+            )
+        spikes = spikes["spike_times"]
+    if is_from(spikes, "pandas", "Series"):
+        if spikes.dtype != object:
+            raise TypeError(
+                f"A Series of spikes must hold one array for each neuron, got dtype "
+                f"{spikes.dtype}. Give (times, ids), or [times] of a single neuron."
+            )
+        return list(spikes.index), list(spikes)
+    if isinstance(spikes, Mapping) or is_from(spikes, "pynapple", "TsGroup"):
+        names = list(spikes.keys())
+        return names, [spikes[name] for name in names]
+    return None
+
+
+def per_trial(events: Any) -> dict[str, Any] | None:
+    """Columns of event times by their names, of what has names; else None."""
+    if is_from(events, "pynapple", "IntervalSet"):
+        return {"start": events.start, "end": events.end}
+    if isinstance(events, Mapping) or is_from(events, "pandas", "DataFrame"):
+        return {str(name): events[name] for name in events.keys()}
+    return None
+
+
+def intervals_of(recorded: Any) -> Any:
+    """Intervals (n, 2) of pynapple's; anything else as it is."""
+    if is_from(recorded, "pynapple", "IntervalSet"):
+        return np.stack([recorded.start, recorded.end], axis=1)
+    return recorded
+
+
+def times_of(values: Any) -> Any:
+    """Times of a series of pynapple, s; anything else as it is."""
+    return values.times() if is_from(values, "pynapple") else values
+
+
+def unpack(X: Any) -> tuple[Any, dict[str, Any]]:
+    """Trials of xarray or pandas in the order (trials, time, neurons), and the names on axes.
+
+    Returns
+    -------
+    X : ndarray, or what was given
+    names : dict
+        With "trials", "time" and "neurons", where they are named.
+    """
+    if is_from(X, "xarray", "Dataset"):
+        raise TypeError(
+            "X must be one array, got a Dataset of xarray with the variables "
+            f"{listed(list(X.data_vars))}: choose one of them."
+        )
+    if is_from(X, "xarray", "DataArray"):
+        return _of_xarray(X)
+    if is_from(X, "pandas", "DataFrame"):
+        return _of_pandas(X)
+    return X, {}
+
+
+def _of_xarray(array: Any) -> tuple[NDArray, dict[str, Any]]:
+    dims = _roles(list(array.dims))
+    array = array.transpose(*dims)
+    found = {}
+    for name, dim in zip(("trials", "time", "neurons"), dims, strict=True):
+        if dim in array.coords:
+            coordinate = array.coords[dim]
+            found[name] = coordinate.values
+            if name == "time":
+                found[name] = seconds_of(coordinate.values, coordinate.attrs.get("units", "s"))
+    return array.values, found
+
+
+def _roles(dims: list[Any]) -> list[Any]:
+    """Dims of trials, time and neurons; one may have a name that says nothing."""
+    roles: list[Any] = [None] * 3
+    rest = []
+    for dim in dims:
+        word = str(dim).lower().removesuffix("_id").removesuffix("s")
+        known = [i for i, names in enumerate((TRIAL, TIME, NEURON)) if word in names]
+        if known and roles[known[0]] is None:
+            roles[known[0]] = dim
+        else:
+            rest.append(dim)
+    if len(dims) != 3 or len(rest) > 1:
+        raise ValueError(
+            f"X has the dims {tuple(dims)}; expected three, named trial, time and neuron in any "
+            "order. Rename yours, e.g. X.rename({'dim_0': 'trial', 'dim_1': 'time'})."
+        )
+    return [rest[0] if dim is None else dim for dim in roles]
+
+
+def _of_pandas(table: Any) -> tuple[NDArray, dict[str, Any]]:
+    if table.index.nlevels != 2:
+        raise ValueError(
+            "A table of activity must have a row for each trial and time, with an index of two "
+            f"levels (trial, time), and a column for each neuron; got {table.index.nlevels} "
+            'level(s). Try table.set_index(["trial", "time"]).'
+        )
+    index = table.index.remove_unused_levels()
+    words = [str(name).lower().removesuffix("s") for name in index.names]
+    time = 0 if words[0] in TIME and words[1] not in TIME else 1
+    if not index.is_unique:
+        raise ValueError(
+            f"A table of activity must have one row for each trial and time, got {index.names} "
+            f"{index[index.duplicated()][0]} more than once."
+        )
+    trials, times = index.levels[1 - time], index.levels[time]
+    X = np.full((len(trials), len(times), table.shape[1]), np.nan)
+    X[np.asarray(index.codes[1 - time]), np.asarray(index.codes[time])] = table.to_numpy(float)
+    time_axis = seconds_of(times.to_numpy())
+    return X, {"trials": trials.to_numpy(), "time": time_axis, "neurons": list(table.columns)}
+
+
+def seconds_of(time: Any, unit: str = "s") -> NDArray:
+    """Times as floats in s, of durations as numpy has them, or of numbers with a unit."""
+    if np.asarray(time).dtype.kind == "m":
+        return np.asarray(time) / np.timedelta64(1, "s")
+    if str(unit).lower() not in PER_SECOND:
+        raise ValueError(f"time must be in s or ms, got the unit {unit!r}. Convert it to s.")
+    return as_numbers(time, "time") / PER_SECOND[str(unit).lower()]

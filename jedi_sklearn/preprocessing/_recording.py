@@ -1,0 +1,241 @@
+"""Trials with what belongs to them: time axis, events, labels, names of neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._validation import as_labels, check_number
+from ._common import check
+from ._foreign import seconds_of, unpack
+
+__all__ = ["Recording", "as_names", "check_events", "time_axis"]
+
+UNEVEN = 1e-3  # of a step: far above rounding, float32 included, far below a sample that is lost
+
+
+class Recording:
+    """Activity of trials, with its time axis, events, labels and names of neurons.
+
+    ``rec.X`` is the array, and ``np.asarray(rec)`` too, so that a recording may stand where `X` is
+    asked for. Selecting trials, ``rec[mask]`` or ``train_test_split(rec)``, keeps all in step.
+    Displays take the time axis, event lines, labels and names from it.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        Counts, rates or another activity; NaN where a sample is missing. Also a DataArray of
+        xarray with dims named trial, time and neuron in any order, or a DataFrame of pandas
+        with a row for each (trial, time) and a column for each neuron, whose names and times are
+        taken over.
+    time : array-like of shape (n_timesteps,), optional
+        Times of the samples (centres of bins), s, evenly spaced. Default: from 0, `dt` apart.
+    dt : float, optional
+        Time between samples, s. Needed without `time`.
+    events : mapping of str to array-like of shape (n_trials,) or float, optional
+        Times of events on the time axis of each trial, s; NaN where there is none.
+    labels : array-like of shape (n_trials,), optional
+        Condition of each trial.
+    neurons : array-like of shape (n_neurons,), optional
+        Names of the neurons. Default: 0, 1, ...
+    trials : array-like of shape (n_trials,), optional
+        Names of the trials, or their indices in what they were taken from. Default: 0, 1, ...
+    align : str, optional
+        Event at time 0.
+    unit : str, default="a.u."
+        Unit of `X`, for figures.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_trials, n_timesteps, n_neurons)
+        float32 if it was given so, float64 otherwise.
+    time : ndarray of shape (n_timesteps,)
+        s.
+    dt : float
+        s.
+    events : dict of str to ndarray of shape (n_trials,)
+        s.
+    labels : ndarray of shape (n_trials,) or None
+        As given.
+    neurons : ndarray of shape (n_neurons,)
+        Names of neurons.
+    trials : ndarray of shape (n_trials,)
+        Names or indices of trials.
+    align : str or None
+        As given.
+    unit : str
+        As given.
+    dropped_trials, dropped_neurons : dict
+        Trials and neurons that :func:`bin_spikes` or :func:`cut_epochs` left out, and why.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, times are not evenly spaced, or it cannot be told which axis is
+        which.
+    TypeError
+        If something is not what it should be.
+
+    See Also
+    --------
+    bin_spikes : Makes one from spike times and events.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import Recording
+    >>> X = np.random.default_rng(0).normal(size=(4, 50, 3))
+    >>> rec = Recording(X, dt=0.02, labels=["left", "right"] * 2, events={"go": [0.2, 0.3] * 2})
+    >>> left = rec[rec.labels == "left"]
+    >>> left
+    Recording(2 trials x 50 samples x 3 neurons, 0 to 0.98 s, dt=0.02 s)
+    >>> left.events["go"], left.trials
+    (array([0.2, 0.2]), array([0, 2]))
+    """
+
+    ndim = 3
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        *,
+        time: ArrayLike | None = None,
+        dt: float | None = None,
+        events: Mapping[str, ArrayLike] | None = None,
+        labels: ArrayLike | None = None,
+        neurons: ArrayLike | None = None,
+        trials: ArrayLike | None = None,
+        align: str | None = None,
+        unit: str = "a.u.",
+    ) -> None:
+        X, named = unpack(X)
+        self.X: NDArray = check(X, missing=True)
+        n_trials, n_timesteps, n_neurons = self.X.shape
+        time = named.get("time") if time is None else time
+        self.time, self.dt = time_axis(time, dt, n_timesteps)
+        self.events = check_events(events, n_trials)
+        if labels is not None:
+            labels = as_names(labels, "labels", n_trials, "trial")
+        self.labels: NDArray | None = labels
+        neurons = named.get("neurons") if neurons is None else neurons
+        neurons = np.arange(n_neurons) if neurons is None else neurons
+        self.neurons = as_names(neurons, "neurons", n_neurons, "neuron")
+        trials = named.get("trials") if trials is None else trials
+        trials = np.arange(n_trials) if trials is None else trials
+        self.trials = as_names(trials, "trials", n_trials, "trial")
+        if align is not None and align not in self.events:
+            listed_events = ", ".join(map(repr, self.events)) or "of which there are none"
+            raise ValueError(f"align must be one of the events, {listed_events}, got {align!r}.")
+        self.align, self.unit = align, unit
+        self.dropped_trials: dict[Any, str] = {}
+        self.dropped_neurons: dict[Any, str] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Trials, samples, neurons."""
+        return self.X.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of X."""
+        return self.X.dtype
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        X = self.X if dtype is None else self.X.astype(dtype, copy=False)
+        return X.copy() if copy and X is self.X else X
+
+    def __getitem__(self, index: Any) -> Self:
+        """Some trials, by a slice, a mask, indices, or a single index, as a recording."""
+        if isinstance(index, tuple):  # scikit-learn asks for [index, ...]
+            index, *rest = index
+            if any(part is not Ellipsis for part in rest):
+                raise TypeError(
+                    "A recording is indexed by trials alone, as rec[mask]. Time and neurons are "
+                    "axes of its array: rec.X[:, start:stop]."
+                )
+        which = np.atleast_1d(np.arange(len(self))[index])
+        return self._changed(
+            X=self.X[index] if isinstance(index, slice) else self.X[which],
+            events={name: times[which] for name, times in self.events.items()},
+            labels=None if self.labels is None else self.labels[which],
+            trials=self.trials[which],
+        )
+
+    def _changed(self, **changes: Any) -> Self:
+        """A copy in which some attributes are others."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self) | changes)
+        return other
+
+    def __repr__(self) -> str:
+        n_trials, n_timesteps, n_neurons = self.shape
+        text = f"{n_trials} trials x {n_timesteps} samples x {n_neurons} neurons"
+        around = "" if self.align is None else f' from "{self.align}"'
+        text += f", {self.time[0]:g} to {self.time[-1]:g} s{around}, dt={self.dt:g} s"
+        for what, out in (("trials", self.dropped_trials), ("neurons", self.dropped_neurons)):
+            text += f", {what} left out: {len(out)}" if out else ""
+        return f"Recording({text})"
+
+
+def check_events(events: Any, n_trials: int) -> dict[str, NDArray]:
+    """Events by name as one time for each trial, (n_trials,)."""
+    if events is None:
+        return {}
+    if not isinstance(events, Mapping):
+        raise TypeError(
+            'events must have names, as {"go": times} with one time for each trial, got '
+            f"{type(events).__name__}."
+        )
+    checked = {}
+    for name, times in events.items():
+        values = seconds_of(times)
+        if values.shape not in ((), (n_trials,)):
+            raise ValueError(
+                f"events[{name!r}] must be one time, or one for each of the {n_trials} trials, "
+                f"got shape {values.shape}."
+            )
+        checked[str(name)] = np.broadcast_to(values, (n_trials,)).copy()
+    return checked
+
+
+def time_axis(time: Any, dt: Any, n_timesteps: int) -> tuple[NDArray, float]:
+    """Times and their distance; one follows from the other."""
+    if dt is not None:
+        check_number(dt, "dt", Real, low=0, closed=False, unit="s")
+    if time is None:
+        if dt is None:
+            raise TypeError("Give the time between samples (dt, in s), or all times (time, in s).")
+        return float(dt) * np.arange(n_timesteps), float(dt)
+    time = seconds_of(time)
+    if time.shape != (n_timesteps,):
+        raise ValueError(
+            f"time must hold one time for each of the {n_timesteps} samples of X, got shape "
+            f"{time.shape}."
+        )
+    if dt is None:
+        if n_timesteps < 2:
+            raise TypeError("One sample does not say how long it lasts: give dt, in s.")
+        dt = (time[-1] - time[0]) / (n_timesteps - 1)
+    step = np.diff(time)
+    if not np.isfinite(time).all() or not dt > 0 or (np.abs(step - dt) > UNEVEN * dt).any():
+        got = f"from {step.min():g} to {step.max():g} s" if step.size else f"at {time[0]} s"
+        raise ValueError(
+            f"time must rise in even steps (of dt={dt:g} s), got steps {got}. Interpolate onto an "
+            "even grid first."
+        )
+    return time, float(dt)
+
+
+def as_names(values: Any, name: str, n: int, word: str) -> NDArray:
+    """Labels or names, (n,)."""
+    array = as_labels(values, name)
+    if array.shape != (n,):
+        raise ValueError(f"{name} must hold one for each of the {n} {word}s, got {array.shape}.")
+    return array
