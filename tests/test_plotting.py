@@ -15,6 +15,7 @@ from jedi_sklearn.plotting import (
     FlowFieldDisplay,
     FreeRunDisplay,
 )
+from jedi_sklearn.preprocessing import Recording
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -235,6 +236,78 @@ def test_default_trials_are_the_first_of_each_condition(fitted, multitask):
     display = FreeRunDisplay.from_estimator(fitted, multitask.X, conditions=multitask.task)
     drawn = {ax.get_title().split("\n")[0].split(", ")[1] for ax in display.ax_}
     assert drawn == set(multitask.task)
+
+
+@pytest.fixture(scope="module")
+def recording(multitask):
+    """Trials with an event at 0 and one that differs between them."""
+    end = np.linspace(0.2, 0.6, 40)
+    end[3] = np.nan
+    return Recording(
+        multitask.X,
+        time=0.02 * np.arange(50) - 0.3,
+        events={"go": 0.0, "end": end},
+        labels=multitask.task,
+        neurons=[f"unit {i}" for i in range(30)],
+        trials=100 + np.arange(40),
+        align="go",
+        unit="spikes/s",
+    )
+
+
+def test_recordings_bring_their_axes_into_figures(fitted, recording):
+    display = FreeRunDisplay.from_estimator(fitted, recording, trials=[3, 31], neurons=[7, 2])
+    for k, ax in zip((3, 31), display.ax_, strict=True):
+        assert ax.get_xlabel() == "time from go (s)"
+        np.testing.assert_allclose(lines(ax, "observed")[0].get_xdata(), recording.time)
+        np.testing.assert_allclose(ax.get_xlim(), [-0.3, 0.68])
+        drawn = [line.get_xdata()[0] for line in lines(ax, "event")]
+        end = recording.events["end"][k]
+        assert drawn == [0.0] if k == 3 else drawn == [0.0, end]
+        assert ax.get_title().startswith(f"trial {100 + k}, {recording.labels[k]}")
+    neurons = [t.get_text() for t in display.ax_[0].get_yticklabels()]
+    assert neurons == ["unit 7", "unit 2"]
+    assert "spikes/s" in display.ax_[-1].texts[-1].get_text()
+    legend = [t.get_text() for t in display.figure_.legends[0].get_texts()]
+    assert legend == ["observed", "free run", "go", "end"]
+    other = FreeRunDisplay.from_estimator(
+        fitted, recording, [5], conditions=range(40), time=0.02 * np.arange(50), events={"a": 0.5}
+    )
+    assert other.ax_[0].get_title().startswith("trial 105, 5")
+    assert [line.get_xdata()[0] for line in lines(other.ax_[0], "event")] == [0.5]
+
+
+def test_times_and_events_of_plain_arrays(fitted, multitask):
+    time = 0.02 * np.arange(50) - 0.5
+    display = FreeRunDisplay.from_estimator(fitted, multitask.X, [0], time=time)
+    assert display.ax_[0].get_xlabel() == "time (s)"
+    np.testing.assert_allclose(lines(display.ax_[0], "free run")[0].get_xdata(), time)
+    wave = np.sin(np.linspace(0, 6, 50))[np.newaxis, :, np.newaxis] * np.arange(1, 4)
+    display = FreeRunDisplay.from_activity(
+        wave, wave, 0.02, time=time, events={"cue": -0.2, "far": 9.0}, neuron_names="xyz"
+    )
+    (panel,) = display.ax_
+    assert [line.get_xdata()[0] for line in lines(panel, "event")] == [-0.2]
+    assert [t.get_text() for t in panel.get_yticklabels()] == ["z", "y", "x"]
+    legend = [t.get_text() for t in display.figure_.legends[0].get_texts()]
+    assert legend == ["observed", "free run", "cue"]
+    for changes, words in (
+        ({"time": time[1:]}, "time must hold one time for each of the 50 samples"),
+        ({"time": 2 * time}, r"even steps \(of dt=0\.02 s\)"),
+        ({"events": {"go": [1, 2]}}, r"events\['go'\] must be one time"),
+        ({"neuron_names": "xy"}, "must name all 3 neurons, got 2"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FreeRunDisplay.from_activity(wave, wave, 0.02, **changes)
+
+
+def test_labels_of_recordings_are_the_conditions(fitted, recording):
+    some = recording[::4]
+    for display in (EmbeddingDisplay, EigenspectrumDisplay, FixedPointDisplay):
+        drawn = display.from_estimator(fitted, some)
+        assert list(drawn.conditions) == list(some.labels)
+        given = display.from_estimator(fitted, some, conditions=np.arange(10))
+        assert list(given.conditions) == list(range(10))
 
 
 # ----------------------------------------------------------------------- fixed points

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._validation import as_numbers, check_conditions, check_number, warn_user
+from ..preprocessing import Recording
 
 __all__ = [
     "LINES",
@@ -24,6 +25,7 @@ __all__ = [
     "handle",
     "import_pyplot",
     "label_axes",
+    "labels_of",
     "make_axes",
     "scatter",
     "state_unit",
@@ -85,6 +87,11 @@ def as_trajectories(states, n_neurons, name="trajectories"):
             f"(n_timesteps, {n_neurons}), got {np.shape(states)}."
         )
     return a
+
+
+def labels_of(X, conditions):
+    """`conditions`, or without them the labels of a Recording."""
+    return X.labels if conditions is None and isinstance(X, Recording) else conditions
 
 
 def state_unit(est):

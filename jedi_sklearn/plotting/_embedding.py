@@ -14,6 +14,7 @@ from ._common import (
     fade,
     import_pyplot,
     label_axes,
+    labels_of,
     make_axes,
     scatter,
 )
@@ -68,9 +69,10 @@ class EmbeddingDisplay:
         ----------
         est : JEDIEstimator
             Fitted.
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trial: labels, or a continuous quantity.
+            Colour of each trial: labels, or a continuous quantity. Default: the
+            labels of a recording.
         uncertainty : bool, default=False
             Draw the posterior of each embedding as an ellipse, or an interval.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
@@ -85,6 +87,7 @@ class EmbeddingDisplay:
         EmbeddingDisplay
         """
         check_jedi(est)
+        conditions = labels_of(X, conditions)
         found = est.posterior(X, inputs=inputs)
         display = cls(found.mean, conditions, found.covariance)
         return display.plot(ax=ax, uncertainty=uncertainty, **plot_options)

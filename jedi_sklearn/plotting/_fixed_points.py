@@ -20,6 +20,7 @@ from ._common import (
     draw_fixed_points,
     draw_trajectories,
     label_axes,
+    labels_of,
     make_axes,
     state_unit,
 )
@@ -90,9 +91,10 @@ class FixedPointDisplay:
         ----------
         est : JEDIEstimator
             Fitted.
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trajectory: labels, or a continuous quantity.
+            Colour of each trajectory: labels, or a continuous quantity. Default: the
+            labels of a recording.
         trial : int, optional
             Index of the trial in `X`.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
@@ -109,6 +111,7 @@ class FixedPointDisplay:
             In units of the RNN's states, ``est.to_states(X)``.
         """
         check_jedi(est)
+        conditions = labels_of(X, conditions)
         X = check_trials(X, missing=True)
         inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
         if conditions is not None:

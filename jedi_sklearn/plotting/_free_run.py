@@ -9,16 +9,26 @@ from .._validation import (
     as_plain_array,
     check_conditions,
     check_inputs_of_trials,
-    check_number,
     check_trials,
 )
-from ._common import PALETTE, as_text, check_axes, check_jedi, handle, import_pyplot
+from ..preprocessing import Recording
+from ..preprocessing._recording import check_events, time_axis
+from ._common import (
+    LINES,
+    PALETTE,
+    as_text,
+    check_axes,
+    check_jedi,
+    handle,
+    import_pyplot,
+    labels_of,
+)
 
 __all__ = ["FreeRunDisplay"]
 
 MAX_COLUMNS = 4
 SHOWN = 4  # trials, and neurons, by default
-OBSERVED = "0.7"
+OBSERVED, EVENT = "0.7", "0.35"
 
 
 class FreeRunDisplay:
@@ -39,6 +49,15 @@ class FreeRunDisplay:
         R2 of each trial, for the titles.
     names : sequence of str, optional
         Names of the trials, for the titles. Default: "trial 0", ...
+    time : array-like of shape (n_timesteps,), optional
+        Times of the samples, s. Default: from 0, `dt` apart.
+    events : mapping of str to float or array-like of shape (n_trials,), optional
+        Times of events in each trial, s on the time axis; NaN where there is none. One that is at
+        0 in all trials names the time axis.
+    neuron_names : sequence of length n_neurons, optional
+        Names of all neurons, also of those not drawn. Default: their indices.
+    unit : str, default="a.u."
+        Unit of the activity, for the scale bar.
 
     Attributes
     ----------
@@ -57,13 +76,30 @@ class FreeRunDisplay:
     ('trial 0\n$R^2$ = 0.99', 'time (s)')
     """
 
-    def __init__(self, observed, generated, dt, *, neurons=None, r2=None, names=None):
+    def __init__(
+        self,
+        observed,
+        generated,
+        dt,
+        *,
+        neurons=None,
+        r2=None,
+        names=None,
+        time=None,
+        events=None,
+        neuron_names=None,
+        unit="a.u.",
+    ):
         self.observed = observed
         self.generated = generated
         self.dt = dt
         self.neurons = neurons
         self.r2 = r2
         self.names = names
+        self.time = time
+        self.events = events
+        self.neuron_names = neuron_names
+        self.unit = unit
 
     @classmethod
     def from_estimator(
@@ -74,6 +110,8 @@ class FreeRunDisplay:
         neurons=None,
         *,
         conditions=None,
+        time=None,
+        events=None,
         inputs=None,
         ax=None,
         **plot_options,
@@ -84,8 +122,9 @@ class FreeRunDisplay:
         ----------
         est : JEDIEstimator
             Fitted.
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            NaN where a sample is missing.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+            NaN where a sample is missing. A recording brings its labels, time axis, events, names
+            of trials and neurons, and unit; what is given here comes first.
         trials : int or sequence of int, optional
             Trials of `X` to draw. Default: the first four, or with conditions the first of each
             of the first four.
@@ -93,6 +132,10 @@ class FreeRunDisplay:
             Neurons to draw. Default: the four with the largest variance in these trials.
         conditions : array-like of shape (n_trials,), optional
             Labels of the trials in `X`, which go into the titles.
+        time : array-like of shape (n_timesteps,), optional
+            Times of the samples, s. Default: from 0.
+        events : mapping of str to float or array-like of shape (n_trials,), optional
+            Times of events in the trials of `X`, s on the time axis; NaN where there is none.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them.
         ax : matplotlib Axes or array-like of them, optional
@@ -106,7 +149,15 @@ class FreeRunDisplay:
             Its R2 are over all neurons, also those not drawn: ``est.score_samples``.
         """
         check_jedi(est)
+        conditions, own = labels_of(X, conditions), {}
+        called = None
+        if isinstance(X, Recording):
+            called = X.trials
+            own = {"neuron_names": X.neurons, "unit": X.unit}
+            time = X.time if time is None else time
+            events = X.events if events is None else events
         X = check_trials(X, missing=True)
+        events = check_events(events, len(X))
         inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
         labels = None
         if conditions is not None:
@@ -117,13 +168,15 @@ class FreeRunDisplay:
                 first = np.unique(codes, return_index=True)[1]
             trials = first[:SHOWN]
         trials = _check_indices(trials, "trials", len(X))
-        names = [f"trial {k}" for k in trials]
+        names = [f"trial {k if called is None else called[k]}" for k in trials]
         if labels is not None:
             names = [f"{name}, {labels[codes[k]]}" for name, k in zip(names, trials, strict=True)]
         inputs = None if inputs is None else inputs[trials]
         found = est.posterior(X[trials], inputs=inputs)
         run = est.inverse_transform(found.mean, found.initial_state, X.shape[1], inputs=inputs)
-        display = cls(X[trials], run, float(est.dt), neurons=neurons, r2=found.r2, names=names)
+        own["events"] = {name: at[trials] for name, at in events.items()}
+        own |= {"time": time, "neurons": neurons, "r2": found.r2, "names": names}
+        display = cls(X[trials], run, float(est.dt), **own)
         return display.plot(ax=ax, **plot_options)
 
     @classmethod
@@ -136,6 +189,9 @@ class FreeRunDisplay:
         neurons=None,
         r2=None,
         names=None,
+        time=None,
+        events=None,
+        neuron_names=None,
         ax=None,
         **plot_options,
     ):
@@ -143,7 +199,7 @@ class FreeRunDisplay:
 
         Parameters
         ----------
-        observed, generated, dt, neurons, r2, names :
+        observed, generated, dt, neurons, r2, names, time, events, neuron_names :
             As in the constructor.
         ax : matplotlib Axes or array-like of them, optional
             As in :meth:`plot`.
@@ -154,10 +210,11 @@ class FreeRunDisplay:
         -------
         FreeRunDisplay
         """
-        display = cls(observed, generated, dt, neurons=neurons, r2=r2, names=names)
+        axis = {"time": time, "events": events, "neuron_names": neuron_names}
+        display = cls(observed, generated, dt, neurons=neurons, r2=r2, names=names, **axis)
         return display.plot(ax=ax, **plot_options)
 
-    def plot(self, ax=None, *, unit="a.u.", legend=True, line_kwargs=None):
+    def plot(self, ax=None, *, unit=None, legend=True, line_kwargs=None):
         """Draw the trials.
 
         The neurons of a trial stand above each other, shifted by the same distance in all
@@ -168,8 +225,9 @@ class FreeRunDisplay:
         ax : matplotlib Axes or array-like of them, optional
             As many axes as trials, in any shape; a single one for a single trial. Default: a
             grid of at most four columns in a new figure.
-        unit : str, default="a.u."
-            Unit of the activity, e.g. "spikes/s", for the scale bar.
+        unit : str, optional
+            Unit of the activity, e.g. "spikes/s", for the scale bar. Default: that of the
+            display.
         legend : bool, default=True
             Say which line is which: above the panels, or on the right of the last of given axes.
         line_kwargs : dict, optional
@@ -186,8 +244,16 @@ class FreeRunDisplay:
                 "observed and generated must have the same shape, got "
                 f"{observed.shape} and {generated.shape}."
             )
-        check_number(self.dt, "dt", low=0, closed=False, unit="s")
         n_trials, n_timesteps, n_neurons = observed.shape
+        time, _ = time_axis(self.time, self.dt, n_timesteps)
+        events = check_events(self.events, n_trials)
+        neuron_names = self.neuron_names
+        if neuron_names is None:
+            neuron_names = range(n_neurons)
+        elif len(neuron_names) != n_neurons:
+            raise ValueError(
+                f"neuron_names must name all {n_neurons} neurons, got {len(neuron_names)} names."
+            )
         for name in ("r2", "names"):
             values = getattr(self, name)
             if values is not None and len(values) != n_trials:
@@ -210,7 +276,6 @@ class FreeRunDisplay:
         spread = max(np.ptp(seen, axis=(0, 1)).max(), np.ptp(generated, axis=(0, 1)).max())
         spread = spread if spread > 0 else 1.0
         offsets = -0.9 * spread * np.arange(len(neurons))
-        time = self.dt * np.arange(n_timesteps)
         line = {"color": PALETTE[0], "linewidth": 1.2, "linestyle": "-", "gid": "free run"}
         line |= normalize_kwargs(line_kwargs, Line2D)
         label = line.pop("label", "free run")
@@ -223,24 +288,28 @@ class FreeRunDisplay:
             if self.r2 is not None:
                 title += f"\n$R^2$ = {self.r2[k]:.2f}"
             panel.set_title(title, fontsize="medium")
-            panel.set(xlim=(0, time[-1]), ylim=(low, high))
-            panel.set_yticks(offsets, [str(i) for i in neurons])
+            panel.set(xlim=(time[0], time[-1]), ylim=(low, high))
+            panel.set_yticks(offsets, [as_text(neuron_names[i]) for i in neurons])
             panel.tick_params(axis="y", length=0)
+        marks = _mark_events(axes, events, time)
+        zero = [name for name, at in events.items() if (at == 0).all()]
+        label_of_time = f"time from {as_text(zero[0])} (s)" if zero else "time (s)"
         columns = min(n_trials, MAX_COLUMNS) if ax is None else n_trials
         for k, panel in enumerate(axes):
             if ax is not None or k + columns >= n_trials:  # nothing below
-                panel.set_xlabel("time (s)")
+                panel.set_xlabel(label_of_time)
                 panel.tick_params(labelbottom=True)
             if k % columns == 0:
                 panel.set_ylabel("neuron")
-        _scale_bar(axes[columns - 1], spread, unit)
+        _scale_bar(axes[columns - 1], spread, self.unit if unit is None else unit)
         if legend:
             handles = [
                 handle("observed", color=OBSERVED, lw=2.6, linestyle="-"),
                 handle(label, **line),
+                *marks,
             ]
             if ax is None:
-                place = {"loc": "outside upper center", "ncols": 2}
+                place = {"loc": "outside upper center", "ncols": min(len(handles), n_trials + 1)}
                 axes[0].figure.legend(handles=handles, frameon=False, **place)
             else:  # other parts of the figure are not ours
                 place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
@@ -279,6 +348,19 @@ def _make_panels(ax, n, n_neurons):
     for panel in axes[n:]:
         panel.remove()
     return axes[:n]
+
+
+def _mark_events(axes, events, time):
+    """Lines where events are, where they are shown; returns handles of the legend."""
+    handles = []
+    for i, (name, at) in enumerate(events.items()):
+        style = {"color": EVENT, "lw": 1, "linestyle": LINES[1 + i % (len(LINES) - 1)]}
+        shown = (time[0] <= at) & (at <= time[-1])  # False for NaN
+        for k in np.flatnonzero(shown):
+            axes[k].axvline(at[k], **style, zorder=0, gid="event")
+        if shown.any():
+            handles.append(handle(as_text(name), **style))
+    return handles
 
 
 def _scale_bar(ax, spread, unit):

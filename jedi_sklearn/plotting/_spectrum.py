@@ -13,6 +13,7 @@ from ._common import (
     fade,
     handle,
     label_axes,
+    labels_of,
     make_axes,
     scatter,
 )
@@ -67,9 +68,10 @@ class EigenspectrumDisplay:
         ----------
         est : JEDIEstimator
             Fitted.
-        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trial: labels, or a continuous quantity.
+            Colour of each trial: labels, or a continuous quantity. Default: the
+            labels of a recording.
         at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
             Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
@@ -84,6 +86,7 @@ class EigenspectrumDisplay:
         EigenspectrumDisplay
         """
         check_jedi(est)
+        conditions = labels_of(X, conditions)
         rnns = est.dynamics(X, inputs=inputs)
         return cls.from_rnns(rnns, at, conditions, ax=ax, **plot_options)
 
