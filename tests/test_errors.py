@@ -648,6 +648,11 @@ CALLS = [
     (lambda: judge.Comparison([]), TypeError, ["folds"]),
     # plotting
     (
+        lambda: show.ComparisonDisplay.from_comparison("x"),
+        TypeError,
+        ["comparison", "jedi_sklearn.evaluation.compare", "str"],
+    ),
+    (
         lambda: show.EmbeddingDisplay.from_embedding("x"),
         TypeError,
         ["embedding", "real numbers", "<U1"],
