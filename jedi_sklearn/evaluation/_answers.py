@@ -21,6 +21,7 @@ from sklearn.utils import Bunch
 from .._estimator import JEDIEstimator
 from .._parameters import choose_steps
 from .._scores import bits_of, r2_of
+from .._trials import trial_moments
 from ..metrics import ForecastScorer, hidden_bits_per_spike, hidden_r2
 from ._comparison import MEAN
 from ._simple import (
@@ -100,7 +101,7 @@ class _Answers:
         self.train, self.test = fold.train, fold.test
         self.X = data.X
         if plan.estimator.scale == "neuron" and not plan.counts:
-            sd = np.nanstd(self.X[self.train], axis=(0, 1))
+            sd = np.sqrt(trial_moments(self.X[self.train])[1])
             self.X = self.X / np.where(sd > 0, sd, 1.0)
         labels = None
         if data.labels is not None:
