@@ -206,9 +206,7 @@ class ForecastScorer(_HidingScorer):
         X, estimator = _unwrap(estimator, X)
         measure = _measure(self.metric, estimator, X)
         n_timesteps = X.shape[1]
-        if n_timesteps < 3:
-            raise ValueError(f"A forecast needs at least 3 samples a trial, got {n_timesteps}.")
-        n_seen = min(max(2, round(self.fraction * n_timesteps)), n_timesteps - 1)
+        n_seen = _count_seen(self.fraction, n_timesteps)
         n_later = n_timesteps - n_seen
         seen = _Shown(X, time=slice(n_seen))
         _refuse_gone(seen, f"there is nothing in the first {n_seen} samples")
@@ -357,6 +355,13 @@ class FewShotCoSmoothingScorer(_HidingScorer):
         return float(np.mean(scores))
 
 
+def _count_seen(fraction, n_timesteps):
+    """Samples from which the others of a trial are forecast."""
+    if n_timesteps < 3:
+        raise ValueError(f"A forecast needs at least 3 samples a trial, got {n_timesteps}.")
+    return min(max(2, round(fraction * n_timesteps)), n_timesteps - 1)
+
+
 def _choose_neurons(X, fraction, rng):
     """A mask of the neurons to hold out, some but not all."""
     n_neurons = X.shape[2]
@@ -408,10 +413,12 @@ class _Readout:
         Of the states, to regress on.
     counts : bool
         Whether values are spike counts: their logarithms are then linear in the states.
+    penalty : float
+        Samples that the ridge weighs as much as.
     """
 
-    def __init__(self, axes, counts):
-        self.axes, self.counts = axes, counts
+    def __init__(self, axes, counts, penalty=1.0):
+        self.axes, self.counts, self.penalty = axes, counts, penalty
 
     def fit(self, states, values):
         """Learn from states and values (trials, time, neurons), these NaN where missing."""
@@ -434,8 +441,8 @@ class _Readout:
 
     def _regression(self, n_samples):
         if not self.counts:
-            return Ridge(alpha=1.0)
-        return PoissonRegressor(alpha=1 / n_samples, solver="newton-cholesky", tol=1e-6)
+            return Ridge(alpha=self.penalty)
+        return PoissonRegressor(alpha=self.penalty / n_samples, solver="newton-cholesky", tol=1e-6)
 
 
 class _Shown:

@@ -20,6 +20,7 @@ from jedi_sklearn import (
     lyapunov_exponents,
 )
 from jedi_sklearn import datasets as ds
+from jedi_sklearn import evaluation as judge
 from jedi_sklearn import plotting as show
 from jedi_sklearn import preprocessing as pre
 
@@ -649,7 +650,17 @@ CALLS = [
     (lambda: ds.make_ring_attractor(n_bins=0), ValueError, ["n_bins", ">= 1", "0"]),
     (lambda: ds.make_flip_flop(n_pulses=0), ValueError, ["n_pulses", ">= 1", "0"]),
     (lambda: ds.make_memory_pro(random_state="x"), ValueError, ["random_state", "'x'"]),
+    # evaluation
+    (lambda: judge.compare(GOOD[0]), ValueError, ["X must have shape", "(12, 5)"]),
+    (lambda: judge.compare(GOOD, cv=4), ValueError, ["6 trials in cv=4", "Set cv=3"]),
+    (lambda: judge.compare(GOOD, confidence="x"), TypeError, ["confidence", "number", "'x'"]),
+    (lambda: judge.Comparison([]), TypeError, ["folds"]),
     # plotting
+    (
+        lambda: show.ComparisonDisplay.from_comparison("x"),
+        TypeError,
+        ["comparison", "jedi_sklearn.evaluation.compare", "str"],
+    ),
     (
         lambda: show.EmbeddingDisplay.from_embedding("x"),
         TypeError,
@@ -707,7 +718,7 @@ def test_bad_arguments_are_named(i):
 
 def test_every_public_name_refuses_something():
     code = " ".join(name for call, *_ in CALLS for name in call.__code__.co_names)
-    for module in (ds, show, pre):
+    for module in (ds, judge, show, pre):
         for name in module.__all__:
             assert name in code, name
 

@@ -8,7 +8,9 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points, flow_field
+from jedi_sklearn.evaluation import Comparison
 from jedi_sklearn.plotting import (
+    ComparisonDisplay,
     EigenspectrumDisplay,
     EmbeddingDisplay,
     FixedPointDisplay,
@@ -777,3 +779,61 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match=r'pip install "jedi-sklearn\[plot\]"'):
         EmbeddingDisplay.from_embedding(np.eye(2))
+
+
+# Comparisons
+
+
+@pytest.fixture
+def comparison():
+    """Two questions with made-up intervals: one method below ours, one not to be told from it."""
+    rows, folds = [], {}
+    for question, metric in (("reconstruction", "R2"), ("decoding", "accuracy")):
+        folds[question] = {}
+        for method, value, gain in (("JEDI", 0.8, None), ("low", 0.5, 0.3), ("same", 0.79, 0.01)):
+            row = {"question": question, "method": method, "metric": metric, "value": value}
+            row |= {"low": value - 0.05, "high": value + 0.05, "difference": gain}
+            row["difference_low"] = np.nan if gain is None else gain - 0.05
+            row["difference_high"] = np.nan if gain is None else gain + 0.05
+            rows.append(row)
+            folds[question][method] = np.full(3, value)
+    folds["embedding"] = {}
+    return Comparison(rows, folds)
+
+
+def dots(ax):
+    return {line.get_gid(): line for line in ax.lines if line.get_gid()}
+
+
+def test_a_comparison_has_a_panel_for_each_question(comparison):
+    display = ComparisonDisplay.from_comparison(comparison)
+    assert [ax.get_title() for ax in display.ax_] == ["reconstruction", "decoding"]
+    assert [ax.get_xlabel() for ax in display.ax_] == ["R2", "accuracy"]
+    for ax in display.ax_:
+        found = dots(ax)
+        assert [line.get_xdata()[0] for line in found.values()] == [0.8, 0.5, 0.79]
+        filled = [line.get_markerfacecolor() != "white" for line in found.values()]
+        assert filled == [True, True, False]  # open where no difference is shown
+        assert found["JEDI"].get_color() != found["low"].get_color()
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["JEDI", "low", "same"]
+        low, high = ax.get_xlim()
+        assert low < 0.45 and high > 0.85
+
+
+def test_wide_intervals_do_not_hide_differences(comparison):
+    comparison.rows[1]["low"] = -90.0
+    ax = ComparisonDisplay(comparison).plot("reconstruction").ax_[0]
+    assert -0.5 < ax.get_xlim()[0] < 0.5
+
+
+def test_a_comparison_on_given_axes(comparison):
+    figure, axes = plt.subplots(1, 2)
+    display = ComparisonDisplay.from_comparison(comparison, ax=axes)
+    assert display.figure_ is figure and list(display.ax_) == list(axes)
+    assert axes[0].get_legend() is None and axes[1].get_legend() is not None
+    with pytest.raises(ValueError, match=r"one axes per question \(1\), got 2"):
+        ComparisonDisplay(comparison).plot("decoding", ax=axes)
+    with pytest.raises(ValueError, match="questions must be one of 'reconstruction', 'decoding'"):
+        ComparisonDisplay(comparison).plot(["forecast"])
+    with pytest.raises(ValueError, match="nothing to draw"):
+        ComparisonDisplay(Comparison([], {"embedding": {}})).plot()

@@ -7,6 +7,7 @@ figures of your own with ``layout="constrained"``, which leaves room for them. N
 ``pip install "jedi-sklearn[plot]"``.
 """
 
+from ._comparison import ComparisonDisplay
 from ._embedding import EmbeddingDisplay
 from ._fixed_points import FixedPointDisplay
 from ._flow import FlowFieldDisplay
@@ -14,6 +15,7 @@ from ._free_run import FreeRunDisplay
 from ._spectrum import EigenspectrumDisplay
 
 __all__ = [
+    "ComparisonDisplay",
     "EigenspectrumDisplay",
     "EmbeddingDisplay",
     "FixedPointDisplay",

@@ -27,6 +27,7 @@ __all__ = [
     "label_axes",
     "labels_of",
     "make_axes",
+    "make_panels",
     "scatter",
     "state_unit",
 ]
@@ -129,6 +130,28 @@ def check_axes(ax):
     elif hasattr(ax, "gca"):  # pyplot, or a figure
         advice = "take its current ones, ax.gca()"
     raise TypeError(f"ax must be axes of matplotlib, got {type(ax).__name__}: {advice}.")
+
+
+def make_panels(ax, n, what, max_columns, size, **shared):
+    """Axes for n panels, (n,): those given, or a grid of panels of this size in a new figure."""
+    plt = import_pyplot()
+    if ax is not None:
+        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+        for panel in axes:
+            check_axes(panel)
+        if len(axes) != n:
+            raise ValueError(f"ax must hold one axes per {what} ({n}), got {len(axes)}.")
+        return axes
+    columns = min(n, max_columns)
+    rows = -(-n // columns)
+    size = (max(3.6, size[0] * columns + 0.4), size[1] * rows + 0.4)
+    figure = plt.figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for panel in axes:
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    for panel in axes[n:]:
+        panel.remove()
+    return axes[:n]
 
 
 def label_axes(ax, labels):

@@ -17,11 +17,10 @@ from ._common import (
     LINES,
     PALETTE,
     as_text,
-    check_axes,
     check_jedi,
     handle,
-    import_pyplot,
     labels_of,
+    make_panels,
 )
 
 __all__ = ["FreeRunDisplay"]
@@ -265,7 +264,9 @@ class FreeRunDisplay:
             variance = np.nan_to_num(trial_moments(observed)[1])
             neurons = np.argsort(-variance, kind="stable")[:SHOWN]
         neurons = _check_indices(neurons, "neurons", n_neurons)
-        axes = _make_panels(ax, n_trials, len(neurons))
+        size = (2.5, 1.0 + 0.45 * len(neurons))
+        shared = {"sharex": True, "sharey": True}
+        axes = make_panels(ax, n_trials, "trial", MAX_COLUMNS, size, **shared)
         from matplotlib.cbook import normalize_kwargs
         from matplotlib.lines import Line2D
 
@@ -326,28 +327,6 @@ def _check_indices(values, name, n):
     if a.min() < 0 or a.max() >= n:
         raise ValueError(f"{name} must lie in 0 to {n - 1}, got {a.tolist()}.")
     return a.tolist()
-
-
-def _make_panels(ax, n, n_neurons):
-    """Axes for n trials, (n,)."""
-    plt = import_pyplot()
-    if ax is not None:
-        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
-        for panel in axes:
-            check_axes(panel)
-        if len(axes) != n:
-            raise ValueError(f"ax must hold one axes per trial ({n}), got {len(axes)}.")
-        return axes
-    columns = min(n, MAX_COLUMNS)
-    rows = -(-n // columns)
-    size = (max(3.6, 2.5 * columns + 0.4), rows * (1.0 + 0.45 * n_neurons) + 0.4)
-    figure = plt.figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for panel in axes:
-        panel.spines[["top", "right", "left"]].set_visible(False)
-    for panel in axes[n:]:
-        panel.remove()
-    return axes[:n]
 
 
 def _mark_events(axes, events, time):

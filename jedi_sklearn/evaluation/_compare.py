@@ -1,0 +1,324 @@
+"""What does JEDI give on these trials beyond simple methods? `compare`, cross-validated."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+
+from .._estimator import JEDIEstimator
+from .._parameters import check_parameters, choose_labels, choose_observation
+from .._validation import (
+    as_numbers,
+    check_conditions,
+    check_inputs_of_trials,
+    check_number,
+    check_option,
+    check_seed,
+    check_trials,
+    warn_user,
+)
+from ..metrics import _choose_neurons, _count_seen
+from ._answers import OURS, Plan, answer_fold
+from ._comparison import QUESTIONS, Comparison, row_of
+from ._folds import Data, Fold, Target, check_splits, inner_splits, make_splits
+
+__all__ = ["compare"]
+
+
+def compare(
+    X,
+    y=None,
+    *,
+    estimator=None,
+    questions="all",
+    conditions=None,
+    groups=None,
+    inputs=None,
+    cv=5,
+    decoder=None,
+    forecast_from=0.5,
+    hidden_neurons=0.25,
+    confidence=0.95,
+    n_jobs=None,
+    random_state=None,
+):
+    """Compare JEDI with simple methods on trials held out, the same for all.
+
+    In each fold the estimator and the simple methods are fitted to the training trials. Scalers,
+    means that stand in for missing samples, principal components and penalties are learned there,
+    too, and settings are chosen there; of a held-out trial a method sees what the question shows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        Spike counts in bins, or rates or another continuous signal, as for
+        ``JEDIEstimator.fit``; NaN where a sample is missing.
+    y : array-like of shape (n_trials,), optional
+        What to decode: labels, or values of a continuous quantity. What passes for labels is
+        said in ``JEDIEstimator.fit``.
+    estimator : JEDIEstimator, optional
+        Copies with its parameters are fitted; `dt` must be that of your bins. Default:
+        ``JEDIEstimator()``.
+    questions : "all" or sequence of str, default="all"
+        Of "reconstruction", "forecast", "co_smoothing", "decoding" and "embedding". "all" leaves
+        out decoding without `y`.
+    conditions : array-like of shape (n_trials,), optional
+        Labels for the fits and for condition means. Default: `y`, if these are labels.
+    groups : array-like of shape (n_trials,), optional
+        Trials of one group, as of a block or a day, are held out together.
+    inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+        Known inputs. Regressions get them as well.
+    cv : int, splitter or iterable of (training, held-out) trials, default=5
+        An int is a number of folds with trials in random order: stratified by labels, grouped by
+        `groups`.
+    decoder : classifier or regressor, optional
+        Decoder of `y`, for all features alike, which are standardised. Default: LDA with
+        shrinkage (Ledoit-Wolf); for a continuous `y` ridge regression, whose penalty minimises
+        the error of training trials left out. One without a ``score`` of its own cannot be used.
+    forecast_from : float, default=0.5
+        Share of the samples of a trial from which the others are forecast.
+    hidden_neurons : float, default=0.25
+        Share of the neurons held out in co-smoothing, drawn anew for each fold: values differ by
+        the neurons, and differences between methods are what to read.
+    confidence : float, default=0.95
+        Of each interval.
+    n_jobs : int, optional
+        Workers of joblib that share the folds. None is 1, or what an enclosing
+        ``joblib.parallel_config`` says. The result does not depend on it, but for rounding where
+        workers use other numbers of threads.
+    random_state : int, RandomState or None, default=None
+        Of folds and of neurons held out; of the fits too, if `estimator` has none.
+
+    Returns
+    -------
+    Comparison
+        Prints as a table. ``summary()`` says it in words, ``rows`` and ``to_frame()`` have the
+        numbers, ``folds`` those of each fold.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For data and arguments that cannot be used, and for folds that leave nothing to learn
+        from; the text says what to try.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When fits of the estimator did not converge.
+
+    See Also
+    --------
+    jedi_sklearn.plotting.ComparisonDisplay : The same as a figure.
+
+    Notes
+    -----
+    *Reconstruction* (R2, or D2 of spike counts, the share of the deviance explained): free runs
+    from embeddings inferred from the whole trial, against each neuron's mean rate; the mean of the
+    trial's condition, which the free runs are not told; principal components of whole trials, as
+    many as a trial has numbers in the model; and factor analysis of single samples (with as many
+    factors as the rank), of whose trajectories there are as many principal components.
+
+    *Forecast* (R2, or bits per spike): :class:`~jedi_sklearn.metrics.ForecastScorer`, against
+    the mean rate, the condition mean, and ridge regression of the later part of trials on all of
+    the first, which is their conditional mean under a Gaussian.
+
+    *Co-smoothing* (R2, or bits per spike): neurons held out, predicted from the others of the
+    trial, against the mean rate, the condition mean, a regression for each neuron on the smoothed
+    others (of spike counts a Poisson regression), and factor analysis of samples with as many
+    factors as the rank.
+
+    *Decoding* (accuracy, or R2 of a continuous `y`): from embeddings, against the most frequent
+    label (or the mean of `y`), mean rates (summed counts, where trials have one length), and
+    principal components of whole trials, of which half as many, as many or twice as many as the
+    embedding has are taken, by inner cross-validation.
+
+    *Embedding*: the sizes chosen, and the posterior SD of components of held-out embeddings as a
+    share of the SD between training trials, the median over both.
+
+    Simple methods may smooth what they see, by a Gaussian with an SD of 0, 1/2, 1 or 2 times the
+    `tau` of the estimator, and expected counts are mixed with mean rates. Widths, shares and the
+    penalties of regressions are those that predict best in a quarter of the training trials. What
+    is missing is filled by the mean of the training trials at that time; only observed values are
+    scored. With ``scale="neuron"`` neurons are divided by their SD in the training trials first.
+    R2, D2 and bits per spike are about the means of the held-out trials, so that training means
+    may have less than 0.
+
+    Intervals are those of Nadeau and Bengio: a t interval of the values of the folds, of which the
+    variance counts ``1 / n_folds + n_held_out / n_training`` times, because folds share training
+    trials. That of a difference is of the paired differences. Intervals of accuracies are no
+    narrower than those of as many single trials that are hit or missed (Wilson; Agresti and Min
+    for differences), so that decoders without an error have one, too. Each interval stands by
+    itself: of many, some exclude the truth.
+
+    References
+    ----------
+    Nadeau and Bengio (2003), "Inference for the generalization error", Mach. Learn. 52:239-281.
+
+    Wilson (1927), J. Am. Stat. Assoc. 22:209-212, and Agresti and Min (2005), Stat. Med.
+    24:729-740, for proportions and their paired differences.
+
+    Examples
+    --------
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> from jedi_sklearn.datasets import make_multitask
+    >>> from jedi_sklearn.evaluation import compare
+    >>> data = make_multitask(32, n_neurons=15, n_timesteps=30, dt=0.02, random_state=0)
+    >>> est = JEDIEstimator(4, 8, dt=0.02, max_iter=20, tol=1.0)
+    >>> result = compare(data.X, data.task, estimator=est, cv=2, random_state=0,
+    ...                  questions=["reconstruction", "decoding"])
+    >>> [row["method"] for row in result.rows if row["question"] == "decoding"]
+    ['JEDI embeddings', 'most frequent label', 'mean rates', 'PCA of trials']
+    >>> result.rows[0]["value"] > 0.8                     # R2 of the free runs
+    True
+    """
+    X = check_trials(X, missing=True, min_trials=2)
+    estimator = _check_estimator(estimator)
+    rng = check_seed(random_state)
+    target = _read_target(y, len(X))
+    labels = _read_conditions(estimator, target, conditions, len(X))
+    inputs = check_inputs_of_trials(inputs, X)
+    asked = _check_questions(questions, target)
+    check_number(forecast_from, "forecast_from", low=0, closed=False, high=1)
+    check_number(hidden_neurons, "hidden_neurons", low=0, closed=False, high=1)
+    _check_confidence(confidence)
+    _check_decoder(decoder)
+    if groups is not None:
+        groups = check_conditions(groups, len(X), "groups")[1]
+    data = Data(X, inputs, target, labels, groups)
+    splits = make_splits(cv, data, rng)
+    check_splits(splits, data, asked)
+    estimator.set_params(observation=choose_observation(estimator, X))
+    if estimator.random_state is None:
+        estimator.set_params(random_state=rng.randint(2**31 - 1))
+
+    plan = Plan(estimator, asked, decoder)
+    if "forecast" in asked:
+        plan.n_seen = _count_seen(forecast_from, X.shape[1])
+        plan.forecast_from = forecast_from
+        _refuse_unseen(X[:, : plan.n_seen], f"the first {plan.n_seen} samples", "forecast")
+    folds = []
+    for train, test in splits:
+        inner = inner_splits(train, data, rng.randint(2**31 - 1))
+        neurons = None
+        if "co_smoothing" in asked:
+            neurons = _choose_neurons(X, hidden_neurons, rng)
+            what = "the neurons that are not held out"
+            _refuse_unseen(X[:, :, ~neurons], what, "co_smoothing")
+        folds.append(Fold(train, test, inner, neurons))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # said once, for all folds
+        found = Parallel(n_jobs=n_jobs)(
+            delayed(answer_fold)(plan, data, fold, os.getpid()) for fold in folds
+        )
+    converged = np.array([fold.converged for fold in found])
+    if not converged.all():
+        warn_user(
+            f"{np.sum(~converged)} of {len(converged)} fits of the estimator did not converge. "
+            "Raise its max_iter; or its tol, if little R2 does not matter.",
+            ConvergenceWarning,
+        )
+    return _collect(found, splits, converged, plan, data, confidence)
+
+
+def _check_estimator(estimator):
+    if estimator is None:
+        return JEDIEstimator()
+    if not isinstance(estimator, JEDIEstimator):
+        raise TypeError(
+            f"estimator must be a JEDIEstimator, got {type(estimator).__name__}. Of a Pipeline "
+            'give its last step; scale="neuron" does within the fit what TrialScaler does, and '
+            "smoothing and cuts see no other trials: make them before."
+        )
+    check_parameters(estimator)
+    # fits of folds at the same time would share a checkpoint
+    return clone(estimator).set_params(checkpoint=None, warm_start=False)
+
+
+def _read_target(y, n_trials):
+    if y is None:
+        return None
+    labels, codes = choose_labels(JEDIEstimator(), y, None, n_trials)
+    if labels is not None:
+        return Target(labels[codes], codes)
+    values = as_numbers(y, "y")
+    if values.size != n_trials:
+        raise ValueError(
+            f"y must hold one number or label per trial, ({n_trials},), got shape "
+            f"{values.shape}. Compare once for each column."
+        )
+    return Target(values.ravel(), None)
+
+
+def _read_conditions(estimator, target, conditions, n_trials):
+    """Labels and codes of the trials for fits and condition means, or None."""
+    if conditions is not None:
+        return choose_labels(estimator, None, conditions, n_trials)
+    if target is not None and target.codes is not None:
+        return np.unique(target.values), target.codes
+    return None
+
+
+def _check_questions(questions, target):
+    if isinstance(questions, str) and questions == "all":
+        return tuple(q for q in QUESTIONS if q != "decoding" or target is not None)
+    given = [questions] if isinstance(questions, str) else list(questions)
+    for question in given:
+        check_option(question, "questions", QUESTIONS, ', or "all"')
+    if not given:
+        raise ValueError(f"questions is empty: give some of {', '.join(QUESTIONS)}.")
+    if "decoding" in given and target is None:
+        raise ValueError('questions has "decoding", but there is no y to decode: give y.')
+    return tuple(q for q in QUESTIONS if q in given)
+
+
+def _check_confidence(confidence):
+    check_number(confidence, "confidence", low=0, closed=False, high=1)
+    if confidence == 1:
+        raise ValueError("confidence must be less than 1: all numbers are no interval.")
+
+
+def _check_decoder(decoder):
+    if decoder is not None and not all(hasattr(decoder, a) for a in ("fit", "predict", "score")):
+        raise TypeError(
+            "decoder must be a classifier or regressor of scikit-learn, got "
+            f"{type(decoder).__name__}."
+        )
+
+
+def _refuse_unseen(X, what, question):
+    gone = np.isnan(X).all(axis=(1, 2))
+    if gone.any():
+        raise ValueError(
+            f"{what} hold no value in {gone.sum()} trial(s), first in trial {np.argmax(gone)}. "
+            f'Leave these trials out, or "{question}" out of questions.'
+        )
+
+
+def _collect(found, splits, converged, plan, data, confidence):
+    """The comparison that the folds make up."""
+    rows, folds = [], {}
+    hits = {name: np.concatenate([f.hits[name] for f in found]) for name in found[0].hits}
+    for question in plan.questions:
+        names = list(found[0].scores[question])
+        values = {m: np.array([f.scores[question][m] for f in found], float) for m in names}
+        folds[question] = values
+        for name in names:
+            metric = _metric(question, name, plan, data)
+            ours = None if name.startswith(OURS) else names[0]
+            of_trials = hits if metric == "accuracy" else {}
+            found_ = row_of(values, of_trials, name, ours, metric, splits, confidence)
+            rows.append({"question": question, "method": name, "metric": metric, **found_})
+    return Comparison(rows, folds, splits, converged, confidence)
+
+
+def _metric(question, name, plan, data):
+    if question == "embedding":
+        return "share of SD" if name.endswith("SD") else "number"
+    if question == "decoding":
+        return "R2" if data.target.codes is None else "accuracy"
+    return plan.measure(question)[0]

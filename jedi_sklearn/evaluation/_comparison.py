@@ -1,0 +1,249 @@
+"""What a comparison found: values with intervals over folds, as a table and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
+
+__all__ = [
+    "MEAN",
+    "QUESTIONS",
+    "Comparison",
+    "accuracy_interval",
+    "corrected_interval",
+    "difference_interval",
+    "row_of",
+]
+
+# in which words the summary says what ours reached
+SENTENCES = {
+    "reconstruction": "Free runs explain {value} of held-out trials ({metric}).",
+    "forecast": "The second part of held-out trials is forecast with {score}.",
+    "co_smoothing": "Neurons held out are predicted from the others with {score}.",
+    "decoding": "From embeddings of held-out trials y is decoded with {score}.",
+}
+QUESTIONS = (*SENTENCES, "embedding")
+MEAN = "condition mean"
+BOUNDS = {
+    "R2": (-np.inf, 1.0),
+    "D2": (-np.inf, 1.0),
+    "accuracy": (0.0, 1.0),
+    "share of SD": (0.0, np.inf),
+}
+
+
+def corrected_interval(values, test_share, confidence):
+    """Interval of the mean of fold values after Nadeau and Bengio (2003): low, high.
+
+    `test_share` is the number of held-out trials as a share of the training trials, which folds
+    have in common.
+    """
+    n, mean = len(values), np.mean(values)
+    scale = np.sqrt((1 / n + test_share) * np.var(values, ddof=1))
+    half = student.ppf((1 + confidence) / 2, n - 1) * scale
+    return mean - half, mean + half
+
+
+def accuracy_interval(hits, n_trials, confidence):
+    """Interval of the share of trials that are hit, as if folds had none in common (Wilson 1927).
+
+    `hits` may have the same trials several times, `n_trials` counts them once.
+    """
+    p, z2 = hits.mean(), norm.ppf((1 + confidence) / 2) ** 2
+    half = np.sqrt(z2 * (p * (1 - p) / n_trials + z2 / (4 * n_trials**2)))
+    return tuple((p + z2 / (2 * n_trials) + sign * half) / (1 + z2 / n_trials) for sign in (-1, 1))
+
+
+def difference_interval(hits, other, n_trials, confidence):
+    """The same of the difference to another decoder of these trials (Agresti and Min 2005)."""
+    d = hits.astype(float) - other
+    n = n_trials + 2  # half a trial more in each cell of the table of both
+    centre = d.mean() * n_trials / n
+    variance = (np.square(d).mean() * n_trials + 1) / n - np.square(centre)
+    half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance / n)
+    return centre - half, centre + half
+
+
+def row_of(values, hits, name, ours, metric, splits, confidence):
+    """Numbers of one row: a method's value and the difference to that of `ours`, if there is one.
+
+    `values` of the folds and `hits` (whether held-out trials were decoded) are those of all
+    methods; `hits` may be empty.
+    """
+    test_share = np.mean([len(test) / len(train) for train, test in splits])
+    n_trials = len(np.unique(np.concatenate([test for _, test in splits])))
+    found = [corrected_interval(values[name], test_share, confidence)]
+    if hits:
+        found.append(accuracy_interval(hits[name], n_trials, confidence))
+    low, high = np.clip(_hull(found), *BOUNDS.get(metric, (-np.inf, np.inf)))
+    row = {"value": values[name].mean(), "low": low, "high": high}
+    row |= dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
+    if ours is not None:
+        paired = values[ours] - values[name]
+        found = [corrected_interval(paired, test_share, confidence)]
+        if hits:
+            found.append(difference_interval(hits[ours], hits[name], n_trials, confidence))
+        low, high = _hull(found)
+        row |= {"difference": paired.mean(), "difference_low": low, "difference_high": high}
+    return {key: float(number) for key, number in row.items()}
+
+
+def _hull(intervals):
+    """The interval that has all of some intervals in it."""
+    low, high = zip(*intervals, strict=True)
+    return min(low), max(high)
+
+
+@dataclass(repr=False)
+class Comparison:
+    """What :func:`compare` returns; printed, it is a table.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each question and method: "question", "method", "metric", "value" (mean over
+        folds) with its interval "low" to "high", and "difference", the value of JEDI less that of
+        the method, with "difference_low" to "difference_high" (NaN in rows of JEDI itself).
+    folds : dict of dict of ndarray of shape (n_folds,)
+        Values of the folds: ``folds[question][method]``.
+    splits : list of tuple of ndarray
+        Training and held-out trials of each fold.
+    converged : ndarray of bool of shape (n_folds,)
+        Whether the fits of the estimator converged.
+    confidence : float
+        Of each interval by itself.
+    """
+
+    rows: list
+    folds: dict
+    splits: list = field(default_factory=list)
+    converged: np.ndarray = field(default_factory=lambda: np.ones(0, dtype=bool))
+    confidence: float = 0.95
+
+    def to_frame(self):
+        """The rows as a table of pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas, which cannot be imported. Install it with pip install "
+                "pandas, or take the rows, a list of dictionaries."
+            ) from error
+        return pd.DataFrame(self.rows)
+
+    def __str__(self):
+        percent = f"{100 * self.confidence:g} %"
+        table = [("question", "method", "metric", "value", percent, "JEDI - it", percent)]
+        shown = None
+        for row in self.rows:
+            question = row["question"].replace("_", "-")
+            line = ["" if question == shown else question, row["method"], row["metric"]]
+            shown = question
+            line += [f"{row['value']:.3f}", _interval(row, "low", "high", "")]
+            if np.isnan(row["difference"]):
+                line += ["", ""]
+            else:
+                names = ("difference_low", "difference_high")
+                line += [f"{row['difference']:+.3f}", _interval(row, *names, "+")]
+            table.append(tuple(line))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        right = (False, False, False, True, False, True, False)
+        lines = []
+        for line in table:
+            cells = zip(line, widths, right, strict=True)
+            cells = (text.rjust(w) if to_right else text.ljust(w) for text, w, to_right in cells)
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def summary(self):
+        """What the table says, in sentences.
+
+        Returns
+        -------
+        str
+            One paragraph for each question: the value of JEDI; which methods it exceeds or falls
+            short of, by intervals of the paired difference that exclude 0; and those of which
+            these folds do not tell.
+        """
+        questions = dict.fromkeys(row["question"] for row in self.rows)
+        parts, lost = [], []
+        for question in questions:
+            rows = [row for row in self.rows if row["question"] == question]
+            if question == "embedding":
+                parts.append(self._describe_embedding(rows))
+                continue
+            ours, *others = rows
+            words = {"value": _value(ours), "metric": ours["metric"], "score": _score(ours)}
+            text = SENTENCES[question].format(**words)
+            better = [row for row in others if row["difference_low"] > 0]
+            worse = [row for row in others if row["difference_high"] < 0]
+            open_ = [row for row in others if row not in better and row not in worse]
+            if better:
+                text += f" That is more than {_list(better)}."
+            if worse:
+                text += f" It is less than {_list(worse)}."
+                lost.append(
+                    f"{question.replace('_', '-')} ({', '.join(r['method'] for r in worse)})"
+                )
+            if open_:
+                text += f" No difference that these folds can show: {_list(open_)}."
+            parts.append(text)
+        if any(question != "embedding" for question in questions):
+            verdict = "No simple method is shown to do better here."
+            if lost:
+                verdict = f"Simple methods do better in {', '.join(lost)}."
+            parts.append(verdict)
+        return "\n".join(parts)
+
+    def _describe_embedding(self, rows):
+        size, rank, sd = (self.folds["embedding"][row["method"]] for row in rows)
+        share = rows[2]["value"]
+        text = (
+            f"Embeddings have {_range(size)} components, and the RNNs rank {_range(rank)}. The "
+            f"posterior SD of a held-out component is {share:.2g} of its SD between trials "
+            "(median)"
+        )
+        return text + (": noise moves it as much as trials differ." if share >= 1 else ".")
+
+
+def _interval(row, low, high, sign):
+    return f"[{row[low]:{sign}.3f}, {row[high]:{sign}.3f}]"
+
+
+def _value(row):
+    return f"{row['value']:.3f} {_interval(row, 'low', 'high', '')}"
+
+
+def _score(row):
+    if row["metric"] == "bits per spike":
+        return f"{_value(row)} bits per spike"
+    return f"an {row['metric']} of {_value(row)}"
+
+
+def _list(rows):
+    return "; ".join(f"{_name(row)} {_value(row)}" for row in rows)
+
+
+def _name(row):
+    told = " (which is told the condition)" * (row["method"] == MEAN)
+    return row["method"] + told
+
+
+def _range(values):
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
