@@ -89,7 +89,8 @@ class Readout:
         x = np.where(seen, states * scale, 0.0)  # log expected counts about the mean
         baseline = observation.baseline.numpy()
         # a neuron without a spike has half a spike in all of X, as everywhere in the package
-        counts = np.where(data.X.any(axis=(0, 1)), np.where(seen, data.X, 0.0), baseline * seen)
+        counts = np.where(seen, data.X, 0.0)
+        counts = np.where(counts.any(axis=(0, 1)), counts, baseline * seen)
         centre = x.sum(axis=(0, 1)) / seen.sum(axis=(0, 1))
         x = np.where(seen, x - centre, 0.0)
         total, along = counts.sum(axis=(0, 1)), (counts * x).sum(axis=(0, 1))
@@ -126,6 +127,7 @@ class Baseline(BaseEstimator):
     """
 
     _fixed_length = True  # whether trials need as many samples as those of the fit
+    _least_timesteps = 1
     _two_d = False  # asked for by `choose_observation`
 
     def __sklearn_tags__(self):
@@ -173,8 +175,6 @@ class Baseline(BaseEstimator):
         if complaint := self._complaint():
             warn_user(complaint, ConvergenceWarning)
         return self
-
-    _least_timesteps = 1
 
     def _codes(self, y, n_trials):
         """Conditions of trials, or None, by which neurons that never meet may be aligned."""
