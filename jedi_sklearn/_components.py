@@ -26,6 +26,7 @@ __all__ = [
     "axes_of_samples",
     "components_of_trials",
     "denoised",
+    "posterior_scores",
 ]
 
 TOLERANCE = 0.001  # how much less than the most is predicted by enough components
@@ -169,7 +170,7 @@ class DenoisedTrials:
         for which, seen in rows.patterns():
             axes = self.axes[:, seen]
             projected = (rows.seen[which] - self.mean)[:, seen] @ axes.T
-            scores[which] = _scores(axes @ axes.T, projected, self.gain, self.noise)
+            scores[which] = posterior_scores(axes @ axes.T, projected, self.gain, self.noise)
         scores = torch.as_tensor(scores, dtype=some.dtype, device=some.device)
         scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
         guide = torch.einsum("kd,dtn->tkn", scores, self.maps)
@@ -356,13 +357,13 @@ def _errors(rows, hidden, seen, axes, power, whole, sizes):
         rest = (whole - power[:n].sum()) / max(axes.shape[1] - n, 1)
         noise = max(rest, 1e-9 * whole, 1e-300)
         gain = np.sqrt(np.maximum(power[:n] - noise, 0.0))  # SD of each component
-        scores = _scores(gram[:n, :n], projected[:, :n], gain, noise) * gain
+        scores = posterior_scores(gram[:n, :n], projected[:, :n], gain, noise) * gain
         fitted = np.einsum("ki,ij,kj->", scores, across[:n, :n], scores)
         errors.append(alone - 2 * (scores * target[:, :n]).sum() + fitted)
     return np.array(errors)
 
 
-def _scores(gram, projected, gain, noise):
+def posterior_scores(gram, projected, gain, noise):
     """Posterior means of components given some of the columns of rows.
 
     Probabilistic principal components (Tipping and Bishop 1999): components ~ N(0, 1) times their

@@ -205,9 +205,13 @@ class Gaussian(Observation):
         deviance = np.nansum(variance / np.square(self.scale.cpu().numpy()) * count)
         return float(deviance), float(count.sum())
 
+    def deviance_of(self, trial, expected):
+        """Deviance of a trial from expected activity, both (time, neurons), as far as observed."""
+        return np.nansum(np.square((trial - expected) / self.scale.cpu().numpy()))
+
     def null_deviance_of(self, trial):
         """Deviance of a trial (time, neurons) about the means of the training data."""
-        return np.nansum(np.square(self.states(trial)))
+        return self.deviance_of(trial, self.mean.cpu().numpy())
 
     # Training
 
@@ -414,11 +418,14 @@ class Poisson(Observation):
         deviance = 2 * (whole - xlogy(total, total / np.maximum(count, 1))).sum()
         return float(deviance), float(count.sum())
 
+    def deviance_of(self, trial, expected):
+        """Deviance of a trial from expected counts, both (time, neurons), as far as observed."""
+        trial = np.asarray(trial, dtype=float)
+        return 2 * np.nansum(xlogy(trial, trial / expected) - trial + expected)
+
     def null_deviance_of(self, trial):
         """Deviance of a trial (time, neurons) about the means of the training data."""
-        mean = self.baseline.cpu().numpy()
-        trial = np.asarray(trial, dtype=float)
-        return 2 * np.nansum(xlogy(trial, trial / mean) - trial + mean)
+        return self.deviance_of(trial, self.baseline.cpu().numpy())
 
     # Training
 

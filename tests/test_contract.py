@@ -32,6 +32,7 @@ from jedi_sklearn import (
     RNNBatch,
 )
 from jedi_sklearn._model import Model
+from jedi_sklearn.baselines import LinearDynamicalSystem, PCATrajectories, VAEBaseline
 from jedi_sklearn.preprocessing import HiddenUnits, SoftNormalizer, TrialScaler
 
 # two steps of training are short of convergence
@@ -50,8 +51,11 @@ class RowsJEDI(JEDIEstimator):
 class _Rows:
     """Each row a trial of one sample (scalers) or the diagonal of an RNN's weights (analyzers)."""
 
+    least_samples = 1
+
     def fit(self, X, y=None):
-        X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=1)
+        least = self.least_samples
+        X = validate_data(self, X, dtype=(np.float64, np.float32), ensure_min_samples=least)
         return super().fit(self._from_rows(X))
 
     def transform(self, X):
@@ -86,6 +90,31 @@ class _RowsOfRNNs(_Rows):
         return features
 
 
+class _RowsOfBaselines(_Rows):
+    """Each row a trial of one sample."""
+
+    least_samples = 2
+
+    def _from_rows(self, X):
+        return X[:, np.newaxis]
+
+    def _check_X(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        return super()._check_X(self._from_rows(X))
+
+    def transform(self, X):
+        return super(_Rows, self).transform(X)
+
+
+class RowsPCA(_RowsOfBaselines, PCATrajectories):
+    pass
+
+
+class RowsVAE(_RowsOfBaselines, VAEBaseline):
+    pass
+
+
 class RowsTrialScaler(_RowsOfTrials, TrialScaler):
     pass
 
@@ -112,6 +141,8 @@ class RowsLyapunov(_RowsOfRNNs, LyapunovAnalyzer):
 
 ROWS = [
     RowsJEDI(1, 1, max_iter=2, tol=1.0, random_state=0),
+    RowsPCA(1, observation="gaussian", random_state=0),
+    RowsVAE(1, hidden_size=2, max_iter=2, observation="gaussian", random_state=0),
     RowsTrialScaler(),
     RowsSoftNormalizer(0.1),  # the ranges of rows are small
     RowsHiddenUnits(1, 3),
@@ -211,6 +242,7 @@ def make_jedi(**changes):
     return JEDIEstimator(3, 3, **(parameters | changes))
 
 
+DESCRIBE = ("transform", "predict", "score_samples")
 SCALERS = ("transform", "inverse_transform")
 CASES = {
     "JEDIEstimator": Case(make_jedi, X, Y, ("transform", "predict", "score_samples")),
@@ -220,6 +252,20 @@ CASES = {
     "gaps": Case(make_jedi, X_GAPS, Y_GAPS, ("transform", "predict", "score_samples")),
     "gaps, inferred start": Case(
         partial(make_jedi, initial_state="inferred"), X_GAPS, Y_GAPS, ("transform", "predict")
+    ),
+    "PCATrajectories": Case(partial(PCATrajectories, 3, random_state=0), X, Y, DESCRIBE),
+    "PCATrajectories, gaps": Case(
+        partial(PCATrajectories, 3, random_state=0), X_GAPS, Y_GAPS, DESCRIBE
+    ),
+    "LinearDynamicalSystem": Case(partial(LinearDynamicalSystem, 2, max_iter=3), X, Y, DESCRIBE),
+    "LinearDynamicalSystem, gaps": Case(
+        partial(LinearDynamicalSystem, 2, max_iter=3), X_GAPS, Y_GAPS, DESCRIBE
+    ),
+    "VAEBaseline, gaps": Case(
+        partial(VAEBaseline, 2, hidden_size=4, max_iter=2, device="cpu", random_state=0),
+        X_GAPS,
+        Y_GAPS,
+        DESCRIBE,
     ),
     "TrialScaler": Case(TrialScaler, X, Y, SCALERS),
     "TrialScaler, gaps": Case(TrialScaler, X_GAPS, Y_GAPS, SCALERS),

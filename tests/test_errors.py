@@ -19,6 +19,7 @@ from jedi_sklearn import (
     flow_field,
     lyapunov_exponents,
 )
+from jedi_sklearn import baselines as base
 from jedi_sklearn import datasets as ds
 from jedi_sklearn import evaluation as judge
 from jedi_sklearn import plotting as show
@@ -524,6 +525,83 @@ CALLS = [
         ["extent", "x_low", "(0, inf, 0, 1)"],
     ),
     (lambda: flow_field(RNNS[0], extent=[[1, 2]]), ValueError, ["extent", "[[1, 2]]"]),
+    # baselines
+    (
+        lambda: base.PCATrajectories(6).fit(GOOD),
+        ValueError,
+        ["n_components=6", "6 training trials", "at most 5", '"auto"'],
+    ),
+    (
+        lambda: base.PCATrajectories("atuo").fit(GOOD),
+        ValueError,
+        ["n_components", "or an integer", 'mean "auto"?'],
+    ),
+    (
+        lambda: base.PCATrajectories(observation="poison").fit(GOOD),
+        ValueError,
+        ["observation", 'mean "poisson"?'],
+    ),
+    (
+        lambda: base.PCATrajectories(2).fit(GOOD).inverse_transform([[1, 2, 3]]),
+        ValueError,
+        ["(n_trials, n_components = 2)", "(1, 3)"],
+    ),
+    (
+        lambda: base.PCATrajectories(2).fit(GOOD).inverse_transform([[1, np.nan]]),
+        ValueError,
+        ["Embeddings", "NaN"],
+    ),
+    (lambda: base.ConditionMean().fit(GOOD), ValueError, ["fit(X, conditions)"]),
+    (
+        lambda: base.ConditionMean().fit(GOOD, [0, 1]),
+        ValueError,
+        ["one label per trial", "(6,)", "(2,)"],
+    ),
+    (
+        lambda: base.LinearDynamicalSystem(6).fit(GOOD),
+        ValueError,
+        ["n_components=6", "5 neurons", "Lower it"],
+    ),
+    (
+        lambda: base.LinearDynamicalSystem(reconstruction="fre").fit(GOOD),
+        ValueError,
+        ["reconstruction", 'mean "free"?'],
+    ),
+    (
+        lambda: base.LinearDynamicalSystem(2, tol=1).fit(GOOD).forecast(GOOD, 0),
+        ValueError,
+        ["n_timesteps", ">= 1", "0"],
+    ),
+    (
+        lambda: base.ConditionRNN("forcee").fit(GOOD, [0, 1] * 3),
+        ValueError,
+        ["method", 'mean "force"?'],
+    ),
+    (
+        lambda: base.ConditionRNN("gradient").fit(GOOD, [0, 1] * 3),
+        ValueError,
+        ["rank=8", "number of neurons, 5"],
+    ),
+    (
+        lambda: base.ConditionRNN(dt=0.2).fit(GOOD, [0, 1] * 3),
+        ValueError,
+        ["dt=0.2", "tau=0.1", "Raise tau"],
+    ),
+    (
+        lambda: base.ConditionRNN(tol=1).fit(GOOD, [0, 1] * 3).to_states(np.ones(4)),
+        ValueError,
+        ["(..., n_neurons = 5)", "(4,)"],
+    ),
+    (
+        lambda: base.VAEBaseline(validation_fraction=0.9).fit(GOOD),
+        ValueError,
+        ["validation_fraction=0.9", "6 trials", "at least 2"],
+    ),
+    (
+        lambda: base.RNNVAEBaseline(hidden_size=0).fit(GOOD),
+        ValueError,
+        ["hidden_size", ">= 1", "0"],
+    ),
     # analyzers
     (lambda: EigenspectrumAnalyzer("oriign").fit(RNNS), ValueError, ["at", 'mean "origin"?']),
     (
@@ -718,7 +796,7 @@ def test_bad_arguments_are_named(i):
 
 def test_every_public_name_refuses_something():
     code = " ".join(name for call, *_ in CALLS for name in call.__code__.co_names)
-    for module in (ds, judge, show, pre):
+    for module in (base, ds, judge, show, pre):
         for name in module.__all__:
             assert name in code, name
 

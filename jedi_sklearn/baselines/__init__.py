@@ -1,0 +1,16 @@
+"""Simple and established models with the face of JEDIEstimator, to compare it with."""
+
+from ._condition_mean import ConditionMean
+from ._condition_rnn import ConditionRNN
+from ._lds import LinearDynamicalSystem
+from ._pca import PCATrajectories
+from ._vae import RNNVAEBaseline, VAEBaseline
+
+__all__ = [
+    "ConditionMean",
+    "ConditionRNN",
+    "LinearDynamicalSystem",
+    "PCATrajectories",
+    "RNNVAEBaseline",
+    "VAEBaseline",
+]
