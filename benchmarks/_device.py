@@ -43,7 +43,7 @@ def device(options):
     for work, size in WORK.items():
         for name in names:
             rows.append({"work": work, **measure(name, options.quick, **size)})
-            log(f"device, {work}, {name}: fit {rows[-1]['fit']:.1f} s")
+            log(f"device, {work}, {name}: {rows[-1]}")
     table = Table(
         [
             ("work", "work", "s"),

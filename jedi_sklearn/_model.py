@@ -8,10 +8,10 @@ float64 on the CPU from `settle` on, and knows nothing of how it is trained.
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 from sklearn.cluster import KMeans
 from sklearn.utils import Bunch
 from torch import nn
@@ -21,7 +21,7 @@ from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_inflation
 from ._replay import can_replay, replayed
 from ._rollout import follow, simulate
-from ._torch import as_tensor, isolated, temporary_bytes
+from ._torch import as_tensor, in_parallel, isolated, temporary_bytes
 from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
 
 __all__ = ["Model"]
@@ -237,22 +237,12 @@ class Model(nn.Module):
         """
         size = self._block(X, device)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
-        needed = self._neurons_needed(X)
+        how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
+        how |= {"correction": correction, "n_starts": n_starts or self.n_starts}
+        block = partial(self._infer_block, needed=self._neurons_needed(X), **how)
         with processes.together():
-            found = Parallel(n_jobs=n_jobs)(
-                delayed(self._infer_block)(
-                    X[i],
-                    None if inputs is None else inputs[i],
-                    device,
-                    starts,
-                    errors,
-                    curvature,
-                    correction,
-                    n_starts or self.n_starts,
-                    needed,
-                )
-                for i in processes.share(parts)
-            )
+            calls = ((X[i], None if inputs is None else inputs[i]) for i in processes.share(parts))
+            found = in_parallel(block, calls, device, n_jobs)
         found = processes.gather(found)
         out = {}
         for name in found[0]:
@@ -298,7 +288,7 @@ class Model(nn.Module):
     @isolated  # workers have a state of their own
     @torch.no_grad()
     def _infer_block(
-        self, X, inputs, device, starts, errors, curvature, correction, n_starts, needed
+        self, X, inputs, *, device, starts, errors, curvature, correction, n_starts, needed
     ):
         """What `infer` returns of a block of trials, but sums for means."""
         # the CPU needs no copy: nothing is written to

@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 
+import joblib
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from ._validation import check_seed, did_you_mean, warn_user
 
-__all__ = ["as_tensor", "isolated", "make_generator", "resolve_device", "temporary_bytes"]
+__all__ = [
+    "as_tensor",
+    "in_parallel",
+    "isolated",
+    "make_generator",
+    "resolve_device",
+    "temporary_bytes",
+]
 
 TEMPORARIES = 32  # that fit into the memory of a GPU
 
@@ -112,6 +121,29 @@ def _devices():
         if module.is_available():
             names += [f"{kind}:{i}" for i in range(module.device_count())]
     return names
+
+
+def in_parallel(function, calls, device, n_jobs=None):
+    """[function(*arguments) for arguments in calls], by joblib.
+
+    Without `n_jobs`, and outside of joblib, by as many threads as torch has on the CPU: they gain
+    more where each works on calls of its own.
+    """
+    n_threads = torch.get_num_threads()
+    alone = device.type != "cpu" or threading.current_thread() is not threading.main_thread()
+    if n_jobs is not None or joblib.effective_n_jobs() > 1 or n_threads == 1 or alone:
+        parallel = joblib.Parallel(n_jobs=n_jobs)
+        return parallel(joblib.delayed(function)(*arguments) for arguments in calls)
+
+    def with_one_thread(*arguments):
+        torch.set_num_threads(1)  # of this thread, and of those that begin after it
+        return function(*arguments)
+
+    parallel = joblib.Parallel(n_jobs=n_threads, backend="threading")
+    try:
+        return parallel(joblib.delayed(with_one_thread)(*arguments) for arguments in calls)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def temporary_bytes(device, on_cpu):
