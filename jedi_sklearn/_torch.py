@@ -131,17 +131,12 @@ def in_parallel(function, calls, device, n_jobs=None):
     """
     n_threads = torch.get_num_threads()
     alone = device.type != "cpu" or threading.current_thread() is not threading.main_thread()
-    if n_jobs is not None or joblib.effective_n_jobs() > 1 or n_threads == 1 or alone:
-        parallel = joblib.Parallel(n_jobs=n_jobs)
-        return parallel(joblib.delayed(function)(*arguments) for arguments in calls)
-
-    def with_one_thread(*arguments):
-        torch.set_num_threads(1)  # of this thread, and of those that begin after it
-        return function(*arguments)
-
-    parallel = joblib.Parallel(n_jobs=n_threads, backend="threading")
+    calls = (joblib.delayed(function)(*arguments) for arguments in calls)
+    if alone or n_threads == 1 or n_jobs is not None or joblib.effective_n_jobs(None) > 1:
+        return joblib.Parallel(n_jobs=n_jobs)(calls)
     try:
-        return parallel(joblib.delayed(with_one_thread)(*arguments) for arguments in calls)
+        torch.set_num_threads(1)  # of each thread that begins now
+        return joblib.Parallel(n_jobs=n_threads, backend="threading")(calls)
     finally:
         torch.set_num_threads(n_threads)
 

@@ -7,7 +7,7 @@ from scipy.stats import chi2
 from sklearn.metrics import r2_score
 from torch.testing import assert_close
 
-from jedi_sklearn import JEDIEstimator, RNNBatch, _model
+from jedi_sklearn import JEDIEstimator, RNNBatch, _inference, _model
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import GaussianPrior, _updated, error_bars, infer
 from jedi_sklearn._initial_state import Generated, Inferred, Observed
@@ -347,6 +347,29 @@ def test_trials_that_lifted_steps_do_not_serve_start_again(model, prior, monkeyp
     assert converged.all()
     assert_close(p, c, rtol=0, atol=1e-4)
     assert float(sse.max()) < 1e-6
+
+
+def test_steps_that_gain_little_are_the_last(model, prior, monkeypatch):
+    runs = runs_of(make_hyper(model, "shared"))
+    data = Trials(normal(30, 3, runs.V.shape[0], seed=5))  # that no run is near
+    monkeypatch.setattr(_inference, "PATIENCE", 3)
+    costs = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(_inference, "LEAST_GAIN", share)
+        steps, step = [], _inference._Fit._step
+
+        def count(fit, i, *rest, step=step, steps=steps):
+            steps.append(len(i))
+            return step(fit, i, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_inference._Fit, "_step", count)
+            search = _inference._Search(runs, data, prior, 1e4, 0.0)
+            p, deviance, converged = search.from_starts(1, 30, 0.0)
+        costs.append(search.cost(p, deviance))
+        if share:  # nothing gains all of the cost
+            assert len(steps) == 3 and not converged.any()
+    assert (costs[0] <= costs[1]).all()
 
 
 def test_a_trial_whose_derivatives_overflow_costs_no_others(model, prior, monkeypatch):

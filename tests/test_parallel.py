@@ -132,3 +132,31 @@ def test_one_estimator_for_each_condition_is_the_same_everywhere(in_parallel):
         assert counts == {1}
         assert (process == os.getpid()) == (backend == "threading")
         assert (process, thread) != (os.getpid(), threading.get_ident())
+
+
+def test_by_default_each_thread_of_torch_infers_blocks_of_its_own(monkeypatch):
+    est, threads = make_jedi().fit(X), []
+    infer = type(est._model)._infer_block
+
+    def noted(*args, **kwargs):
+        threads.append((threading.get_ident(), torch.get_num_threads()))
+        return infer(*args, **kwargs)
+
+    expected = est.transform(X)
+    monkeypatch.setattr("jedi_sklearn._model.MAX_BLOCK", 2)
+    monkeypatch.setattr(type(est._model), "_infer_block", noted)
+    torch.set_num_threads(2)
+    try:
+        found = est.transform(X)
+        assert torch.get_num_threads() == 2
+        assert {n for _, n in threads} == {1}
+        assert len(threads) == 8 and threading.get_ident() not in dict(threads)
+        threads.clear()  # not in joblib's workers, and not where n_jobs says how many
+        for n_jobs in (None, 1):
+            with parallel_config("threading", n_jobs=2):
+                Parallel()(delayed(est.transform)(X, n_jobs=n_jobs) for _ in range(2))
+        assert len(dict(threads)) <= 4
+        assert {n for _, n in threads} == {2}
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_allclose(found, expected, atol=1e-8)
