@@ -26,6 +26,7 @@ def test_the_hooks_run_the_checks_of_ci():
 def test_the_citation_is_of_this_version():
     version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
     assert re.search(r"^version: (.+)$", read("CITATION.cff"), flags=re.MULTILINE)[1] == version
+    assert f"version = {{{version}}}" in read("README.md")
     newest = re.search(r"^## (\S+)", read("CHANGELOG.md"), flags=re.MULTILINE)[1]
     assert newest == version
 
