@@ -914,11 +914,15 @@ def test_the_memory_layout_does_not_matter(small, multitask):
     assert_allclose(est.embedding_, expected.embedding_, atol=1e-4)
 
 
-def test_importing_the_package_asks_for_no_extra():
+def test_importing_the_package_asks_for_no_extra_and_loads_nothing_slow():
     code = (
-        "import sys\n"
-        "for name in ('pandas', 'matplotlib', 'tqdm'): sys.modules[name] = None\n"
-        "import jedi_sklearn, jedi_sklearn.datasets\n"
+        "import sys, torch, sklearn\n"
+        "extras = ('dask', 'distributed', 'matplotlib', 'pandas', 'polars', 'pooch', 'tqdm')\n"
+        "for name in extras: sys.modules[name] = None\n"
+        "import jedi_sklearn\n"
+        "from jedi_sklearn import datasets, metrics, plotting, preprocessing\n"
+        "slow = {'sympy', 'torch._dynamo', 'torch._inductor', 'torch.onnx'}\n"
+        "sys.exit(', '.join(slow & set(sys.modules)) or None)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
