@@ -1,0 +1,6 @@
+"""How far to believe what a fit shows: tests and comparisons on the user's own trials."""
+
+from ._permutation import permutation_test, permutation_test_features
+from ._permutation_result import PermutationTest
+
+__all__ = ["PermutationTest", "permutation_test", "permutation_test_features"]
