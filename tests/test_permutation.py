@@ -1,6 +1,7 @@
 """Permutation tests keep their level, find what is there, and say it in the right units."""
 
 import re
+import sys
 
 import joblib
 import numpy as np
@@ -357,7 +358,7 @@ def test_what_features_may_be(unlabelled, two_tasks):
     features = [
         radius,
         both,
-        {"given": np.arange(24.0)}["given"],
+        {"given": np.arange(24.0)},
         LyapunovAnalyzer(n_exponents=2),
         EigenspectrumAnalyzer(n_eigenvalues=0),
     ]
@@ -366,7 +367,7 @@ def test_what_features_may_be(unlabelled, two_tasks):
         "radius",
         "two",
         "three",
-        "values",
+        "given",
         "lyapunov0",
         "lyapunov1",
         "max_frequency",
@@ -485,6 +486,18 @@ def test_the_frame_has_all_numbers(three):
     ]
     np.testing.assert_array_equal(frame[["low", "high"]], three.intervals)
     assert frame["kind"].tolist() == ["difference", "difference", "distance"]
+
+
+def test_a_frame_without_pandas_says_what_to_install(three, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        three.to_frame()
+
+
+def test_few_permutations_leave_intervals_open(rng):
+    test = permutation_test_features(rng.standard_normal(20), np.arange(20) % 2, n_permutations=18)
+    np.testing.assert_array_equal(test.intervals, [[-np.inf, np.inf]])
+    assert "[-inf, inf]" in str(test) and "[-inf, inf]" in test.summary()
 
 
 def test_shares_of_the_variance_are_unbiased(rng):

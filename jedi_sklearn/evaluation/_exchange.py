@@ -116,11 +116,6 @@ class Design:
         if n_labels == 2:  # the second less the first
             self.basis *= np.sign(self.basis[1] - self.basis[0])
         self.freedom = len(self.codes) - len(self.sizes) - self.basis.shape[1]
-        if self.freedom < 1:
-            raise ValueError(
-                f"{len(self.codes)} trials in {len(self.sizes)} groups leave nothing to tell "
-                "differences between labels from differences within them. Are groups too small?"
-            )
         self._warn_of_few(in_block)
 
     def _few(self, each):

@@ -54,8 +54,8 @@ def permutation_test(
         Hz); "lyapunov", the largest exponent (1/s); "speed" of the free run (RMS, units of the
         states per s). Of an analyzer each column is a quantity. A function takes the
         :class:`~jedi_sklearn.RNNBatch` of the trials and returns numbers (n_trials,), vectors
-        (n_trials, d) that are compared as a whole, or a dict of them. Arrays of these shapes are
-        taken as they are. The keys of a dict name what it holds.
+        (n_trials, d) that are compared as a whole, or a dict of them. The keys of a dict name
+        what it holds, which may also be arrays of these shapes.
     groups : array-like of shape (n_trials,), optional
         What makes trials alike beside their label. Where labels differ within groups, they are
         exchanged within each alone: the trial from which several epochs come (a paired test),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from sklearn.base import clone
+from sklearn.metrics import pairwise_distances_argmin_min
 
 from .._reduced import own_runs
 from .._validation import as_numbers, check_conditions, check_option
@@ -76,7 +76,7 @@ def _refuse_labelled_fit(est, embedding, conditions):
             "conditions must be the labels that the fit was given, but it was not given "
             f"{sorted(unknown, key=str)[0]!r}."
         )
-    nearest = cdist(embedding, est.embedding_).min(axis=1)
+    _, nearest = pairwise_distances_argmin_min(embedding, est.embedding_)
     n_seen = int((nearest <= SAME * est.embedding_.std(axis=0).max()).sum())
     if n_seen:
         raise ValueError(
@@ -95,10 +95,11 @@ def _evaluate_all(features, embedding, rnns):
             found = _evaluate(feature, embedding, rnns)
             for name, values in found.items():
                 yield (label if len(found) == 1 else f"{label}: {name}"), values
-        return
-    several = isinstance(features, (list, tuple))
-    for feature in features if several else [features]:
-        yield from _evaluate(feature, embedding, rnns).items()
+    elif isinstance(features, (list, tuple)):
+        for feature in features:
+            yield from _evaluate_all(feature, embedding, rnns)
+    else:
+        yield from _evaluate(features, embedding, rnns).items()
 
 
 def _evaluate(feature, embedding, rnns):
