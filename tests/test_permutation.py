@@ -172,7 +172,7 @@ def judged(rng, design, make, n_repeats=20, n_sets=50, m=199):
     p, corrected = [], []
     for seed in range(n_repeats):
         y, groups = design(rng)
-        n, groups = len(y), groups
+        n = len(y)
         values = [make(n, y, groups) for _ in range(n_sets)]
         names = [(k, name) for k in range(n_sets) for name in values[k]]
         chosen = Design(y, groups, n)
