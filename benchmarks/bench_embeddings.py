@@ -22,6 +22,7 @@ from _embeddings import (
     starts,
     visual,
 )
+from _permutation import shuffled_labels
 from _run import make_parser, run_sections
 
 SECTIONS = {
@@ -35,6 +36,7 @@ SECTIONS = {
         multitask,
         noisy,
         error_bars,
+        shuffled_labels,
     )
 }
 

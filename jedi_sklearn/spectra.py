@@ -114,11 +114,19 @@ def eigenspectrum(rnns, at="origin"):
 
     Notes
     -----
-    "equivalent" is the equivalent linearisation of an activity that swings too far for a
-    derivative: tanh of each neuron is replaced by the line that fits it best over the neuron's
-    free run, and tanh'(x) by the slope of that line (docs/model.md, eq. 15). A sustained
-    oscillation is then a pair of multipliers on the unit circle at its own frequency, while the
-    derivatives at the origin and along the trajectory tell how perturbations turn.
+    Where to linearise depends on the question (docs/dynamics.md has an example of each):
+
+    - "origin": do the weights differ? The activity may never be near the origin.
+    - "trajectory": how do small perturbations of a trial grow and turn?
+    - a fixed point: is it stable, and how is it approached or left?
+    - "equivalent": which rhythms does the activity have?
+
+    For small swings all agree. Where neurons saturate only "equivalent" gives the frequency of an
+    oscillation. There tanh of each neuron is replaced by the line that fits it best over the
+    neuron's free run, and tanh'(x) by the slope of that line (docs/model.md, eq. 15): a sustained
+    oscillation is a pair of multipliers on the unit circle at its own frequency. Derivatives at
+    the origin turn too fast, along the trajectory too slowly, and at the mean activity either, by
+    where the neurons rest: they correlate with the frequency of an input and have the wrong slope.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """Bad input gets what was expected, what came and what to try; the estimator stays as it was."""
 
 import pickle
+import warnings
 from decimal import Decimal
 
 import numpy as np
@@ -733,11 +734,97 @@ CALLS = [
     (lambda: judge.compare(GOOD, cv=4), ValueError, ["6 trials in cv=4", "Set cv=3"]),
     (lambda: judge.compare(GOOD, confidence="x"), TypeError, ["confidence", "number", "'x'"]),
     (lambda: judge.Comparison([]), TypeError, ["folds"]),
+    (
+        lambda: judge.permutation_test(RNNS, GOOD, np.arange(N) % 2),
+        TypeError,
+        ["estimator", "JEDIEstimator", "RNNBatch"],
+    ),
+    (
+        lambda: judge.permutation_test(None, GOOD, np.arange(N) % 2, refit="yes"),
+        TypeError,
+        ["refit", "True or False", "'yes'"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), np.arange(N)),
+        ValueError,
+        ["At least 2 trials of each label", "1 of label 0", "merge"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), np.linspace(0.1, 1, N)),
+        ValueError,
+        ["At least 2 trials", "y > np.median(y)"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), np.zeros(N)),
+        ValueError,
+        ["y must hold at least 2 labels", "got 1"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), ["a", None] * 3),
+        ValueError,
+        ["y has missing labels", "trial 1"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), [0, 1] * 3, groups=[0, 1] * 3),
+        ValueError,
+        ["All trials of a group have one label", "at least 2 groups", "1 of label 0"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), [0, 1] * 3, groups=[0, 1]),
+        ValueError,
+        ["groups must hold one label per trial", "(6,)", "(2,)"],
+    ),
+    (
+        lambda: judge.permutation_test_features({"r": np.ones(5)}, [0, 1] * 3),
+        ValueError,
+        ['values["r"]', "one row for each of the 6 trials", "(5,)"],
+    ),
+    (
+        lambda: judge.permutation_test_features({"r": [1, np.nan, 2] * 2}, [0, 1] * 3),
+        ValueError,
+        ['values["r"]', "NaN or infinite in 2 of 6 trials", "first in trial 1"],
+    ),
+    (lambda: judge.permutation_test_features({}, [0, 1] * 3), ValueError, ["values is empty"]),
+    (
+        lambda: judge.permutation_test_features({"r": ["a"] * 6}, [0, 1] * 3),
+        TypeError,
+        ['values["r"]', "real numbers", "<U1"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), [0, 1] * 3, n_permutations=0),
+        ValueError,
+        ["n_permutations", ">= 1", "0"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), [0, 1] * 3, n_permutations="all"),
+        ValueError,
+        ["n_permutations", '"auto"', "'all'"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), [0, 1] * 3, confidence=95),
+        ValueError,
+        ["confidence", "> 0", "95"],
+    ),
+    (
+        lambda: judge.permutation_test_features(np.ones(N), [0, 1] * 3, random_state="x"),
+        ValueError,
+        ["random_state", "integer", "'x'"],
+    ),
+    (
+        lambda: judge.PermutationTest(names=["a"]),
+        TypeError,
+        ["missing", "labels"],
+    ),
     # plotting
     (
         lambda: show.ComparisonDisplay.from_comparison("x"),
         TypeError,
         ["comparison", "jedi_sklearn.evaluation.compare", "str"],
+    ),
+    (
+        lambda: show.PermutationDisplay.from_test(0.05),
+        TypeError,
+        ["test", "PermutationTest", "float"],
     ),
     (
         lambda: show.EmbeddingDisplay.from_embedding("x"),
@@ -799,6 +886,30 @@ def test_every_public_name_refuses_something():
     for module in (base, ds, judge, show, pre):
         for name in module.__all__:
             assert name in code, name
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "words"),
+    [
+        ("growthrate", ValueError, ["features", "'embedding'", 'mean "growth_rate"?']),
+        (EigenspectrumAnalyzer, TypeError, ["features", "EigenspectrumAnalyzer()", "class"]),
+        (["speed", "speed"], ValueError, ['two quantities with the name "speed', "dict"]),
+        ([], ValueError, ["features is empty"]),
+        (lambda rnns: np.full(N, np.nan), ValueError, ["NaN or infinite in 6 of 6"]),
+        (lambda rnns: np.ones(3), ValueError, ["one row for each of the 6 trials", "(3,)"]),
+    ],
+)
+def test_bad_features_of_a_permutation_test(refuses, features, error, words):
+    groups = np.arange(N) // 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        def call(est):
+            return ev.permutation_test(
+                est, GOOD, groups % 2, conditions=np.arange(N) % 2, features=features
+            )
+
+        refuses(call, error, words)
 
 
 @pytest.mark.parametrize(

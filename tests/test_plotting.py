@@ -8,7 +8,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points, flow_field
-from jedi_sklearn.evaluation import Comparison
+from jedi_sklearn.evaluation import Comparison, permutation_test_features
 from jedi_sklearn.plotting import (
     ComparisonDisplay,
     EigenspectrumDisplay,
@@ -16,6 +16,7 @@ from jedi_sklearn.plotting import (
     FixedPointDisplay,
     FlowFieldDisplay,
     FreeRunDisplay,
+    PermutationDisplay,
 )
 from jedi_sklearn.preprocessing import Recording
 
@@ -753,6 +754,28 @@ def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
         FlowFieldDisplay.from_rnns(*bistable, fixed_points=find_fixed_points(bistable[0]))
     with pytest.raises(TypeError, match="Expected a fitted JEDIEstimator, got ndarray"):
         EigenspectrumDisplay.from_estimator(E, X)
+
+
+def test_a_permutation_test_is_drawn_over_its_null():
+    y, rng = np.repeat(["$a$", "b"], 20), np.random.default_rng(0)
+    values = {"far": rng.normal(size=40) + 2 * (y == "b"), "near": rng.normal(size=40)}
+    values["constant"] = np.ones(40)
+    test = permutation_test_features(values, y, n_permutations=199)
+    ax = PermutationDisplay.from_test(test, level=0.1).ax_
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["far", "near", "constant"]
+    dots = [line.get_xydata()[0] for line in lines(ax, "observed")]
+    scale = np.quantile(np.sqrt(test.null[:, :2]), 0.9, axis=0)
+    np.testing.assert_allclose(np.array(dots)[:2, 0], np.sqrt(test.statistics[:2]) / scale)
+    np.testing.assert_array_equal(np.array(dots)[:, 1], [2, 1, 0])
+    filled = [line.get_markerfacecolor() != "white" for line in lines(ax, "observed")]
+    assert filled == (test.corrected_p_values <= 0.1).tolist() == [True, False, False]
+    shown = [patch for patch in ax.patches if patch.get_gid() == "null"]
+    assert len(shown) == 3 and ax.get_title() == r"\$a\$, b: 40 trials"
+    figure, own = plt.subplots()
+    assert PermutationDisplay(test).plot(ax=own, legend=False).figure_ is figure
+    assert own.get_legend() is None
+    with pytest.raises(ValueError, match="level must be a finite number > 0"):
+        PermutationDisplay(test).plot(level=0)
 
 
 def test_a_failed_call_opens_no_figure():

@@ -1,6 +1,14 @@
-"""How far to believe a fit: beside what simple methods make of the same trials."""
+"""How far to believe what a fit shows: tests and comparisons on the user's own trials."""
 
 from ._compare import compare
 from ._comparison import Comparison
+from ._permutation import permutation_test, permutation_test_features
+from ._permutation_result import PermutationTest
 
-__all__ = ["Comparison", "compare"]
+__all__ = [
+    "Comparison",
+    "PermutationTest",
+    "compare",
+    "permutation_test",
+    "permutation_test_features",
+]

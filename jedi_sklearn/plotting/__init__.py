@@ -12,6 +12,7 @@ from ._embedding import EmbeddingDisplay
 from ._fixed_points import FixedPointDisplay
 from ._flow import FlowFieldDisplay
 from ._free_run import FreeRunDisplay
+from ._permutation import PermutationDisplay
 from ._spectrum import EigenspectrumDisplay
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "FixedPointDisplay",
     "FlowFieldDisplay",
     "FreeRunDisplay",
+    "PermutationDisplay",
 ]

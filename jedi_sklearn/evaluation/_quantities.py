@@ -1,0 +1,154 @@
+"""Which quantities of trials are compared? Embeddings, and numbers taken from their RNNs."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import pairwise_distances_argmin_min
+
+from .._reduced import own_runs
+from .._validation import as_numbers, check_conditions, check_option
+from ..analyzers import EigenspectrumAnalyzer, LyapunovAnalyzer
+from ..metrics import _unwrap
+
+__all__ = ["NAMES", "as_quantities", "quantities_of"]
+
+SAME = 1e-6  # of the SD of the embeddings: two inferences of one trial differ by rounding
+
+
+def quantities_of(fitted, X, features, inputs=None, n_jobs=None, conditions=None, check=True):
+    """Quantities of trials under a fitted model, a dict of (n_trials,) or (n_trials, d) arrays.
+
+    With `check`, trials are refused of which the fit knew labels other than `conditions`.
+    """
+    X, est = _unwrap(fitted, X)
+    X, inputs, found = est._infer(X, inputs, starts=True, n_jobs=n_jobs)
+    embedding = found.p[:, : est.n_components_]
+    if check:
+        _refuse_labelled_fit(est, embedding, conditions)
+    rnns = est._rnns(embedding, found, X.shape[1], inputs)
+    quantities = {}
+    for name, values in _evaluate_all(features, embedding, rnns):
+        if name in quantities:
+            raise ValueError(
+                f'features has two quantities with the name "{name}". Tell them apart by a dict, '
+                'e.g. features={"origin": EigenspectrumAnalyzer(), "trajectory": '
+                'EigenspectrumAnalyzer("trajectory")}.'
+            )
+        quantities[name] = values
+    return as_quantities(quantities, len(X))
+
+
+def as_quantities(values, n_trials, name="features"):
+    """A dict of finite (n_trials,) or (n_trials, d) arrays, from one, a DataFrame or an array."""
+    items = list(values.items()) if hasattr(values, "items") else [("values", values)]
+    if not items:
+        raise ValueError(f"{name} is empty: there is nothing to compare.")
+    quantities = {}
+    for key, value in items:
+        array = as_numbers(value, f'{name}["{key}"]')
+        if array.ndim not in (1, 2) or not array.size or len(array) != n_trials:
+            raise ValueError(
+                f'{name}["{key}"] must have one row for each of the {n_trials} trials, shape '
+                f"({n_trials},) or ({n_trials}, d), got {array.shape}."
+            )
+        bad = ~np.isfinite(array.reshape(n_trials, -1)).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f'{name}["{key}"] is NaN or infinite in {bad.sum()} of {n_trials} trials, first '
+                f"in trial {np.argmax(bad)}. Leave these trials out, or take a quantity that "
+                "every trial has."
+            )
+        quantities[str(key)] = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    return quantities
+
+
+def _refuse_labelled_fit(est, embedding, conditions):
+    """Raise where the fit knew labels of these trials that permutations would not keep."""
+    if not hasattr(est, "conditions_"):
+        return
+    if conditions is not None:
+        given, _ = check_conditions(conditions, len(embedding))
+        unknown = set(given.tolist()) - set(est.conditions_.tolist())
+        if not unknown:
+            return
+        raise ValueError(
+            "conditions must be the labels that the fit was given, but it was not given "
+            f"{sorted(unknown, key=str)[0]!r}."
+        )
+    _, nearest = pairwise_distances_argmin_min(embedding, est.embedding_)
+    n_seen = int((nearest <= SAME * est.embedding_.std(axis=0).max()).sum())
+    if n_seen:
+        raise ValueError(
+            f"{n_seen} of the {len(embedding)} trials were fitted with labels. The fit itself "
+            "pulls labels apart, so that a permutation of labels under the same fit finds "
+            "differences that are not there. Fit without labels (the cheapest); or test trials "
+            "that the fit has not seen; or, where the fit had other labels than those compared, "
+            "give them as conditions=; or refit=True, which fits again for every permutation."
+        )
+
+
+def _evaluate_all(features, embedding, rnns):
+    """Yield name and values of every quantity."""
+    if isinstance(features, dict):
+        for label, feature in features.items():
+            found = _evaluate(feature, embedding, rnns)
+            for name, values in found.items():
+                yield (label if len(found) == 1 else f"{label}: {name}"), values
+    elif isinstance(features, (list, tuple)):
+        for feature in features:
+            yield from _evaluate_all(feature, embedding, rnns)
+    else:
+        yield from _evaluate(features, embedding, rnns).items()
+
+
+def _evaluate(feature, embedding, rnns):
+    """A dict of the values of one feature."""
+    if isinstance(feature, str):
+        more = ", an analyzer, a function of the RNNs, or a list or dict of these"
+        check_option(feature, "features", tuple(NAMES), more)
+        name, compute = NAMES[feature]
+        return {name: compute(embedding, rnns)}
+    if isinstance(feature, type):
+        raise TypeError(f"features needs an object, {feature.__name__}(), not the class itself.")
+    if hasattr(feature, "fit_transform"):
+        analyzer = clone(feature)
+        columns = np.asarray(analyzer.fit_transform(rnns)).T
+        return dict(zip(analyzer.get_feature_names_out(), columns, strict=True))
+    name, values = "values", feature
+    if callable(feature):
+        name = getattr(feature, "__name__", type(feature).__name__)
+        values = feature(rnns)
+    return values if isinstance(values, dict) else {name: values}
+
+
+def _growth_rate(embedding, rnns):
+    """Of the leading eigenvalue along the free run, mean over its samples."""
+    return EigenspectrumAnalyzer("trajectory", n_eigenvalues=1).fit_transform(rnns)[:, 0]
+
+
+def _frequency(embedding, rnns):
+    """Of the fastest rhythm that lasts; the bound is that of docs/dynamics.md."""
+    analyzer = EigenspectrumAnalyzer(
+        "equivalent", n_eigenvalues=0, min_growth_rate=-1 / (5 * rnns.tau)
+    )
+    return analyzer.fit_transform(rnns)[:, 0]
+
+
+def _speed(embedding, rnns):
+    """Of the free run, RMS over samples and neurons, in units of the states per s."""
+    steps = (np.diff(run, axis=0) / rnns.dt for run in own_runs(rnns))
+    return np.array([np.sqrt(np.square(step).mean()) for step in steps])
+
+
+# what `features` may be called, how a quantity is named in tables, and its values
+NAMES = {
+    "embedding": ("embedding", lambda embedding, rnns: embedding),
+    "growth_rate": ("growth rate (1/s)", _growth_rate),
+    "frequency": ("frequency (Hz)", _frequency),
+    "lyapunov": (
+        "Lyapunov exponent (1/s)",
+        lambda embedding, rnns: LyapunovAnalyzer(n_exponents=1).fit_transform(rnns)[:, 0],
+    ),
+    "speed": ("speed (1/s)", _speed),
+}
