@@ -22,6 +22,7 @@ from jedi_sklearn import (
 from jedi_sklearn import datasets as ds
 from jedi_sklearn import plotting as show
 from jedi_sklearn import preprocessing as pre
+from jedi_sklearn.evaluation import stability_report
 
 GOOD = np.random.RandomState(0).standard_normal((6, 12, 5)).cumsum(axis=1)
 N = len(GOOD)
@@ -640,7 +641,29 @@ CALLS = [
     (lambda: ds.make_ring_attractor(n_bins=0), ValueError, ["n_bins", ">= 1", "0"]),
     (lambda: ds.make_flip_flop(n_pulses=0), ValueError, ["n_pulses", ">= 1", "0"]),
     (lambda: ds.make_memory_pro(random_state="x"), ValueError, ["random_state", "'x'"]),
+    # evaluation
+    (lambda: stability_report("x", GOOD), TypeError, ["est", "JEDIEstimator", "str"]),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD[0]),
+        ValueError,
+        ["X must have shape", "(12, 5)"],
+    ),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD, n_halves="x"),
+        TypeError,
+        ["n_halves", "integer >= 0", "'x'"],
+    ),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD, random_state="x"),
+        ValueError,
+        ["random_state", "integer", "'x'"],
+    ),
     # plotting
+    (
+        lambda: show.StabilityDisplay.from_report("x"),
+        TypeError,
+        ["report", "StabilityReport", "str"],
+    ),
     (
         lambda: show.EmbeddingDisplay.from_embedding("x"),
         TypeError,

@@ -12,6 +12,7 @@ from ._fixed_points import FixedPointDisplay
 from ._flow import FlowFieldDisplay
 from ._free_run import FreeRunDisplay
 from ._spectrum import EigenspectrumDisplay
+from ._stability import StabilityDisplay
 
 __all__ = [
     "EigenspectrumDisplay",
@@ -19,4 +20,5 @@ __all__ = [
     "FixedPointDisplay",
     "FlowFieldDisplay",
     "FreeRunDisplay",
+    "StabilityDisplay",
 ]
