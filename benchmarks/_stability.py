@@ -22,6 +22,7 @@ from jedi_sklearn.evaluation import stability_report
 from jedi_sklearn.evaluation._matching import match_modes, modes_of
 
 PER_CONDITION = {"embedding": "condition", "max_iter": 60}
+LONGER = {"embedding": "condition", "max_iter": 200}  # short fits to few neurons invent less
 COLUMNS = [
     ("seed", "seed", "d"),
     ("observed", "observed neurons", "d"),
@@ -41,8 +42,8 @@ def flip_flop(options):
     rows = []
     for seed in options.seeds:
         for n in options.observed:
-            data = make_flip_flop(8 if options.quick else 30, n_neurons=n, random_state=seed)
-            est = estimator(options, **PER_CONDITION)
+            data = make_flip_flop(8 if options.quick else 40, n_neurons=n, random_state=seed)
+            est = estimator(options, **LONGER)
             report, seconds = judge(options, est, data.X, data.condition)
             teacher = find_fixed_points(data.teacher, n_random_starts=1024)[0]
             memories = data.fixed_points[:, data.observed]
@@ -59,11 +60,11 @@ def flip_flop(options):
             log(f"flip-flop, {n} neurons, seed {seed}, {seconds:.0f} s")
             log(details(points, true))
     note = (
-        f"`make_flip_flop`, 30 trials, some of the 64 neurons. A point of the condition *hold* is "
+        f"`make_flip_flop`, 40 trials, some of the 64 neurons. A point of the condition *hold* is "
         "true if the teacher has one of as many unstable directions no farther away (in the "
         f"observed neurons) than {SPURIOUS} of the spacing of its eight memories."
     )
-    return result_of("Flip-flop: fixed points", rows, note, PER_CONDITION | options.params)
+    return result_of("Flip-flop: fixed points", rows, note, LONGER | options.params)
 
 
 def ring(options):

@@ -21,7 +21,7 @@ from jedi_sklearn.evaluation._matching import (
     match_points,
     tolerances,
 )
-from jedi_sklearn.evaluation._stability import Found, _plan, compare
+from jedi_sklearn.evaluation._stability import Found, _plan, structures_of
 from jedi_sklearn.evaluation._stability_report import enough
 from jedi_sklearn.plotting import StabilityDisplay
 
@@ -47,7 +47,7 @@ def found_in(rnns, kind="", neurons=slice(None)):
 
 def compared(own, others, starts=(-0.5, 0.5), n_timesteps=200):
     runs = list(bistable(starts=starts).free_run(n_timesteps))
-    return compare(own, others, runs, tau=0.1, condition="go")
+    return structures_of(own, others, runs, tau=0.1, condition="go")
 
 
 def named(structures, name):
@@ -130,7 +130,7 @@ def test_modes_are_matched_with_their_intervals():
     own, wander = rotations(2.0, 5.0), [4.0, 6.0, 5.3, 4.7, 5.0, 5.1]
     others = [rotations(f, 2.0, kind="seeds") for f in wander]
     runs = [1e-3 * np.ones((1000, N))]  # one second
-    structures = compare(own, others, runs, tau=0.1)
+    structures = structures_of(own, others, runs, tau=0.1)
     (steady,) = named(structures, "oscillation of 2 Hz")
     assert not steady.fails and steady.found == {"seeds": (6, 6)}
     assert steady.quantities["frequency (Hz)"] == pytest.approx((2, 2, 2), rel=0.01)
@@ -366,6 +366,7 @@ def test_only_the_first_fit_warns(decision, est):
         ({"n_seeds": 0, "n_resamples": 0, "n_halves": 0}, ValueError, "nothing to refit"),
         ({"n_seeds": -1}, ValueError, "n_seeds must be an integer >= 0"),
         ({"y": [0] * 15 + [1]}, ValueError, "two trials of each condition, got one of 1"),
+        ({"X": np.ones((3, 9, 5)), "y": None}, ValueError, "at least four trials, got 3"),
         ({"X": np.ones((16, 9, 3))}, ValueError, "at least four neurons, got 3"),
     ],
 )

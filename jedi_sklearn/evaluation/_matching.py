@@ -27,13 +27,12 @@ __all__ = [
     "tolerances",
 ]
 
-# Of the SD of the activity: states as near as that share 1 - 1/16 = 94 % of the variance. Twice
-# the median distance of true points in fits to part of a circuit, half that of invented ones
+# Of the SD of the activity: states as near as that have 1 - 1/16 = 94 % of its variance in common
 SAME = 0.25
 N_STARTS = 256  # random starts for fixed points: saddles need more than attractors do
 MAX_STATES = 512  # states of the runs that searches start from
 LASTING = 2.0  # time constants that a mode outlasts: what decays faster is fitted to noise
-N_PERMUTATIONS = 20  # of trials, for how well embeddings agree by chance: its mean within 1 %
+N_PERMUTATIONS = 20  # of trials, for how well embeddings agree by chance
 
 
 @dataclass(frozen=True)

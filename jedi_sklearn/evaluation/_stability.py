@@ -1,7 +1,7 @@
 """What of a fit survives other seeds, half of the trials, half of the neurons.
 
 A fit and its refits are taken apart (`_describe`), and each structure of the fit is looked for in
-the refits (`compare`, which knows nothing of fits).
+the refits (`structures_of`, which knows nothing of fits).
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def stability_report(
     TypeError
         If `est` is no JEDIEstimator.
     ValueError
-        If there is nothing to refit, a condition has fewer than two trials to halve, or there are
-        fewer than four neurons to halve; and for data that cannot be fitted, as in ``fit``.
+        If there is nothing to refit, there are fewer than four trials, two of a condition or four
+        neurons to halve; and for data that cannot be fitted, as in ``fit``.
 
     Warns
     -----
@@ -114,13 +114,13 @@ def stability_report(
     (Clopper-Pearson) on the share of refits that have it lies above a half: 9 of 10, 15 of 20. A
     structure that half of the refits have passes with a probability of at most 5 % then. Fewer
     than five refits of a kind cannot show that much: structures that all of them have are
-    *undecided*, as where a kind was left out. A fixed point must also lie where the trials were.
+    *undecided*, as where a kind was left out. A fixed point must also lie where trials were: no
+    farther from the free run of one than it may move between fits.
 
-    Halves without replacement, because a bootstrap would repeat trials, and trials with a copy of
-    themselves among those held out spoil the choice of sizes. And because the spread of an
-    estimate over halves is the standard error of the estimate from all trials [1]_: intervals can
-    be read so. Two complementary halves share no noise [2]_. Refits have half of the data: what is
-    stable is so with half of the trials, or of the neurons, too.
+    Halves without replacement, because a bootstrap repeats trials, and a trial whose copy is held
+    out spoils the choice of sizes; because two complementary halves share no noise [2]_; and
+    because an estimate varies over halves by its standard error with all trials [1]_: halves of
+    the trials move a structure as far as its own noise does. Halves have other seeds, too.
 
     *The same* is: for fixed points of one condition, within a quarter of the SD of the activity,
     or half the distance to the next point of the fit, where that is less, and as many unstable
@@ -162,8 +162,8 @@ def stability_report(
         check_number(number, name, Integral, low=0)
     if not any(numbers.values()):
         raise ValueError(
-            "There is nothing to refit: n_seeds, n_resamples and n_halves are all 0. Give at "
-            "least 5 of one of them, so that it can tell what is stable."
+            "There is nothing to refit: n_seeds, n_resamples and n_halves are all 0. At least 5 "
+            "of each can tell what is stable; leave them out for 10."
         )
     rng = check_seed(random_state)
     X = check_trials(X, min_trials=2, missing=True)
@@ -187,7 +187,7 @@ def stability_report(
     for k, name in enumerate(names):
         runs = own_runs(trials[groups == k])
         own, *others = (_in_units_of(reference, fit, k) for fit in (first, *refits))
-        structures += compare(own, others, runs, reference.tau, name)
+        structures += structures_of(own, others, runs, reference.tau, name)
     return StabilityReport(
         structures=structures,
         conditions=names,
@@ -233,9 +233,12 @@ class Found:
 
 def _check_halves(X, labels, codes, n_resamples, n_halves):
     """Raise where there are too few trials, or neurons, to halve."""
-    counts = [len(X)] if codes is None else np.bincount(codes)
-    least = int(np.argmin(counts))
-    if n_resamples and counts[least] < 2:
+    if n_resamples and len(X) < 4:
+        raise ValueError(
+            f"Halves of the trials need at least four trials, got {len(X)}. Give n_resamples=0."
+        )
+    if n_resamples and labels is not None and np.bincount(codes).min() < 2:
+        least = np.bincount(codes).argmin()
         raise ValueError(
             "Halves of the trials need at least two trials of each condition, got one of "
             f"{labels.tolist()[least]!r}. Leave such conditions out, or give n_resamples=0."
@@ -303,11 +306,13 @@ def _in_units_of(est, fit, k):
     """Dynamics of condition k, with points as states of `est`."""
     activity = np.full((len(fit.dynamics[k].positions), est.n_features_in_), np.nan)
     activity[:, fit.neurons] = fit.dynamics[k].positions
+    if est.observation_ == "poisson":  # of a point far away exp may have made 0
+        activity = np.maximum(activity, np.finfo(float).tiny)
     positions = est.to_states(activity)[:, fit.neurons]
     return Found(fit.kind, fit.neurons, fit.dynamics[k], positions)
 
 
-def compare(own, others, runs, tau, condition=EVERYTHING):
+def structures_of(own, others, runs, tau, condition=EVERYTHING):
     """Structures of one condition in a fit, and in what share of other fits they are.
 
     Parameters
@@ -336,10 +341,11 @@ def compare(own, others, runs, tau, condition=EVERYTHING):
 
 
 def _compare_points(own, others, states):
+    """What is said of each fixed point; `states` are those of the trials' free runs."""
     points, spread = own.dynamics.points, _spread(states)
     tolerance = tolerances(own.positions, spread)
     visited = point_distances(own.positions, states, spread).min(axis=1, initial=np.inf)
-    n, shape = len(points), (len(others), len(points))
+    shape = (len(others), len(points))
     found, moved = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
     growth, frequency = np.full((2, *shape), np.nan)
     n_unstable = points.n_unstable
@@ -354,7 +360,7 @@ def _compare_points(own, others, states):
         growth[i, k] = theirs.growth_rates[j, 0]
         frequency[i, k] = np.abs(theirs.frequencies[j, 0])
         found[i, k] = theirs.n_unstable[j] == n_unstable[k]
-    for k in range(n):
+    for k in range(len(points)):
         there = ~np.isnan(moved[:, k])
         yield {
             "kind": "fixed point",
@@ -374,6 +380,7 @@ def _compare_points(own, others, states):
 
 
 def _compare_modes(own, others, tau, duration):
+    """What is said of each eigenvalue that lasts."""
     modes = lasting(own.dynamics.modes, tau)
     pairs = [match_modes(modes, other.dynamics.modes, duration) for other in others]
     nearest, same = (
@@ -391,6 +398,7 @@ def _compare_modes(own, others, tau, duration):
 
 
 def _compare_exponents(own, others):
+    """What is said of the leading Lyapunov exponent."""
     exponent = own.dynamics.exponent
     each = np.array([other.dynamics.exponent for other in others])
     return {
