@@ -249,6 +249,29 @@ def test_the_page_says_what_to_report(report):
     assert repr(report) == "StabilityReport(3 stable, 2 unstable; 20 refits)"
 
 
+def test_like_structures_share_a_sentence():
+    found = dict.fromkeys(KINDS, (10, 10))
+    few = found | {"neurons": (4, 10)}
+    name = "fixed point with 2 unstable directions"
+    structures = [
+        Structure("embedding", "embeddings", None, found, {}),
+        *[Structure("fixed point", "stable fixed point", 3, found, {}) for _ in range(8)],
+        Structure("fixed point", name, 3, few, {}),
+        Structure("fixed point", name, 3, found, {}, visited=False, from_trials=0.41),
+        Structure("eigenvalue", "oscillation of 1.2 Hz", 3, few, {}),
+    ]
+    lines = StabilityReport(structures, [3], dict.fromkeys(KINDS, 10)).summary().splitlines()
+    ten = "10 of 10 fits with other seeds, 10 of 10 to halves of the trials, 10 of 10 to halves of"
+    assert lines == [
+        f"Embeddings alike in {ten} the neurons: report them.",
+        f"Condition 3: 8 stable fixed points in {ten} the neurons: report them.",
+        f"Condition 3: 2 {name.replace('point', 'points')} in 4 to 10 of 10 fits to halves of the "
+        "neurons; no trial comes nearer than 0.41 SD to 1 of them: do not report them.",
+        "Condition 3: oscillation of 1.2 Hz in 4 of 10 fits to halves of the neurons: do not "
+        "report it.",
+    ]
+
+
 def test_the_table_has_shares_and_intervals(report):
     frame = report.to_frame()
     assert len(frame) == len(report.structures)
@@ -349,6 +372,16 @@ def test_without_labels_all_trials_are_one_condition(decision, est):
     assert report.conditions == ["all trials"]
     assert {s.condition for s in report.structures} == {None, "all trials"}
     assert all(s.found["seeds"][1] == 1 for s in report.structures)
+
+
+def test_points_of_counts_are_expected_counts(decision):
+    X = np.random.RandomState(0).poisson(np.exp(decision[0]))
+    est = JEDIEstimator(2, 4, max_iter=8, tol=1, random_state=0)
+    report = stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
+    points = [s for s in report.structures if s.kind == "fixed point"]
+    assert points and all((s.position > 0).all() for s in points)
+    assert all(0 < np.median(s.position) < X.max() for s in points)
+    assert any(s.quantities["moved (SD)"][1] < SAME for s in points)
 
 
 def test_only_the_first_fit_warns(decision, est):
