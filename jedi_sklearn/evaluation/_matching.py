@@ -27,8 +27,9 @@ __all__ = [
     "tolerances",
 ]
 
-# Of the SD of the activity: states as near as that have 1 - 1/16 = 94 % of its variance in common
-SAME = 0.25
+# Of the SD of the activity: states as near as that have 99 % of its variance in common. Attractors
+# that lie between two of the network's, as fits to few neurons have them, move farther than that
+SAME = 0.1
 N_STARTS = 256  # random starts for fixed points: saddles need more than attractors do
 MAX_STATES = 512  # states of the runs that searches start from
 LASTING = 2.0  # time constants that a mode outlasts: what decays faster is fitted to noise

@@ -122,13 +122,13 @@ def stability_report(
     because an estimate varies over halves by its standard error with all trials [1]_: halves of
     the trials move a structure as far as its own noise does. Halves have other seeds, too.
 
-    *The same* is: for fixed points of one condition, within a quarter of the SD of the activity,
-    or half the distance to the next point of the fit, where that is less, and as many unstable
-    directions, matched one to one in the neurons that both fits have. For eigenvalues
-    (equivalent linearisation, those that outlast two time constants): growth rates that differ by
-    less than 1 / duration of a trial and frequencies by less than half of that. For exponents: the
-    sign. For embeddings: more than half of their variance in common after the best orthogonal map
-    and a common scale, what is expected by chance taken off.
+    *The same* is: for fixed points of one condition, within a tenth of the SD of the activity (of
+    all trials, RMS over neurons), or half the distance to the next point of the fit, where that is
+    less, and as many unstable directions, matched one to one in the neurons that both fits have.
+    For eigenvalues (equivalent linearisation, those that outlast two time constants): growth rates
+    that differ by less than 1 / duration of a trial and frequencies by less than half of that. For
+    exponents: the sign. For embeddings: more than half of their variance in common after the best
+    orthogonal map and a common scale, what is expected by chance taken off.
 
     Stable is not the same as true: the user guide says what no refit can see.
 
@@ -184,10 +184,12 @@ def stability_report(
 
     structures = [_compare_embeddings(first, refits, rng)]
     names = [EVERYTHING] if labels is None else labels.tolist()
+    runs = own_runs(trials)
+    variance = np.concatenate(runs).var(axis=0)
     for k, name in enumerate(names):
-        runs = own_runs(trials[groups == k])
         own, *others = (_in_units_of(reference, fit, k) for fit in (first, *refits))
-        structures += structures_of(own, others, runs, reference.tau, name)
+        some = [run for run, group in zip(runs, groups, strict=True) if group == k]
+        structures += structures_of(own, others, some, variance, reference.tau, name)
     return StabilityReport(
         structures=structures,
         conditions=names,
@@ -312,7 +314,7 @@ def _in_units_of(est, fit, k):
     return Found(fit.kind, fit.neurons, fit.dynamics[k], positions)
 
 
-def structures_of(own, others, runs, tau, condition=EVERYTHING):
+def structures_of(own, others, runs, variance, tau, condition=EVERYTHING):
     """Structures of one condition in a fit, and in what share of other fits they are.
 
     Parameters
@@ -323,6 +325,8 @@ def structures_of(own, others, runs, tau, condition=EVERYTHING):
         In other fits, with the same units of positions.
     runs : list of ndarray of shape (n_timesteps, n_neurons)
         What the fit says of the condition's trials, in those units.
+    variance : ndarray of shape (n_neurons,)
+        Of the states of the trials of all conditions.
     tau : float
         Time constant, s.
     condition : label
@@ -333,16 +337,16 @@ def structures_of(own, others, runs, tau, condition=EVERYTHING):
     """
     duration = np.mean([len(run) for run in runs]) * own.dynamics.points.dt
     parts = (
-        _compare_points(own, others, np.concatenate(runs)),
+        _compare_points(own, others, np.concatenate(runs), variance),
         _compare_modes(own, others, tau, duration),
         [_compare_exponents(own, others)],
     )
     return [Structure(condition=condition, **found) for part in parts for found in part]
 
 
-def _compare_points(own, others, states):
+def _compare_points(own, others, states, variance):
     """What is said of each fixed point; `states` are those of the trials' free runs."""
-    points, spread = own.dynamics.points, _spread(states)
+    points, spread = own.dynamics.points, np.sqrt(variance.mean())
     tolerance = tolerances(own.positions, spread)
     visited = point_distances(own.positions, states, spread).min(axis=1, initial=np.inf)
     shape = (len(others), len(points))
@@ -350,8 +354,8 @@ def _compare_points(own, others, states):
     growth, frequency = np.full((2, *shape), np.nan)
     n_unstable = points.n_unstable
     for i, other in enumerate(others):
-        here = own.positions[:, other.neurons]
-        distance = point_distances(here, other.positions, _spread(states[:, other.neurons]))
+        here, unit = own.positions[:, other.neurons], np.sqrt(variance[other.neurons].mean())
+        distance = point_distances(here, other.positions, unit)
         theirs = other.dynamics.points
         index = match_points(distance, n_unstable, theirs.n_unstable, tolerance)
         k = np.flatnonzero(index >= 0)
@@ -421,11 +425,6 @@ def _compare_embeddings(first, refits, rng):
     kinds, r2 = np.array([fit.kind for fit in refits]), np.array(r2)
     quantities = {f"R2 ({kind})": interval(r2[kinds == kind]) for kind in found}
     return Structure("embedding", "embeddings", None, found=found, quantities=quantities)
-
-
-def _spread(states):
-    """SD of states (n, neurons) about their mean, RMS over neurons."""
-    return float(np.sqrt(states.var(axis=0).mean()))
 
 
 def _count(found, others):

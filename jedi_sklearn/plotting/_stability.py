@@ -142,5 +142,5 @@ def _label(structure):
     if structure.kind == "exponent":
         name = name.replace("leading Lyapunov exponent, ", "exponent ")
     if not structure.visited:
-        name += f", {structure.from_trials:.1f} SD from trials"
+        name += f", {structure.from_trials:.2f} SD from trials"
     return as_text(name if structure.condition is None else f"{structure.condition}: {name}")
