@@ -144,7 +144,7 @@ def eigenspectrum(rnns, at="origin"):
     else:
         states = check_states(at, rnns, name="at")
     if isinstance(at, str) and at == "equivalent":
-        gains = (_equivalent_gains(x)[np.newaxis] for x in states)
+        gains = (equivalent_gains(x)[np.newaxis] for x in states)
         weights = [ReducedRNN(rnns, k).effective_weights(g) for k, g in enumerate(gains)]
         values = np.linalg.eigvals(np.concatenate(weights)).astype(complex)
     elif states is None or np.ndim(states[0]) == 1:
@@ -162,7 +162,7 @@ def eigenspectrum(rnns, at="origin"):
     return Eigenspectrum(sort_by_size(1 + rnns.alpha * (values - 1)), rnns.dt, rnns.tau)
 
 
-def _equivalent_gains(x):
+def equivalent_gains(x):
     """Slope of the least-squares line through tanh(x) of each neuron, for x (time, neurons)."""
     mean = x.mean(axis=0)
     swing = x - mean

@@ -25,6 +25,7 @@ from jedi_sklearn import datasets as ds
 from jedi_sklearn import evaluation as judge
 from jedi_sklearn import plotting as show
 from jedi_sklearn import preprocessing as pre
+from jedi_sklearn.evaluation import stability_report
 
 GOOD = np.random.RandomState(0).standard_normal((6, 12, 5)).cumsum(axis=1)
 N = len(GOOD)
@@ -815,6 +816,22 @@ CALLS = [
         TypeError,
         ["missing", "labels"],
     ),
+    (lambda: stability_report("x", GOOD), TypeError, ["est", "JEDIEstimator", "str"]),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD[0]),
+        ValueError,
+        ["X must have shape", "(12, 5)"],
+    ),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD, n_halves="x"),
+        TypeError,
+        ["n_halves", "integer >= 0", "'x'"],
+    ),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD, random_state="x"),
+        ValueError,
+        ["random_state", "integer", "'x'"],
+    ),
     # plotting
     (
         lambda: show.ComparisonDisplay.from_comparison("x"),
@@ -825,6 +842,11 @@ CALLS = [
         lambda: show.PermutationDisplay.from_test(0.05),
         TypeError,
         ["test", "PermutationTest", "float"],
+    ),
+    (
+        lambda: show.StabilityDisplay.from_report("x"),
+        TypeError,
+        ["report", "StabilityReport", "str"],
     ),
     (
         lambda: show.EmbeddingDisplay.from_embedding("x"),
@@ -905,7 +927,7 @@ def test_bad_features_of_a_permutation_test(refuses, features, error, words):
         warnings.simplefilter("ignore")
 
         def call(est):
-            return ev.permutation_test(
+            return judge.permutation_test(
                 est, GOOD, groups % 2, conditions=np.arange(N) % 2, features=features
             )
 

@@ -14,6 +14,7 @@ from ._flow import FlowFieldDisplay
 from ._free_run import FreeRunDisplay
 from ._permutation import PermutationDisplay
 from ._spectrum import EigenspectrumDisplay
+from ._stability import StabilityDisplay
 
 __all__ = [
     "ComparisonDisplay",
@@ -23,4 +24,5 @@ __all__ = [
     "FlowFieldDisplay",
     "FreeRunDisplay",
     "PermutationDisplay",
+    "StabilityDisplay",
 ]

@@ -1,0 +1,437 @@
+"""What of a fit survives other seeds, half of the trials, half of the neurons.
+
+A fit and its refits are taken apart (`_describe`), and each structure of the fit is looked for in
+the refits (`structures_of`, which knows nothing of fits).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from itertools import islice
+from numbers import Integral
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+
+from .._estimator import JEDIEstimator
+from .._parameters import choose_labels
+from .._reduced import own_runs
+from .._validation import check_number, check_seed, check_trials
+from ._matching import (
+    SAME,
+    Dynamics,
+    dynamics_of,
+    embedding_agreement,
+    lasting,
+    match_modes,
+    match_points,
+    point_distances,
+    tolerances,
+)
+from ._stability_report import (
+    KINDS,
+    MOST,
+    StabilityReport,
+    Structure,
+    interval,
+    name_of_mode,
+    name_of_point,
+)
+
+__all__ = ["stability_report"]
+
+MAX_RUNS = 16  # trials of a condition from whose starts its RNN runs
+EVERYTHING = "all trials"  # the condition of trials without labels
+
+
+def stability_report(
+    est,
+    X,
+    y=None,
+    *,
+    conditions=None,
+    n_seeds=10,
+    n_resamples=10,
+    n_halves=10,
+    n_jobs=None,
+    random_state=0,
+):
+    """Fit again and again, and say which structures of the dynamics are always there.
+
+    An estimator with the parameters of `est` is fitted to all of `X`; then with other seeds, to
+    halves of the trials, and to halves of the neurons. The fixed points, slow eigenvalues and
+    leading Lyapunov exponent of each condition's RNN, and the embeddings, are looked for in each
+    of these refits. What is found often enough in each kind of refit is called stable.
+
+    Parameters
+    ----------
+    est : JEDIEstimator
+        Its parameters count; whether it is fitted does not matter. With an integer `random_state`
+        the first fit here is bit by bit that of ``est.fit(X, y)`` on one machine.
+    X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        Activity, as in ``JEDIEstimator.fit``.
+    y : array-like of shape (n_trials,), optional
+        Labels, taken as conditions as in ``JEDIEstimator.fit``. The RNN of a condition is that of
+        the mean embedding of its trials. Without labels all trials are one condition.
+    conditions : array-like of shape (n_trials,), optional
+        Labels that are conditions, whatever they look like.
+    n_seeds : int, default=10
+        Refits to all of X with other seeds.
+    n_resamples : int, default=10
+        Refits to half of the trials of each condition, drawn without replacement; the second of
+        each two has the trials that the first has not. See Notes.
+    n_halves : int, default=10
+        Refits to half of the neurons, all trials; the second of each two has the other neurons.
+    n_jobs : int, optional
+        Workers of joblib that share the refits. None is 1, or what an enclosing
+        ``joblib.parallel_config`` says. The result does not depend on it.
+    random_state : int, RandomState or None, default=0
+        Of seeds and halves.
+
+    Returns
+    -------
+    StabilityReport
+        ``print(report)`` is a page to read, ``report.structures`` the list behind it.
+
+    Raises
+    ------
+    TypeError
+        If `est` is no JEDIEstimator.
+    ValueError
+        If there is nothing to refit, there are fewer than four trials, two of a condition or four
+        neurons to halve; and for data that cannot be fitted, as in ``fit``.
+
+    Warns
+    -----
+    ConvergenceWarning, UserWarning
+        As the first fit does. Of the refits that did not converge the report gives the number.
+
+    Notes
+    -----
+    A structure is *stable* if, for each kind of refit, a one-sided 95 % confidence bound
+    (Clopper-Pearson) on the share of refits that have it lies above a half: 9 of 10, 15 of 20. A
+    structure that half of the refits have passes with a probability of at most 5 % then. Fewer
+    than five refits of a kind cannot show that much: structures that all of them have are
+    *undecided*, as where a kind was left out. A fixed point must also lie where trials were: no
+    farther from the free run of one than it may move between fits.
+
+    Halves without replacement, because a bootstrap repeats trials, and a trial whose copy is held
+    out spoils the choice of sizes; because two complementary halves share no noise [2]_; and
+    because an estimate varies over halves by its standard error with all trials [1]_: halves of
+    the trials move a structure as far as its own noise does. Halves have other seeds, too.
+
+    *The same* is: for fixed points of one condition, within a tenth of the SD of the activity (of
+    all trials, RMS over neurons), or half the distance to the next point of the fit, where that is
+    less, and as many unstable directions, matched one to one in the neurons that both fits have.
+    For eigenvalues (equivalent linearisation, those that outlast two time constants): growth rates
+    that differ by less than 1 / duration of a trial and frequencies by less than half of that. For
+    exponents: the sign. For embeddings: more than half of their variance in common after the best
+    orthogonal map and a common scale, what is expected by chance taken off.
+
+    Stable is not the same as true: the user guide says what no refit can see.
+
+    References
+    ----------
+    .. [1] Shao and Wu (1989). A general theory for jackknife variance estimation. Annals of
+       Statistics 17:1176-1197.
+    .. [2] Shah and Samworth (2013). Variable selection with error control: another look at
+       stability selection. Journal of the Royal Statistical Society B 75:55-80.
+
+    Examples
+    --------
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> from jedi_sklearn.datasets import make_bistable_decision
+    >>> from jedi_sklearn.evaluation import stability_report
+    >>> data = make_bistable_decision(16, n_neurons=8, n_timesteps=45)
+    >>> est = JEDIEstimator(2, 4, max_iter=8, tol=1, random_state=0)
+    >>> report = stability_report(
+    ...     est, data.X[:, 30:], data.choice, n_seeds=2, n_resamples=2, n_halves=2
+    ... )
+    >>> report                                     # ten refits of each kind, the default, can tell
+    StabilityReport(5 undecided; 6 refits)
+    """
+    if not isinstance(est, JEDIEstimator):
+        advice = ""
+        if hasattr(est, "named_steps"):
+            advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
+        raise TypeError(f"est must be a JEDIEstimator, got {type(est).__name__}.{advice}")
+    numbers = {"n_seeds": n_seeds, "n_resamples": n_resamples, "n_halves": n_halves}
+    for name, number in numbers.items():
+        check_number(number, name, Integral, low=0)
+    if not any(numbers.values()):
+        raise ValueError(
+            "There is nothing to refit: n_seeds, n_resamples and n_halves are all 0. At least 5 "
+            "of each can tell what is stable; leave them out for 10."
+        )
+    rng = check_seed(random_state)
+    X = check_trials(X, min_trials=2, missing=True)
+    labels, codes = choose_labels(est, y, conditions, len(X))
+    _check_halves(X, labels, codes, n_resamples, n_halves)
+
+    est = clone(est).set_params(
+        warm_start=False, checkpoint=None, output="dynamics", distributed=False, verbose=False
+    )
+    each = None if labels is None else labels[codes]
+    groups = np.zeros(len(X), dtype=int) if codes is None else codes
+    everything = (np.arange(len(X)), np.arange(X.shape[2]))
+    jobs = _plan(rng, groups, X.shape[2], *numbers.values())
+    reference = clone(est)
+    trials = reference.fit_transform(X, conditions=each)
+    first = _describe(reference, trials, groups, _Job("", None, *everything))
+    refits = Parallel(n_jobs=n_jobs)(delayed(_refit)(est, X, each, groups, job) for job in jobs)
+
+    structures = [_compare_embeddings(first, refits, rng)]
+    names = [EVERYTHING] if labels is None else labels.tolist()
+    runs = own_runs(trials)
+    variance = np.concatenate(runs).var(axis=0)
+    for k, name in enumerate(names):
+        own, *others = (_in_units_of(reference, fit, k) for fit in (first, *refits))
+        some = [run for run, group in zip(runs, groups, strict=True) if group == k]
+        structures += structures_of(own, others, some, variance, reference.tau, name)
+    return StabilityReport(
+        structures=structures,
+        conditions=names,
+        n_refits={kind: sum(job.kind == kind for job in jobs) for kind in KINDS},
+        n_unconverged=sum(not fit.converged for fit in refits),
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a refit is given: a kind, a seed, and indices of trials and of neurons."""
+
+    kind: str
+    seed: int | None
+    trials: np.ndarray
+    neurons: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What is kept of a fit."""
+
+    kind: str
+    trials: np.ndarray
+    neurons: np.ndarray
+    embedding: np.ndarray
+    converged: bool
+    dynamics: list[Dynamics]  # of each condition
+
+
+@dataclass(frozen=True)
+class Found:
+    """Dynamics of one condition in one fit, with its points in units that all fits share.
+
+    `kind` is that of the refit, `neurons` are the neurons it has, as indices.
+    """
+
+    kind: str
+    neurons: np.ndarray
+    dynamics: Dynamics
+    positions: np.ndarray
+
+
+def _check_halves(X, labels, codes, n_resamples, n_halves):
+    """Raise where there are too few trials, or neurons, to halve."""
+    if n_resamples and len(X) < 4:
+        raise ValueError(
+            f"Halves of the trials need at least four trials, got {len(X)}. Give n_resamples=0."
+        )
+    if n_resamples and labels is not None and np.bincount(codes).min() < 2:
+        least = np.bincount(codes).argmin()
+        raise ValueError(
+            "Halves of the trials need at least two trials of each condition, got one of "
+            f"{labels.tolist()[least]!r}. Leave such conditions out, or give n_resamples=0."
+        )
+    if n_halves and X.shape[2] < 4:
+        raise ValueError(
+            f"Halves of the neurons need at least four neurons, got {X.shape[2]}. Give n_halves=0."
+        )
+
+
+def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
+    """The refits to make."""
+    trials, neurons = np.arange(len(groups)), np.arange(n_neurons)
+
+    def halves(groups, n):
+        """Halves of each group, and what is left."""
+        for _ in range(-(-n // 2)):
+            order = rng.permutation(len(groups))
+            order = order[np.argsort(groups[order], kind="stable")]
+            # every other one: of a group of an odd number, either half may have the larger part
+            first = np.isin(np.arange(len(groups)), order[rng.randint(2) :: 2])
+            yield from (np.flatnonzero(first), np.flatnonzero(~first))
+
+    def seed():
+        return int(rng.randint(2**31 - 1))
+
+    jobs = [_Job("seeds", seed(), trials, neurons) for _ in range(n_seeds)]
+    some = islice(halves(groups, n_resamples), n_resamples)
+    jobs += [_Job("trials", seed(), half, neurons) for half in some]
+    some = islice(halves(np.zeros(n_neurons), n_halves), n_halves)
+    return jobs + [_Job("neurons", seed(), trials, half) for half in some]
+
+
+def _refit(est, X, each, groups, job):
+    """Fit a copy of `est` to the trials and neurons of a job, without a word."""
+    X, groups = X[job.trials][:, :, job.neurons], groups[job.trials]
+    n_embeddings = len(X) if est.embedding == "trial" else groups.max() + 1
+    rank = est.rank if est.rank == "auto" else min(est.rank, X.shape[2])
+    d = est.n_components
+    if d != "auto":
+        d = min(d, n_embeddings - 1)
+        d = d if rank == "auto" else min(d, rank * (rank + 1))
+    est = clone(est).set_params(rank=rank, n_components=d, random_state=job.seed)
+    with warnings.catch_warnings():  # what is to be said of the data the first fit says
+        warnings.simplefilter("ignore")
+        trials = est.fit_transform(X, conditions=None if each is None else each[job.trials])
+        return _describe(est, trials, groups, job)
+
+
+def _describe(est, trials, groups, job):
+    """What is kept of a fit, of whose trials these are the RNNs."""
+    dynamics = []
+    for k in range(groups.max() + 1):
+        rows = np.flatnonzero(groups == k)
+        embedding = est.embedding_[rows].mean(axis=0)
+        some = trials[rows[np.linspace(0, len(rows) - 1, min(MAX_RUNS, len(rows))).astype(int)]]
+        starts = est.to_activity(some.initial_states)
+        rnns = est.generate_rnns(np.tile(embedding, (len(some), 1)), starts)
+        rnns._lengths = some.lengths  # of trials that are padded
+        dynamics.append(dynamics_of(rnns, est.to_activity))
+    return _Fit(job.kind, job.trials, job.neurons, est.embedding_, est.converged_, dynamics)
+
+
+def _in_units_of(est, fit, k):
+    """Dynamics of condition k, with points as states of `est`."""
+    activity = np.full((len(fit.dynamics[k].positions), est.n_features_in_), np.nan)
+    activity[:, fit.neurons] = fit.dynamics[k].positions
+    if est.observation_ == "poisson":  # of a point far away exp may have made 0
+        activity = np.maximum(activity, np.finfo(float).tiny)
+    positions = est.to_states(activity)[:, fit.neurons]
+    return Found(fit.kind, fit.neurons, fit.dynamics[k], positions)
+
+
+def structures_of(own, others, runs, variance, tau, condition=EVERYTHING):
+    """Structures of one condition in a fit, and in what share of other fits they are.
+
+    Parameters
+    ----------
+    own : Found
+        In the fit, with all neurons.
+    others : list of Found
+        In other fits, with the same units of positions.
+    runs : list of ndarray of shape (n_timesteps, n_neurons)
+        What the fit says of the condition's trials, in those units.
+    variance : ndarray of shape (n_neurons,)
+        Of the states of the trials of all conditions.
+    tau : float
+        Time constant, s.
+    condition : label
+
+    Returns
+    -------
+    list of Structure
+    """
+    duration = np.mean([len(run) for run in runs]) * own.dynamics.points.dt
+    parts = (
+        _compare_points(own, others, np.concatenate(runs), variance),
+        _compare_modes(own, others, tau, duration),
+        [_compare_exponents(own, others)],
+    )
+    return [Structure(condition=condition, **found) for part in parts for found in part]
+
+
+def _compare_points(own, others, states, variance):
+    """What is said of each fixed point; `states` are those of the trials' free runs."""
+    points, spread = own.dynamics.points, np.sqrt(variance.mean())
+    tolerance = tolerances(own.positions, spread)
+    visited = point_distances(own.positions, states, spread).min(axis=1, initial=np.inf)
+    shape = (len(others), len(points))
+    found, moved = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
+    growth, frequency = np.full((2, *shape), np.nan)
+    n_unstable = points.n_unstable
+    for i, other in enumerate(others):
+        here, unit = own.positions[:, other.neurons], np.sqrt(variance[other.neurons].mean())
+        distance = point_distances(here, other.positions, unit)
+        theirs = other.dynamics.points
+        index = match_points(distance, n_unstable, theirs.n_unstable, tolerance)
+        k = np.flatnonzero(index >= 0)
+        j = index[k]
+        moved[i, k] = distance[k, j]
+        growth[i, k] = theirs.growth_rates[j, 0]
+        frequency[i, k] = np.abs(theirs.frequencies[j, 0])
+        found[i, k] = theirs.n_unstable[j] == n_unstable[k]
+    for k in range(len(points)):
+        there = ~np.isnan(moved[:, k])
+        yield {
+            "kind": "fixed point",
+            "name": name_of_point(n_unstable[k]),
+            "found": _count(found[:, k], others),
+            "quantities": {
+                "moved (SD)": interval(moved[:, k]),
+                "growth rate (1/s)": interval(growth[:, k], points.growth_rates[k, 0]),
+                "frequency (Hz)": interval(frequency[:, k], abs(points.frequencies[k, 0])),
+            },
+            "visited": bool(visited[k] <= SAME),
+            "n_other_stability": int((there & ~found[:, k]).sum()),
+            "from_trials": float(visited[k]),
+            "n_unstable": int(n_unstable[k]),
+            "position": own.dynamics.positions[k],
+        }
+
+
+def _compare_modes(own, others, tau, duration):
+    """What is said of each eigenvalue that lasts."""
+    modes = lasting(own.dynamics.modes, tau)
+    pairs = [match_modes(modes, other.dynamics.modes, duration) for other in others]
+    nearest, same = (
+        np.array(a).reshape(len(others), len(modes)) for a in zip(*pairs, strict=True)
+    )
+    for k, mode in enumerate(modes):
+        growth, frequency = nearest[:, k].real, nearest[:, k].imag / (2 * np.pi)
+        quantities = {
+            "frequency (Hz)": interval(frequency, mode.imag / (2 * np.pi)),
+            "growth rate (1/s)": interval(growth, mode.real),
+        }
+        name = name_of_mode(mode)
+        found = _count(same[:, k], others)
+        yield {"kind": "eigenvalue", "name": name, "found": found, "quantities": quantities}
+
+
+def _compare_exponents(own, others):
+    """What is said of the leading Lyapunov exponent."""
+    exponent = own.dynamics.exponent
+    each = np.array([other.dynamics.exponent for other in others])
+    return {
+        "kind": "exponent",
+        "name": f"leading Lyapunov exponent, {'positive' if exponent > 0 else 'negative'}",
+        "found": _count(np.sign(each) == np.sign(exponent), others),
+        "quantities": {"exponent (1/s)": interval(each, exponent)},
+    }
+
+
+def _compare_embeddings(first, refits, rng):
+    """How far embeddings of the trials that two fits share agree."""
+    r2, agree = [], []
+    for fit in refits:
+        value, chance = embedding_agreement(first.embedding[fit.trials], fit.embedding, rng)
+        r2.append(value)
+        # of what agreement by chance leaves
+        agree.append(value - chance > MOST * (1 - chance))
+    found = _count(np.array(agree), refits)
+    kinds, r2 = np.array([fit.kind for fit in refits]), np.array(r2)
+    quantities = {f"R2 ({kind})": interval(r2[kinds == kind]) for kind in found}
+    return Structure("embedding", "embeddings", None, found=found, quantities=quantities)
+
+
+def _count(found, others):
+    """(number found, number of refits) of each kind of refit that was made."""
+    kinds = np.array([other.kind for other in others])
+    return {
+        kind: (int(found[kinds == kind].sum()), int((kinds == kind).sum()))
+        for kind in KINDS
+        if (kinds == kind).any()
+    }
