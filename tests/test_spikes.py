@@ -183,6 +183,19 @@ def test_trials_without_event_are_left_out_and_named(spikes):
     assert "trials left out: 2" in repr(rec)
 
 
+def test_trials_may_have_names(spikes):
+    events = np.where(np.arange(49) == 3, np.nan, EVENTS)
+    names = [f"t{k}" for k in range(49)]
+    with pytest.warns(UserWarning, match=r'no "event" \(trial t3\)'):
+        rec = bin_spikes(spikes, events, trials=names, **WINDOW)
+    assert rec.trials[:4].tolist() == ["t0", "t1", "t2", "t4"]
+    assert rec.dropped_trials == {"t3": 'no "event"'}
+    with pytest.raises(ValueError, match=r"of trial t1 .* is before that of trial t0"):
+        bin_spikes(spikes, EVENTS[::-1], trials=names, **WINDOW)
+    with pytest.raises(ValueError, match="trials must hold one for each of the 49 trials"):
+        bin_spikes(spikes, EVENTS, trials=names[:3], **WINDOW)
+
+
 def test_trials_that_were_not_recorded_are_left_out_or_nan(spikes):
     events = np.append(EVENTS, [99.45, 120.0])
     with pytest.warns(UserWarning, match=r"2 of 51 .* not recorded \(trial 49, 50\)"):

@@ -36,6 +36,7 @@ def bin_spikes(
     stop: float | None = None,
     align: str | Sequence[str] | None = None,
     labels: ArrayLike | None = None,
+    trials: ArrayLike | None = None,
     neurons: Sequence[Any] | None = None,
     recorded: ArrayLike | None = None,
     incomplete: Literal["drop", "nan"] = "drop",
@@ -72,6 +73,8 @@ def bin_spikes(
         columns.
     labels : array-like of shape (n_trials,), optional
         Condition of each trial, kept in step.
+    trials : array-like of shape (n_trials,), optional
+        Name of each trial, for messages and the result. Default: their indices.
     neurons : sequence, optional
         Of a list of arrays the names of the neurons. Of anything with ids or names those to count,
         in this order: of (times, ids) also neurons that fired no spike. Default: all.
@@ -88,7 +91,7 @@ def bin_spikes(
     Returns
     -------
     Recording
-        ``X`` are the counts, float32, ``time`` the centres of the bins, ``trials`` the indices of
+        ``X`` are the counts, float32, ``time`` the centres of the bins, ``trials`` the names of
         the trials that are kept, ``neurons`` the names of the neurons. ``dropped_trials`` and
         ``dropped_neurons`` say what was left out, and why.
 
@@ -144,7 +147,9 @@ def bin_spikes(
     n_trials = len(times[zero])
     if labels is not None:
         labels = as_names(labels, "labels", n_trials, "trial")
-    _refuse_disorder(times[zero], zero)
+    trials = np.arange(n_trials) if trials is None else trials
+    trials = as_names(trials, "trials", n_trials, "trial")
+    _refuse_disorder(times[zero], zero, trials)
 
     begin, n_bins = _epochs(times[zero], times[end], start, stop, bin_width, zero == end)
     why: dict[int, str] = {}
@@ -162,7 +167,7 @@ def bin_spikes(
         )
     _note(why, lacking, NOT_RECORDED if known else BEYOND)
     kept = np.setdiff1d(np.arange(n_trials), list(why))
-    _refuse_loss(why, n_trials, known, times[zero], source)
+    _refuse_loss(why, trials, known, times[zero], source)
     begin, n_bins = begin[kept], n_bins[kept]
     _warn_of_units(times[zero], source, n_bins, bin_width, begin)
 
@@ -175,7 +180,7 @@ def bin_spikes(
         where = _units(times[zero], source)
         raise ValueError(f"No spike lies in any of the {len(kept)} epochs. {where}")
     if why:
-        _warn_of_loss(why, n_trials)
+        _warn_of_loss(why, trials)
     seen = np.arange(n_longest) < n_bins[:, np.newaxis]  # (trials, bins)
     if incomplete == "nan":
         low = begin[:, np.newaxis] + bin_width * np.arange(n_longest)
@@ -196,11 +201,12 @@ def bin_spikes(
         events={name: (t - times[zero])[kept] for name, t in times.items()},
         labels=None if labels is None else labels[kept],
         neurons=source.names[fires],
-        trials=kept,
+        trials=trials[kept],
         align=zero,
         unit="spikes per bin",
     )
-    rec.dropped_trials = dict(sorted(why.items()))
+    names = trials.tolist()
+    rec.dropped_trials = {names[k]: reason for k, reason in sorted(why.items())}
     rec.dropped_neurons = {
         name: f"{r:.3g} spikes/s"
         for name, r in zip(source.names[~fires].tolist(), rate[~fires], strict=True)
@@ -286,20 +292,24 @@ def _note(why: dict[int, str], out: Any, reason: str) -> None:
         why.setdefault(k, reason)
 
 
-def _reasons(why: dict[int, str]) -> str:
-    by = {reason: [k for k, r in sorted(why.items()) if r == reason] for reason in why.values()}
+def _reasons(why: dict[int, str], trials: NDArray) -> str:
+    by = {
+        reason: [trials[k] for k, r in sorted(why.items()) if r == reason]
+        for reason in why.values()
+    }
     return "; ".join(f"{reason} (trial {listed(trials)})" for reason, trials in by.items())
 
 
-def _refuse_disorder(times: NDArray, name: str) -> None:
+def _refuse_disorder(times: NDArray, name: str, trials: NDArray) -> None:
     there = np.flatnonzero(~np.isnan(times))
     late = np.flatnonzero(np.diff(times[there]) < 0)
     if len(late):
         k, j = there[late[0]], there[late[0] + 1]
         raise ValueError(
-            f'"{name}" of trial {j} ({times[j]:g} s) is before that of trial {k} ({times[k]:g} '
-            "s). Events must be in order, on the clock of the spikes. If these are times within "
-            "trials, add where each trial begins; if not, sort the trials and their labels."
+            f'"{name}" of trial {trials[j]} ({times[j]:g} s) is before that of trial {trials[k]} '
+            f"({times[k]:g} s). Events must be in order, on the clock of the spikes. If these are "
+            "times within trials, add where each trial begins; if not, sort the trials and their "
+            "labels."
         )
 
 
@@ -324,13 +334,13 @@ def _ratio(times: NDArray, source: SpikeTimes) -> float:
 
 
 def _refuse_loss(
-    why: dict[int, str], n_trials: int, known: bool, times: NDArray, source: SpikeTimes
+    why: dict[int, str], trials: NDArray, known: bool, times: NDArray, source: SpikeTimes
 ) -> None:
     """Raise where no trial is left, or where most lie where no spike is."""
     lost = sum(reason == BEYOND for reason in why.values())
-    if len(why) < n_trials and lost <= n_trials / 2:
+    if len(why) < len(trials) and lost <= len(trials) / 2:
         return
-    text = f"{len(why)} of {n_trials} trials would be left out: {_reasons(why)}."
+    text = f"{len(why)} of {len(trials)} trials would be left out: {_reasons(why, trials)}."
     if not {NOT_RECORDED, BEYOND}.isdisjoint(why.values()):
         text += f" {_units(times, source)}"
     if lost:
@@ -368,8 +378,8 @@ def _warn_of_units(
         )
 
 
-def _warn_of_loss(why: dict[int, str], n_trials: int) -> None:
-    text = f"{len(why)} of {n_trials} trials are left out: {_reasons(why)}."
+def _warn_of_loss(why: dict[int, str], trials: NDArray) -> None:
+    text = f"{len(why)} of {len(trials)} trials are left out: {_reasons(why, trials)}."
     if BEYOND in why.values():
         text += " Where nobody fired to the end, say when the recording ran: recorded=."
     warn_user(f"{text} The attributes trials and dropped_trials of the result say which.")
