@@ -1,6 +1,7 @@
 """Bad input gets what was expected, what came and what to try; the estimator stays as it was."""
 
 import pickle
+import sys
 import warnings
 from decimal import Decimal
 
@@ -682,6 +683,16 @@ CALLS = [
     (lambda: pre.HiddenUnits(random_state="x").fit(GOOD), ValueError, ["'x'"]),
     (lambda: pre.TrialScaler().fit(COUNTS[0]), ValueError, ["X must have shape", "(6, 5)"]),
     # datasets
+    (lambda: ds.load_nwb(3, bin_width=0.1), TypeError, ["path", "NWB file", "3"]),
+    (lambda: ds.load_nwb("no.nwb", bin_width=0.1), FileNotFoundError, ["no.nwb", "folder"]),
+    (
+        lambda: ds.fetch_mc_maze("tiny"),
+        ValueError,
+        ["session", "'small', 'medium', 'large'", "'tiny'"],
+    ),
+    (lambda: ds.fetch_mc_maze(delay=-1), ValueError, ["delay", ">= 0", "in s", "-1"]),
+    (lambda: ds.fetch_center_out(data_home=3), TypeError, ["data_home", "folder", "3"]),
+    (lambda: ds.fetch_center_out(n_retries=1.5), TypeError, ["n_retries", "integer", "1.5"]),
     (lambda: ds.make_multitask(0), ValueError, ["n_trials", "integer >= 1", "0"]),
     (lambda: ds.make_multitask("x"), TypeError, ["n_trials", "integer >= 1", "'x'"]),
     (lambda: ds.make_multitask(tasks="reach"), ValueError, ["tasks", "'oscillation'", "'reach'"]),
@@ -901,6 +912,19 @@ def test_bad_arguments_are_named(i):
     assert type(refusal.value) is error
     for word in words:
         assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "call"),
+    [
+        ("pynwb", "nwb", lambda: ds.load_nwb(__file__, bin_width=0.1)),
+        ("pooch", "data", ds.fetch_center_out),
+    ],
+)
+def test_a_missing_extra_is_named(monkeypatch, module, extra, call):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'need.* {module}.*"jedi-sklearn\[{extra}\]"'):
+        call()
 
 
 def test_every_public_name_refuses_something():
