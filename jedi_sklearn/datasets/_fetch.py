@@ -301,8 +301,8 @@ class Download:
             response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
         except requests.ConnectionError as error:
             raise requests.ConnectionError(
-                f"there is no connection to {urlsplit(url).netloc}. Is this machine online? Does "
-                "it need a proxy (environment variable HTTPS_PROXY)?"
+                f"there is no connection to {urlsplit(url).netloc}. Check that this machine is "
+                "online, and whether it needs a proxy (environment variable HTTPS_PROXY)."
             ) from error
         with response:
             if response.status_code >= 500:  # for now: worth another try
@@ -313,8 +313,8 @@ class Download:
             offered = done + int(response.headers.get("Content-Length", size - done))
             if offered != size:
                 raise OSError(
-                    f"the server offers {offered} bytes, not {size}. Does a login page of the "
-                    "network answer in its place, or was the file changed?"
+                    f"the server offers {offered} bytes, not {size}. Either a login page of the "
+                    "network answers in its place, or the file was changed."
                 )
             with (
                 self.part.open("ab" if done else "wb") as file,
