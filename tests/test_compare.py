@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import RidgeCV
 from sklearn.metrics import mean_poisson_deviance
 from sklearn.model_selection import LeaveOneGroupOut, RepeatedKFold, StratifiedKFold
 
@@ -321,6 +322,18 @@ def test_decoders_of_the_user(activity, result):
     assert {row["value"] for row in found.rows} == {0.5}
 
 
+def test_few_trials_of_many_labels_can_be_decoded(activity):
+    labels, how = np.arange(32) % 8, {**EASY, "questions": "decoding"}
+    found = compare(activity[:32], labels, **how)
+    assert all(0 <= row["value"] <= 1 for row in found.rows)
+
+
+def test_blocks_that_hold_conditions_are_pointed_out(activity):
+    blocks, how = np.arange(40) // 10, {**EASY, "cv": 4, "questions": "reconstruction"}
+    with pytest.warns(UserWarning, match=r"40 of 40 held-out trials have a condition of which no"):
+        compare(activity, conditions=blocks, groups=blocks, **how)
+
+
 def test_known_inputs(multitask):
     size = np.random.default_rng(0).standard_normal((24, 1))
     inputs, drive = np.zeros((2, 24, 25, 1))
@@ -533,6 +546,10 @@ def test_results_do_not_depend_on_workers(activity, monkeypatch):
         assert str(found) == str(one)
 
 
+def test_comparisons_are_compared_by_identity(result):
+    assert result == result and result != replace(result)
+
+
 def test_seeds_draw_folds(activity, result):
     found = compare(activity, LABELS, **{**EASY, "random_state": 1}, questions="embedding")
     assert found.splits[0][0].tolist() != result.splits[0][0].tolist()
@@ -638,7 +655,8 @@ MISSING[3, :8] = np.nan
         ({"hidden_neurons": "all"}, TypeError, ["hidden_neurons", "'all'"]),
         ({"confidence": 1}, ValueError, ["confidence", "less than 1"]),
         ({"confidence": 95}, ValueError, ["confidence", "<= 1", "95"]),
-        ({"decoder": "lda"}, TypeError, ["decoder", "classifier or regressor", "str"]),
+        ({"decoder": "lda"}, TypeError, ["decoder", "a classifier", "labels", "str"]),
+        ({"decoder": RidgeCV()}, TypeError, ["decoder", "a classifier", "labels", "RidgeCV"]),
         ({"random_state": "x"}, ValueError, ["random_state", "'x'"]),
         ({"groups": np.zeros(3)}, ValueError, ["groups", "(40,)"]),
         ({"conditions": np.zeros(3)}, ValueError, ["conditions", "(40,)"]),

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 
 from .._estimator import JEDIEstimator
@@ -25,7 +25,15 @@ from .._validation import (
 from ..metrics import _choose_neurons, _count_seen
 from ._answers import OURS, Plan, answer_fold
 from ._comparison import QUESTIONS, Comparison, row_of
-from ._folds import Data, Fold, Target, check_splits, inner_splits, make_splits
+from ._folds import (
+    Data,
+    Fold,
+    Target,
+    check_splits,
+    inner_splits,
+    make_splits,
+    warn_of_new_conditions,
+)
 
 __all__ = ["compare"]
 
@@ -45,7 +53,7 @@ def compare(
     hidden_neurons=0.25,
     confidence=0.95,
     n_jobs=None,
-    random_state=None,
+    random_state=0,
 ):
     """Compare JEDI with simple methods on trials held out, the same for all.
 
@@ -91,7 +99,7 @@ def compare(
         Workers of joblib that share the folds. None is 1, or what an enclosing
         ``joblib.parallel_config`` says. The result does not depend on it, but for rounding where
         workers use other numbers of threads.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None, default=0
         Of folds and of neurons held out; of the fits too, if `estimator` has none.
 
     Returns
@@ -186,12 +194,14 @@ def compare(
     check_number(forecast_from, "forecast_from", low=0, closed=False, high=1)
     check_number(hidden_neurons, "hidden_neurons", low=0, closed=False, high=1)
     _check_confidence(confidence)
-    _check_decoder(decoder)
+    _check_decoder(decoder, target)
     if groups is not None:
         groups = check_conditions(groups, len(X), "groups")[1]
     data = Data(X, inputs, target, labels, groups)
     splits = make_splits(cv, data, rng)
     check_splits(splits, data, asked)
+    if labels is not None:
+        warn_of_new_conditions(splits, labels[1])
     estimator.set_params(observation=choose_observation(estimator, X))
     if estimator.random_state is None:
         estimator.set_params(random_state=rng.randint(2**31 - 1))
@@ -282,10 +292,15 @@ def _check_confidence(confidence):
         raise ValueError("confidence must be less than 1: all numbers are no interval.")
 
 
-def _check_decoder(decoder):
-    if decoder is not None and not all(hasattr(decoder, a) for a in ("fit", "predict", "score")):
+def _check_decoder(decoder, target):
+    if decoder is None or target is None:
+        return
+    labels = target.codes is not None
+    suits = is_classifier if labels else is_regressor
+    if not hasattr(decoder, "fit") or not suits(decoder):
+        kinds = ("classifier", "labels") if labels else ("regressor", "a continuous quantity")
         raise TypeError(
-            "decoder must be a classifier or regressor of scikit-learn, got "
+            f"decoder must be a {kinds[0]} of scikit-learn, since y holds {kinds[1]}, got "
             f"{type(decoder).__name__}."
         )
 

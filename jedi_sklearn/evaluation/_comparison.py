@@ -86,7 +86,7 @@ def row_of(values, hits, name, ours, metric, splits, confidence):
         found = [corrected_interval(paired, test_share, confidence)]
         if hits:
             found.append(difference_interval(hits[ours], hits[name], n_trials, confidence))
-        low, high = _hull(found)
+        low, high = np.clip(_hull(found), *(-1.0, 1.0) if hits else (-np.inf, np.inf))
         row |= {"difference": paired.mean(), "difference_low": low, "difference_high": high}
     return {key: float(number) for key, number in row.items()}
 
@@ -97,7 +97,7 @@ def _hull(intervals):
     return min(low), max(high)
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Comparison:
     """What :func:`compare` returns; printed, it is a table.
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-from .._validation import check_number
+from .._validation import check_number, warn_user
 
 __all__ = ["Data", "Fold", "Target", "check_splits", "inner_splits", "make_splits"]
 
@@ -154,6 +154,17 @@ def check_splits(splits, data, asked):
             )
 
 
+def warn_of_new_conditions(splits, codes):
+    """Say for how many held-out trials the mean of their condition is not known."""
+    new = sum((~np.isin(codes[test], codes[train])).sum() for train, test in splits)
+    if new:
+        n = sum(len(test) for _, test in splits)
+        warn_user(
+            f"{new} of {n} held-out trials have a condition of which no training trial is left. "
+            "For these the condition mean is the mean of all trials."
+        )
+
+
 def inner_splits(train, data, seed):
     """Folds of the training trials, by which settings are chosen: indices within `train`.
 
@@ -162,8 +173,9 @@ def inner_splits(train, data, seed):
     strata = None if data.strata is None else data.strata[train]
     trials, n = np.zeros(len(train)), N_INNER
     if strata is not None:
-        n = min(n, np.unique(strata, return_counts=True)[1].min())
-        strata, n = (strata, n) if n > 1 else (None, N_INNER)
+        rarest = np.unique(strata, return_counts=True)[1].min()
+        # two folds would leave a decoder one trial of that label, too few for its spread
+        strata, n = (strata, min(n, rarest)) if rarest > 2 else (None, N_INNER)
     if data.groups is not None:
         groups = data.groups[train]
         n_groups = len(np.unique(groups))
