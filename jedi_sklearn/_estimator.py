@@ -329,6 +329,11 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if self._two_d:
             X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
             return np.stack([np.zeros_like(X), X], axis=1)
+        if getattr(X, "in_memory", False) and not np.isclose(X.dt, self.dt, rtol=1e-6):
+            raise ValueError(
+                f"X is a recording of samples {X.dt:g} s apart, but the estimator has "
+                f"dt={self.dt:g}. Make it with dt=rec.dt, here JEDIEstimator(dt={X.dt:g})."
+            )
         if fit:
             return check_trials(X, min_trials=2, missing=True, stored=True, processes=processes)
         X = check_trials(X, n_neurons=self.n_features_in_, missing=True, stored=True)
@@ -550,9 +555,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them.
         n_jobs : int, optional
-            Workers of joblib that share the trials. None is 1, or what an enclosing
-            ``joblib.parallel_config`` says, as it does for all other methods. The result does not
-            depend on it.
+            Workers of joblib that share the trials. None is what an enclosing
+            ``joblib.parallel_config`` says, as it does for all other methods; else as many
+            threads as torch has, where each has 64 trials or more. The result does not depend on
+            it, but for rounding if workers have several threads each.
 
         Returns
         -------

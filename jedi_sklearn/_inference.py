@@ -287,10 +287,11 @@ class _Search:
             winner = best * len(winner) + winner
         only = torch.zeros_like(fit.converged)
         only[winner] = True
+        constant = 0.0 if self.trials.constant is None else self.trials.constant.repeat(n)
         for done in range(0, max_iter, PATIENCE):
-            before = fit.cost.clone()
+            before = fit.cost + self.weight * constant
             fit.steps(min(PATIENCE, max_iter - done), tol, only)
-            only &= fit.cost < (1 - LEAST_GAIN) * before
+            only &= fit.cost + self.weight * constant < (1 - LEAST_GAIN) * before
         return self._result(fit, winner, tol)
 
     def _result(self, fit, k, tol):
@@ -342,7 +343,8 @@ def infer(
         Share of the guide mixed into the state of the run whose deviance is minimised.
     max_iter, tol : int, float
         Iterations of the final stage; a trial stops when an undamped step promises to lower its
-        cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode.
+        cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode. It is given up,
+        not converged, when `PATIENCE` steps lowered its cost by less than the share `LEAST_GAIN`.
     n_starts : int
         Starts of each trial: the continuation from the prior mean, then cluster centres. Where
         runs can be lifted it begins with at most two ways of lifted steps, and these starts are

@@ -241,8 +241,9 @@ class Model(nn.Module):
         how |= {"correction": correction, "n_starts": n_starts or self.n_starts}
         block = partial(self._infer_block, needed=self._neurons_needed(X), **how)
         with processes.together():
-            calls = ((X[i], None if inputs is None else inputs[i]) for i in processes.share(parts))
-            found = in_parallel(block, calls, device, n_jobs)
+            mine = processes.share(parts)
+            calls = ((X[i], None if inputs is None else inputs[i]) for i in mine)
+            found = in_parallel(block, calls, len(mine), device, n_jobs)
         found = processes.gather(found)
         out = {}
         for name in found[0]:

@@ -15,10 +15,15 @@ from ._trials import Trials
 
 __all__ = ["can_replay", "replayed"]
 
+_FIRST: dict = {}  # the GPU whose stream torch keeps for all recordings of the process
+
 
 def can_replay(device):
-    """Whether losses on this device are replayed."""
-    return device.type == "cuda"
+    """Whether losses on this device are replayed: torch records on one GPU of a process, alone."""
+    if device.type != "cuda":
+        return False
+    _FIRST.setdefault("device", device)
+    return _FIRST["device"] == device
 
 
 def replayed(loss, weights, x0, trials, alpha, forcing, observation, recordings):
@@ -62,6 +67,8 @@ def _record(function, tensors):
         # it warms up on a stream of its own, which newer versions of torch point out
         warnings.filterwarnings("ignore", "The AccumulateGrad node's stream", UserWarning)
         try:
-            return torch.cuda.make_graphed_callables(function, samples, allow_unused_input=True)
+            with torch.cuda.device(samples[0].device):
+                how = {"allow_unused_input": True}
+                return torch.cuda.make_graphed_callables(function, samples, **how)
         except RuntimeError:  # a driver without graphs, or too little memory for them
             return function

@@ -73,6 +73,8 @@ def is_stored(X):
     """Whether X is an array of trials that is to be left where it is."""
     if isinstance(X, np.ma.MaskedArray) or (isinstance(X, np.ndarray) and _mapped(X) is None):
         return False
+    if getattr(X, "in_memory", False):  # a Recording
+        return False
     if not all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__", "__len__")):
         return False
     if len(X.shape) != 3 or getattr(X.dtype, "kind", None) not in ("f", "i", "u", "b"):

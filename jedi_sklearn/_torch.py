@@ -23,7 +23,7 @@ __all__ = [
     "temporary_bytes",
 ]
 
-TEMPORARIES = 32  # that fit into the memory of a GPU
+TEMPORARIES = 32  # that fit into the free memory of a GPU
 
 _forked = False  # whether this process is a fork that has not yet been limited to one thread
 
@@ -123,32 +123,34 @@ def _devices():
     return names
 
 
-def in_parallel(function, calls, device, n_jobs=None):
+def in_parallel(function, calls, n_calls, device, n_jobs=None):
     """[function(*arguments) for arguments in calls], by joblib.
 
-    Without `n_jobs`, and outside of joblib, by as many threads as torch has on the CPU: they gain
-    more where each works on calls of its own.
+    Without `n_jobs`, and outside of joblib, by as many threads as torch has on the CPU, if there
+    is a call for each: they gain more where each has a call of its own.
     """
     n_threads = torch.get_num_threads()
     alone = device.type != "cpu" or threading.current_thread() is not threading.main_thread()
+    alone |= n_threads == 1 or n_calls < n_threads
     calls = (joblib.delayed(function)(*arguments) for arguments in calls)
-    if alone or n_threads == 1 or n_jobs is not None or joblib.effective_n_jobs(None) > 1:
+    if alone or n_jobs is not None or joblib.effective_n_jobs(None) > 1:
         return joblib.Parallel(n_jobs=n_jobs)(calls)
+    how = {"n_jobs": n_threads, "backend": "threading", "pre_dispatch": n_threads}
     try:
         torch.set_num_threads(1)  # of each thread that begins now
-        return joblib.Parallel(n_jobs=n_threads, backend="threading")(calls)
+        return joblib.Parallel(**how)(calls)
     finally:
         torch.set_num_threads(n_threads)
 
 
 def temporary_bytes(device, on_cpu):
-    """Size that one large temporary may have: on a GPU a share of its memory, for many of them.
+    """Size that one large temporary may have: on a GPU a share of its free memory, for many.
 
     On the CPU small arrays are faster, since they stay in the cache.
     """
     if device.type != "cuda":
         return on_cpu
-    return torch.cuda.get_device_properties(device).total_memory / TEMPORARIES
+    return torch.cuda.mem_get_info(device)[0] / TEMPORARIES
 
 
 def as_tensor(array):

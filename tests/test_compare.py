@@ -322,10 +322,12 @@ def test_decoders_of_the_user(activity, result):
     assert {row["value"] for row in found.rows} == {0.5}
 
 
-def test_few_trials_of_many_labels_can_be_decoded(activity):
-    labels, how = np.arange(32) % 8, {**EASY, "questions": "decoding"}
-    found = compare(activity[:32], labels, **how)
+def test_three_training_trials_of_many_labels_are_enough_to_decode(activity):
+    labels, how = np.arange(40) % 10, {**EASY, "cv": 4, "questions": "decoding"}
+    found = compare(activity, labels, **how)
     assert all(0 <= row["value"] <= 1 for row in found.rows)
+    with pytest.raises(ValueError, match=r"label \d only twice: .*at least 3\)\. .* join rare"):
+        compare(activity, labels, **how | {"cv": 2})
 
 
 def test_blocks_that_hold_conditions_are_pointed_out(activity):

@@ -77,9 +77,11 @@ def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch):
     assert_allclose(fitted().loss_curve_, expected.loss_curve_, rtol=1e-4)
 
 
-def test_only_gpus_replay():
+def test_one_gpu_of_a_process_replays(monkeypatch):
+    monkeypatch.setattr(_replay, "_FIRST", {})
     assert not _replay.can_replay(torch.device("cpu"))
     assert _replay.can_replay(torch.device("cuda", 1))
+    assert not _replay.can_replay(torch.device("cuda", 0))
 
 
 @needs_cuda

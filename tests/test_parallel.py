@@ -151,6 +151,9 @@ def test_by_default_each_thread_of_torch_infers_blocks_of_its_own(monkeypatch):
         assert torch.get_num_threads() == 2
         assert {n for _, n in threads} == {1}
         assert len(threads) == 8 and threading.get_ident() not in dict(threads)
+        threads.clear()  # too few blocks for all threads
+        est.transform(X[:2])
+        assert threads == [(threading.get_ident(), 2)]
         threads.clear()  # not in joblib's workers, and not where n_jobs says how many
         for n_jobs in (None, 1):
             with parallel_config("threading", n_jobs=2):

@@ -12,6 +12,8 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._validation import check_trials
 from jedi_sklearn.preprocessing import (
     Recording,
     bin_spikes,
@@ -305,3 +307,19 @@ def test_tables_without_trials_and_times_are_refused(X):
     index = pd.MultiIndex.from_arrays([[0, 0], [0.1, 0.1]], names=["trial", "time"])
     with pytest.raises(ValueError, match="one row for each trial and time"):
         Recording(pd.DataFrame(X[0, :2], index=index))
+
+
+def test_the_estimator_has_the_step_of_the_recording():
+    rec = Recording(np.random.default_rng(0).normal(size=(8, 12, 4)), dt=0.02)
+    est = JEDIEstimator(2, 2, max_iter=2, tol=10.0)
+    with pytest.raises(ValueError, match=r"0.02 s apart, .* dt=0.01.*JEDIEstimator\(dt=0.02\)"):
+        est.fit(rec)
+    est.set_params(dt=rec.dt).fit(rec)
+    with pytest.raises(ValueError, match="JEDIEstimator"):
+        est.transform(Recording(rec.X, dt=0.01))
+
+
+def test_a_recording_is_in_memory(monkeypatch):
+    monkeypatch.setattr("jedi_sklearn._stored.LARGE", 10)
+    rec = Recording(np.zeros((8, 12, 4)), dt=0.02)
+    assert isinstance(check_trials(rec, stored=True), np.ndarray)

@@ -20,6 +20,7 @@ __all__ = ["Data", "Fold", "Target", "check_splits", "inner_splits", "make_split
 
 N_INNER = 4  # parts of the training trials, of which one judges settings
 FEWEST = 2 * N_INNER  # training trials, so that a part has two
+LEAST_OF_LABEL = 3  # training trials, of which inner folds leave two: one has no spread
 
 
 @dataclass
@@ -97,6 +98,10 @@ def _splitter(n_splits, strata, groups, seed):
     return KFold(**how) if strata is None else StratifiedKFold(**how)
 
 
+def _times(n):
+    return {1: "once", 2: "twice"}.get(int(n), f"{n} times")
+
+
 def _fewer(n):
     """What to try where there are too few of something for the folds."""
     return f"Set cv={n}, or record more." if n >= 2 else "Record more."
@@ -133,17 +138,18 @@ def check_splits(splits, data, asked):
             continue
         codes = data.target.codes
         advice = (
-            "Give groups, or a cv, that leave training trials of every label, or leave "
-            '"decoding" out of questions.'
+            "Give groups, or a cv, that leave training trials of every label, join rare labels, "
+            'or leave "decoding" out of questions.'
         )
         known, sizes = np.unique(codes[train], return_counts=True)
-        if len(known) < 2 or sizes.min() < 2:
+        if len(known) < 2 or sizes.min() < LEAST_OF_LABEL:
             rare = data.target.values[codes == known[sizes.argmin()]][0]
             what = f"all have the label {rare!s}"
             if len(known) > 1:
-                what = f"have the label {rare!s} only once"
+                what = f"have the label {rare!s} only {_times(sizes.min())}"
             raise ValueError(
-                f"The training trials of fold {k} {what}: too little to learn to decode. {advice}"
+                f"The training trials of fold {k} {what}: too little to learn to decode, and to "
+                f"choose settings by (at least {LEAST_OF_LABEL}). {advice}"
             )
         new = ~np.isin(codes[test], known)
         if new.any():
@@ -174,8 +180,7 @@ def inner_splits(train, data, seed):
     trials, n = np.zeros(len(train)), N_INNER
     if strata is not None:
         rarest = np.unique(strata, return_counts=True)[1].min()
-        # two folds would leave a decoder one trial of that label, too few for its spread
-        strata, n = (strata, min(n, rarest)) if rarest > 2 else (None, N_INNER)
+        strata, n = (strata, min(n, rarest)) if rarest >= LEAST_OF_LABEL else (None, N_INNER)
     if data.groups is not None:
         groups = data.groups[train]
         n_groups = len(np.unique(groups))

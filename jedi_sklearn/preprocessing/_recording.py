@@ -98,6 +98,7 @@ class Recording:
     """
 
     ndim = 3
+    in_memory = True  # unlike other containers that stand for an array
 
     def __init__(
         self,
