@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
+from ._counts import NEVER
 from ._estimator import JEDIEstimator
 from ._scores import OVER, as_mask, bits_of, bits_per_spike, parts, r2_by, r2_of
 from ._validation import check_number, check_option, check_seed, check_trials
@@ -30,7 +31,6 @@ __all__ = [
 ]
 
 MEASURES = {"r2": r2_of, "bits_per_spike": bits_of}
-FEW_SPIKES = 0.5  # in the few trials, that are taken as those of a neuron without any
 NO_VARIANCE = 1e-10  # of a component, as a share of all: what no ridge regression uses
 
 
@@ -429,7 +429,7 @@ class _Readout:
         for n in np.flatnonzero(self.known):
             x, y = features[seen[..., n]], values[seen[..., n], n]
             if self.counts and not y.any():
-                self.offset[n] = np.log(FEW_SPIKES / len(y))
+                self.offset[n] = np.log(NEVER / len(y))
             else:
                 found = self._regression(len(y)).fit(x, y)
                 self.weights[:, n], self.offset[n] = found.coef_, found.intercept_

@@ -17,7 +17,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import mean_poisson_deviance
 from sklearn.model_selection import LeaveOneGroupOut, RepeatedKFold, StratifiedKFold
 
-from jedi_sklearn import JEDIEstimator
+from jedi_sklearn import JEDIEstimator, baselines
 from jedi_sklearn.evaluation import Comparison, _answers, compare
 from jedi_sklearn.evaluation._answers import OURS, Plan, _Answers, _d2
 from jedi_sklearn.evaluation._comparison import (
@@ -40,7 +40,7 @@ from jedi_sklearn.evaluation._simple import (
     TrialPCA,
     predict_tuned,
 )
-from jedi_sklearn.metrics import ForecastScorer
+from jedi_sklearn.metrics import ForecastScorer, bits_per_spike
 
 LABELS = np.arange(40) % 2
 EST = JEDIEstimator(3, 4, dt=0.05, max_iter=10, tol=1.0, device="cpu")
@@ -54,6 +54,14 @@ def waves(n_trials=40, seed=0):
     way = np.where(np.arange(n_trials) % 2, 1, -1)[:, np.newaxis, np.newaxis]
     size = rng.uniform(0.5, 1.5, size=(n_trials, 1, 1))
     return size * np.cos(phase + 0.6 * way * np.arange(10)), rng
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_widths():
+    """Simple methods have two widths to choose from, for speed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_answers, "WIDTHS", (0.0, 1.0))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +128,22 @@ def test_our_values_are_those_of_the_estimator(request, of, which):
     }
     for (question, name), score in scores.items():
         assert_allclose(found.folds[question][f"{OURS} {name}"][1], score, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("of", "which"), [("activity", "result"), ("spikes", "counted")])
+def test_opponents_are_the_baselines(request, of, which):
+    X, found = request.getfixturevalue(of), request.getfixturevalue(which)
+    train, test = found.splits[1]
+    lds = baselines.LinearDynamicalSystem(3, reconstruction="free")  # as the components of EST
+    expected = {("reconstruction", "linear dynamical system"): lds.fit(X[train]).score(X[test])}
+    if of == "spikes":  # others may be smoothed further
+        mean = baselines.ConditionMean().fit(X[train], LABELS[train])
+        expected["reconstruction", "condition mean"] = mean.score(X[test], LABELS[test])
+        run = lds.forecast(X[test, :8], 8)
+        bits = bits_per_spike(X[test, 8:], run)
+        expected["forecast", "linear dynamical system"] = bits
+    for (question, name), score in expected.items():
+        assert_allclose(found.folds[question][name][1], score, rtol=1e-6)
 
 
 def test_share_of_the_deviance(spikes):
@@ -214,10 +238,11 @@ def test_held_out_trials_change_no_method(request, kind, monkeypatch):
         found = _Answers(plan, data, Fold(train, test, inner_splits(train, data, 0), neurons))
         found.collect()
         hits = [of_method[:4] for of_method in found.hits.values()]
-        return [found.est.embedding_, found.found.mean[:4], *said, *hits]
+        linear = (found.linear.A_, found.linear.predict(Z[test])[:4])
+        return [found.est.embedding_, found.found.mean[:4], *linear, *said, *hits]
 
     before, after = answers(False), answers(True)
-    assert len(before) == 2 + 11 + 4 * (kind == "activity")
+    assert len(before) == 2 + 2 + 11 + 4 * (kind == "activity")
     for one, other in zip(before, after, strict=True):
         assert_allclose(one, other, rtol=1e-6, atol=1e-8)
 
@@ -371,6 +396,16 @@ def test_pca_of_trials_is_that_of_scikit_learn(activity):
     assert_allclose(run, flat.reshape(10, 16, 10), atol=1e-10)
 
 
+def test_pca_of_trials_knows_what_is_missing_from_the_rest():
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((40, 2)) @ rng.standard_normal((2, 60))).reshape(40, 12, 5)
+    holed = X.copy()
+    holed[30:, 7:] = np.nan
+    trials = Posed(holed, X)
+    run = TrialPCA(2, 0.0).fit(trials[:30]).predict(trials[30:].hide())
+    assert_allclose(run, X[30:], atol=1e-3)
+
+
 def test_the_decay_of_first_samples_is_given():
     rng = np.random.default_rng(0)
     decay = 0.9 ** np.arange(12)
@@ -430,7 +465,7 @@ def test_forecasts_are_conditional_means_of_gaussian_trials():
 
 def test_a_condition_that_was_not_seen_has_the_mean_of_all(activity):
     trials = Posed(activity, activity, LABELS)
-    model = ConditionMean(0.0).fit(trials[:20])
+    model = ConditionMean(0.0, counts=False).fit(trials[:20])
     new = Posed(activity[:1], None, np.array([7]))
     assert_allclose(model.predict(new)[0], activity[:20].mean(axis=0))
     assert_allclose(model.predict(trials[20:22].hide())[1], activity[1:20:2].mean(axis=0))
@@ -459,8 +494,9 @@ def test_settings_are_those_that_predict_best(activity):
 
     how = (trials[:20], trials[20:], inner, measure)
     assert_allclose(predict_tuned([Fake(3.0), Fake(0.9), Fake(-1.0)], *how, False), 0.9)
-    mixed = predict_tuned([Fake(-1.0)], *how, True)  # nothing is expected: mean rates help most
-    assert_allclose(mixed, 0.8)
+    # nothing is expected: mean rates help most
+    assert_allclose(predict_tuned([Fake(-1.0), Fake(-2.0)], *how, True), 0.8)
+    assert_allclose(predict_tuned([Fake(0.5)], *how, True), 0.5)  # alone it chose its settings
 
 
 # Intervals

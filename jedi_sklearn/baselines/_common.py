@@ -50,6 +50,16 @@ class Data:
     trials: Trials
 
     @property
+    def counts(self):
+        """Whether X holds spike counts."""
+        return not self.observation.squared
+
+    @property
+    def mean(self):
+        """Mean of each neuron, (neurons,); of spike counts more than 0."""
+        return (self.observation.baseline if self.counts else self.observation.mean).numpy()
+
+    @property
     def states(self):
         """Estimates of states (trials, time, neurons); what was not observed is filled in."""
         return self.trials.guide.transpose(0, 1).numpy()
@@ -81,20 +91,19 @@ class Readout:
     @classmethod
     def learn(cls, data, states):
         """Of a model's states (trials, time, neurons) of the trials in `data`."""
-        if data.observation.squared:
+        if not data.counts:
             return cls()
         observation, n_neurons = data.observation, states.shape[2]
         mean, scale = observation.mean.numpy(), observation.scale.numpy()
         seen = np.isfinite(data.X)
         x = np.where(seen, states * scale, 0.0)  # log expected counts about the mean
-        baseline = observation.baseline.numpy()
         # a neuron without a spike has half a spike in all of X, as everywhere in the package
         counts = np.where(seen, data.X, 0.0)
-        counts = np.where(counts.any(axis=(0, 1)), counts, baseline * seen)
+        counts = np.where(counts.any(axis=(0, 1)), counts, data.mean * seen)
         centre = x.sum(axis=(0, 1)) / seen.sum(axis=(0, 1))
         x = np.where(seen, x - centre, 0.0)
         total, along = counts.sum(axis=(0, 1)), (counts * x).sum(axis=(0, 1))
-        gain, level = np.ones(n_neurons), np.log(baseline)
+        gain, level = np.ones(n_neurons), np.log(data.mean)
         for _ in range(NEWTON_STEPS):
             rate = np.where(seen, np.exp(gain * x + level), 0.0)
             first = rate.sum(axis=(0, 1)), (rate * x).sum(axis=(0, 1))

@@ -71,31 +71,30 @@ class ConditionMean(ConditionBaseline):
 
     def _learn(self, data, y):
         labels, codes = self._labels(y, len(data.X))
-        means = means_of_conditions(data, codes)
+        means = means_of_conditions(data.X, codes, data.mean, data.counts)
         return {"conditions_": labels, "condition_means_": means}
 
     def _of_conditions(self, n_timesteps):
         return self.condition_means_
 
 
-def means_of_conditions(data, codes):
+def means_of_conditions(X, codes, mean, counts):
     """What is expected in each condition, (conditions, time, neurons), in the units of X.
 
     Where a neuron was never observed at that time in a condition, what it does on average in the
-    others, and where it was in none the mean of the neuron.
+    others, and where it was in none the `mean` of the neuron. Spike `counts` are smoothed, and
+    drawn towards that mean, which must be more than 0.
     """
-    if not data.observation.squared:
-        return _smoothed_means(data, codes)
-    total, count = _sums(data.X, codes)
+    if counts:
+        return _smoothed_means(X, codes, mean)
+    total, count = _sums(X, codes)
     n = count.sum(axis=0)
-    mean = data.observation.mean.numpy()
     others = np.where(n > 0, total.sum(axis=0) / np.maximum(n, 1), mean)
     return np.where(count > 0, total / np.maximum(count, 1), others)
 
 
-def _smoothed_means(data, codes):
+def _smoothed_means(X, codes, baseline):
     """Expected counts, smoothed by the width and prior that predict trials left out best."""
-    X, baseline = data.X, data.observation.baseline.numpy()
     order = np.argsort(codes, kind="stable")  # the trials of a condition take turns
     fold = np.empty(len(X), dtype=int)
     first = np.searchsorted(codes[order], np.arange(codes.max() + 1))

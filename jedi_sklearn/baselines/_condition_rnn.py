@@ -174,7 +174,7 @@ class ConditionRNN(ConditionBaseline):
                 f"rank={self.rank} is larger than the number of neurons, {data.X.shape[2]}. "
                 "Lower it."
             )
-        means = means_of_conditions(data, codes)
+        means = means_of_conditions(data.X, codes, data.mean, data.counts)
         states = data.observation.states(means)  # (conditions, time, neurons)
         run = {"initial_states": states[:, 0], "n_timesteps": states.shape[1]}
         run |= {"dt": self.dt, "tau": self.tau}

@@ -11,7 +11,7 @@ from .._torch import isolated
 from .._validation import check_seed
 from ._common import EmbeddingBaseline, Readout, check_embeddings, choose_components
 
-__all__ = ["PCATrajectories"]
+__all__ = ["PCATrajectories", "RowComponents"]
 
 
 class PCATrajectories(EmbeddingBaseline):
@@ -107,7 +107,7 @@ class PCATrajectories(EmbeddingBaseline):
             raise ValueError(
                 f"n_components={n} is more than the {rows.shape[1]} values of a trial. Lower it."
             )
-        components = _Components.learn(rows, n, rng)
+        components = RowComponents.learn(rows, n, rng)
         scores = components.scores(rows, _by_value(data))
         states = components.runs(scores).reshape(data.X.shape)
         shape = (-1, *data.X.shape[1:])
@@ -150,7 +150,7 @@ def _by_value(data):
     return None if data.recorded is None else np.repeat(data.recorded, data.X.shape[2], axis=1)
 
 
-class _Components:
+class RowComponents:
     """Principal components of rows, and probabilistic ones where values are missing."""
 
     def __init__(self, mean, axes, share, gain, noise):

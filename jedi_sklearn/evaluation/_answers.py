@@ -6,6 +6,7 @@ import os
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -22,6 +23,7 @@ from .._estimator import JEDIEstimator
 from .._parameters import choose_steps
 from .._scores import bits_of, r2_of
 from .._trials import trial_moments
+from ..baselines import LinearDynamicalSystem
 from ..metrics import ForecastScorer, hidden_bits_per_spike, hidden_r2
 from ._comparison import MEAN
 from ._simple import (
@@ -44,6 +46,7 @@ OURS = "JEDI"  # how the names of our rows begin
 WIDTHS = (0.0, 0.5, 1.0, 2.0)  # SDs of the Gaussians that simple methods may smooth with, in tau
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)  # samples that the ridge of a neuron weighs as much as
 RATE, PCA, FACTORS = "mean rate", "PCA of trials", "factor analysis"
+LINEAR = "linear dynamical system"
 
 
 @dataclass
@@ -103,11 +106,11 @@ class _Answers:
         if plan.estimator.scale == "neuron" and not plan.counts:
             sd = np.sqrt(trial_moments(self.X[self.train])[1])
             self.X = self.X / np.where(sd > 0, sd, 1.0)
-        labels = None
+        self.labels = None
         if data.labels is not None:
-            labels = data.labels[0][data.codes[self.train]]
-        known = self._inputs(self.train)
-        self.est = clone(plan.estimator).fit(self.X[self.train], conditions=labels, **known)
+            self.labels = data.labels[0][data.codes[self.train]]
+        known = {"conditions": self.labels, **self._inputs(self.train)}
+        self.est = clone(plan.estimator).fit(self.X[self.train], **known)
         self.found = self.est.posterior(self.X[self.test], **self._inputs(self.test))
         self.hits = {}
 
@@ -119,22 +122,40 @@ class _Answers:
     def _inputs(self, i):
         return {} if self.data.inputs is None else {"inputs": self.data.inputs[i]}
 
+    @property
+    def n_numbers(self):
+        """Numbers by which the estimator describes a trial, but for a measured first sample."""
+        return self.est.n_components_ + self.est._model.initial_state.size
+
+    @cached_property
+    def linear(self):
+        """A linear dynamical system whose first state has as many numbers, fitted once."""
+        n = min(self.n_numbers, self.X.shape[2])
+        how = {"reconstruction": "free", "observation": self.plan.estimator.observation}
+        return LinearDynamicalSystem(n, **how).fit(self.X[self.train], self.labels)
+
     def _pose(self, shown, scored, inputs):
         """Training and held-out trials of a question about activity."""
         posed = Posed(shown, scored, self.data.codes, inputs)
         return posed[self.train], posed[self.test]
 
-    def _answer(self, question, ours, posed, methods):
-        """Values of ours and of other methods, each of which has some settings."""
-        train, test = posed
+    def _answer(self, question, ours, posed, methods, linear=None):
+        """Values of ours and of other methods, each of which has some settings.
+
+        `linear` has predictions of the linear dynamical system, if that is asked.
+        """
+        (train, test), counts = posed, self.plan.counts
         _, measure = self.plan.measure(question)
-        methods = {RATE: [MeanRate(self.plan.counts)], **methods}
-        if self.data.labels is None:
-            methods.pop(MEAN, None)
+        simple = {RATE: [MeanRate(counts)]}
+        if self.data.labels is not None:
+            sigmas = [0.0] if counts else self.plan.sigmas
+            simple[MEAN] = [ConditionMean(sigma, counts) for sigma in sigmas]
         values = dict([ours])
-        for name, settings in methods.items():
-            how = (train, test, self.fold.inner[0], measure, self.plan.counts)
+        for name, settings in (simple | methods).items():
+            how = (train, test, self.fold.inner[0], measure, counts)
             values[name] = measure(test.scored, predict_tuned(settings, *how))
+        if linear is not None:
+            values[LINEAR] = measure(test.scored, linear)
         return values
 
     def reconstruction(self):
@@ -144,7 +165,7 @@ class _Answers:
         start, n_timesteps = est._model.initial_state, test.shape[1]
         run = (self.found.mean, self.found.initial_state, n_timesteps)
         run = est.inverse_transform(*run, **self._inputs(self.test))
-        n, decay = est.n_components_ + start.size, None
+        n, decay = self.n_numbers, None
         if start.measured:
             every = choose_steps(est)
             decay = (1 - est.dt / (every * est.tau)) ** (every * np.arange(n_timesteps))
@@ -153,10 +174,10 @@ class _Answers:
             (f"{OURS} free runs", self.plan.measure("reconstruction")[1](test, run)),
             self._pose(self.X, self.X, None),
             {
-                MEAN: [ConditionMean(s) for s in sigmas],
                 PCA: [TrialPCA(n, s, decay) for s in sigmas],
                 FACTORS: [FactorTrajectories(est.rank_, n, s) for s in sigmas],
             },
+            self.linear.predict(test),
         )
 
     def forecast(self):
@@ -168,10 +189,8 @@ class _Answers:
             "forecast",
             (f"{OURS} forecast", score),
             self._pose(self.X[:, :n], self.X[:, n:], self.data.inputs),
-            {
-                MEAN: [ConditionMean(s) for s in sigmas],
-                "ridge regression": [LaterRegression(s) for s in sigmas],
-            },
+            {"ridge regression": [LaterRegression(s) for s in sigmas]},
+            self.linear.forecast(self.X[self.test][:, :n], self.X.shape[1] - n),
         )
 
     def co_smoothing(self):
@@ -185,7 +204,6 @@ class _Answers:
             (f"{OURS} free runs", value),
             self._pose(self.X[..., ~neurons], self.X[..., neurons], self.data.inputs),
             {
-                MEAN: [ConditionMean(s) for s in sigmas],
                 f"{'Poisson' if counts else 'ridge'} regression": regressions,
                 FACTORS: [FactorCoSmoothing(self.est.rank_, s) for s in sigmas],
             },

@@ -122,18 +122,21 @@ def compare(
     See Also
     --------
     jedi_sklearn.plotting.ComparisonDisplay : The same as a figure.
+    jedi_sklearn.baselines : Simpler models to fit and look into by themselves.
 
     Notes
     -----
     *Reconstruction* (R2, or D2 of spike counts, the share of the deviance explained): free runs
     from embeddings inferred from the whole trial, against each neuron's mean rate; the mean of the
     trial's condition, which the free runs are not told; principal components of whole trials, as
-    many as a trial has numbers in the model; and factor analysis of single samples (with as many
-    factors as the rank), of whose trajectories there are as many principal components.
+    many as a trial has numbers in the model; factor analysis of single samples (with as many
+    factors as the rank), of whose trajectories there are as many principal components; and the
+    noise-free runs of a linear dynamical system from as many numbers.
 
     *Forecast* (R2, or bits per spike): :class:`~jedi_sklearn.metrics.ForecastScorer`, against
-    the mean rate, the condition mean, and ridge regression of the later part of trials on all of
-    the first, which is their conditional mean under a Gaussian.
+    the mean rate, the condition mean, ridge regression of the later part of trials on all of
+    the first, which is their conditional mean under a Gaussian, and the same linear dynamical
+    system.
 
     *Co-smoothing* (R2, or bits per spike): neurons held out, predicted from the others of the
     trial, against the mean rate, the condition mean, a regression for each neuron on the smoothed
@@ -150,11 +153,19 @@ def compare(
 
     Simple methods may smooth what they see, by a Gaussian with an SD of 0, 1/2, 1 or 2 times the
     `tau` of the estimator, and expected counts are mixed with mean rates. Widths, shares and the
-    penalties of regressions are those that predict best in a quarter of the training trials. What
-    is missing is filled by the mean of the training trials at that time; only observed values are
-    scored. With ``scale="neuron"`` neurons are divided by their SD in the training trials first.
-    R2, D2 and bits per spike are about the means of the held-out trials, so that training means
-    may have less than 0.
+    penalties of regressions are those that predict best in a quarter of the training trials. Two
+    methods are taken as they are: the condition mean of spike counts, which is
+    :class:`~jedi_sklearn.baselines.ConditionMean` and chooses its own smoothing, and
+    :class:`~jedi_sklearn.baselines.LinearDynamicalSystem`. The latter is told no inputs; one fit
+    answers both questions, in 10 to 20 % of the time of the estimator's fit.
+
+    Simple methods fill what is missing by the mean of the training trials at that time. Two need
+    not: the linear dynamical system skips it, and the components of a held-out trial are those to
+    expect given the rest of the trial. Only observed values are scored.
+
+    With ``scale="neuron"`` neurons are divided by their SD in the training trials first. R2, D2
+    and bits per spike are about the means of the held-out trials, so that training means may have
+    less than 0.
 
     Intervals are those of Nadeau and Bengio: a t interval of the values of the folds, of which the
     variance counts ``1 / n_folds + n_held_out / n_training`` times, because folds share training

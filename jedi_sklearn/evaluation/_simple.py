@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from sklearn.base import clone
-from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.decomposition import FactorAnalysis
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from ..metrics import FEW_SPIKES, _axes, _Readout
+from .._counts import NEVER
+from ..baselines._condition_mean import means_of_conditions
+from ..baselines._pca import RowComponents
+from ..metrics import _axes, _Readout
 
 __all__ = [
     "RIDGES",
@@ -70,20 +73,20 @@ def predict_tuned(methods, train, test, inner, measure, counts):
     """Predictions of `test` by the best of some methods, or settings of one, fitted to `train`.
 
     The best one predicts most of the trials ``inner[1]`` of `train` after a fit to ``inner[0]``.
-    Expected counts are mixed with mean rates, whose share is chosen alike.
+    Expected counts are mixed with mean rates, whose share is chosen alike. One method alone has
+    nothing to choose, and predicts by itself.
     """
+    if len(methods) == 1:
+        return methods[0].fit(train).predict(test.hide())
     shares = MEAN_SHARES if counts else (0.0,)
     choices = [(method, share) for method in methods for share in shares]
-    best = choices[0]
-    if len(choices) > 1:
-        fit, judge = train[inner[0]], train[inner[1]]
-        mean = MeanRate(counts).fit(fit).predict(judge.hide())
-        scores = []
-        for method in methods:
-            run = method.fit(fit).predict(judge.hide())
-            scores += [measure(judge.scored, _mix(run, mean, share)) for share in shares]
-        best = choices[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
-    method, share = best
+    fit, judge = train[inner[0]], train[inner[1]]
+    mean = MeanRate(counts).fit(fit).predict(judge.hide())
+    scores = []
+    for method in methods:
+        run = method.fit(fit).predict(judge.hide())
+        scores += [measure(judge.scored, _mix(run, mean, share)) for share in shares]
+    method, share = choices[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
     mean = MeanRate(counts).fit(train).predict(test.hide())
     return _mix(method.fit(train).predict(test.hide()), mean, share)
 
@@ -92,23 +95,23 @@ def _mix(run, mean, share):
     return (1 - share) * np.maximum(run, 0) + share * mean if share else run
 
 
-def mean_trial(X, default):
-    """Mean of each sample of each neuron over trials; `default`, where none has it."""
-    n = np.isfinite(X).sum(axis=0)
-    return np.where(n > 0, np.nansum(X, axis=0) / np.maximum(n, 1), default)
-
-
 def smooth(X, sigma):
     """Trials (..., time, neurons) smoothed by a Gaussian of this SD, in samples."""
     return gaussian_filter1d(X, sigma, axis=-2, mode="nearest") if sigma else X
+
+
+def mean_of_neurons(X, counts=False):
+    """Mean of each neuron; of spike counts more than 0."""
+    n, total = np.maximum(np.isfinite(X).sum(axis=(0, 1)), 1), np.nansum(X, axis=(0, 1))
+    return (np.maximum(total, NEVER) if counts else total) / n
 
 
 class Smoother:
     """Trials without gaps, which become means of the trials learned from, and smoothed."""
 
     def __init__(self, X, sigma):
-        n = np.isfinite(X).sum(axis=(0, 1))
-        self.filler = mean_trial(X, np.nansum(X, axis=(0, 1)) / np.maximum(n, 1))
+        everyone, mean = np.zeros(len(X), dtype=int), mean_of_neurons(X)
+        self.filler = means_of_conditions(X, everyone, mean, counts=False)[0]
         self.sigma = sigma
 
     def __call__(self, X):
@@ -123,10 +126,7 @@ class MeanRate:
 
     def fit(self, trials):
         """Learn the means."""
-        n = np.maximum(np.isfinite(trials.scored).sum(axis=(0, 1)), 1)
-        self.mean = np.nansum(trials.scored, axis=(0, 1)) / n
-        if self.counts:
-            self.mean = np.maximum(self.mean, FEW_SPIKES / n)
+        self.mean = mean_of_neurons(trials.scored, self.counts)
         self.n_samples = trials.scored.shape[1]
         return self
 
@@ -137,20 +137,22 @@ class MeanRate:
 
 
 class ConditionMean:
-    """The mean trial of the condition, smoothed; of all trials for a condition not seen."""
+    """What ``baselines.ConditionMean`` expects, smoothed; the mean of it for a condition not seen.
 
-    def __init__(self, sigma):
-        self.sigma = sigma
+    Of spike counts nothing more need be smoothed.
+    """
+
+    def __init__(self, sigma, counts):
+        self.sigma, self.counts = sigma, counts
 
     def fit(self, trials):
         """Learn the mean trials."""
-        self.smoother = Smoother(trials.scored, self.sigma)
-        whole = self.smoother.filler
-        self.means = {
-            code: smooth(mean_trial(trials.scored[trials.codes == code], whole), self.sigma)
-            for code in np.unique(trials.codes)
-        }
-        self.other = smooth(whole, self.sigma)
+        mean = mean_of_neurons(trials.scored, self.counts)
+        codes, which = np.unique(trials.codes, return_inverse=True)
+        means = means_of_conditions(trials.scored, which, mean, self.counts)
+        means = smooth(means, self.sigma)
+        self.means = dict(zip(codes, means, strict=True))
+        self.other = np.average(means, axis=0, weights=np.bincount(which))
         return self
 
     def predict(self, trials):
@@ -159,7 +161,9 @@ class ConditionMean:
 
 
 class TrialComponents:
-    """Principal components of whole trials, their gaps filled and smoothed.
+    """Principal components of whole trials, smoothed, as ``baselines.PCATrajectories`` has them.
+
+    Gaps of the trials of ``fit`` are filled by means.
 
     Parameters
     ----------
@@ -176,16 +180,20 @@ class TrialComponents:
         """Learn them of trials (trials, time, neurons)."""
         self.smoother = Smoother(X, self.sigma)
         n = min(self.n_components, len(X) - 1, X.shape[1] * X.shape[2])
-        self.pca = PCA(n, random_state=0).fit(self.smoother(X).reshape(len(X), -1))
+        self.components = RowComponents.learn(self._rows(X), n, rng=0)
         return self
 
+    def _rows(self, X):
+        return self.smoother(X).reshape(len(X), -1)
+
     def transform(self, X):
-        """Components (trials, components)."""
-        return self.pca.transform(self.smoother(X).reshape(len(X), -1))
+        """Components (trials, components), expected ones where something is missing."""
+        seen = np.isfinite(X).reshape(len(X), -1)
+        return self.components.scores(self._rows(X), None if seen.all() else seen)
 
     def inverse_transform(self, Z):
         """Trials (trials, time, neurons) of their components."""
-        return self.pca.inverse_transform(Z).reshape(len(Z), *self.smoother.filler.shape)
+        return self.components.runs(Z).reshape(len(Z), *self.smoother.filler.shape)
 
 
 class TunedComponents:
@@ -248,7 +256,7 @@ class TrialPCA:
     def fit(self, trials):
         """Learn the components."""
         X = trials.shown
-        self.mean = MeanRate(counts=False).fit(trials).mean
+        self.mean = mean_of_neurons(X)
         self.components.fit(X - self._start(X))
         return self
 
