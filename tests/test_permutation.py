@@ -16,6 +16,7 @@ from jedi_sklearn import EigenspectrumAnalyzer, LyapunovAnalyzer, lyapunov_expon
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.evaluation import _exchange, permutation_test, permutation_test_features
 from jedi_sklearn.evaluation._exchange import Design, Prepared, statistics_of
+from jedi_sklearn.evaluation._permutation import _refined
 from jedi_sklearn.evaluation._permutation_result import p_values
 from jedi_sklearn.preprocessing import TrialScaler
 
@@ -237,6 +238,33 @@ def test_animals_that_differ_are_not_taken_for_genotypes(rng):
     assert (right <= 0.05).mean() < 0.08
 
 
+def test_animals_stay_the_units_where_the_fit_had_conditions(rng):
+    """Conditions divide groups where labels differ within them, not animals of two genotypes."""
+    animal, direction = np.repeat(np.arange(8), 10), np.tile(np.arange(5), 16)
+
+    def make(n, y, groups):
+        v = rng.standard_normal((8, 2))[animal] + rng.standard_normal((5, 2))[direction]
+        return {"n": rng.standard_normal(80) + v[:, 0], "v": v + rng.standard_normal((80, 2))}
+
+    for y, n_groups in ((animal % 2, 8), (np.repeat([0, 1] * 8, 5), 40)):
+        groups = _refined(y, animal, direction, 80)
+        assert len(np.unique(groups)) == n_groups
+        p, _ = judged(rng, lambda rng, y=y, groups=groups: (y, groups), make, n_repeats=5)
+        np.testing.assert_allclose((p <= 0.05).mean(), 0.05, atol=0.03)
+
+
+def test_conditions_of_the_fit_must_not_tell_the_labels():
+    direction, session = np.tile(np.arange(6), 8), np.repeat(np.arange(4), 12)
+    for groups, where in ((None, "condition holds"), (session, "condition of a group holds")):
+        with pytest.raises(ValueError, match=f"conditions tell y: each {where} one label of y"):
+            _refined(direction < 3, groups, direction, 48)
+    mutant = session < 2
+    told = np.where(mutant & (direction == 0), "rare", "common")
+    with pytest.raises(ValueError, match="4 of 48 trials are of conditions that hold one label"):
+        _refined(mutant, session, told, 48)
+    assert _refined(mutant, session, direction, 48) is session
+
+
 def test_what_differs_is_found_and_nothing_else(rng):
     """Power of one in three quantities that is an SD apart, beside the level of the others."""
 
@@ -399,6 +427,8 @@ def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks,
     assert test.n_groups == 4
     with pytest.raises(ValueError, match="conditions must be the labels that the fit was given"):
         permutation_test(est, X, other, conditions=block, **how)
+    with pytest.raises(ValueError, match="conditions tell y"):
+        permutation_test(est, X, y, conditions=y, **how)
 
 
 def test_a_fit_pulls_random_labels_apart_and_refits_know_it(small):

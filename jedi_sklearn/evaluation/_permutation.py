@@ -63,7 +63,8 @@ def permutation_test(
         genotypes), the means of groups are compared, and labels of whole groups exchanged.
     conditions : array-like of shape (n_trials,), optional
         Labels that the fit was given, where these are others than `y`: `y` is exchanged within
-        them alone.
+        them alone (with `groups`, within the conditions of each group). Where all trials of each
+        group have one label, groups are compared as wholes, and keep their conditions.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them.
     refit : bool, default=False
@@ -89,7 +90,8 @@ def permutation_test(
     Raises
     ------
     ValueError, TypeError
-        If the fit knew the labels of these trials and `refit` is False; for fewer than two labels,
+        If the fit knew the labels of these trials and `refit` is False; for `conditions` that tell
+        `y`, because they hold one label of it each; for fewer than two labels,
         or fewer than two trials (or groups) of one; for quantities that are not finite.
 
     Warns
@@ -151,7 +153,7 @@ def permutation_test(
     if not refit:
         found = quantities_of(est, X, **how, n_jobs=n_jobs, conditions=conditions)
         n_trials = len(next(iter(found.values())))
-        design = Design(y, _refined(groups, conditions, n_trials), n_trials)
+        design = Design(y, _refined(y, groups, conditions, n_trials), n_trials)
         return _test(found, design, m, confidence, rng)
     if conditions is not None:
         raise ValueError(
@@ -227,13 +229,39 @@ def _check(n_permutations, confidence, random_state, refit=False):
     return n_permutations, check_seed(random_state)
 
 
-def _refined(groups, conditions, n_trials):
-    """Groups, divided by conditions where these are given."""
-    if conditions is None or groups is None:
-        return conditions if groups is None else groups
-    _, by = check_conditions(groups, n_trials, "groups")
-    values, each = check_conditions(conditions, n_trials)
-    return by * len(values) + each
+def _refined(y, groups, conditions, n_trials):
+    """Groups, divided by the conditions of the fit where labels are exchanged within groups."""
+    if conditions is None:
+        return groups
+    _, codes = check_conditions(y, n_trials, "y")
+    names, cell = check_conditions(conditions, n_trials)
+    if groups is not None:
+        _, by = check_conditions(groups, n_trials, "groups")
+        if not _mixed(codes, by).any():  # whole groups are the units, whatever their conditions
+            telling = ~_mixed(codes, cell)
+            if telling.any():
+                raise ValueError(
+                    f"{telling.sum()} of {n_trials} trials are of conditions that hold one label "
+                    "of y each. All trials of a group have one label, so that groups are "
+                    "compared as wholes, and what the fit knew of these trials tells the labels "
+                    "of their groups. Leave these trials out, or fit without labels."
+                )
+            return groups
+        cell = by * len(names) + cell
+    if not _mixed(codes, cell).any():
+        where = "condition" if groups is None else "condition of a group"
+        raise ValueError(
+            f"conditions tell y: each {where} holds one label of y, so that none can be "
+            "exchanged within it. A fit that was given these conditions pulls the labels of y "
+            "apart, too. Fit without labels (the cheapest); or give the fit y and refit=True."
+        )
+    return cell
+
+
+def _mixed(codes, cell):
+    """Whether the cell of each trial holds more than one label."""
+    occupied = np.unique(np.stack([cell, codes]), axis=1)[0]
+    return np.bincount(occupied)[cell] > 1
 
 
 def _test(quantities, design, m, confidence, rng):
