@@ -757,6 +757,11 @@ CALLS = [
         ["refit", "True or False", "'yes'"],
     ),
     (
+        lambda: judge.permutation_test(None, GOOD, np.arange(N) % 2, held_out="yes"),
+        TypeError,
+        ["held_out", "True or False", "'yes'"],
+    ),
+    (
         lambda: judge.permutation_test_features(np.ones(N), np.arange(N)),
         ValueError,
         ["At least 2 trials of each label", "1 of label 0", "merge"],

@@ -431,6 +431,34 @@ def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks,
         permutation_test(est, X, y, conditions=y, **how)
 
 
+def test_conditions_of_a_fit_are_checked_where_it_knows_the_trials(two_tasks, small):
+    X, y = two_tasks.X, two_tasks.task
+    est, other = small(rank=6, max_iter=20).fit(X, y), np.arange(24) % 4 // 2
+    how = {"features": "embedding", "n_permutations": 19}
+    swapped = y.copy()
+    swapped[[np.argmax(y == "reach"), np.argmax(y != "reach")]] = "oscillation", "reach"
+    for wrong in (np.full(24, "reach"), y[::-1], swapped):
+        with pytest.raises(ValueError, match=r"these give '[a-z]*' to other trials"):
+            permutation_test(est, X, other, conditions=wrong, **how)
+    order = np.r_[np.arange(24)[::-1], 3]  # all trials, one of them twice
+    permutation_test(est, X[order], other[order], conditions=y[order], **how)
+
+
+def test_a_fit_of_conditions_is_told_that_trials_are_not_its_own(two_tasks, small):
+    """Windows of its trials are no trials that it has not seen, and are not recognised."""
+    X, y = two_tasks.X, two_tasks.task
+    est = small(n_components=1, rank=6, max_iter=20, embedding="condition").fit(X[:14], y[:14])
+    how = {"features": "embedding", "n_permutations": 19}
+    for trials, labels in ((X[:14, :30], y[:14]), (X[14:], y[14:])):
+        with pytest.raises(ValueError, match=r"say so by held_out=True\. If not: fit without"):
+            permutation_test(est, trials, labels, **how)
+    other = np.arange(10) // 2 % 2
+    permutation_test(est, X[14:], other, conditions=y[14:], **how)
+    assert permutation_test(est, X[14:], y[14:], held_out=True, **how).n_trials == 10
+    with pytest.raises(ValueError, match="14 of the 24 trials were fitted with labels"):
+        permutation_test(est, X, y, held_out=True, **how)
+
+
 def test_a_fit_pulls_random_labels_apart_and_refits_know_it(small):
     """Embeddings of conditions: shuffled labels look different under the fit that they made."""
     X = make_multitask(16, tasks=("reach",), n_neurons=10, n_timesteps=20, dt=0.05).X

@@ -30,6 +30,7 @@ def permutation_test(
     conditions=None,
     inputs=None,
     refit=False,
+    held_out=False,
     n_permutations="auto",
     confidence=0.95,
     random_state=0,
@@ -64,7 +65,8 @@ def permutation_test(
     conditions : array-like of shape (n_trials,), optional
         Labels that the fit was given, where these are others than `y`: `y` is exchanged within
         them alone (with `groups`, within the conditions of each group). Where all trials of each
-        group have one label, groups are compared as wholes, and keep their conditions.
+        group have one label, groups are compared as wholes, and keep their conditions. If `X`
+        holds all trials of the fit, their conditions are checked; those of only some cannot be.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them.
     refit : bool, default=False
@@ -72,6 +74,10 @@ def permutation_test(
         labels of these trials. True: `est` is fitted anew to `X` with each permutation of `y` as
         its labels. Needed where labels make the fit, as with ``embedding="condition"``: a fit
         with labels pulls them apart, whatever they are.
+    held_out : bool, default=False
+        True says that no part of `X` is from trials of the fit, which a fit that had labels and
+        ``embedding="condition"`` needs to hear, unless `conditions` are given: trials of the fit
+        are recognised only where they are whole and unchanged, not by a window of their samples.
     n_permutations : int or "auto", default="auto"
         9999, or with `refit` 99. No p is smaller than 1 / (1 + n_permutations).
     confidence : float, default=0.95
@@ -90,8 +96,9 @@ def permutation_test(
     Raises
     ------
     ValueError, TypeError
-        If the fit knew the labels of these trials and `refit` is False; for `conditions` that tell
-        `y`, because they hold one label of it each; for fewer than two labels,
+        If the fit knew the labels of these trials, or may have (see `held_out`), and `refit` is
+        False; for `conditions` that are not those of the fit, or that tell `y`, because they hold
+        one label of it each; for fewer than two labels,
         or fewer than two trials (or groups) of one; for quantities that are not finite.
 
     Warns
@@ -149,9 +156,10 @@ def permutation_test(
     """
     y = as_labels(y, "y")
     how = {"features": features, "inputs": inputs}
-    m, rng = _check(n_permutations, confidence, random_state, refit)
+    m, rng = _check(n_permutations, confidence, random_state, refit, held_out)
     if not refit:
-        found = quantities_of(est, X, **how, n_jobs=n_jobs, conditions=conditions)
+        how |= {"conditions": conditions, "held_out": held_out}
+        found = quantities_of(est, X, **how, n_jobs=n_jobs)
         n_trials = len(next(iter(found.values())))
         design = Design(y, _refined(y, groups, conditions, n_trials), n_trials)
         return _test(found, design, m, confidence, rng)
@@ -214,10 +222,11 @@ def permutation_test_features(
     return _test(found, Design(y, groups, n_trials), m, confidence, rng)
 
 
-def _check(n_permutations, confidence, random_state, refit=False):
+def _check(n_permutations, confidence, random_state, refit=False, held_out=False):
     """Number of permutations, and a generator of random numbers."""
-    if not isinstance(refit, (bool, np.bool_)):
-        raise TypeError(f"refit must be True or False, got {refit!r}.")
+    for name, value in (("refit", refit), ("held_out", held_out)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {value!r}.")
     check_number(confidence, "confidence", low=0, closed=False, high=0.9999)
     if isinstance(n_permutations, str) and n_permutations == "auto":
         return PERMUTATIONS[bool(refit)], check_seed(random_state)

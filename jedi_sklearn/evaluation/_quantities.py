@@ -16,16 +16,19 @@ __all__ = ["NAMES", "as_quantities", "quantities_of"]
 SAME = 1e-6  # of the SD of the embeddings: two inferences of one trial differ by rounding
 
 
-def quantities_of(fitted, X, features, inputs=None, n_jobs=None, conditions=None, check=True):
+def quantities_of(
+    fitted, X, features, inputs=None, n_jobs=None, conditions=None, held_out=False, check=True
+):
     """Quantities of trials under a fitted model, a dict of (n_trials,) or (n_trials, d) arrays.
 
-    With `check`, trials are refused of which the fit knew labels other than `conditions`.
+    With `check`, trials are refused of which the fit knew labels other than `conditions`, or may
+    have known them and is not told that they are `held_out`.
     """
     X, est = _unwrap(fitted, X)
     X, inputs, found = est._infer(X, inputs, starts=True, n_jobs=n_jobs)
     embedding = found.p[:, : est.n_components_]
     if check:
-        _refuse_labelled_fit(est, embedding, conditions)
+        _refuse_labelled_fit(est, embedding, conditions, held_out)
     rnns = est._rnns(embedding, found, X.shape[1], inputs)
     quantities = {}
     for name, values in _evaluate_all(features, embedding, rnns):
@@ -63,29 +66,57 @@ def as_quantities(values, n_trials, name="features"):
     return quantities
 
 
-def _refuse_labelled_fit(est, embedding, conditions):
+def _refuse_labelled_fit(est, embedding, conditions, held_out):
     """Raise where the fit knew labels of these trials that permutations would not keep."""
     if not hasattr(est, "conditions_"):
         return
+    nearest, distance = pairwise_distances_argmin_min(embedding, est.embedding_)
+    same = SAME * est.embedding_.std(axis=0).max()
+    seen = distance <= same
     if conditions is not None:
-        given, _ = check_conditions(conditions, len(embedding))
-        unknown = set(given.tolist()) - set(est.conditions_.tolist())
-        if not unknown:
-            return
+        _refuse_other_conditions(est, conditions, nearest, seen, same)
+        return
+    ways = (
+        "Fit without labels (the cheapest); or test trials that the fit has not seen; or, where "
+        "the fit had other labels than those compared, give them as conditions=; or refit=True, "
+        "which fits again for every permutation."
+    )
+    if seen.any():
+        raise ValueError(
+            f"{seen.sum()} of the {len(embedding)} trials were fitted with labels. The fit itself "
+            "pulls labels apart, so that a permutation of labels under the same fit finds "
+            f"differences that are not there. {ways}"
+        )
+    if est.embedding == "condition" and not held_out:
+        raise ValueError(
+            'The fit had labels and embedding="condition", which pulls trials of one label '
+            "together, whatever the labels are. None of these trials is recognised as one of the "
+            "fit, but windows of its trials would not be. If no part of X is from trials of the "
+            f"fit, say so by held_out=True. If not: {ways[0].lower()}{ways[1:]}"
+        )
+
+
+def _refuse_other_conditions(est, conditions, nearest, seen, same):
+    """Raise for conditions that the fit was not given."""
+    given, codes = check_conditions(conditions, len(nearest))
+    known = est.conditions_.tolist()
+    unknown = set(given.tolist()) - set(known)
+    if unknown:
         raise ValueError(
             "conditions must be the labels that the fit was given, but it was not given "
             f"{sorted(unknown, key=str)[0]!r}."
         )
-    _, nearest = pairwise_distances_argmin_min(embedding, est.embedding_)
-    n_seen = int((nearest <= SAME * est.embedding_.std(axis=0).max()).sum())
-    if n_seen:
-        raise ValueError(
-            f"{n_seen} of the {len(embedding)} trials were fitted with labels. The fit itself "
-            "pulls labels apart, so that a permutation of labels under the same fit finds "
-            "differences that are not there. Fit without labels (the cheapest); or test trials "
-            "that the fit has not seen; or, where the fit had other labels than those compared, "
-            "give them as conditions=; or refit=True, which fits again for every permutation."
-        )
+    trials, first = np.unique(nearest[seen], return_index=True)
+    if len(trials) < len(est.embedding_):  # a fit keeps the mean of each label, not who had it
+        return
+    label = given[codes[seen][first]]
+    for value, mean in zip(known, est.condition_embeddings_, strict=True):
+        own = est.embedding_[trials[label == value]]
+        if not len(own) or np.abs(own.mean(axis=0) - mean).max() > same:
+            raise ValueError(
+                "conditions must be the labels that the fit was given, in the order of X, but "
+                f"these give {value!r} to other trials than the fit was told."
+            )
 
 
 def _evaluate_all(features, embedding, rnns):
