@@ -803,6 +803,11 @@ CALLS = [
     ),
     (lambda: judge.permutation_test_features({}, [0, 1] * 3), ValueError, ["values is empty"]),
     (
+        lambda: judge.permutation_test_features({1: np.ones(N), "1": np.ones(N)}, [0, 1] * 3),
+        ValueError,
+        ['values has two quantities with the name "1"', "rename"],
+    ),
+    (
         lambda: judge.permutation_test_features({"r": ["a"] * 6}, [0, 1] * 3),
         TypeError,
         ['values["r"]', "real numbers", "<U1"],

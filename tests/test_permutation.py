@@ -592,6 +592,29 @@ def test_values_come_as_arrays_dicts_or_tables(rng):
     assert found[0] == found[1] == found[2]
 
 
+def test_a_column_of_a_table_is_one_quantity(unlabelled, two_tasks, rng):
+    table = pd.DataFrame(
+        rng.standard_normal((24, 2)), columns=["speed (1/s)", "x"], index=[*"ab"] * 12
+    )
+    column, y = table["speed (1/s)"], two_tasks.task
+    test = permutation_test_features(column, y)
+    assert test.names == ["speed (1/s)"]
+    bare = permutation_test_features(column.to_numpy(), y)
+    np.testing.assert_array_equal(test.null, bare.null)
+    assert permutation_test_features(column.rename(None), y).names == bare.names == ["values"]
+    within = {"t": table, "n": column}
+    test = permutation_test_features(within, y)
+    assert test.names == ["t: speed (1/s)", "t: x", "n"]
+    same = permutation_test(unlabelled, two_tasks.X, y, features=within)
+    assert same.names == test.names
+    np.testing.assert_array_equal(same.statistics, test.statistics)
+    features = [table, lambda rnns: table[["x"]].add_suffix("2"), {"named": column}]
+    test = permutation_test(unlabelled, two_tasks.X, y, features=features, n_permutations=19)
+    assert test.names == ["speed (1/s)", "x", "x2", "named"] and set(test.kinds) == {"difference"}
+    alone = permutation_test(unlabelled, two_tasks.X, y, features=column, n_permutations=19)
+    assert alone.names == ["speed (1/s)"]
+
+
 def test_few_ways_to_exchange_labels_are_pointed_out(rng):
     y = np.repeat([0, 1], 3)
     with pytest.warns(UserWarning, match=r"in only 10 ways that differ.*smaller than 1/10"):

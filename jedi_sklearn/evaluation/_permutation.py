@@ -56,7 +56,8 @@ def permutation_test(
         states per s). Of an analyzer each column is a quantity. A function takes the
         :class:`~jedi_sklearn.RNNBatch` of the trials and returns numbers (n_trials,), vectors
         (n_trials, d) that are compared as a whole, or a dict of them. The keys of a dict name
-        what it holds, which may also be arrays of these shapes.
+        what it holds, which may also be arrays of these shapes. Of a DataFrame each column is a
+        quantity.
     groups : array-like of shape (n_trials,), optional
         What makes trials alike beside their label. Where labels differ within groups, they are
         exchanged within each alone: the trial from which several epochs come (a paired test),
@@ -189,7 +190,8 @@ def permutation_test_features(
     ----------
     values : dict or DataFrame of columns, or array-like of shape (n_trials,) or (n_trials, d)
         A dict has numbers (n_trials,) or vectors (n_trials, d), compared as a whole, by name. An
-        array is one quantity.
+        array is one quantity, and so is a Series, which keeps its name. Of a DataFrame each
+        column is one, also in a dict.
     y, groups, n_permutations, confidence, random_state :
         As in :func:`permutation_test`.
 

@@ -43,12 +43,16 @@ def quantities_of(
 
 
 def as_quantities(values, n_trials, name="features"):
-    """A dict of finite (n_trials,) or (n_trials, d) arrays, from one, a DataFrame or an array."""
-    items = list(values.items()) if hasattr(values, "items") else [("values", values)]
+    """A dict of finite (n_trials,) or (n_trials, d) arrays, from what `_named` takes."""
+    items = [
+        item for key, value in _named(values, "values") for item in _under(key, _named(value, key))
+    ]
     if not items:
         raise ValueError(f"{name} is empty: there is nothing to compare.")
     quantities = {}
     for key, value in items:
+        if str(key) in quantities:
+            raise ValueError(f'{name} has two quantities with the name "{key}": rename one.')
         array = as_numbers(value, f'{name}["{key}"]')
         if array.ndim not in (1, 2) or not array.size or len(array) != n_trials:
             raise ValueError(
@@ -64,6 +68,19 @@ def as_quantities(values, n_trials, name="features"):
             )
         quantities[str(key)] = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     return quantities
+
+
+def _named(values, name):
+    """Names and values: of a dict or DataFrame each column, of a Series its own, else `name`."""
+    if getattr(values, "ndim", None) == 1:  # a Series has items, too: its rows
+        own = getattr(values, "name", None)
+        return [(name if own is None else own, values)]
+    return list(values.items()) if hasattr(values, "items") else [(name, values)]
+
+
+def _under(label, found):
+    """Names and values that stand in a dict under one label."""
+    return [(label if len(found) == 1 else f"{label}: {name}", value) for name, value in found]
 
 
 def _refuse_labelled_fit(est, embedding, conditions, held_out):
@@ -123,34 +140,32 @@ def _evaluate_all(features, embedding, rnns):
     """Yield name and values of every quantity."""
     if isinstance(features, dict):
         for label, feature in features.items():
-            found = _evaluate(feature, embedding, rnns)
-            for name, values in found.items():
-                yield (label if len(found) == 1 else f"{label}: {name}"), values
+            yield from _under(label, _evaluate(feature, embedding, rnns))
     elif isinstance(features, (list, tuple)):
         for feature in features:
             yield from _evaluate_all(feature, embedding, rnns)
     else:
-        yield from _evaluate(features, embedding, rnns).items()
+        yield from _evaluate(features, embedding, rnns)
 
 
 def _evaluate(feature, embedding, rnns):
-    """A dict of the values of one feature."""
+    """Names and values of one feature."""
     if isinstance(feature, str):
         more = ", an analyzer, a function of the RNNs, or a list or dict of these"
         check_option(feature, "features", tuple(NAMES), more)
         name, compute = NAMES[feature]
-        return {name: compute(embedding, rnns)}
+        return [(name, compute(embedding, rnns))]
     if isinstance(feature, type):
         raise TypeError(f"features needs an object, {feature.__name__}(), not the class itself.")
     if hasattr(feature, "fit_transform"):
         analyzer = clone(feature)
         columns = np.asarray(analyzer.fit_transform(rnns)).T
-        return dict(zip(analyzer.get_feature_names_out(), columns, strict=True))
+        return list(zip(analyzer.get_feature_names_out(), columns, strict=True))
     name, values = "values", feature
     if callable(feature):
         name = getattr(feature, "__name__", type(feature).__name__)
         values = feature(rnns)
-    return values if isinstance(values, dict) else {name: values}
+    return _named(values, name)
 
 
 def _growth_rate(embedding, rnns):
