@@ -510,16 +510,20 @@ def three():
 
 
 def test_the_summary_says_what_differs_by_how_much(three):
-    first, second, third, how = three.summary().splitlines()
+    first, second, third, note, how = three.summary().splitlines()
     match = re.fullmatch(
-        r"growth rate differs: reach minus delay (.*) \[(.*), (.*)\] 1/s, corrected p = (.*)\.",
+        r"growth rate differs; reach minus delay: (.*) \[(.*), (.*)\] 1/s, corrected p = (.*)\.",
         first,
     )
     expected = [three.effects[0], *three.intervals[0], three.corrected_p_values[0]]
     np.testing.assert_allclose([float(g) for g in match.groups()], expected, rtol=0.01)
-    assert second.startswith("n_stable is not shown to differ: reach minus delay ")
-    assert re.search(r"distance of delay and reach .* \[.*\] SD, corrected p = ", third)
+    assert second.startswith("n_stable is not shown to differ; reach minus delay: ")
+    assert note == "Intervals are those of each quantity alone: they are not corrected."
+    assert re.search(r"distance of delay and reach: .* \[.*\] SD, corrected p = ", third)
     assert how == "40 trials in 20 groups, within which labels were exchanged 9999 times."
+    values, y = np.arange(12.0), np.arange(12) % 3
+    alone = permutation_test_features(values, y).summary().splitlines()
+    assert len(alone) == 2 and "; share that labels explain: " in alone[0]
 
 
 def test_the_table_has_a_row_for_each_quantity(three):

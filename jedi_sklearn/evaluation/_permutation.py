@@ -215,7 +215,7 @@ def permutation_test_features(
     >>> speed = rng.normal(size=30)[trial] + 0.2 * rng.normal(size=60) + 0.3 * (epoch == "reach")
     >>> test = permutation_test_features({"speed (1/s)": speed}, epoch, groups=trial)
     >>> print(test.summary())
-    speed differs: reach minus delay 0.280 [0.177, 0.382] 1/s, p = 0.0001.
+    speed differs; reach minus delay: 0.280 [0.177, 0.382] 1/s, p = 0.0001.
     60 trials in 30 groups, within which labels were exchanged 9999 times.
     """
     m, rng = _check(n_permutations, confidence, random_state)

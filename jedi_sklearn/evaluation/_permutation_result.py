@@ -107,6 +107,8 @@ class PermutationTest:
                 "The fit was given the labels, and pulls them apart: p take that into account, "
                 "sizes of differences do not."
             )
+        elif len(self.names) > 1:
+            lines.append("Intervals are those of each quantity alone: they are not corrected.")
         return "\n".join([*lines, f"{self._how()}."])
 
     def _sentence(self, k):
@@ -117,13 +119,13 @@ class PermutationTest:
         what, unit = {
             "difference": (f"{second} minus {first}", unit),
             "distance": (f"distance of {first} and {second}", UNITS["distance"]),
-            "share": ("labels explain", UNITS["share"]),
+            "share": ("share that labels explain", UNITS["share"]),
         }[self.kinds[k]]
         size = _number(self.effects[k])
         if not self.refit:
             size += " [{}, {}]".format(*map(_number, self.intervals[k]))
         corrected = "corrected p" if len(self.names) > 1 else "p"
-        return f"{name} {word}: {what} {size}{f' {unit}' * bool(unit)}, {corrected} = {p:.2g}."
+        return f"{name} {word}; {what}: {size}{f' {unit}' * bool(unit)}, {corrected} = {p:.2g}."
 
     def _how(self):
         trials = f"{self.n_trials} trials"
