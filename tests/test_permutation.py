@@ -1,5 +1,6 @@
 """Permutation tests keep their level, find what is there, and say it in the right units."""
 
+import dataclasses
 import re
 import sys
 
@@ -530,6 +531,8 @@ def test_the_table_has_a_row_for_each_quantity(three):
     rows = str(three).splitlines()
     assert rows[0].split() == "delay reach effect 95 % interval p corrected p".split()
     assert [row.split("  ")[0] for row in rows[1:4]] == three.names
+    assert repr(three) == str(three)  # not 9999 permutations
+    assert three == three and three != dataclasses.replace(three)  # no ambiguous arrays
 
 
 def test_the_frame_has_all_numbers(three):
