@@ -99,8 +99,8 @@ def permutation_test(
     ValueError, TypeError
         If the fit knew the labels of these trials, or may have (see `held_out`), and `refit` is
         False; for `conditions` that are not those of the fit, or that tell `y`, because they hold
-        one label of it each; for fewer than two labels,
-        or fewer than two trials (or groups) of one; for quantities that are not finite.
+        one label of it each; for fewer than two labels, or fewer than two trials (or groups) of
+        one; for quantities that are not finite.
 
     Warns
     -----
