@@ -757,6 +757,11 @@ CALLS = [
         ["refit", "True or False", "'yes'"],
     ),
     (
+        lambda: judge.permutation_test(None, GOOD, np.arange(N) % 2, held_out="yes"),
+        TypeError,
+        ["held_out", "True or False", "'yes'"],
+    ),
+    (
         lambda: judge.permutation_test_features(np.ones(N), np.arange(N)),
         ValueError,
         ["At least 2 trials of each label", "1 of label 0", "merge"],
@@ -797,6 +802,11 @@ CALLS = [
         ['values["r"]', "NaN or infinite in 2 of 6 trials", "first in trial 1"],
     ),
     (lambda: judge.permutation_test_features({}, [0, 1] * 3), ValueError, ["values is empty"]),
+    (
+        lambda: judge.permutation_test_features({1: np.ones(N), "1": np.ones(N)}, [0, 1] * 3),
+        ValueError,
+        ['values has two quantities with the name "1"', "rename"],
+    ),
     (
         lambda: judge.permutation_test_features({"r": ["a"] * 6}, [0, 1] * 3),
         TypeError,

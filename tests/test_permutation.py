@@ -1,5 +1,6 @@
 """Permutation tests keep their level, find what is there, and say it in the right units."""
 
+import dataclasses
 import re
 import sys
 
@@ -16,6 +17,7 @@ from jedi_sklearn import EigenspectrumAnalyzer, LyapunovAnalyzer, lyapunov_expon
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.evaluation import _exchange, permutation_test, permutation_test_features
 from jedi_sklearn.evaluation._exchange import Design, Prepared, statistics_of
+from jedi_sklearn.evaluation._permutation import _refined
 from jedi_sklearn.evaluation._permutation_result import p_values
 from jedi_sklearn.preprocessing import TrialScaler
 
@@ -237,6 +239,33 @@ def test_animals_that_differ_are_not_taken_for_genotypes(rng):
     assert (right <= 0.05).mean() < 0.08
 
 
+def test_animals_stay_the_units_where_the_fit_had_conditions(rng):
+    """Conditions divide groups where labels differ within them, not animals of two genotypes."""
+    animal, direction = np.repeat(np.arange(8), 10), np.tile(np.arange(5), 16)
+
+    def make(n, y, groups):
+        v = rng.standard_normal((8, 2))[animal] + rng.standard_normal((5, 2))[direction]
+        return {"n": rng.standard_normal(80) + v[:, 0], "v": v + rng.standard_normal((80, 2))}
+
+    for y, n_groups in ((animal % 2, 8), (np.repeat([0, 1] * 8, 5), 40)):
+        groups = _refined(y, animal, direction, 80)
+        assert len(np.unique(groups)) == n_groups
+        p, _ = judged(rng, lambda rng, y=y, groups=groups: (y, groups), make, n_repeats=5)
+        np.testing.assert_allclose((p <= 0.05).mean(), 0.05, atol=0.03)
+
+
+def test_conditions_of_the_fit_must_not_tell_the_labels():
+    direction, session = np.tile(np.arange(6), 8), np.repeat(np.arange(4), 12)
+    for groups, where in ((None, "condition holds"), (session, "condition of a group holds")):
+        with pytest.raises(ValueError, match=f"conditions tell y: each {where} one label of y"):
+            _refined(direction < 3, groups, direction, 48)
+    mutant = session < 2
+    told = np.where(mutant & (direction == 0), "rare", "common")
+    with pytest.raises(ValueError, match="4 of 48 trials are of conditions that hold one label"):
+        _refined(mutant, session, told, 48)
+    assert _refined(mutant, session, direction, 48) is session
+
+
 def test_what_differs_is_found_and_nothing_else(rng):
     """Power of one in three quantities that is an SD apart, beside the level of the others."""
 
@@ -399,6 +428,36 @@ def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks,
     assert test.n_groups == 4
     with pytest.raises(ValueError, match="conditions must be the labels that the fit was given"):
         permutation_test(est, X, other, conditions=block, **how)
+    with pytest.raises(ValueError, match="conditions tell y"):
+        permutation_test(est, X, y, conditions=y, **how)
+
+
+def test_conditions_of_a_fit_are_checked_where_it_knows_the_trials(two_tasks, small):
+    X, y = two_tasks.X, two_tasks.task
+    est, other = small(rank=6, max_iter=20).fit(X, y), np.arange(24) % 4 // 2
+    how = {"features": "embedding", "n_permutations": 19}
+    swapped = y.copy()
+    swapped[[np.argmax(y == "reach"), np.argmax(y != "reach")]] = "oscillation", "reach"
+    for wrong in (np.full(24, "reach"), y[::-1], swapped):
+        with pytest.raises(ValueError, match=r"these give '[a-z]*' to other trials"):
+            permutation_test(est, X, other, conditions=wrong, **how)
+    order = np.r_[np.arange(24)[::-1], 3]  # all trials, one of them twice
+    permutation_test(est, X[order], other[order], conditions=y[order], **how)
+
+
+def test_a_fit_of_conditions_is_told_that_trials_are_not_its_own(two_tasks, small):
+    """Windows of its trials are no trials that it has not seen, and are not recognised."""
+    X, y = two_tasks.X, two_tasks.task
+    est = small(n_components=1, rank=6, max_iter=20, embedding="condition").fit(X[:14], y[:14])
+    how = {"features": "embedding", "n_permutations": 19}
+    for trials, labels in ((X[:14, :30], y[:14]), (X[14:], y[14:])):
+        with pytest.raises(ValueError, match=r"say so by held_out=True\. If not: fit without"):
+            permutation_test(est, trials, labels, **how)
+    other = np.arange(10) // 2 % 2
+    permutation_test(est, X[14:], other, conditions=y[14:], **how)
+    assert permutation_test(est, X[14:], y[14:], held_out=True, **how).n_trials == 10
+    with pytest.raises(ValueError, match="14 of the 24 trials were fitted with labels"):
+        permutation_test(est, X, y, held_out=True, **how)
 
 
 def test_a_fit_pulls_random_labels_apart_and_refits_know_it(small):
@@ -452,22 +511,28 @@ def three():
 
 
 def test_the_summary_says_what_differs_by_how_much(three):
-    first, second, third, how = three.summary().splitlines()
+    first, second, third, note, how = three.summary().splitlines()
     match = re.fullmatch(
-        r"growth rate differs: reach minus delay (.*) \[(.*), (.*)\] 1/s, corrected p = (.*)\.",
+        r"growth rate differs; reach minus delay: (.*) \[(.*), (.*)\] 1/s, corrected p = (.*)\.",
         first,
     )
     expected = [three.effects[0], *three.intervals[0], three.corrected_p_values[0]]
     np.testing.assert_allclose([float(g) for g in match.groups()], expected, rtol=0.01)
-    assert second.startswith("n_stable is not shown to differ: reach minus delay ")
-    assert re.search(r"distance of delay and reach .* \[.*\] SD, corrected p = ", third)
+    assert second.startswith("n_stable is not shown to differ; reach minus delay: ")
+    assert note == "Intervals are those of each quantity alone: they are not corrected."
+    assert re.search(r"distance of delay and reach: .* \[.*\] SD, corrected p = ", third)
     assert how == "40 trials in 20 groups, within which labels were exchanged 9999 times."
+    values, y = np.arange(12.0), np.arange(12) % 3
+    alone = permutation_test_features(values, y).summary().splitlines()
+    assert len(alone) == 2 and "; share that labels explain: " in alone[0]
 
 
 def test_the_table_has_a_row_for_each_quantity(three):
     rows = str(three).splitlines()
     assert rows[0].split() == "delay reach effect 95 % interval p corrected p".split()
     assert [row.split("  ")[0] for row in rows[1:4]] == three.names
+    assert repr(three) == str(three)  # not 9999 permutations
+    assert three == three and three != dataclasses.replace(three)  # no ambiguous arrays
 
 
 def test_the_frame_has_all_numbers(three):
@@ -532,6 +597,29 @@ def test_values_come_as_arrays_dicts_or_tables(rng):
         for x in (table, dict(table), {"a": v[:, [0]], "b": v[:, 1].tolist()})
     ]
     assert found[0] == found[1] == found[2]
+
+
+def test_a_column_of_a_table_is_one_quantity(unlabelled, two_tasks, rng):
+    table = pd.DataFrame(
+        rng.standard_normal((24, 2)), columns=["speed (1/s)", "x"], index=[*"ab"] * 12
+    )
+    column, y = table["speed (1/s)"], two_tasks.task
+    test = permutation_test_features(column, y)
+    assert test.names == ["speed (1/s)"]
+    bare = permutation_test_features(column.to_numpy(), y)
+    np.testing.assert_array_equal(test.null, bare.null)
+    assert permutation_test_features(column.rename(None), y).names == bare.names == ["values"]
+    within = {"t": table, "n": column}
+    test = permutation_test_features(within, y)
+    assert test.names == ["t: speed (1/s)", "t: x", "n"]
+    same = permutation_test(unlabelled, two_tasks.X, y, features=within)
+    assert same.names == test.names
+    np.testing.assert_array_equal(same.statistics, test.statistics)
+    features = [table, lambda rnns: table[["x"]].add_suffix("2"), {"named": column}]
+    test = permutation_test(unlabelled, two_tasks.X, y, features=features, n_permutations=19)
+    assert test.names == ["speed (1/s)", "x", "x2", "named"] and set(test.kinds) == {"difference"}
+    alone = permutation_test(unlabelled, two_tasks.X, y, features=column, n_permutations=19)
+    assert alone.names == ["speed (1/s)"]
 
 
 def test_few_ways_to_exchange_labels_are_pointed_out(rng):

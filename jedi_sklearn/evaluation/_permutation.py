@@ -30,6 +30,7 @@ def permutation_test(
     conditions=None,
     inputs=None,
     refit=False,
+    held_out=False,
     n_permutations="auto",
     confidence=0.95,
     random_state=0,
@@ -55,7 +56,8 @@ def permutation_test(
         states per s). Of an analyzer each column is a quantity. A function takes the
         :class:`~jedi_sklearn.RNNBatch` of the trials and returns numbers (n_trials,), vectors
         (n_trials, d) that are compared as a whole, or a dict of them. The keys of a dict name
-        what it holds, which may also be arrays of these shapes.
+        what it holds, which may also be arrays of these shapes. Of a DataFrame each column is a
+        quantity.
     groups : array-like of shape (n_trials,), optional
         What makes trials alike beside their label. Where labels differ within groups, they are
         exchanged within each alone: the trial from which several epochs come (a paired test),
@@ -63,7 +65,9 @@ def permutation_test(
         genotypes), the means of groups are compared, and labels of whole groups exchanged.
     conditions : array-like of shape (n_trials,), optional
         Labels that the fit was given, where these are others than `y`: `y` is exchanged within
-        them alone.
+        them alone (with `groups`, within the conditions of each group). Where all trials of each
+        group have one label, groups are compared as wholes, and keep their conditions. If `X`
+        holds all trials of the fit, their conditions are checked; those of only some cannot be.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them.
     refit : bool, default=False
@@ -71,6 +75,10 @@ def permutation_test(
         labels of these trials. True: `est` is fitted anew to `X` with each permutation of `y` as
         its labels. Needed where labels make the fit, as with ``embedding="condition"``: a fit
         with labels pulls them apart, whatever they are.
+    held_out : bool, default=False
+        True says that no part of `X` is from trials of the fit, which a fit that had labels and
+        ``embedding="condition"`` needs to hear, unless `conditions` are given: trials of the fit
+        are recognised only where they are whole and unchanged, not by a window of their samples.
     n_permutations : int or "auto", default="auto"
         9999, or with `refit` 99. No p is smaller than 1 / (1 + n_permutations).
     confidence : float, default=0.95
@@ -89,8 +97,10 @@ def permutation_test(
     Raises
     ------
     ValueError, TypeError
-        If the fit knew the labels of these trials and `refit` is False; for fewer than two labels,
-        or fewer than two trials (or groups) of one; for quantities that are not finite.
+        If the fit knew the labels of these trials, or may have (see `held_out`), and `refit` is
+        False; for `conditions` that are not those of the fit, or that tell `y`, because they hold
+        one label of it each; for fewer than two labels, or fewer than two trials (or groups) of
+        one; for quantities that are not finite.
 
     Warns
     -----
@@ -147,11 +157,12 @@ def permutation_test(
     """
     y = as_labels(y, "y")
     how = {"features": features, "inputs": inputs}
-    m, rng = _check(n_permutations, confidence, random_state, refit)
+    m, rng = _check(n_permutations, confidence, random_state, refit, held_out)
     if not refit:
-        found = quantities_of(est, X, **how, n_jobs=n_jobs, conditions=conditions)
+        how |= {"conditions": conditions, "held_out": held_out}
+        found = quantities_of(est, X, **how, n_jobs=n_jobs)
         n_trials = len(next(iter(found.values())))
-        design = Design(y, _refined(groups, conditions, n_trials), n_trials)
+        design = Design(y, _refined(y, groups, conditions, n_trials), n_trials)
         return _test(found, design, m, confidence, rng)
     if conditions is not None:
         raise ValueError(
@@ -179,7 +190,8 @@ def permutation_test_features(
     ----------
     values : dict or DataFrame of columns, or array-like of shape (n_trials,) or (n_trials, d)
         A dict has numbers (n_trials,) or vectors (n_trials, d), compared as a whole, by name. An
-        array is one quantity.
+        array is one quantity, and so is a Series, which keeps its name. Of a DataFrame each
+        column is one, also in a dict.
     y, groups, n_permutations, confidence, random_state :
         As in :func:`permutation_test`.
 
@@ -203,7 +215,7 @@ def permutation_test_features(
     >>> speed = rng.normal(size=30)[trial] + 0.2 * rng.normal(size=60) + 0.3 * (epoch == "reach")
     >>> test = permutation_test_features({"speed (1/s)": speed}, epoch, groups=trial)
     >>> print(test.summary())
-    speed differs: reach minus delay 0.280 [0.177, 0.382] 1/s, p = 0.0001.
+    speed differs; reach minus delay: 0.280 [0.177, 0.382] 1/s, p = 0.0001.
     60 trials in 30 groups, within which labels were exchanged 9999 times.
     """
     m, rng = _check(n_permutations, confidence, random_state)
@@ -212,10 +224,11 @@ def permutation_test_features(
     return _test(found, Design(y, groups, n_trials), m, confidence, rng)
 
 
-def _check(n_permutations, confidence, random_state, refit=False):
+def _check(n_permutations, confidence, random_state, refit=False, held_out=False):
     """Number of permutations, and a generator of random numbers."""
-    if not isinstance(refit, (bool, np.bool_)):
-        raise TypeError(f"refit must be True or False, got {refit!r}.")
+    for name, value in (("refit", refit), ("held_out", held_out)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {value!r}.")
     check_number(confidence, "confidence", low=0, closed=False, high=0.9999)
     if isinstance(n_permutations, str) and n_permutations == "auto":
         return PERMUTATIONS[bool(refit)], check_seed(random_state)
@@ -227,13 +240,39 @@ def _check(n_permutations, confidence, random_state, refit=False):
     return n_permutations, check_seed(random_state)
 
 
-def _refined(groups, conditions, n_trials):
-    """Groups, divided by conditions where these are given."""
-    if conditions is None or groups is None:
-        return conditions if groups is None else groups
-    _, by = check_conditions(groups, n_trials, "groups")
-    values, each = check_conditions(conditions, n_trials)
-    return by * len(values) + each
+def _refined(y, groups, conditions, n_trials):
+    """Groups, divided by the conditions of the fit where labels are exchanged within groups."""
+    if conditions is None:
+        return groups
+    _, codes = check_conditions(y, n_trials, "y")
+    names, cell = check_conditions(conditions, n_trials)
+    if groups is not None:
+        _, by = check_conditions(groups, n_trials, "groups")
+        if not _mixed(codes, by).any():  # whole groups are the units, whatever their conditions
+            telling = ~_mixed(codes, cell)
+            if telling.any():
+                raise ValueError(
+                    f"{telling.sum()} of {n_trials} trials are of conditions that hold one label "
+                    "of y each. All trials of a group have one label, so that groups are "
+                    "compared as wholes, and what the fit knew of these trials tells the labels "
+                    "of their groups. Leave these trials out, or fit without labels."
+                )
+            return groups
+        cell = by * len(names) + cell
+    if not _mixed(codes, cell).any():
+        where = "condition" if groups is None else "condition of a group"
+        raise ValueError(
+            f"conditions tell y: each {where} holds one label of y, so that none can be "
+            "exchanged within it. A fit that was given these conditions pulls the labels of y "
+            "apart, too. Fit without labels (the cheapest); or give the fit y and refit=True."
+        )
+    return cell
+
+
+def _mixed(codes, cell):
+    """Whether the cell of each trial holds more than one label."""
+    occupied = np.unique(np.stack([cell, codes]), axis=1)[0]
+    return np.bincount(occupied)[cell] > 1
 
 
 def _test(quantities, design, m, confidence, rng):

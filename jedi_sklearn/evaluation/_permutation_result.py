@@ -18,9 +18,9 @@ SHOWN = 0.05  # level of the words of `summary`
 UNITS = {"distance": "SD", "share": "of the variance"}  # of effects that have none of their own
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PermutationTest:
-    """Result of :func:`permutation_test`.
+    """Result of :func:`permutation_test`; printed, it is a table.
 
     Attributes
     ----------
@@ -107,6 +107,8 @@ class PermutationTest:
                 "The fit was given the labels, and pulls them apart: p take that into account, "
                 "sizes of differences do not."
             )
+        elif len(self.names) > 1:
+            lines.append("Intervals are those of each quantity alone: they are not corrected.")
         return "\n".join([*lines, f"{self._how()}."])
 
     def _sentence(self, k):
@@ -117,13 +119,13 @@ class PermutationTest:
         what, unit = {
             "difference": (f"{second} minus {first}", unit),
             "distance": (f"distance of {first} and {second}", UNITS["distance"]),
-            "share": ("labels explain", UNITS["share"]),
+            "share": ("share that labels explain", UNITS["share"]),
         }[self.kinds[k]]
         size = _number(self.effects[k])
         if not self.refit:
             size += " [{}, {}]".format(*map(_number, self.intervals[k]))
         corrected = "corrected p" if len(self.names) > 1 else "p"
-        return f"{name} {word}: {what} {size}{f' {unit}' * bool(unit)}, {corrected} = {p:.2g}."
+        return f"{name} {word}; {what}: {size}{f' {unit}' * bool(unit)}, {corrected} = {p:.2g}."
 
     def _how(self):
         trials = f"{self.n_trials} trials"
@@ -137,8 +139,8 @@ class PermutationTest:
         return f"{trials} in {self.n_groups} groups, between which {times}"
 
     def __str__(self):
-        heads = ["", *map(str, self.labels), "effect", "", f"{self.confidence:.4g} interval"]
-        heads[-1] = f"{100 * self.confidence:.4g} % interval"
+        interval = f"{100 * self.confidence:.4g} % interval"
+        heads = ["", *map(str, self.labels), "effect", "", interval, "p", "corrected p"]
         rows = []
         for k, name in enumerate(self.names):
             kind = self.kinds[k]
@@ -147,7 +149,6 @@ class PermutationTest:
             p = [f"{p[k]:.2g}" for p in (self.p_values, self.corrected_p_values)]
             means = map(_number, self.means[k])
             rows.append([name, *means, _number(self.effects[k]), word, f"[{low}, {high}]", *p])
-        heads += ["p", "corrected p"]
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         left = (0, len(heads) - 4)  # columns of words
         lines = [
@@ -158,6 +159,8 @@ class PermutationTest:
             for row in (heads, *rows)
         ]
         return "\n".join([*lines, f"{self._how()}."])
+
+    __repr__ = __str__
 
 
 def judge(quantities, design, prepared, null, confidence, refit=False):

@@ -16,16 +16,19 @@ __all__ = ["NAMES", "as_quantities", "quantities_of"]
 SAME = 1e-6  # of the SD of the embeddings: two inferences of one trial differ by rounding
 
 
-def quantities_of(fitted, X, features, inputs=None, n_jobs=None, conditions=None, check=True):
+def quantities_of(
+    fitted, X, features, inputs=None, n_jobs=None, conditions=None, held_out=False, check=True
+):
     """Quantities of trials under a fitted model, a dict of (n_trials,) or (n_trials, d) arrays.
 
-    With `check`, trials are refused of which the fit knew labels other than `conditions`.
+    With `check`, trials are refused of which the fit knew labels other than `conditions`, or may
+    have known them and is not told that they are `held_out`.
     """
     X, est = _unwrap(fitted, X)
     X, inputs, found = est._infer(X, inputs, starts=True, n_jobs=n_jobs)
     embedding = found.p[:, : est.n_components_]
     if check:
-        _refuse_labelled_fit(est, embedding, conditions)
+        _refuse_labelled_fit(est, embedding, conditions, held_out)
     rnns = est._rnns(embedding, found, X.shape[1], inputs)
     quantities = {}
     for name, values in _evaluate_all(features, embedding, rnns):
@@ -40,12 +43,16 @@ def quantities_of(fitted, X, features, inputs=None, n_jobs=None, conditions=None
 
 
 def as_quantities(values, n_trials, name="features"):
-    """A dict of finite (n_trials,) or (n_trials, d) arrays, from one, a DataFrame or an array."""
-    items = list(values.items()) if hasattr(values, "items") else [("values", values)]
+    """A dict of finite (n_trials,) or (n_trials, d) arrays, from what `_named` takes."""
+    items = [
+        item for key, value in _named(values, "values") for item in _under(key, _named(value, key))
+    ]
     if not items:
         raise ValueError(f"{name} is empty: there is nothing to compare.")
     quantities = {}
     for key, value in items:
+        if str(key) in quantities:
+            raise ValueError(f'{name} has two quantities with the name "{key}": rename one.')
         array = as_numbers(value, f'{name}["{key}"]')
         if array.ndim not in (1, 2) or not array.size or len(array) != n_trials:
             raise ValueError(
@@ -63,63 +70,102 @@ def as_quantities(values, n_trials, name="features"):
     return quantities
 
 
-def _refuse_labelled_fit(est, embedding, conditions):
+def _named(values, name):
+    """Names and values: of a dict or DataFrame each column, of a Series its own, else `name`."""
+    if getattr(values, "ndim", None) == 1:  # a Series has items, too: its rows
+        own = getattr(values, "name", None)
+        return [(name if own is None else own, values)]
+    return list(values.items()) if hasattr(values, "items") else [(name, values)]
+
+
+def _under(label, found):
+    """Names and values that stand in a dict under one label."""
+    return [(label if len(found) == 1 else f"{label}: {name}", value) for name, value in found]
+
+
+def _refuse_labelled_fit(est, embedding, conditions, held_out):
     """Raise where the fit knew labels of these trials that permutations would not keep."""
     if not hasattr(est, "conditions_"):
         return
+    nearest, distance = pairwise_distances_argmin_min(embedding, est.embedding_)
+    same = SAME * est.embedding_.std(axis=0).max()
+    seen = distance <= same
     if conditions is not None:
-        given, _ = check_conditions(conditions, len(embedding))
-        unknown = set(given.tolist()) - set(est.conditions_.tolist())
-        if not unknown:
-            return
+        _refuse_other_conditions(est, conditions, nearest, seen, same)
+        return
+    ways = (
+        "Fit without labels (the cheapest); or test trials that the fit has not seen; or, where "
+        "the fit had other labels than those compared, give them as conditions=; or refit=True, "
+        "which fits again for every permutation."
+    )
+    if seen.any():
+        raise ValueError(
+            f"{seen.sum()} of the {len(embedding)} trials were fitted with labels. The fit itself "
+            "pulls labels apart, so that a permutation of labels under the same fit finds "
+            f"differences that are not there. {ways}"
+        )
+    if est.embedding == "condition" and not held_out:
+        raise ValueError(
+            'The fit had labels and embedding="condition", which pulls trials of one label '
+            "together, whatever the labels are. None of these trials is recognised as one of the "
+            "fit, but windows of its trials would not be. If no part of X is from trials of the "
+            f"fit, say so by held_out=True. If not: {ways[0].lower()}{ways[1:]}"
+        )
+
+
+def _refuse_other_conditions(est, conditions, nearest, seen, same):
+    """Raise for conditions that the fit was not given."""
+    given, codes = check_conditions(conditions, len(nearest))
+    known = est.conditions_.tolist()
+    unknown = set(given.tolist()) - set(known)
+    if unknown:
         raise ValueError(
             "conditions must be the labels that the fit was given, but it was not given "
             f"{sorted(unknown, key=str)[0]!r}."
         )
-    _, nearest = pairwise_distances_argmin_min(embedding, est.embedding_)
-    n_seen = int((nearest <= SAME * est.embedding_.std(axis=0).max()).sum())
-    if n_seen:
-        raise ValueError(
-            f"{n_seen} of the {len(embedding)} trials were fitted with labels. The fit itself "
-            "pulls labels apart, so that a permutation of labels under the same fit finds "
-            "differences that are not there. Fit without labels (the cheapest); or test trials "
-            "that the fit has not seen; or, where the fit had other labels than those compared, "
-            "give them as conditions=; or refit=True, which fits again for every permutation."
-        )
+    trials, first = np.unique(nearest[seen], return_index=True)
+    if len(trials) < len(est.embedding_):  # a fit keeps the mean of each label, not who had it
+        return
+    label = given[codes[seen][first]]
+    for value, mean in zip(known, est.condition_embeddings_, strict=True):
+        own = est.embedding_[trials[label == value]]
+        if not len(own) or np.abs(own.mean(axis=0) - mean).max() > same:
+            raise ValueError(
+                "conditions must be the labels that the fit was given, in the order of X, but "
+                f"these give {value!r} to other trials than the fit was told."
+            )
 
 
 def _evaluate_all(features, embedding, rnns):
     """Yield name and values of every quantity."""
     if isinstance(features, dict):
         for label, feature in features.items():
-            found = _evaluate(feature, embedding, rnns)
-            for name, values in found.items():
-                yield (label if len(found) == 1 else f"{label}: {name}"), values
+            yield from _under(label, _evaluate(feature, embedding, rnns))
     elif isinstance(features, (list, tuple)):
         for feature in features:
             yield from _evaluate_all(feature, embedding, rnns)
     else:
-        yield from _evaluate(features, embedding, rnns).items()
+        yield from _evaluate(features, embedding, rnns)
 
 
 def _evaluate(feature, embedding, rnns):
-    """A dict of the values of one feature."""
+    """Names and values of one feature."""
     if isinstance(feature, str):
         more = ", an analyzer, a function of the RNNs, or a list or dict of these"
         check_option(feature, "features", tuple(NAMES), more)
         name, compute = NAMES[feature]
-        return {name: compute(embedding, rnns)}
+        return [(name, compute(embedding, rnns))]
     if isinstance(feature, type):
         raise TypeError(f"features needs an object, {feature.__name__}(), not the class itself.")
     if hasattr(feature, "fit_transform"):
         analyzer = clone(feature)
         columns = np.asarray(analyzer.fit_transform(rnns)).T
-        return dict(zip(analyzer.get_feature_names_out(), columns, strict=True))
+        return list(zip(analyzer.get_feature_names_out(), columns, strict=True))
     name, values = "values", feature
     if callable(feature):
         name = getattr(feature, "__name__", type(feature).__name__)
         values = feature(rnns)
-    return values if isinstance(values, dict) else {name: values}
+    return _named(values, name)
 
 
 def _growth_rate(embedding, rnns):
