@@ -280,6 +280,13 @@ def test_the_table_has_shares_and_intervals(report):
     assert frame.loc[0, "growth rate (1/s), low"] <= frame.loc[0, "growth rate (1/s), high"]
 
 
+def test_reports_and_structures_are_compared_by_identity(report):
+    twin = StabilityReport(list(report.structures), ["go"], report.n_refits)
+    assert report == report and report != twin and len({report, twin, *report.structures}) == 7
+    first, second = (Structure("fixed point", "saddle", "go", {}, {}, position=M) for _ in "ab")
+    assert first != second and first in [second, first]
+
+
 def test_a_table_needs_pandas(report, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install pandas, or use report\.structures"):

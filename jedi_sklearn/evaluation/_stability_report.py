@@ -22,7 +22,7 @@ WIDTH = 99  # of the page
 COVERED = (5, 95)  # percentiles of refits between which an interval reaches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """A structure of a fit, and what other fits say of it.
 
@@ -81,7 +81,7 @@ class Structure:
         return "stable" if all(enough(n) <= n for n in numbers) else "undecided"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StabilityReport:
     """What :func:`stability_report` found.
 
