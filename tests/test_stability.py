@@ -280,6 +280,27 @@ def test_the_table_has_shares_and_intervals(report):
     assert frame.loc[0, "growth rate (1/s), low"] <= frame.loc[0, "growth rate (1/s), high"]
 
 
+def test_the_page_says_what_stable_takes():
+    def page(**numbers):
+        structure = Structure("fixed point", "saddle", "go", dict.fromkeys(numbers, (1, 1)), {})
+        return " ".join(str(StabilityReport([structure], ["go"], numbers)).split())
+
+    few = "Nothing can be called stable: it takes at least 5 refits of each kind."
+    assert few in page(seeds=1, trials=2, neurons=2)
+    assert few in page(seeds=10, trials=10, neurons=4)
+    assert few in page(seeds=10, trials=10)  # halves of the neurons were left out
+    text = "Stable: in at least 9 of 10 or 15 of 20 refits of each kind"
+    assert text in page(seeds=10, trials=20, neurons=10)
+
+
+def test_the_page_is_silent_of_what_no_refit_has(whole):
+    elsewhere = Found("seeds", np.arange(N), whole.dynamics, 50 + whole.positions)
+    page = str(StabilityReport(compared(whole, [elsewhere]), ["go"], {"seeds": 1}))
+    (line,) = (line for line in page.splitlines() if "saddle    " in line)
+    rate = whole.dynamics.points.growth_rates[whole.dynamics.points.n_unstable == 1, 0][0]
+    assert "nan" not in page and line.endswith(f"0/1    growth rate {rate:.3g} 1/s")
+
+
 def test_reports_and_structures_are_compared_by_identity(report):
     twin = StabilityReport(list(report.structures), ["go"], report.n_refits)
     assert report == report and report != twin and len({report, twin, *report.structures}) == 7

@@ -116,16 +116,25 @@ class StabilityReport:
         lines = [f"Stability over {sum(self.n_refits.values())} refits: {refits}"]
         if self.n_unconverged:
             lines.append(f"{self.n_unconverged} of them did not converge: raise max_iter.")
-        needed = {n: enough(max(n, least_refits())) for _, n in kinds}
-        rule = " and ".join(f"{k} of {max(n, least_refits())}" for n, k in needed.items())
         sentences = (fill(s, WIDTH, subsequent_indent="  ") for s in self.summary().splitlines())
         notes = (
-            f"Stable: in at least {rule} refits of each kind; fixed points lie where trials were, "
-            "too. In brackets: 90 % of the refits. Stable is not the same as true: what data of "
-            "this kind make every fit invent looks stable, too (user guide)."
+            f"{self._rule()} In brackets: 90 % of the refits. Stable is not the same as true: "
+            "what data of this kind make every fit invent looks stable, too (user guide)."
         )
         return "\n".join(
             [*lines, "", *sentences, "", *_table(self.structures), "", fill(notes, WIDTH)]
+        )
+
+    def _rule(self):
+        """What it takes to be called stable, in words."""
+        numbers = sorted({self.n_refits.get(kind, 0) for kind in KINDS})
+        if numbers[0] < least_refits():
+            least = least_refits()
+            return f"Nothing can be called stable: it takes at least {least} refits of each kind."
+        needed = " or ".join(f"{enough(n)} of {n}" for n in numbers)
+        return (
+            f"Stable: in at least {needed} refits of each kind; fixed points lie where trials "
+            "were, too."
         )
 
     def summary(self):
@@ -244,22 +253,27 @@ def least_refits():
     return next(n for n in range(1, 1000) if enough(n) <= n)
 
 
+def _quantity(name, value, low, high):
+    """A quantity with its unit and interval, as far as there are any."""
+    # the frequency of what does not turn goes without saying
+    if np.isnan(value) or not np.nan_to_num((value, low, high)).any():
+        return ""
+    name, _, unit = name.partition(" (")
+    ends = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
+    return f"{name} {value:.3g}{ends} {unit.rstrip(')')}"
+
+
 def _table(structures):
     """Lines of text, one for each structure, in columns."""
     kinds = list(structures[0].found)
     rows = [["", "condition", "structure", *kinds, "in the fit [in the refits]"]]
     for s in structures:
-        values = [
-            f"{name.partition(' (')[0]} {value:.3g} [{low:.3g}, {high:.3g}] "
-            + name.partition(" (")[2].rstrip(")")
-            for name, (value, low, high) in s.quantities.items()
-            if any((value, low, high))  # the frequency of what does not turn goes without saying
-        ]
+        values = [_quantity(name, *each) for name, each in s.quantities.items()]
         if s.n_other_stability:
             values.append(f"another stability in {s.n_other_stability}")
         shares = ["{}/{}".format(*s.found[kind]) for kind in kinds]
         condition = "" if s.condition is None else str(s.condition)
-        rows.append([s.verdict, condition, s.name, *shares, ", ".join(v.strip() for v in values)])
+        rows.append([s.verdict, condition, s.name, *shares, ", ".join(filter(None, values))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return [line.rstrip() for line in lines]
