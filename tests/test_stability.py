@@ -22,7 +22,7 @@ from jedi_sklearn.evaluation._matching import (
     tolerances,
 )
 from jedi_sklearn.evaluation._stability import Found, _plan, structures_of
-from jedi_sklearn.evaluation._stability_report import enough
+from jedi_sklearn.evaluation._stability_report import enough, interval
 from jedi_sklearn.plotting import StabilityDisplay
 
 N = 12
@@ -116,18 +116,18 @@ def test_points_that_no_trial_came_near_are_unstable(whole, agreeing):
     assert verdicts[-1.0].fails == ["visited"] and verdicts[-1.0].from_trials > 1
 
 
+def rotations(*hertz, kind=""):
+    """A linear network that turns at these frequencies."""
+    turn = 2 * np.pi * 0.1 * np.array(hertz)  # imaginary part of an eigenvalue, times tau
+    J = np.zeros((N, N))
+    for i, w in enumerate(turn):
+        J[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[1, -w], [w, 1]]
+    x0 = 1e-3 * np.ones(N)
+    return found_in(RNNBatch.from_dense(J, dt=1e-3, initial_states=x0, n_timesteps=50), kind)
+
+
 def test_modes_are_matched_with_their_intervals():
     """Two rhythms of a linear network: the one is always at 2 Hz, the other wanders."""
-
-    def rotations(*hertz, kind=""):
-        turn = 2 * np.pi * 0.1 * np.array(hertz)  # imaginary part of an eigenvalue, times tau
-        J = np.zeros((N, N))
-        for i, w in enumerate(turn):
-            J[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[1, -w], [w, 1]]
-        x0 = 1e-3 * np.ones(N)
-        rnns = RNNBatch.from_dense(J, dt=1e-3, initial_states=x0, n_timesteps=50)
-        return found_in(rnns, kind)
-
     own, wander = rotations(2.0, 5.0), [4.0, 6.0, 5.3, 4.7, 5.0, 5.1]
     others = [rotations(f, 2.0, kind="seeds") for f in wander]
     runs = [1e-3 * np.ones((1000, N))]  # one second
@@ -137,8 +137,48 @@ def test_modes_are_matched_with_their_intervals():
     assert steady.quantities["frequency (Hz)"] == pytest.approx((2, 2, 2), rel=0.01)
     (other,) = named(structures, "oscillation of 5 Hz")
     assert other.found == {"seeds": (4, 6)} and other.verdict == "unstable"
-    low, high = np.percentile(wander, (5, 95))
-    assert other.quantities["frequency (Hz)"] == pytest.approx((5, low, high), rel=0.01)
+    # of six values 90 % are all
+    assert other.quantities["frequency (Hz)"] == pytest.approx((5, 4, 6), rel=0.01)
+
+
+def test_intervals_are_those_of_halves_of_the_trials():
+    """What only halves of the trials move is as uncertain as these say, whatever else agrees."""
+    own, runs = rotations(2.0), [1e-3 * np.ones((1000, N))]
+    halves = [rotations(f, kind="trials") for f in (1.9, 2.1)]
+    others = [rotations(2.0, kind=kind) for kind in ("seeds", "neurons")] * 5
+
+    def frequency(refits):
+        structures = structures_of(own, refits, runs, np.ones(N), tau=0.1)
+        return named(structures, "oscillation of 2 Hz")[0].quantities["frequency (Hz)"]
+
+    assert frequency([*others, *halves]) == pytest.approx((2, 1.9, 2.1), rel=0.01)
+    assert frequency(others) == pytest.approx((2, 2, 2), rel=0.01)
+
+
+def test_points_have_intervals_of_halves_of_the_trials(whole, agreeing):
+    """A bias moves the point on its side; of refits that agree only seeds and neurons are left."""
+    halves = [found_in(bistable(bias=b), "trials") for b in (-0.1, 0.1)]
+    others = [*halves, *(fit for fit in agreeing if fit.kind != "trials")]
+    structures = compared(whole, others, starts=(-20, 20), n_timesteps=40)
+    above = next(s for s in named(structures, "stable fixed point") if s.position @ M[:, 0] > 0)
+    ends = above.quantities["growth rate (1/s)"][1:]
+    rates = [np.sort(fit.dynamics.points.growth_rates[:, 0])[:2] for fit in halves]
+    assert ends == pytest.approx((min(map(min, rates)), max(map(max, rates))))
+    assert above.quantities["moved (SD)"][0] > 0.01
+    (exponent,) = (s for s in structures if s.kind == "exponent")
+    each = sorted(fit.dynamics.exponent for fit in halves)
+    assert exponent.quantities["exponent (1/s)"][1:] == pytest.approx(each)
+
+
+def test_intervals_cover_the_standard_error():
+    """90 % of halves, in complementary pairs, span 1.64 standard errors to either side."""
+    rng, widths = np.random.RandomState(0), []
+    for _ in range(300):
+        values = rng.standard_normal(100)
+        halves = [half.mean() for _ in range(5) for half in rng.permutation(values).reshape(2, 50)]
+        _, low, high = interval(np.array(halves))
+        widths.append((high - low) / 2 * np.sqrt(len(values)))
+    assert np.mean(widths) == pytest.approx(1.64, abs=0.15)  # default quantiles: 1.33
 
 
 def test_matching_is_one_to_one_and_prefers_the_same_stability():
@@ -246,6 +286,11 @@ def test_the_page_says_what_to_report(report):
     page = str(report)
     assert "20 refits: 5 with other seeds, 10 to halves of the trials" in page
     assert "3 of them did not converge" in page and "not the same as true" in page
+    flat = " ".join(page.split())
+    assert "In brackets: 90 % of the refits to halves of the trials, the sampling un" in flat
+    assert "they cannot have moved farther" in flat
+    without = StabilityReport(report.structures, ["go"], {"seeds": 5})
+    assert "90 % of the refits; this is no sampling uncertainty" in " ".join(str(without).split())
     assert max(map(len, page.split("\n\n")[1].splitlines())) <= 99
     assert repr(report) == "StabilityReport(3 stable, 2 unstable; 20 refits)"
 

@@ -33,6 +33,7 @@ from ._matching import (
 from ._stability_report import (
     KINDS,
     MOST,
+    SAMPLING,
     StabilityReport,
     Structure,
     interval,
@@ -121,6 +122,10 @@ def stability_report(
     out spoils the choice of sizes; because two complementary halves share no noise [2]_; and
     because an estimate varies over halves by its standard error with all trials [1]_: halves of
     the trials move a structure as far as its own noise does. Halves have other seeds, too.
+    Intervals of values are therefore over the refits to halves of the trials. With
+    ``n_resamples=0`` they are over all refits, and no sampling uncertainty: other seeds hardly
+    move anything. Of a fixed point only refits that match it have values, so "moved" cannot
+    exceed the tolerance below, and its intervals are too narrow where few refits do.
 
     *The same* is: for fixed points of one condition, within a tenth of the SD of the activity (of
     all trials, RMS over neurons), or half the distance to the next point of the fit, where that is
@@ -352,6 +357,7 @@ def _compare_points(own, others, states, variance):
     shape = (len(others), len(points))
     found, moved = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
     growth, frequency = np.full((2, *shape), np.nan)
+    sampled = _sampled(others)
     n_unstable = points.n_unstable
     for i, other in enumerate(others):
         here, unit = own.positions[:, other.neurons], np.sqrt(variance[other.neurons].mean())
@@ -371,9 +377,9 @@ def _compare_points(own, others, states, variance):
             "name": name_of_point(n_unstable[k]),
             "found": _count(found[:, k], others),
             "quantities": {
-                "moved (SD)": interval(moved[:, k]),
-                "growth rate (1/s)": interval(growth[:, k], points.growth_rates[k, 0]),
-                "frequency (Hz)": interval(frequency[:, k], abs(points.frequencies[k, 0])),
+                "moved (SD)": interval(moved[sampled, k]),
+                "growth rate (1/s)": interval(growth[sampled, k], points.growth_rates[k, 0]),
+                "frequency (Hz)": interval(frequency[sampled, k], abs(points.frequencies[k, 0])),
             },
             "visited": bool(visited[k] <= SAME),
             "n_other_stability": int((there & ~found[:, k]).sum()),
@@ -390,8 +396,9 @@ def _compare_modes(own, others, tau, duration):
     nearest, same = (
         np.array(a).reshape(len(others), len(modes)) for a in zip(*pairs, strict=True)
     )
+    sampled = _sampled(others)
     for k, mode in enumerate(modes):
-        growth, frequency = nearest[:, k].real, nearest[:, k].imag / (2 * np.pi)
+        growth, frequency = nearest[sampled, k].real, nearest[sampled, k].imag / (2 * np.pi)
         quantities = {
             "frequency (Hz)": interval(frequency, mode.imag / (2 * np.pi)),
             "growth rate (1/s)": interval(growth, mode.real),
@@ -409,7 +416,7 @@ def _compare_exponents(own, others):
         "kind": "exponent",
         "name": f"leading Lyapunov exponent, {'positive' if exponent > 0 else 'negative'}",
         "found": _count(np.sign(each) == np.sign(exponent), others),
-        "quantities": {"exponent (1/s)": interval(each, exponent)},
+        "quantities": {"exponent (1/s)": interval(each[_sampled(others)], exponent)},
     }
 
 
@@ -425,6 +432,12 @@ def _compare_embeddings(first, refits, rng):
     kinds, r2 = np.array([fit.kind for fit in refits]), np.array(r2)
     quantities = {f"R2 ({kind})": interval(r2[kinds == kind]) for kind in found}
     return Structure("embedding", "embeddings", None, found=found, quantities=quantities)
+
+
+def _sampled(others):
+    """Which refits tell how uncertain a value is: to halves of the trials, or all without any."""
+    kinds = np.array([other.kind for other in others])
+    return kinds == SAMPLING if SAMPLING in kinds else np.ones(len(kinds), dtype=bool)
 
 
 def _count(found, others):

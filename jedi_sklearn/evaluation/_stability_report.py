@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 from scipy.stats import beta
 
-__all__ = ["KINDS", "MOST", "StabilityReport", "Structure"]
+__all__ = ["KINDS", "MOST", "SAMPLING", "StabilityReport", "Structure"]
 
 # What refits differ in, and how the texts call it
 KINDS = {
@@ -16,6 +16,7 @@ KINDS = {
     "trials": "to halves of the trials",
     "neurons": "to halves of the neurons",
 }
+SAMPLING = "trials"  # the kind whose spread is the standard error of an estimate
 MOST = 0.5  # more refits have a structure than lack it
 ERROR = 0.05  # probability with which a structure that half of the refits have passes nevertheless
 WIDTH = 99  # of the page
@@ -38,8 +39,11 @@ class Structure:
         are.
     quantities : dict of str to (float, float, float)
         By name and unit: the value in the fit (of what compares it with refits, the median), and
-        the 5th and 95th percentile of the values of what it is matched with in refits, NaN where
-        there is none.
+        the 5th and 95th percentile of the values of what it is matched with in the refits to
+        halves of the trials, or, where no such refits were made, in all; NaN where there is none.
+        R2 of embeddings has an interval for each kind of refit. A fixed point is matched within
+        the tolerance alone: its values are those of the refits that have it, perhaps with another
+        stability, and it cannot have moved farther than that.
     visited : bool
         Whether trials came near, of a fixed point; what else is in the trials themselves.
     from_trials : float
@@ -118,7 +122,7 @@ class StabilityReport:
             lines.append(f"{self.n_unconverged} of them did not converge: raise max_iter.")
         sentences = (fill(s, WIDTH, subsequent_indent="  ") for s in self.summary().splitlines())
         notes = (
-            f"{self._rule()} In brackets: 90 % of the refits. Stable is not the same as true: "
+            f"{self._rule()} {self._intervals()} Stable is not the same as true: "
             "what data of this kind make every fit invent looks stable, too (user guide)."
         )
         return "\n".join(
@@ -136,6 +140,23 @@ class StabilityReport:
             f"Stable: in at least {needed} refits of each kind; fixed points lie where trials "
             "were, too."
         )
+
+    def _intervals(self):
+        """What the intervals of the table are, in words."""
+        text = "In brackets: 90 % of the refits to halves of the trials, the sampling uncertainty"
+        if not self.n_refits.get(SAMPLING):
+            text = (
+                "In brackets: 90 % of the refits; this is no sampling uncertainty, which takes "
+                "halves of the trials"
+            )
+        if any(s.kind == "embedding" for s in self.structures):
+            text += "; of R2 90 % of each kind"
+        if any(s.kind == "fixed point" for s in self.structures):
+            text += (
+                ". Fixed points are matched within a tolerance, so that they cannot have moved "
+                "farther, and their values are from refits that have them"
+            )
+        return f"{text}."
 
     def summary(self):
         """What to report and what not, a sentence for each sort of structure."""
@@ -195,7 +216,8 @@ def interval(values, own=None):
     values = values[~np.isnan(values)]
     if not len(values):
         return np.nan if own is None else float(own), np.nan, np.nan
-    low, high = np.percentile(values, COVERED)
+    # of ten values numpy's default would leave out more than 10 %
+    low, high = np.percentile(values, COVERED, method="median_unbiased")
     return float(np.median(values) if own is None else own), float(low), float(high)
 
 
