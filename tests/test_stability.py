@@ -285,7 +285,7 @@ def test_the_page_says_what_to_report(report):
     assert "SD: do not report it." in text
     page = str(report)
     assert "20 refits: 5 with other seeds, 10 to halves of the trials" in page
-    assert "3 of them did not converge" in page and "not the same as true" in page
+    assert "3 of those made did not converge" in page and "not the same as true" in page
     flat = " ".join(page.split())
     assert "In brackets: 90 % of the refits to halves of the trials, the sampling un" in flat
     assert "they cannot have moved farther" in flat
@@ -457,6 +457,27 @@ def test_points_of_counts_are_expected_counts(decision):
     assert points and all((s.position > 0).all() for s in points)
     assert all(0 < np.median(s.position) < X.max() for s in points)
     assert any(s.quantities["moved (SD)"][1] < SAME for s in points)
+
+
+def test_halves_that_cannot_be_fitted_do_not_count(decision, est):
+    """A trial has one neuron alone, and the halves without it nothing of that trial."""
+    X = decision[0].copy()
+    X[0, :, 1:] = np.nan
+    words = r"1 of 2 refits to halves of the neurons could not be made and do not .*no value"
+    with pytest.warns(UserWarning, match=words):
+        report = stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
+    assert report.n_refits == {"seeds": 0, "trials": 0, "neurons": 1} and report.n_failed == 1
+    assert all(s.found["neurons"][1] == 1 for s in report.structures)
+    assert "1 more could not be made, and do not count." in str(report)
+
+
+def test_a_kind_of_which_no_refit_can_be_made_is_refused(decision, est):
+    X = np.full_like(decision[0], np.nan)
+    for k in range(16):
+        X[k, :, k // 2] = decision[0][k, :, k // 2]  # no half has a neuron of every trial
+    words = r"2 of 2 refits to halves of the neurons could not be made\. n_halves=0 does.*no value"
+    with pytest.raises(ValueError, match=words):
+        stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
 
 
 def test_only_the_first_fit_warns(decision, est):

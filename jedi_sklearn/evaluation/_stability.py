@@ -18,7 +18,7 @@ from sklearn.base import clone
 from .._estimator import JEDIEstimator
 from .._parameters import choose_labels
 from .._reduced import own_runs
-from .._validation import check_number, check_seed, check_trials
+from .._validation import check_number, check_seed, check_trials, warn_user
 from ._matching import (
     SAME,
     Dynamics,
@@ -102,12 +102,15 @@ def stability_report(
         If `est` is no JEDIEstimator.
     ValueError
         If there is nothing to refit, there are fewer than four trials, two of a condition or four
-        neurons to halve; and for data that cannot be fitted, as in ``fit``.
+        neurons to halve; for data that cannot be fitted, as in ``fit``; and if no refit of a kind
+        can be made.
 
     Warns
     -----
     ConvergenceWarning, UserWarning
         As the first fit does. Of the refits that did not converge the report gives the number.
+        UserWarning, too, for refits that cannot be made, with their number and the reason: some
+        trial may have no neuron in a half, where sessions are stacked. They do not count.
 
     Notes
     -----
@@ -185,7 +188,9 @@ def stability_report(
     reference = clone(est)
     trials = reference.fit_transform(X, conditions=each)
     first = _describe(reference, trials, groups, _Job("", None, *everything))
-    refits = Parallel(n_jobs=n_jobs)(delayed(_refit)(est, X, each, groups, job) for job in jobs)
+    made = Parallel(n_jobs=n_jobs)(delayed(_refit)(est, X, each, groups, job) for job in jobs)
+    refits = [fit for fit in made if isinstance(fit, _Fit)]
+    _tell_failures([fit for fit in made if isinstance(fit, _Failure)], jobs)
 
     structures = [_compare_embeddings(first, refits, rng)]
     names = [EVERYTHING] if labels is None else labels.tolist()
@@ -198,8 +203,9 @@ def stability_report(
     return StabilityReport(
         structures=structures,
         conditions=names,
-        n_refits={kind: sum(job.kind == kind for job in jobs) for kind in KINDS},
+        n_refits={kind: sum(fit.kind == kind for fit in refits) for kind in KINDS},
         n_unconverged=sum(not fit.converged for fit in refits),
+        n_failed=len(made) - len(refits),
     )
 
 
@@ -223,6 +229,14 @@ class _Fit:
     embedding: np.ndarray
     converged: bool
     dynamics: list[Dynamics]  # of each condition
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A refit that could not be made, and what the fit said of its data."""
+
+    kind: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -256,6 +270,20 @@ def _check_halves(X, labels, codes, n_resamples, n_halves):
         )
 
 
+def _tell_failures(failures, jobs):
+    """Warn of refits that could not be made; raise where that is all of a kind."""
+    for kind, option in zip(KINDS, ("n_seeds", "n_resamples", "n_halves"), strict=True):
+        reasons = [failure.reason for failure in failures if failure.kind == kind]
+        if not reasons:
+            continue
+        n = sum(job.kind == kind for job in jobs)
+        text = f"{len(reasons)} of {n} refits {KINDS[kind]} could not be made"
+        said = f"Of the data of the first, not of all X, the fit said: {reasons[0]}"
+        if len(reasons) == n:
+            raise ValueError(f"{text}. {option}=0 does without them. {said}")
+        warn_user(f"{text} and do not count. {said}")
+
+
 def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
     """The refits to make."""
     trials, neurons = np.arange(len(groups)), np.arange(n_neurons)
@@ -280,7 +308,10 @@ def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
 
 
 def _refit(est, X, each, groups, job):
-    """Fit a copy of `est` to the trials and neurons of a job, without a word."""
+    """Fit a copy of `est` to the trials and neurons of a job, without a word.
+
+    A _Failure where that cannot be done though all of X can be fitted.
+    """
     X, groups = X[job.trials][:, :, job.neurons], groups[job.trials]
     n_embeddings = len(X) if est.embedding == "trial" else groups.max() + 1
     rank = est.rank if est.rank == "auto" else min(est.rank, X.shape[2])
@@ -291,8 +322,11 @@ def _refit(est, X, each, groups, job):
     est = clone(est).set_params(rank=rank, n_components=d, random_state=job.seed)
     with warnings.catch_warnings():  # what is to be said of the data the first fit says
         warnings.simplefilter("ignore")
-        trials = est.fit_transform(X, conditions=None if each is None else each[job.trials])
-        return _describe(est, trials, groups, job)
+        try:
+            trials = est.fit_transform(X, conditions=None if each is None else each[job.trials])
+            return _describe(est, trials, groups, job)
+        except (ValueError, FloatingPointError) as error:  # e.g. a trial without neurons
+            return _Failure(job.kind, str(error))
 
 
 def _describe(est, trials, groups, job):

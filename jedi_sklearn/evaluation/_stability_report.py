@@ -98,15 +98,18 @@ class StabilityReport:
     conditions : list
         Labels of the conditions.
     n_refits : dict of str to int
-        How many refits of each kind there are.
+        How many refits of each kind were made.
     n_unconverged : int
         Refits that did not converge.
+    n_failed : int
+        Refits that could not be made; they do not count.
     """
 
     structures: list
     conditions: list
     n_refits: dict
     n_unconverged: int = 0
+    n_failed: int = 0
 
     def __repr__(self):
         verdicts = [s.verdict for s in self.structures]
@@ -118,8 +121,10 @@ class StabilityReport:
         kinds = [(kind, n) for kind, n in self.n_refits.items() if n]
         refits = ", ".join(f"{n} {KINDS[kind]}" for kind, n in kinds)
         lines = [f"Stability over {sum(self.n_refits.values())} refits: {refits}"]
+        if self.n_failed:
+            lines.append(f"{self.n_failed} more could not be made, and do not count.")
         if self.n_unconverged:
-            lines.append(f"{self.n_unconverged} of them did not converge: raise max_iter.")
+            lines.append(f"{self.n_unconverged} of those made did not converge: raise max_iter.")
         sentences = (fill(s, WIDTH, subsequent_indent="  ") for s in self.summary().splitlines())
         notes = (
             f"{self._rule()} {self._intervals()} Stable is not the same as true: "
