@@ -839,6 +839,11 @@ CALLS = [
         ["n_halves", "integer >= 0", "'x'"],
     ),
     (
+        lambda: stability_report(JEDIEstimator(), GOOD, inputs=np.ones((N, 3))),
+        ValueError,
+        ["inputs must have shape", "(6, 3)"],
+    ),
+    (
         lambda: stability_report(JEDIEstimator(), GOOD, random_state="x"),
         ValueError,
         ["random_state", "integer", "'x'"],

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from jedi_sklearn import JEDIEstimator, RNNBatch
 from jedi_sklearn.datasets import make_bistable_decision
-from jedi_sklearn.evaluation import StabilityReport, Structure, stability_report
+from jedi_sklearn.evaluation import StabilityReport, Structure, _stability, stability_report
 from jedi_sklearn.evaluation._matching import (
     SAME,
     dynamics_of,
@@ -459,11 +459,49 @@ def test_points_of_counts_are_expected_counts(decision):
     assert any(s.quantities["moved (SD)"][1] < SAME for s in points)
 
 
+def test_fixed_points_are_those_under_a_constant_input():
+    """The input stands for the bias that takes a stable point away."""
+    rnns = bistable()
+    x0, weights = rnns.initial_states, {"input_weights": M, "n_timesteps": 9}
+    driven = RNNBatch(1.5 / N * M, M, **weights, initial_states=x0, inputs=np.zeros((2, 9, 1)))
+    to_activity = np.asarray
+    assert len(dynamics_of(driven, to_activity).points) == 3
+    (there,) = dynamics_of(driven, to_activity, np.array([BIAS])).positions
+    (same,) = dynamics_of(bistable(bias=BIAS), to_activity).positions
+    np.testing.assert_allclose(there, same, atol=1e-6)
+
+
+def test_inputs_keep_step_with_their_trials(decision, est, monkeypatch):
+    X, inputs = decision[0][:8].copy(), 1 + np.random.RandomState(0).standard_normal((8, 15, 2))
+    X[0, 10:] = np.nan  # the input after that is none of its trial
+    seen = []
+
+    def look(rnns, to_activity, constant):
+        seen.append((rnns.inputs, constant))
+        return dynamics_of(rnns, to_activity, constant)
+
+    monkeypatch.setattr(_stability, "dynamics_of", look)
+    report = stability_report(est, X, inputs=inputs, n_seeds=0, n_resamples=2, n_halves=1)
+    assert report.n_refits == {"seeds": 0, "trials": 2, "neurons": 1}
+    mean = np.concatenate([inputs[0, :10], *inputs[1:]]).mean(axis=0)
+    for _, constant in seen:
+        np.testing.assert_allclose(constant, mean)
+    first, *halves, neurons = (of_runs for of_runs, _ in seen)
+    for of_runs in (first, neurons):
+        np.testing.assert_array_equal(of_runs, inputs)
+    both = np.concatenate(halves)
+    np.testing.assert_array_equal(
+        both[np.argsort(both[:, 0, 0])], inputs[inputs[:, 0, 0].argsort()]
+    )
+
+
 def test_halves_that_cannot_be_fitted_do_not_count(decision, est):
     """A trial has one neuron alone, and the halves without it nothing of that trial."""
     X = decision[0].copy()
     X[0, :, 1:] = np.nan
-    words = r"1 of 2 refits to halves of the neurons could not be made and do not .*no value"
+    words = (
+        r"1 of 2 refits to halves of the neurons could not be made and do not count\..*no value"
+    )
     with pytest.warns(UserWarning, match=words):
         report = stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
     assert report.n_refits == {"seeds": 0, "trials": 0, "neurons": 1} and report.n_failed == 1

@@ -18,7 +18,13 @@ from sklearn.base import clone
 from .._estimator import JEDIEstimator
 from .._parameters import choose_labels
 from .._reduced import own_runs
-from .._validation import check_number, check_seed, check_trials, warn_user
+from .._validation import (
+    check_inputs_of_trials,
+    check_number,
+    check_seed,
+    check_trials,
+    warn_user,
+)
 from ._matching import (
     SAME,
     Dynamics,
@@ -53,6 +59,7 @@ def stability_report(
     y=None,
     *,
     conditions=None,
+    inputs=None,
     n_seeds=10,
     n_resamples=10,
     n_halves=10,
@@ -78,6 +85,8 @@ def stability_report(
         the mean embedding of its trials. Without labels all trials are one condition.
     conditions : array-like of shape (n_trials,), optional
         Labels that are conditions, whatever they look like.
+    inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+        Known inputs, as in ``JEDIEstimator.fit``; see Notes.
     n_seeds : int, default=10
         Refits to all of X with other seeds.
     n_resamples : int, default=10
@@ -138,6 +147,12 @@ def stability_report(
     exponents: the sign. For embeddings: more than half of their variance in common after the best
     orthogonal map and a common scale, what is expected by chance taken off.
 
+    With known `inputs` the RNN of a condition runs with those of each of its trials, as those of
+    ``JEDIEstimator.dynamics(X, inputs=inputs)`` do: eigenvalues and exponents are of these driven
+    runs. Its fixed points are those under one constant input, the mean over time and over all
+    trials of the condition, the same in each refit. Where inputs change within a trial, states
+    need not rest there.
+
     Stable is not the same as true: the user guide says what no refit can see.
 
     References
@@ -176,6 +191,7 @@ def stability_report(
     rng = check_seed(random_state)
     X = check_trials(X, min_trials=2, missing=True)
     labels, codes = choose_labels(est, y, conditions, len(X))
+    inputs = check_inputs_of_trials(inputs, X)
     _check_halves(X, labels, codes, n_resamples, n_halves)
 
     est = clone(est).set_params(
@@ -186,9 +202,11 @@ def stability_report(
     everything = (np.arange(len(X)), np.arange(X.shape[2]))
     jobs = _plan(rng, groups, X.shape[2], *numbers.values())
     reference = clone(est)
-    trials = reference.fit_transform(X, conditions=each)
-    first = _describe(reference, trials, groups, _Job("", None, *everything))
-    made = Parallel(n_jobs=n_jobs)(delayed(_refit)(est, X, each, groups, job) for job in jobs)
+    trials = reference.fit_transform(X, conditions=each, inputs=inputs)
+    constant = _constant_inputs(trials, groups)
+    first = _describe(reference, trials, groups, _Job("", None, *everything), inputs, constant)
+    data = (est, X, each, groups, inputs, constant)
+    made = Parallel(n_jobs=n_jobs)(delayed(_refit)(*data, job) for job in jobs)
     refits = [fit for fit in made if isinstance(fit, _Fit)]
     _tell_failures([fit for fit in made if isinstance(fit, _Failure)], jobs)
 
@@ -307,12 +325,25 @@ def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
     return jobs + [_Job("neurons", seed(), trials, half) for half in some]
 
 
-def _refit(est, X, each, groups, job):
+def _constant_inputs(trials, groups):
+    """Mean input of each condition's trials up to their ends, or None for each."""
+    if trials.inputs is None:
+        return [None] * (groups.max() + 1)
+    during = np.arange(trials.n_timesteps) < trials.lengths[:, np.newaxis]
+    return [
+        trials.inputs[during & (groups == k)[:, np.newaxis]].mean(axis=0)
+        for k in range(groups.max() + 1)
+    ]
+
+
+def _refit(est, X, each, groups, inputs, constant, job):
     """Fit a copy of `est` to the trials and neurons of a job, without a word.
 
     A _Failure where that cannot be done though all of X can be fitted.
     """
     X, groups = X[job.trials][:, :, job.neurons], groups[job.trials]
+    each = None if each is None else each[job.trials]
+    inputs = None if inputs is None else inputs[job.trials]
     n_embeddings = len(X) if est.embedding == "trial" else groups.max() + 1
     rank = est.rank if est.rank == "auto" else min(est.rank, X.shape[2])
     d = est.n_components
@@ -323,23 +354,24 @@ def _refit(est, X, each, groups, job):
     with warnings.catch_warnings():  # what is to be said of the data the first fit says
         warnings.simplefilter("ignore")
         try:
-            trials = est.fit_transform(X, conditions=None if each is None else each[job.trials])
-            return _describe(est, trials, groups, job)
+            trials = est.fit_transform(X, conditions=each, inputs=inputs)
+            return _describe(est, trials, groups, job, inputs, constant)
         except (ValueError, FloatingPointError) as error:  # e.g. a trial without neurons
             return _Failure(job.kind, str(error))
 
 
-def _describe(est, trials, groups, job):
+def _describe(est, trials, groups, job, inputs, constant):
     """What is kept of a fit, of whose trials these are the RNNs."""
     dynamics = []
     for k in range(groups.max() + 1):
         rows = np.flatnonzero(groups == k)
         embedding = est.embedding_[rows].mean(axis=0)
-        some = trials[rows[np.linspace(0, len(rows) - 1, min(MAX_RUNS, len(rows))).astype(int)]]
-        starts = est.to_activity(some.initial_states)
-        rnns = est.generate_rnns(np.tile(embedding, (len(some), 1)), starts)
-        rnns._lengths = some.lengths  # of trials that are padded
-        dynamics.append(dynamics_of(rnns, est.to_activity))
+        rows = rows[np.linspace(0, len(rows) - 1, min(MAX_RUNS, len(rows))).astype(int)]
+        starts = est.to_activity(trials[rows].initial_states)
+        given = None if inputs is None else inputs[rows]
+        rnns = est.generate_rnns(np.tile(embedding, (len(rows), 1)), starts, inputs=given)
+        rnns._lengths = trials[rows].lengths  # of trials that are padded
+        dynamics.append(dynamics_of(rnns, est.to_activity, constant[k]))
     return _Fit(job.kind, job.trials, job.neurons, est.embedding_, est.converged_, dynamics)
 
 
