@@ -828,6 +828,8 @@ CALLS = [
         ["missing", "labels"],
     ),
     (lambda: stability_report("x", GOOD), TypeError, ["est", "JEDIEstimator", "str"]),
+    (lambda: judge.StabilityReport([]), TypeError, ["missing", "conditions"]),
+    (lambda: judge.Structure("eigenvalue"), TypeError, ["missing", "name"]),
     (
         lambda: stability_report(JEDIEstimator(), GOOD[0]),
         ValueError,
