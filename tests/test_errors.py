@@ -838,6 +838,8 @@ CALLS = [
         ["missing", "labels"],
     ),
     (lambda: stability_report("x", GOOD), TypeError, ["est", "JEDIEstimator", "str"]),
+    (lambda: judge.StabilityReport([]), TypeError, ["missing", "conditions"]),
+    (lambda: judge.Structure("eigenvalue"), TypeError, ["missing", "name"]),
     (
         lambda: stability_report(JEDIEstimator(), GOOD[0]),
         ValueError,
@@ -847,6 +849,11 @@ CALLS = [
         lambda: stability_report(JEDIEstimator(), GOOD, n_halves="x"),
         TypeError,
         ["n_halves", "integer >= 0", "'x'"],
+    ),
+    (
+        lambda: stability_report(JEDIEstimator(), GOOD, inputs=np.ones((N, 3))),
+        ValueError,
+        ["inputs must have shape", "(6, 3)"],
     ),
     (
         lambda: stability_report(JEDIEstimator(), GOOD, random_state="x"),

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 
 from jedi_sklearn import JEDIEstimator, RNNBatch
 from jedi_sklearn.datasets import make_bistable_decision
-from jedi_sklearn.evaluation import StabilityReport, Structure, stability_report
+from jedi_sklearn.evaluation import StabilityReport, Structure, _stability, stability_report
 from jedi_sklearn.evaluation._matching import (
     SAME,
     dynamics_of,
@@ -22,7 +22,7 @@ from jedi_sklearn.evaluation._matching import (
     tolerances,
 )
 from jedi_sklearn.evaluation._stability import Found, _plan, structures_of
-from jedi_sklearn.evaluation._stability_report import enough
+from jedi_sklearn.evaluation._stability_report import enough, interval
 from jedi_sklearn.plotting import StabilityDisplay
 
 N = 12
@@ -116,18 +116,18 @@ def test_points_that_no_trial_came_near_are_unstable(whole, agreeing):
     assert verdicts[-1.0].fails == ["visited"] and verdicts[-1.0].from_trials > 1
 
 
+def rotations(*hertz, kind=""):
+    """A linear network that turns at these frequencies."""
+    turn = 2 * np.pi * 0.1 * np.array(hertz)  # imaginary part of an eigenvalue, times tau
+    J = np.zeros((N, N))
+    for i, w in enumerate(turn):
+        J[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[1, -w], [w, 1]]
+    x0 = 1e-3 * np.ones(N)
+    return found_in(RNNBatch.from_dense(J, dt=1e-3, initial_states=x0, n_timesteps=50), kind)
+
+
 def test_modes_are_matched_with_their_intervals():
     """Two rhythms of a linear network: the one is always at 2 Hz, the other wanders."""
-
-    def rotations(*hertz, kind=""):
-        turn = 2 * np.pi * 0.1 * np.array(hertz)  # imaginary part of an eigenvalue, times tau
-        J = np.zeros((N, N))
-        for i, w in enumerate(turn):
-            J[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[1, -w], [w, 1]]
-        x0 = 1e-3 * np.ones(N)
-        rnns = RNNBatch.from_dense(J, dt=1e-3, initial_states=x0, n_timesteps=50)
-        return found_in(rnns, kind)
-
     own, wander = rotations(2.0, 5.0), [4.0, 6.0, 5.3, 4.7, 5.0, 5.1]
     others = [rotations(f, 2.0, kind="seeds") for f in wander]
     runs = [1e-3 * np.ones((1000, N))]  # one second
@@ -137,8 +137,48 @@ def test_modes_are_matched_with_their_intervals():
     assert steady.quantities["frequency (Hz)"] == pytest.approx((2, 2, 2), rel=0.01)
     (other,) = named(structures, "oscillation of 5 Hz")
     assert other.found == {"seeds": (4, 6)} and other.verdict == "unstable"
-    low, high = np.percentile(wander, (5, 95))
-    assert other.quantities["frequency (Hz)"] == pytest.approx((5, low, high), rel=0.01)
+    # of six values 90 % are all
+    assert other.quantities["frequency (Hz)"] == pytest.approx((5, 4, 6), rel=0.01)
+
+
+def test_intervals_are_those_of_halves_of_the_trials():
+    """What only halves of the trials move is as uncertain as these say, whatever else agrees."""
+    own, runs = rotations(2.0), [1e-3 * np.ones((1000, N))]
+    halves = [rotations(f, kind="trials") for f in (1.9, 2.1)]
+    others = [rotations(2.0, kind=kind) for kind in ("seeds", "neurons")] * 5
+
+    def frequency(refits):
+        structures = structures_of(own, refits, runs, np.ones(N), tau=0.1)
+        return named(structures, "oscillation of 2 Hz")[0].quantities["frequency (Hz)"]
+
+    assert frequency([*others, *halves]) == pytest.approx((2, 1.9, 2.1), rel=0.01)
+    assert frequency(others) == pytest.approx((2, 2, 2), rel=0.01)
+
+
+def test_points_have_intervals_of_halves_of_the_trials(whole, agreeing):
+    """A bias moves the point on its side; of refits that agree only seeds and neurons are left."""
+    halves = [found_in(bistable(bias=b), "trials") for b in (-0.1, 0.1)]
+    others = [*halves, *(fit for fit in agreeing if fit.kind != "trials")]
+    structures = compared(whole, others, starts=(-20, 20), n_timesteps=40)
+    above = next(s for s in named(structures, "stable fixed point") if s.position @ M[:, 0] > 0)
+    ends = above.quantities["growth rate (1/s)"][1:]
+    rates = [np.sort(fit.dynamics.points.growth_rates[:, 0])[:2] for fit in halves]
+    assert ends == pytest.approx((min(map(min, rates)), max(map(max, rates))))
+    assert above.quantities["moved (SD)"][0] > 0.01
+    (exponent,) = (s for s in structures if s.kind == "exponent")
+    each = sorted(fit.dynamics.exponent for fit in halves)
+    assert exponent.quantities["exponent (1/s)"][1:] == pytest.approx(each)
+
+
+def test_intervals_cover_the_standard_error():
+    """90 % of halves, in complementary pairs, span 1.64 standard errors to either side."""
+    rng, widths = np.random.RandomState(0), []
+    for _ in range(300):
+        values = rng.standard_normal(100)
+        halves = [half.mean() for _ in range(5) for half in rng.permutation(values).reshape(2, 50)]
+        _, low, high = interval(np.array(halves))
+        widths.append((high - low) / 2 * np.sqrt(len(values)))
+    assert np.mean(widths) == pytest.approx(1.64, abs=0.15)  # default quantiles: 1.33
 
 
 def test_matching_is_one_to_one_and_prefers_the_same_stability():
@@ -245,7 +285,12 @@ def test_the_page_says_what_to_report(report):
     assert "SD: do not report it." in text
     page = str(report)
     assert "20 refits: 5 with other seeds, 10 to halves of the trials" in page
-    assert "3 of them did not converge" in page and "not the same as true" in page
+    assert "3 of those made did not converge" in page and "not the same as true" in page
+    flat = " ".join(page.split())
+    assert "In brackets: 90 % of the refits to halves of the trials, the sampling un" in flat
+    assert "they cannot have moved farther" in flat
+    without = StabilityReport(report.structures, ["go"], {"seeds": 5})
+    assert "90 % of the refits; this is no sampling uncertainty" in " ".join(str(without).split())
     assert max(map(len, page.split("\n\n")[1].splitlines())) <= 99
     assert repr(report) == "StabilityReport(3 stable, 2 unstable; 20 refits)"
 
@@ -278,6 +323,34 @@ def test_the_table_has_shares_and_intervals(report):
     assert len(frame) == len(report.structures)
     assert frame["trials"].tolist() == [s.found["trials"][0] / 10 for s in report.structures]
     assert frame.loc[0, "growth rate (1/s), low"] <= frame.loc[0, "growth rate (1/s), high"]
+
+
+def test_the_page_says_what_stable_takes():
+    def page(**numbers):
+        structure = Structure("fixed point", "saddle", "go", dict.fromkeys(numbers, (1, 1)), {})
+        return " ".join(str(StabilityReport([structure], ["go"], numbers)).split())
+
+    few = "Nothing can be called stable: it takes at least 5 refits of each kind."
+    assert few in page(seeds=1, trials=2, neurons=2)
+    assert few in page(seeds=10, trials=10, neurons=4)
+    assert few in page(seeds=10, trials=10)  # halves of the neurons were left out
+    text = "Stable: in at least 9 of 10 or 15 of 20 refits of each kind"
+    assert text in page(seeds=10, trials=20, neurons=10)
+
+
+def test_the_page_is_silent_of_what_no_refit_has(whole):
+    elsewhere = Found("seeds", np.arange(N), whole.dynamics, 50 + whole.positions)
+    page = str(StabilityReport(compared(whole, [elsewhere]), ["go"], {"seeds": 1}))
+    (line,) = (line for line in page.splitlines() if "saddle    " in line)
+    rate = whole.dynamics.points.growth_rates[whole.dynamics.points.n_unstable == 1, 0][0]
+    assert "nan" not in page and line.endswith(f"0/1    growth rate {rate:.3g} 1/s")
+
+
+def test_reports_and_structures_are_compared_by_identity(report):
+    twin = StabilityReport(list(report.structures), ["go"], report.n_refits)
+    assert report == report and report != twin and len({report, twin, *report.structures}) == 7
+    first, second = (Structure("fixed point", "saddle", "go", {}, {}, position=M) for _ in "ab")
+    assert first != second and first in [second, first]
 
 
 def test_a_table_needs_pandas(report, monkeypatch):
@@ -384,6 +457,65 @@ def test_points_of_counts_are_expected_counts(decision):
     assert points and all((s.position > 0).all() for s in points)
     assert all(0 < np.median(s.position) < X.max() for s in points)
     assert any(s.quantities["moved (SD)"][1] < SAME for s in points)
+
+
+def test_fixed_points_are_those_under_a_constant_input():
+    """The input stands for the bias that takes a stable point away."""
+    rnns = bistable()
+    x0, weights = rnns.initial_states, {"input_weights": M, "n_timesteps": 9}
+    driven = RNNBatch(1.5 / N * M, M, **weights, initial_states=x0, inputs=np.zeros((2, 9, 1)))
+    to_activity = np.asarray
+    assert len(dynamics_of(driven, to_activity).points) == 3
+    (there,) = dynamics_of(driven, to_activity, np.array([BIAS])).positions
+    (same,) = dynamics_of(bistable(bias=BIAS), to_activity).positions
+    np.testing.assert_allclose(there, same, atol=1e-6)
+
+
+def test_inputs_keep_step_with_their_trials(decision, est, monkeypatch):
+    X, inputs = decision[0][:8].copy(), 1 + np.random.RandomState(0).standard_normal((8, 15, 2))
+    X[0, 10:] = np.nan  # the input after that is none of its trial
+    seen = []
+
+    def look(rnns, to_activity, constant):
+        seen.append((rnns.inputs, constant))
+        return dynamics_of(rnns, to_activity, constant)
+
+    monkeypatch.setattr(_stability, "dynamics_of", look)
+    report = stability_report(est, X, inputs=inputs, n_seeds=0, n_resamples=2, n_halves=1)
+    assert report.n_refits == {"seeds": 0, "trials": 2, "neurons": 1}
+    mean = np.concatenate([inputs[0, :10], *inputs[1:]]).mean(axis=0)
+    for _, constant in seen:
+        np.testing.assert_allclose(constant, mean)
+    first, *halves, neurons = (of_runs for of_runs, _ in seen)
+    for of_runs in (first, neurons):
+        np.testing.assert_array_equal(of_runs, inputs)
+    both = np.concatenate(halves)
+    np.testing.assert_array_equal(
+        both[np.argsort(both[:, 0, 0])], inputs[inputs[:, 0, 0].argsort()]
+    )
+
+
+def test_halves_that_cannot_be_fitted_do_not_count(decision, est):
+    """A trial has one neuron alone, and the halves without it nothing of that trial."""
+    X = decision[0].copy()
+    X[0, :, 1:] = np.nan
+    words = (
+        r"1 of 2 refits to halves of the neurons could not be made and do not count\..*no value"
+    )
+    with pytest.warns(UserWarning, match=words):
+        report = stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
+    assert report.n_refits == {"seeds": 0, "trials": 0, "neurons": 1} and report.n_failed == 1
+    assert all(s.found["neurons"][1] == 1 for s in report.structures)
+    assert "1 more could not be made, and do not count." in str(report)
+
+
+def test_a_kind_of_which_no_refit_can_be_made_is_refused(decision, est):
+    X = np.full_like(decision[0], np.nan)
+    for k in range(16):
+        X[k, :, k // 2] = decision[0][k, :, k // 2]  # no half has a neuron of every trial
+    words = r"2 of 2 refits to halves of the neurons could not be made\. n_halves=0 does.*no value"
+    with pytest.raises(ValueError, match=words):
+        stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
 
 
 def test_only_the_first_fit_warns(decision, est):

@@ -43,7 +43,7 @@ class Dynamics:
     Attributes
     ----------
     points : FixedPoints
-        Exact ones.
+        Exact ones, with known inputs under a constant one.
     positions : ndarray of shape (n_points, n_neurons)
         Those points as activity, in the units of X.
     modes : ndarray of shape (n_modes,), complex
@@ -59,15 +59,19 @@ class Dynamics:
     exponent: float
 
 
-def dynamics_of(rnns, to_activity):
-    """Structures of one RNN, of which the batch holds copies started in different states."""
+def dynamics_of(rnns, to_activity, inputs=None):
+    """Structures of one RNN, of which the batch holds copies started in different states.
+
+    Each copy runs with inputs of its own, if there are any; the fixed points are those under the
+    constant `inputs` of shape (n_inputs,).
+    """
     runs = own_runs(rnns)
     states = np.concatenate(runs)
     with warnings.catch_warnings():  # no fixed point, one far away, a transient: this is said
         warnings.filterwarnings("ignore", "No fixed point was found", UserWarning)
         warnings.filterwarnings("ignore", "The largest exponent", UserWarning)
         starts = states[:: -(-len(states) // MAX_STATES)]
-        points = find_fixed_points(rnns[0], starts, n_random_starts=N_STARTS)[0]
+        points = find_fixed_points(rnns[0], starts, inputs=inputs, n_random_starts=N_STARTS)[0]
         warnings.filterwarnings("ignore", "These states are", UserWarning)
         positions = to_activity(points.points)
         exponent = float(lyapunov_exponents(rnns, n_exponents=1).mean())

@@ -18,7 +18,13 @@ from sklearn.base import clone
 from .._estimator import JEDIEstimator
 from .._parameters import choose_labels
 from .._reduced import own_runs
-from .._validation import check_number, check_seed, check_trials
+from .._validation import (
+    check_inputs_of_trials,
+    check_number,
+    check_seed,
+    check_trials,
+    warn_user,
+)
 from ._matching import (
     SAME,
     Dynamics,
@@ -33,6 +39,7 @@ from ._matching import (
 from ._stability_report import (
     KINDS,
     MOST,
+    SAMPLING,
     StabilityReport,
     Structure,
     interval,
@@ -52,6 +59,7 @@ def stability_report(
     y=None,
     *,
     conditions=None,
+    inputs=None,
     n_seeds=10,
     n_resamples=10,
     n_halves=10,
@@ -77,6 +85,8 @@ def stability_report(
         the mean embedding of its trials. Without labels all trials are one condition.
     conditions : array-like of shape (n_trials,), optional
         Labels that are conditions, whatever they look like.
+    inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+        Known inputs, as in ``JEDIEstimator.fit``; see Notes.
     n_seeds : int, default=10
         Refits to all of X with other seeds.
     n_resamples : int, default=10
@@ -101,12 +111,15 @@ def stability_report(
         If `est` is no JEDIEstimator.
     ValueError
         If there is nothing to refit, there are fewer than four trials, two of a condition or four
-        neurons to halve; and for data that cannot be fitted, as in ``fit``.
+        neurons to halve; for data that cannot be fitted, as in ``fit``; and if no refit of a kind
+        can be made.
 
     Warns
     -----
     ConvergenceWarning, UserWarning
         As the first fit does. Of the refits that did not converge the report gives the number.
+        UserWarning, too, for refits that cannot be made, with their number and the reason: some
+        trial may have no neuron in a half, where sessions are stacked. They do not count.
 
     Notes
     -----
@@ -121,6 +134,10 @@ def stability_report(
     out spoils the choice of sizes; because two complementary halves share no noise [2]_; and
     because an estimate varies over halves by its standard error with all trials [1]_: halves of
     the trials move a structure as far as its own noise does. Halves have other seeds, too.
+    Intervals of values are therefore over the refits to halves of the trials. With
+    ``n_resamples=0`` they are over all refits, and no sampling uncertainty: other seeds hardly
+    move anything. Of a fixed point only refits that match it have values, so "moved" cannot
+    exceed the tolerance below, and its intervals are too narrow where few refits do.
 
     *The same* is: for fixed points of one condition, within a tenth of the SD of the activity (of
     all trials, RMS over neurons), or half the distance to the next point of the fit, where that is
@@ -129,6 +146,12 @@ def stability_report(
     that differ by less than 1 / duration of a trial and frequencies by less than half of that. For
     exponents: the sign. For embeddings: more than half of their variance in common after the best
     orthogonal map and a common scale, what is expected by chance taken off.
+
+    With known `inputs` the RNN of a condition runs with those of each of its trials, as those of
+    ``JEDIEstimator.dynamics(X, inputs=inputs)`` do: eigenvalues and exponents are of these driven
+    runs. Its fixed points are those under one constant input, the mean over time and over all
+    trials of the condition, the same in each refit. Where inputs change within a trial, states
+    need not rest there.
 
     Stable is not the same as true: the user guide says what no refit can see.
 
@@ -168,6 +191,7 @@ def stability_report(
     rng = check_seed(random_state)
     X = check_trials(X, min_trials=2, missing=True)
     labels, codes = choose_labels(est, y, conditions, len(X))
+    inputs = check_inputs_of_trials(inputs, X)
     _check_halves(X, labels, codes, n_resamples, n_halves)
 
     est = clone(est).set_params(
@@ -178,9 +202,13 @@ def stability_report(
     everything = (np.arange(len(X)), np.arange(X.shape[2]))
     jobs = _plan(rng, groups, X.shape[2], *numbers.values())
     reference = clone(est)
-    trials = reference.fit_transform(X, conditions=each)
-    first = _describe(reference, trials, groups, _Job("", None, *everything))
-    refits = Parallel(n_jobs=n_jobs)(delayed(_refit)(est, X, each, groups, job) for job in jobs)
+    trials = reference.fit_transform(X, conditions=each, inputs=inputs)
+    constant = _constant_inputs(trials, groups)
+    first = _describe(reference, trials, groups, _Job("", None, *everything), inputs, constant)
+    data = (est, X, each, groups, inputs, constant)
+    made = Parallel(n_jobs=n_jobs)(delayed(_refit)(*data, job) for job in jobs)
+    refits = [fit for fit in made if isinstance(fit, _Fit)]
+    _tell_failures([fit for fit in made if isinstance(fit, _Failure)], jobs)
 
     structures = [_compare_embeddings(first, refits, rng)]
     names = [EVERYTHING] if labels is None else labels.tolist()
@@ -193,8 +221,9 @@ def stability_report(
     return StabilityReport(
         structures=structures,
         conditions=names,
-        n_refits={kind: sum(job.kind == kind for job in jobs) for kind in KINDS},
+        n_refits={kind: sum(fit.kind == kind for fit in refits) for kind in KINDS},
         n_unconverged=sum(not fit.converged for fit in refits),
+        n_failed=len(made) - len(refits),
     )
 
 
@@ -218,6 +247,14 @@ class _Fit:
     embedding: np.ndarray
     converged: bool
     dynamics: list[Dynamics]  # of each condition
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A refit that could not be made, and what the fit said of its data."""
+
+    kind: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -251,6 +288,20 @@ def _check_halves(X, labels, codes, n_resamples, n_halves):
         )
 
 
+def _tell_failures(failures, jobs):
+    """Warn of refits that could not be made; raise where that is all of a kind."""
+    for kind, option in zip(KINDS, ("n_seeds", "n_resamples", "n_halves"), strict=True):
+        reasons = [failure.reason for failure in failures if failure.kind == kind]
+        if not reasons:
+            continue
+        n = sum(job.kind == kind for job in jobs)
+        text = f"{len(reasons)} of {n} refits {KINDS[kind]} could not be made"
+        said = f"Of the data of the first, not of all X, the fit said: {reasons[0]}"
+        if len(reasons) == n:
+            raise ValueError(f"{text}. {option}=0 does without them. {said}")
+        warn_user(f"{text} and do not count. {said}")
+
+
 def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
     """The refits to make."""
     trials, neurons = np.arange(len(groups)), np.arange(n_neurons)
@@ -274,9 +325,25 @@ def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
     return jobs + [_Job("neurons", seed(), trials, half) for half in some]
 
 
-def _refit(est, X, each, groups, job):
-    """Fit a copy of `est` to the trials and neurons of a job, without a word."""
+def _constant_inputs(trials, groups):
+    """Mean input of each condition's trials up to their ends, or None for each."""
+    if trials.inputs is None:
+        return [None] * (groups.max() + 1)
+    during = np.arange(trials.n_timesteps) < trials.lengths[:, np.newaxis]
+    return [
+        trials.inputs[during & (groups == k)[:, np.newaxis]].mean(axis=0)
+        for k in range(groups.max() + 1)
+    ]
+
+
+def _refit(est, X, each, groups, inputs, constant, job):
+    """Fit a copy of `est` to the trials and neurons of a job, without a word.
+
+    A _Failure where that cannot be done though all of X can be fitted.
+    """
     X, groups = X[job.trials][:, :, job.neurons], groups[job.trials]
+    each = None if each is None else each[job.trials]
+    inputs = None if inputs is None else inputs[job.trials]
     n_embeddings = len(X) if est.embedding == "trial" else groups.max() + 1
     rank = est.rank if est.rank == "auto" else min(est.rank, X.shape[2])
     d = est.n_components
@@ -286,21 +353,25 @@ def _refit(est, X, each, groups, job):
     est = clone(est).set_params(rank=rank, n_components=d, random_state=job.seed)
     with warnings.catch_warnings():  # what is to be said of the data the first fit says
         warnings.simplefilter("ignore")
-        trials = est.fit_transform(X, conditions=None if each is None else each[job.trials])
-        return _describe(est, trials, groups, job)
+        try:
+            trials = est.fit_transform(X, conditions=each, inputs=inputs)
+            return _describe(est, trials, groups, job, inputs, constant)
+        except (ValueError, FloatingPointError) as error:  # e.g. a trial without neurons
+            return _Failure(job.kind, str(error))
 
 
-def _describe(est, trials, groups, job):
+def _describe(est, trials, groups, job, inputs, constant):
     """What is kept of a fit, of whose trials these are the RNNs."""
     dynamics = []
     for k in range(groups.max() + 1):
         rows = np.flatnonzero(groups == k)
         embedding = est.embedding_[rows].mean(axis=0)
-        some = trials[rows[np.linspace(0, len(rows) - 1, min(MAX_RUNS, len(rows))).astype(int)]]
-        starts = est.to_activity(some.initial_states)
-        rnns = est.generate_rnns(np.tile(embedding, (len(some), 1)), starts)
-        rnns._lengths = some.lengths  # of trials that are padded
-        dynamics.append(dynamics_of(rnns, est.to_activity))
+        rows = rows[np.linspace(0, len(rows) - 1, min(MAX_RUNS, len(rows))).astype(int)]
+        starts = est.to_activity(trials[rows].initial_states)
+        given = None if inputs is None else inputs[rows]
+        rnns = est.generate_rnns(np.tile(embedding, (len(rows), 1)), starts, inputs=given)
+        rnns._lengths = trials[rows].lengths  # of trials that are padded
+        dynamics.append(dynamics_of(rnns, est.to_activity, constant[k]))
     return _Fit(job.kind, job.trials, job.neurons, est.embedding_, est.converged_, dynamics)
 
 
@@ -352,6 +423,7 @@ def _compare_points(own, others, states, variance):
     shape = (len(others), len(points))
     found, moved = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
     growth, frequency = np.full((2, *shape), np.nan)
+    sampled = _sampled(others)
     n_unstable = points.n_unstable
     for i, other in enumerate(others):
         here, unit = own.positions[:, other.neurons], np.sqrt(variance[other.neurons].mean())
@@ -371,9 +443,9 @@ def _compare_points(own, others, states, variance):
             "name": name_of_point(n_unstable[k]),
             "found": _count(found[:, k], others),
             "quantities": {
-                "moved (SD)": interval(moved[:, k]),
-                "growth rate (1/s)": interval(growth[:, k], points.growth_rates[k, 0]),
-                "frequency (Hz)": interval(frequency[:, k], abs(points.frequencies[k, 0])),
+                "moved (SD)": interval(moved[sampled, k]),
+                "growth rate (1/s)": interval(growth[sampled, k], points.growth_rates[k, 0]),
+                "frequency (Hz)": interval(frequency[sampled, k], abs(points.frequencies[k, 0])),
             },
             "visited": bool(visited[k] <= SAME),
             "n_other_stability": int((there & ~found[:, k]).sum()),
@@ -390,8 +462,9 @@ def _compare_modes(own, others, tau, duration):
     nearest, same = (
         np.array(a).reshape(len(others), len(modes)) for a in zip(*pairs, strict=True)
     )
+    sampled = _sampled(others)
     for k, mode in enumerate(modes):
-        growth, frequency = nearest[:, k].real, nearest[:, k].imag / (2 * np.pi)
+        growth, frequency = nearest[sampled, k].real, nearest[sampled, k].imag / (2 * np.pi)
         quantities = {
             "frequency (Hz)": interval(frequency, mode.imag / (2 * np.pi)),
             "growth rate (1/s)": interval(growth, mode.real),
@@ -409,7 +482,7 @@ def _compare_exponents(own, others):
         "kind": "exponent",
         "name": f"leading Lyapunov exponent, {'positive' if exponent > 0 else 'negative'}",
         "found": _count(np.sign(each) == np.sign(exponent), others),
-        "quantities": {"exponent (1/s)": interval(each, exponent)},
+        "quantities": {"exponent (1/s)": interval(each[_sampled(others)], exponent)},
     }
 
 
@@ -425,6 +498,12 @@ def _compare_embeddings(first, refits, rng):
     kinds, r2 = np.array([fit.kind for fit in refits]), np.array(r2)
     quantities = {f"R2 ({kind})": interval(r2[kinds == kind]) for kind in found}
     return Structure("embedding", "embeddings", None, found=found, quantities=quantities)
+
+
+def _sampled(others):
+    """Which refits tell how uncertain a value is: to halves of the trials, or all without any."""
+    kinds = np.array([other.kind for other in others])
+    return kinds == SAMPLING if SAMPLING in kinds else np.ones(len(kinds), dtype=bool)
 
 
 def _count(found, others):

@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 from scipy.stats import beta
 
-__all__ = ["KINDS", "MOST", "StabilityReport", "Structure"]
+__all__ = ["KINDS", "MOST", "SAMPLING", "StabilityReport", "Structure"]
 
 # What refits differ in, and how the texts call it
 KINDS = {
@@ -16,13 +16,14 @@ KINDS = {
     "trials": "to halves of the trials",
     "neurons": "to halves of the neurons",
 }
+SAMPLING = "trials"  # the kind whose spread is the standard error of an estimate
 MOST = 0.5  # more refits have a structure than lack it
 ERROR = 0.05  # probability with which a structure that half of the refits have passes nevertheless
 WIDTH = 99  # of the page
 COVERED = (5, 95)  # percentiles of refits between which an interval reaches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """A structure of a fit, and what other fits say of it.
 
@@ -38,8 +39,11 @@ class Structure:
         are.
     quantities : dict of str to (float, float, float)
         By name and unit: the value in the fit (of what compares it with refits, the median), and
-        the 5th and 95th percentile of the values of what it is matched with in refits, NaN where
-        there is none.
+        the 5th and 95th percentile of the values of what it is matched with in the refits to
+        halves of the trials, or, where no such refits were made, in all; NaN where there is none.
+        R2 of embeddings has an interval for each kind of refit. A fixed point is matched within
+        the tolerance alone: its values are those of the refits that have it, perhaps with another
+        stability, and it cannot have moved farther than that.
     visited : bool
         Whether trials came near, of a fixed point; what else is in the trials themselves.
     from_trials : float
@@ -81,7 +85,7 @@ class Structure:
         return "stable" if all(enough(n) <= n for n in numbers) else "undecided"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StabilityReport:
     """What :func:`stability_report` found.
 
@@ -94,15 +98,18 @@ class StabilityReport:
     conditions : list
         Labels of the conditions.
     n_refits : dict of str to int
-        How many refits of each kind there are.
+        How many refits of each kind were made.
     n_unconverged : int
         Refits that did not converge.
+    n_failed : int
+        Refits that could not be made; they do not count.
     """
 
     structures: list
     conditions: list
     n_refits: dict
     n_unconverged: int = 0
+    n_failed: int = 0
 
     def __repr__(self):
         verdicts = [s.verdict for s in self.structures]
@@ -114,19 +121,47 @@ class StabilityReport:
         kinds = [(kind, n) for kind, n in self.n_refits.items() if n]
         refits = ", ".join(f"{n} {KINDS[kind]}" for kind, n in kinds)
         lines = [f"Stability over {sum(self.n_refits.values())} refits: {refits}"]
+        if self.n_failed:
+            lines.append(f"{self.n_failed} more could not be made, and do not count.")
         if self.n_unconverged:
-            lines.append(f"{self.n_unconverged} of them did not converge: raise max_iter.")
-        needed = {n: enough(max(n, least_refits())) for _, n in kinds}
-        rule = " and ".join(f"{k} of {max(n, least_refits())}" for n, k in needed.items())
+            lines.append(f"{self.n_unconverged} of those made did not converge: raise max_iter.")
         sentences = (fill(s, WIDTH, subsequent_indent="  ") for s in self.summary().splitlines())
         notes = (
-            f"Stable: in at least {rule} refits of each kind; fixed points lie where trials were, "
-            "too. In brackets: 90 % of the refits. Stable is not the same as true: what data of "
-            "this kind make every fit invent looks stable, too (user guide)."
+            f"{self._rule()} {self._intervals()} Stable is not the same as true: "
+            "what data of this kind make every fit invent looks stable, too (user guide)."
         )
         return "\n".join(
             [*lines, "", *sentences, "", *_table(self.structures), "", fill(notes, WIDTH)]
         )
+
+    def _rule(self):
+        """What it takes to be called stable, in words."""
+        numbers = sorted({self.n_refits.get(kind, 0) for kind in KINDS})
+        if numbers[0] < least_refits():
+            least = least_refits()
+            return f"Nothing can be called stable: it takes at least {least} refits of each kind."
+        needed = " or ".join(f"{enough(n)} of {n}" for n in numbers)
+        return (
+            f"Stable: in at least {needed} refits of each kind; fixed points lie where trials "
+            "were, too."
+        )
+
+    def _intervals(self):
+        """What the intervals of the table are, in words."""
+        text = "In brackets: 90 % of the refits to halves of the trials, the sampling uncertainty"
+        if not self.n_refits.get(SAMPLING):
+            text = (
+                "In brackets: 90 % of the refits; this is no sampling uncertainty, which takes "
+                "halves of the trials"
+            )
+        if any(s.kind == "embedding" for s in self.structures):
+            text += "; of R2 90 % of each kind"
+        if any(s.kind == "fixed point" for s in self.structures):
+            text += (
+                ". Fixed points are matched within a tolerance, so that they cannot have moved "
+                "farther, and their values are from refits that have them"
+            )
+        return f"{text}."
 
     def summary(self):
         """What to report and what not, a sentence for each sort of structure."""
@@ -186,7 +221,8 @@ def interval(values, own=None):
     values = values[~np.isnan(values)]
     if not len(values):
         return np.nan if own is None else float(own), np.nan, np.nan
-    low, high = np.percentile(values, COVERED)
+    # of ten values numpy's default would leave out more than 10 %
+    low, high = np.percentile(values, COVERED, method="median_unbiased")
     return float(np.median(values) if own is None else own), float(low), float(high)
 
 
@@ -244,22 +280,27 @@ def least_refits():
     return next(n for n in range(1, 1000) if enough(n) <= n)
 
 
+def _quantity(name, value, low, high):
+    """A quantity with its unit and interval, as far as there are any."""
+    # the frequency of what does not turn goes without saying
+    if np.isnan(value) or not np.nan_to_num((value, low, high)).any():
+        return ""
+    name, _, unit = name.partition(" (")
+    ends = "" if np.isnan(low) else f" [{low:.3g}, {high:.3g}]"
+    return f"{name} {value:.3g}{ends} {unit.rstrip(')')}"
+
+
 def _table(structures):
     """Lines of text, one for each structure, in columns."""
     kinds = list(structures[0].found)
     rows = [["", "condition", "structure", *kinds, "in the fit [in the refits]"]]
     for s in structures:
-        values = [
-            f"{name.partition(' (')[0]} {value:.3g} [{low:.3g}, {high:.3g}] "
-            + name.partition(" (")[2].rstrip(")")
-            for name, (value, low, high) in s.quantities.items()
-            if any((value, low, high))  # the frequency of what does not turn goes without saying
-        ]
+        values = [_quantity(name, *each) for name, each in s.quantities.items()]
         if s.n_other_stability:
             values.append(f"another stability in {s.n_other_stability}")
         shares = ["{}/{}".format(*s.found[kind]) for kind in kinds]
         condition = "" if s.condition is None else str(s.condition)
-        rows.append([s.verdict, condition, s.name, *shares, ", ".join(v.strip() for v in values)])
+        rows.append([s.verdict, condition, s.name, *shares, ", ".join(filter(None, values))])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return [line.rstrip() for line in lines]
