@@ -1,5 +1,6 @@
 """Facts about GPUs: losses that are replayed there, and answers like those of the CPU."""
 
+import contextlib
 import pickle
 
 import numpy as np
@@ -52,6 +53,7 @@ def test_a_replayed_loss_gives_the_same_fit(kind, monkeypatch):
 
     expected, recorded = fitted(**KINDS[kind]), []
     monkeypatch.setattr("jedi_sklearn._model.can_replay", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
     got = fitted(**KINDS[kind])
     assert len(recorded) == 1 + (kind not in ("inputs", "the paper's solver"))  # forced, free
@@ -73,6 +75,7 @@ def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch):
 
     expected = fitted()
     monkeypatch.setattr("jedi_sklearn._model.can_replay", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
     assert_allclose(fitted().loss_curve_, expected.loss_curve_, rtol=1e-4)
 
