@@ -299,6 +299,29 @@ def test_tables_of_pandas(X, levels):
     assert_array_equal(Recording(short).X, pad_trials([X[0, :-1], *X[1:]]))
 
 
+def test_labels_do_not_go_to_other_trials_of_a_table(X):
+    """Names of trials are sorted, t1, t10, t2, but labels come in the order of the rows."""
+    names = ["t1", "t2", "t10", "t11", "t12", "t13"]
+    index = pd.MultiIndex.from_product([names, 0.05 * np.arange(20)], names=["trial", "time"])
+    table = pd.DataFrame(X.reshape(-1, 3), index=index)
+    for given in ({"labels": list("abcdef")}, {"events": {"go": X[:, 0, 0]}}, {"trials": names}):
+        name = "go" if "events" in given else next(iter(given))
+        with pytest.raises(ValueError, match=rf"t1, t10, .* so that {name} .*sort_index"):
+            Recording(table, **given)
+    rec = Recording(table, events={"go": 0.1})  # one time for all
+    assert rec.trials.tolist() == sorted(names)
+    rec = Recording(table.sort_index(), labels=[f"label of {name}" for name in rec.trials])
+    assert_array_equal(rec.X[1], X[2])
+    assert rec.labels[1] == "label of t10"
+
+
+@pytest.mark.parametrize("missing", [(np.nan, 0.05), (1.0, np.nan)])
+def test_rows_of_a_table_without_trial_or_time_are_refused(X, missing):
+    index = pd.MultiIndex.from_tuples([(0.0, 0.0), (0.0, 0.05), missing], names=["trial", "time"])
+    with pytest.raises(ValueError, match=r"name trial and time of each row.* in row 2"):
+        Recording(pd.DataFrame(X[0, :3], index=index))
+
+
 def test_tables_without_trials_and_times_are_refused(X):
     with pytest.raises(ValueError, match=r"two levels \(trial, time\).*got 1 level"):
         Recording(pd.DataFrame(X[0]))

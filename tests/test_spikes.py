@@ -339,6 +339,13 @@ def test_pynapple_itself(spikes):
     check_pynapple(pytest.importorskip("pynapple"), spikes)
 
 
+def test_two_neurons_with_as_many_spikes_are_no_ids():
+    events = {"go": np.array([[0.0], [2.0]])}  # one column is one event
+    for pair in ([[0.1, 2.5], [0.2, 2.5]], [[0.1, 2.5], [1.0, 2.0]], {"a": [0.1], "b": [2]}):
+        rec = bin_spikes(pair, events, stop=1, bin_width=0.5, recorded=(0, 3))
+        assert rec.shape == (2, 2, 2)
+
+
 def test_tables_and_mappings(spikes):
     expected = bin_spikes(spikes, EVENTS, **WINDOW).X
     named = dict(zip("xyz", spikes, strict=True))
@@ -429,6 +436,21 @@ BAD = {
         {"spikes": ([0.1, 0.2], [0.3, 0.4])},
         ValueError,
         ["ids must be whole numbers", "got 0.3"],
+    ),
+    "times and ids in a list": (
+        {"spikes": [[0.1, 0.2, 0.5], [3, 7, 5]]},
+        ValueError,
+        ["3 times", "give a tuple (times, ids)", "second neuron"],
+    ),
+    "float ids in a list": (
+        {"spikes": [[0.1, 0.2, 0.5, 0.6], [1.0, 2.0, 2.0, 1.0]]},
+        ValueError,
+        ["give a tuple (times, ids)"],
+    ),
+    "two columns of one event": (
+        {"events": {"go": np.stack([EVENTS, EVENTS + 1], axis=1)}, "align": "go"},
+        ValueError,
+        ["'go' must hold one time for each trial", "(49, 2)", "give each a name"],
     ),
     "ids of another kind": (
         {"spikes": ([0.1, 0.2], ["a", "b"]), "neurons": [1]},

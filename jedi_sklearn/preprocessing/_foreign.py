@@ -86,7 +86,8 @@ def unpack(X: Any) -> tuple[Any, dict[str, Any]]:
     -------
     X : ndarray, or what was given
     names : dict
-        With "trials", "time" and "neurons", where they are named.
+        With "trials", "time" and "neurons", where they are named; "moved" of a table whose trials
+        first appear in another order than they have now.
     """
     if is_from(X, "xarray", "Dataset"):
         raise TypeError(
@@ -147,11 +148,24 @@ def _of_pandas(table: Any) -> tuple[NDArray, dict[str, Any]]:
             f"A table of activity must have one row for each trial and time, got {index.names} "
             f"{index[index.duplicated()][0]} more than once."
         )
+    trial_codes, time_codes = (np.asarray(index.codes[level]) for level in (1 - time, time))
+    if min(trial_codes.min(initial=0), time_codes.min(initial=0)) < 0:
+        row = np.argmax((trial_codes < 0) | (time_codes < 0))
+        raise ValueError(
+            f"A table of activity must name trial and time of each row, got {index.names} "
+            f"{index[row]} in row {row}. Leave out the rows without."
+        )
     trials, times = index.levels[1 - time], index.levels[time]
     X = np.full((len(trials), len(times), table.shape[1]), np.nan)
-    X[np.asarray(index.codes[1 - time]), np.asarray(index.codes[time])] = table.to_numpy(float)
-    time_axis = seconds_of(times.to_numpy())
-    return X, {"trials": trials.to_numpy(), "time": time_axis, "neurons": list(table.columns)}
+    X[trial_codes, time_codes] = table.to_numpy(float)
+    first = np.unique(trial_codes, return_index=True)[1]
+    found = {
+        "trials": trials.to_numpy(),
+        "time": seconds_of(times.to_numpy()),
+        "neurons": list(table.columns),
+        "moved": bool((np.diff(first) < 0).any()),
+    }
+    return X, found
 
 
 def seconds_of(time: Any, unit: str = "s") -> NDArray:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._validation import as_labels, check_number
+from .._validation import as_labels, check_number, listed
 from ._common import check
 from ._foreign import seconds_of, unpack
 
@@ -118,6 +118,9 @@ class Recording:
         time = named.get("time") if time is None else time
         self.time, self.dt = time_axis(time, dt, n_timesteps)
         self.events = check_events(events, n_trials)
+        if named.get("moved"):
+            each: dict[str, Any] = {"labels": labels, "trials": trials, **(events or {})}
+            _refuse_positions([k for k, v in each.items() if np.ndim(v) > 0], named["trials"])
         if labels is not None:
             labels = as_names(labels, "labels", n_trials, "trial")
         self.labels: NDArray | None = labels
@@ -182,6 +185,17 @@ class Recording:
         for what, out in (("trials", self.dropped_trials), ("neurons", self.dropped_neurons)):
             text += f", {what} left out: {len(out)}" if out else ""
         return f"Recording({text})"
+
+
+def _refuse_positions(given: list[str], trials: NDArray) -> None:
+    """Raise where values go by the position of trials, and a table has these in another order."""
+    if given:
+        raise ValueError(
+            f"The trials of the table are taken in sorted order, {listed(trials.tolist())}, but "
+            f"appear in another, so that {', '.join(given)} might go to other trials. Sort the "
+            "table first, table.sort_index(), and bring what you give into that order; "
+            "Recording(table).trials tells it."
+        )
 
 
 def check_events(events: Any, n_trials: int) -> dict[str, NDArray]:
