@@ -179,6 +179,17 @@ def test_epochs_of_a_recording_are_a_recording(X, rec):
     assert np.isnan(between.X[:, :, 0]).sum(axis=1).tolist() == [2, 0, 2, 2, 1]
 
 
+def test_an_event_may_lie_before_the_first_bin(X):
+    rec = Recording(X, time=0.02 * np.arange(20) + 0.11, events={"go": 0.0})
+    cut = cut_epochs(rec, "go", start=0.2, stop=0.4)
+    assert_array_equal(cut.X, X[:, 5:15])
+    assert_allclose(cut.time, 0.02 * np.arange(10) + 0.21)
+    with pytest.raises(ValueError, match=r"trial 0 needs bins -5 to 4, but it has bins 0 to 19"):
+        cut_epochs(rec, "go", start=0, stop=0.2)
+    with pytest.raises(ValueError, match=r"trial 1 has no event \(event is nan\)"):
+        cut_epochs(rec, [0, np.nan, 0, 0, 0, 0], start=0.2, stop=0.4)
+
+
 def test_padding_is_no_part_of_a_trial(rec):
     short = rec[:]
     short.X = rec.X.copy()
