@@ -107,6 +107,7 @@ class SpikeTimes:
     def scan(self) -> None:
         """Learn the number of spikes, the first and last one, and how finely they are told."""
         self.n, self.first, self.last = 0, math.inf, -math.inf
+        self.resolution, self.precision = 0.0, ""
         for i, times in enumerate(self.times):
             self.n += len(times)
             for block in in_blocks(times):
@@ -117,11 +118,13 @@ class SpikeTimes:
                         f"Spike times{of} must not hold NaN or infinity. Leave these out."
                     )
                 self.first, self.last = min(self.first, low), max(self.last, high)
+                if block.dtype.kind == "f":
+                    step = float(np.spacing(block.dtype.type(max(-low, high))))
+                    if step > self.resolution:
+                        self.resolution, self.precision = step, str(block.dtype)
         if not self.n:
             raise ValueError("spikes holds no spike at all.")
         self.whole = all(times.dtype.kind in "iu" for times in self.times if len(times))
-        single = any(times.dtype == np.float32 for times in self.times)
-        self.resolution = float(np.spacing(np.float32(self.farthest))) if single else 0.0
 
     @property
     def farthest(self) -> float:
