@@ -265,6 +265,15 @@ def check_xarray(make, X):
         Recording(make(X, ["trial", "time", "unit"], time, "frames"))
     with pytest.raises(ValueError, match=r"dims \('a', 'time', 'b'\).*named trial, time and neur"):
         Recording(make(X, ["a", "time", "b"]), dt=0.1)
+    for dims in (["unit", "time", "channel"], ["neuron", "rate", "time"], ["trial", "t", "time"]):
+        with pytest.raises(ValueError, match=rf"dims \('{dims[0]}', '{dims[1]}', .*Rename yours"):
+            Recording(make(X, dims), dt=0.1)
+    ms = make(X, ["trial", "time", "unit"], 50 * np.arange(20))
+    with pytest.warns(UserWarning, match=r"no unit, and are taken as s: 50 s from .*ms or frames"):
+        assert Recording(ms).dt == 50
+    for known in ({"dt": 50.0}, {"time": 0.05 * np.arange(20)}):
+        assert Recording(ms, **known).dt == known.get("dt", 0.05)
+    assert Recording(make(X, ["trial", "time", "unit"], 2 * np.arange(20), "s")).dt == 2
     with pytest.raises(ValueError, match=r"dims \('trial', 'time'\); expected three"):
         Recording(make(X[:, :, 0], ["trial", "time"]), dt=0.1)
 
@@ -306,6 +315,9 @@ def test_tables_of_pandas(X, levels):
     assert_array_equal(rec.X, X)
     assert_allclose(rec.time, time)
     assert rec.neurons.tolist() == ["a", "b", "c"] and rec.trials.tolist() == [3, 4, 5, 6, 7, 9]
+    frames = table.rename(index={t: k for k, t in enumerate(time)}, level="time")
+    with pytest.warns(UserWarning, match="Times of X have no unit"):
+        assert Recording(frames).dt == 1
     short = table.drop([(3, time[-1])[:: 1 if levels[0] == "trial" else -1]])
     assert_array_equal(Recording(short).X, pad_trials([X[0, :-1], *X[1:]]))
 
