@@ -203,6 +203,8 @@ def test_files_in_memory_other_tables_and_no_observation_intervals():
         ({"units": [3]}, ValueError, ["3", "10, 11, 12, 13", "mapping"]),
         ({"units": [True]}, ValueError, ["mask", "4 rows", "got 1"]),
         ({"trials": []}, ValueError, ["trials leaves none", "10 rows"]),
+        ({"trials": [101, 101]}, ValueError, ["trials names 101 more than once"]),
+        ({"units": [10, 11, 10]}, ValueError, ["units names 10 more than once"]),
         ({"align": None}, TypeError, ["align", "name of a column", "None"]),
         ({"conditions": 3}, TypeError, ["conditions", "name of a column", "3"]),
         ({"events": []}, TypeError, ["events", "name of a column", "[]"]),
@@ -232,6 +234,24 @@ def test_units_that_were_never_observed_together():
     nwb.add_trial(start_time=0.0, stop_time=1.0)
     with pytest.raises(ValueError, match="At no time were all 2 units observed"):
         load_nwb(nwb, stop=1, bin_width=0.1)
+    # two intervals of one unit that overlap are not two units
+    nwb = new_file()
+    nwb.add_unit(spike_times=[1.0, 7.0], obs_intervals=[[0.0, 10.0], [5.0, 15.0]])
+    nwb.add_unit(spike_times=[26.0], obs_intervals=[[20.0, 30.0]])
+    nwb.add_trial(start_time=6.0, stop_time=8.0)
+    with pytest.raises(ValueError, match="At no time were all 2 units observed"):
+        load_nwb(nwb, stop=2, bin_width=0.1)
+
+
+def test_ids_that_repeat_name_no_trials():
+    nwb = new_file()
+    nwb.add_unit(spike_times=[0.5, 1.5, 2.5])
+    for k in range(3):
+        nwb.add_trial(
+            start_time=float(k), stop_time=k + 1.0, id=min(k, 1), enforce_unique_id=False
+        )
+    rec = load_nwb(nwb, stop=1, bin_width=0.5, recorded=(0, 3))
+    assert rec.trials.tolist() == [0, 1, 2]
 
 
 def refused(path):

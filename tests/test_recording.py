@@ -181,6 +181,17 @@ def test_epochs_of_a_recording_are_a_recording(X, rec):
     assert np.isnan(between.X[:, :, 0]).sum(axis=1).tolist() == [2, 0, 2, 2, 1]
 
 
+def test_an_event_may_lie_before_the_first_bin(X):
+    rec = Recording(X, time=0.02 * np.arange(20) + 0.11, events={"go": 0.0})
+    cut = cut_epochs(rec, "go", start=0.2, stop=0.4)
+    assert_array_equal(cut.X, X[:, 5:15])
+    assert_allclose(cut.time, 0.02 * np.arange(10) + 0.21)
+    with pytest.raises(ValueError, match=r"trial 0 needs bins -5 to 4, but it has bins 0 to 19"):
+        cut_epochs(rec, "go", start=0, stop=0.2)
+    with pytest.raises(ValueError, match=r"trial 1 has no event \(event is nan\)"):
+        cut_epochs(rec, [0, np.nan, 0, 0, 0, 0], start=0.2, stop=0.4)
+
+
 def test_padding_is_no_part_of_a_trial(rec):
     short = rec[:]
     short.X = rec.X.copy()
@@ -256,6 +267,15 @@ def check_xarray(make, X):
         Recording(make(X, ["trial", "time", "unit"], time, "frames"))
     with pytest.raises(ValueError, match=r"dims \('a', 'time', 'b'\).*named trial, time and neur"):
         Recording(make(X, ["a", "time", "b"]), dt=0.1)
+    for dims in (["unit", "time", "channel"], ["neuron", "rate", "time"], ["trial", "t", "time"]):
+        with pytest.raises(ValueError, match=rf"dims \('{dims[0]}', '{dims[1]}', .*Rename yours"):
+            Recording(make(X, dims), dt=0.1)
+    ms = make(X, ["trial", "time", "unit"], 50 * np.arange(20))
+    with pytest.warns(UserWarning, match=r"no unit, and are taken as s: 50 s from .*ms or frames"):
+        assert Recording(ms).dt == 50
+    for known in ({"dt": 50.0}, {"time": 0.05 * np.arange(20)}):
+        assert Recording(ms, **known).dt == known.get("dt", 0.05)
+    assert Recording(make(X, ["trial", "time", "unit"], 2 * np.arange(20), "s")).dt == 2
     with pytest.raises(ValueError, match=r"dims \('trial', 'time'\); expected three"):
         Recording(make(X[:, :, 0], ["trial", "time"]), dt=0.1)
 
@@ -297,8 +317,34 @@ def test_tables_of_pandas(X, levels):
     assert_array_equal(rec.X, X)
     assert_allclose(rec.time, time)
     assert rec.neurons.tolist() == ["a", "b", "c"] and rec.trials.tolist() == [3, 4, 5, 6, 7, 9]
+    frames = table.rename(index={t: k for k, t in enumerate(time)}, level="time")
+    with pytest.warns(UserWarning, match="Times of X have no unit"):
+        assert Recording(frames).dt == 1
     short = table.drop([(3, time[-1])[:: 1 if levels[0] == "trial" else -1]])
     assert_array_equal(Recording(short).X, pad_trials([X[0, :-1], *X[1:]]))
+
+
+def test_labels_do_not_go_to_other_trials_of_a_table(X):
+    """Names of trials are sorted, t1, t10, t2, but labels come in the order of the rows."""
+    names = ["t1", "t2", "t10", "t11", "t12", "t13"]
+    index = pd.MultiIndex.from_product([names, 0.05 * np.arange(20)], names=["trial", "time"])
+    table = pd.DataFrame(X.reshape(-1, 3), index=index)
+    for given in ({"labels": list("abcdef")}, {"events": {"go": X[:, 0, 0]}}, {"trials": names}):
+        name = "go" if "events" in given else next(iter(given))
+        with pytest.raises(ValueError, match=rf"t1, t10, .* so that {name} .*sort_index"):
+            Recording(table, **given)
+    rec = Recording(table, events={"go": 0.1})  # one time for all
+    assert rec.trials.tolist() == sorted(names)
+    rec = Recording(table.sort_index(), labels=[f"label of {name}" for name in rec.trials])
+    assert_array_equal(rec.X[1], X[2])
+    assert rec.labels[1] == "label of t10"
+
+
+@pytest.mark.parametrize("missing", [(np.nan, 0.05), (1.0, np.nan)])
+def test_rows_of_a_table_without_trial_or_time_are_refused(X, missing):
+    index = pd.MultiIndex.from_tuples([(0.0, 0.0), (0.0, 0.05), missing], names=["trial", "time"])
+    with pytest.raises(ValueError, match=r"name trial and time of each row.* in row 2"):
+        Recording(pd.DataFrame(X[0, :3], index=index))
 
 
 def test_tables_without_trials_and_times_are_refused(X):

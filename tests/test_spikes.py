@@ -95,6 +95,17 @@ def test_a_spike_on_a_border_belongs_to_the_later_bin():
     assert_array_equal(rec.X.ravel(), [0, 0, 1, 0, 0, 0])  # 0.1 + 0.2 > 0.3; 0.7 is the end
 
 
+@pytest.mark.parametrize("clock", [0.0, 1.7e9])  # that of Unix has steps of 2.4e-7 s
+def test_borders_are_those_of_the_clock(clock):
+    hundredths = np.arange(0, 2000, 2)  # each spike on a border
+    events = clock + np.arange(37, 1800, 100) / 100
+    window = {"start": -0.05, "stop": 0.15, "bin_width": 0.01, "recorded": (clock, clock + 20)}
+    X = bin_spikes([clock + hundredths / 100], events, **window).X
+    assert_array_equal(X[:, :, 0], np.tile([1, 0], (18, 10)))
+    ends = np.stack([events, events + 0.07], axis=1)
+    assert bin_spikes([clock + hundredths / 100], ends, bin_width=0.01).shape[1] == 7
+
+
 @pytest.mark.parametrize("block", [7, 64])
 def test_blocks_and_order_do_not_matter(spikes, monkeypatch, block):
     expected = bin_spikes(spikes, EVENTS, **WINDOW).X
@@ -183,6 +194,13 @@ def test_trials_without_event_are_left_out_and_named(spikes):
     assert "trials left out: 2" in repr(rec)
 
 
+def test_intervals_that_touch_are_one(spikes):
+    rec = bin_spikes(spikes, EVENTS, recorded=[(0, 41.3), (41.3, 60), (60, 100)], **WINDOW)
+    assert len(rec) == 49
+    again = bin_spikes(spikes, EVENTS, recorded=[(0, 0.1 + 41.2), (41.3, 100)], **WINDOW)
+    assert_array_equal(again.X, rec.X)
+
+
 def test_trials_may_have_names(spikes):
     events = np.where(np.arange(49) == 3, np.nan, EVENTS)
     names = [f"t{k}" for k in range(49)]
@@ -229,6 +247,20 @@ def test_without_recorded_a_long_silence_is_no_recording(spikes):
     assert len(rec) == 49
     rec = bin_spikes(spikes, np.append(EVENTS, 100.0), recorded=(0, 102), **WINDOW)
     assert len(rec) == 50
+
+
+def test_pauses_that_nobody_told_are_pointed_out(spikes):
+    """22 spikes are expected in a trial: chance leaves one in 3e9 empty."""
+    paused = [s[(s < 40) | (s > 50)] for s in spikes]
+    text = r"No neuron fires in 5 of 49 trials \(trial 20, .* 24; .* at 40.5 s\).*recorded="
+    with pytest.warns(UserWarning, match=text):
+        rec = bin_spikes(paused, EVENTS, **WINDOW)
+    assert len(rec) == 49
+    assert len(bin_spikes(paused, EVENTS, recorded=(0, 100), **WINDOW)) == 49
+    with pytest.warns(UserWarning, match=r"not recorded \(trial 20, 21, 22, 23, 24\)"):
+        bin_spikes(paused, EVENTS, recorded=[(0, 40), (50, 100)], **WINDOW)
+    sparse = [s[::10] for s in paused]  # 2 of them may well be absent
+    assert len(bin_spikes(sparse, EVENTS, **WINDOW)) == 49
 
 
 def test_trials_that_end_before_they_begin_are_left_out(spikes):
@@ -339,6 +371,13 @@ def test_pynapple_itself(spikes):
     check_pynapple(pytest.importorskip("pynapple"), spikes)
 
 
+def test_two_neurons_with_as_many_spikes_are_no_ids():
+    events = {"go": np.array([[0.0], [2.0]])}  # one column is one event
+    for pair in ([[0.1, 2.5], [0.2, 2.5]], [[0.1, 2.5], [1.0, 2.0]], {"a": [0.1], "b": [2]}):
+        rec = bin_spikes(pair, events, stop=1, bin_width=0.5, recorded=(0, 3))
+        assert rec.shape == (2, 2, 2)
+
+
 def test_tables_and_mappings(spikes):
     expected = bin_spikes(spikes, EVENTS, **WINDOW).X
     named = dict(zip("xyz", spikes, strict=True))
@@ -413,6 +452,12 @@ BAD = {
     "no window": ({"stop": -0.5}, ValueError, ["stop must be greater than start"]),
     "no end": ({"stop": None}, TypeError, ["Give stop"]),
     "labels of others": ({"labels": [1, 2]}, ValueError, ["labels", "49 trials", "(2,)"]),
+    "trials of one name": (
+        {"trials": [0, *range(48)]},
+        ValueError,
+        ["trials must be different names", "got 0 more than once"],
+    ),
+    "intervals that overlap": ({"recorded": [(0, 9), (5, 20)]}, ValueError, ["one after the"]),
     "recorded backwards": ({"recorded": (9, 1)}, ValueError, ["recorded must be", "(9, 1)"]),
     "incomplete": ({"incomplete": "pad"}, ValueError, ["incomplete", "'nan'", "'pad'"]),
     "too high a rate": ({"min_rate": 1e3}, ValueError, ["No neuron fires 1000", "Lower min_rate"]),
@@ -429,6 +474,21 @@ BAD = {
         {"spikes": ([0.1, 0.2], [0.3, 0.4])},
         ValueError,
         ["ids must be whole numbers", "got 0.3"],
+    ),
+    "times and ids in a list": (
+        {"spikes": [[0.1, 0.2, 0.5], [3, 7, 5]]},
+        ValueError,
+        ["3 times", "give a tuple (times, ids)", "second neuron"],
+    ),
+    "float ids in a list": (
+        {"spikes": [[0.1, 0.2, 0.5, 0.6], [1.0, 2.0, 2.0, 1.0]]},
+        ValueError,
+        ["give a tuple (times, ids)"],
+    ),
+    "two columns of one event": (
+        {"events": {"go": np.stack([EVENTS, EVENTS + 1], axis=1)}, "align": "go"},
+        ValueError,
+        ["'go' must hold one time for each trial", "(49, 2)", "give each a name"],
     ),
     "ids of another kind": (
         {"spikes": ([0.1, 0.2], ["a", "b"]), "neurons": [1]},
@@ -496,5 +556,7 @@ def test_windows_in_ms_are_pointed_out(spikes):
 
 def test_single_precision_far_from_zero_is_pointed_out(spikes):
     late = [(s + 1e5).astype(np.float32) for s in spikes]
-    with pytest.warns(UserWarning, match=r"float32 near 1.001e\+05 s are no finer than 0.008 s"):
+    with pytest.warns(UserWarning, match=r"float32 near 1.001e\+05 s are .* 0.008 s.*as float64"):
         bin_spikes(late, EVENTS + 1e5, start=0, stop=0.5, bin_width=0.02)
+    with pytest.warns(UserWarning, match=r"float64 near 1e\+14 s are .* 0.02 s.*of the session"):
+        bin_spikes([s + 1e14 for s in spikes], EVENTS + 1e14, stop=0.5, bin_width=0.1)

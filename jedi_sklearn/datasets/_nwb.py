@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._validation import as_labels, did_you_mean, listed
 from ..preprocessing import Recording, bin_spikes
+from ..preprocessing._common import merge_intervals, repeated
 from ..preprocessing._foreign import is_from
 
 __all__ = ["load_nwb"]
@@ -86,7 +87,8 @@ def load_nwb(
     Returns
     -------
     Recording
-        As of `bin_spikes`. ``trials`` are the ids of the trials in the file.
+        As of `bin_spikes`. ``trials`` are the ids of the trials in the file, or their rows where
+        ids repeat.
 
     Warns
     -----
@@ -225,6 +227,8 @@ class _Table:
         self.table, self.name = table, name
         self.linked = linked or {}
         self.ids = np.asarray(table.id[:])
+        if repeated(self.ids.tolist()):  # as where tables were joined: they name no rows
+            self.ids = np.arange(len(self.ids))
 
     @property
     def columns(self) -> list[str]:
@@ -252,6 +256,9 @@ class _Table:
         elif wanted is not None:
             wanted = np.ravel(as_labels(wanted, what))
             if wanted.dtype != bool:
+                twice = repeated(wanted.tolist())
+                if twice:
+                    raise ValueError(f"{what} names {listed(twice)} more than once.")
                 where = {name: i for i, name in enumerate(self.ids.tolist())}
                 missing = [name for name in wanted.tolist() if name not in where]
                 if missing:
@@ -391,7 +398,7 @@ def _observed(units: Any, chosen: NDArray) -> NDArray | None:
     each = [np.reshape(units["obs_intervals"][int(i)], (-1, 2)) for i in chosen]
     if not all(len(intervals) for intervals in each):
         return None
-    starts, stops = np.concatenate(each).T
+    starts, stops = np.concatenate([merge_intervals(some) for some in each]).T
     times = np.concatenate([starts, stops])
     opens = np.repeat([1, -1], len(starts))
     order = np.lexsort((-opens, times))  # of two intervals that touch the second opens first

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._validation import check_trials
 
-__all__ = ["SLIVER", "TrialTransformer", "check", "whole_bins"]
+__all__ = [
+    "SLIVER",
+    "TrialTransformer",
+    "check",
+    "merge_intervals",
+    "repeated",
+    "whole_bins",
+]
 
 SLIVER = 1e-6  # of a bin: more than rounding of times, less than any clock resolves
 
@@ -31,6 +40,19 @@ def whole_bins(seconds: float, bin_width: float, name: str) -> int:
             f"{(low + 1) * bin_width:g} s are."
         )
     return n
+
+
+def merge_intervals(intervals: NDArray, sliver: float = 0.0) -> NDArray:
+    """Intervals (n, 2) in order, and one of those that overlap or touch to within `sliver`."""
+    start, stop = intervals[np.argsort(intervals[:, 0])].T
+    reach = np.maximum.accumulate(stop)
+    first = np.r_[True, start[1:] > reach[:-1] + sliver]
+    return np.stack([start[first], reach[np.r_[first[1:], True]]], axis=1)
+
+
+def repeated(names: list[Any]) -> list[Any]:
+    """What stands more than once in a list."""
+    return [name for name, n in Counter(names).items() if n > 1]
 
 
 class TrialTransformer(TransformerMixin, BaseEstimator):

@@ -86,7 +86,8 @@ def unpack(X: Any) -> tuple[Any, dict[str, Any]]:
     -------
     X : ndarray, or what was given
     names : dict
-        With "trials", "time" and "neurons", where they are named.
+        With "trials", "time" and "neurons", where they are named; "unit", whether that of time is
+        told; "moved" of a table whose trials first appear in another order than they have now.
     """
     if is_from(X, "xarray", "Dataset"):
         raise TypeError(
@@ -109,14 +110,17 @@ def _of_xarray(array: Any) -> tuple[NDArray, dict[str, Any]]:
             coordinate = array.coords[dim]
             found[name] = coordinate.values
             if name == "time":
-                found[name] = seconds_of(coordinate.values, coordinate.attrs.get("units", "s"))
+                unit = coordinate.attrs.get("units")
+                found["unit"] = unit is not None or is_duration(coordinate.values)
+                found[name] = seconds_of(coordinate.values, "s" if unit is None else unit)
     return array.values, found
 
 
 def _roles(dims: list[Any]) -> list[Any]:
-    """Dims of trials, time and neurons; one may have a name that says nothing."""
+    """Dims of trials, time and neurons; time or neurons may have a name that says nothing."""
     roles: list[Any] = [None] * 3
     rest = []
+    second = False  # name of one role, as of a unit and a channel
     for dim in dims:
         word = str(dim).lower().removesuffix("_id").removesuffix("s")
         known = [i for i, names in enumerate((TRIAL, TIME, NEURON)) if word in names]
@@ -124,7 +128,8 @@ def _roles(dims: list[Any]) -> list[Any]:
             roles[known[0]] = dim
         else:
             rest.append(dim)
-    if len(dims) != 3 or len(rest) > 1:
+            second |= bool(known)
+    if len(dims) != 3 or len(rest) > 1 or second or roles[0] is None:
         raise ValueError(
             f"X has the dims {tuple(dims)}; expected three, named trial, time and neuron in any "
             "order. Rename yours, e.g. X.rename({'dim_0': 'trial', 'dim_1': 'time'})."
@@ -147,16 +152,35 @@ def _of_pandas(table: Any) -> tuple[NDArray, dict[str, Any]]:
             f"A table of activity must have one row for each trial and time, got {index.names} "
             f"{index[index.duplicated()][0]} more than once."
         )
+    trial_codes, time_codes = (np.asarray(index.codes[level]) for level in (1 - time, time))
+    if min(trial_codes.min(initial=0), time_codes.min(initial=0)) < 0:
+        row = np.argmax((trial_codes < 0) | (time_codes < 0))
+        raise ValueError(
+            f"A table of activity must name trial and time of each row, got {index.names} "
+            f"{index[row]} in row {row}. Leave out the rows without."
+        )
     trials, times = index.levels[1 - time], index.levels[time]
     X = np.full((len(trials), len(times), table.shape[1]), np.nan)
-    X[np.asarray(index.codes[1 - time]), np.asarray(index.codes[time])] = table.to_numpy(float)
-    time_axis = seconds_of(times.to_numpy())
-    return X, {"trials": trials.to_numpy(), "time": time_axis, "neurons": list(table.columns)}
+    X[trial_codes, time_codes] = table.to_numpy(float)
+    first = np.unique(trial_codes, return_index=True)[1]
+    found = {
+        "trials": trials.to_numpy(),
+        "time": seconds_of(times.to_numpy()),
+        "unit": is_duration(times),
+        "neurons": list(table.columns),
+        "moved": bool((np.diff(first) < 0).any()),
+    }
+    return X, found
+
+
+def is_duration(time: Any) -> bool:
+    """Whether times are durations as numpy has them, which know their unit."""
+    return np.asarray(time).dtype.kind == "m"
 
 
 def seconds_of(time: Any, unit: str = "s") -> NDArray:
     """Times as floats in s, of durations as numpy has them, or of numbers with a unit."""
-    if np.asarray(time).dtype.kind == "m":
+    if is_duration(time):
         return np.asarray(time) / np.timedelta64(1, "s")
     if str(unit).lower() not in PER_SECOND:
         raise ValueError(f"time must be in s or ms, got the unit {unit!r}. Convert it to s.")

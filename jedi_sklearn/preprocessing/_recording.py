@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._validation import as_labels, check_number
+from .._validation import as_labels, check_number, listed, warn_user
 from ._common import check
 from ._foreign import seconds_of, unpack
 
@@ -72,11 +72,17 @@ class Recording:
     dropped_trials, dropped_neurons : dict
         Trials and neurons that :func:`bin_spikes` or :func:`cut_epochs` left out, and why.
 
+    Warns
+    -----
+    UserWarning
+        If times in a DataArray or a table are 1 s or more apart, and have no unit.
+
     Raises
     ------
     ValueError
-        If shapes do not agree, times are not evenly spaced, or it cannot be told which axis is
-        which.
+        If shapes do not agree, a name is missing in the index of a table, labels may belong to
+        other trials of it than those at their place, times are not evenly spaced, or it cannot be
+        told which axis is which.
     TypeError
         If something is not what it should be.
 
@@ -116,9 +122,19 @@ class Recording:
         X, named = unpack(X)
         self.X: NDArray = check(X, missing=True)
         n_trials, n_timesteps, n_neurons = self.X.shape
+        untold = time is None and dt is None and not named.get("unit", True)
         time = named.get("time") if time is None else time
         self.time, self.dt = time_axis(time, dt, n_timesteps)
+        if untold and self.dt >= 1:
+            warn_user(
+                f"Times of X have no unit, and are taken as s: {self.dt:g} s from sample to "
+                "sample. If they are ms or frames, give them in s: time=. "
+                f"If they are s, say so: dt={self.dt:g}."
+            )
         self.events = check_events(events, n_trials)
+        if named.get("moved"):
+            each: dict[str, Any] = {"labels": labels, "trials": trials, **(events or {})}
+            _refuse_positions([k for k, v in each.items() if np.ndim(v) > 0], named["trials"])
         if labels is not None:
             labels = as_names(labels, "labels", n_trials, "trial")
         self.labels: NDArray | None = labels
@@ -183,6 +199,17 @@ class Recording:
         for what, out in (("trials", self.dropped_trials), ("neurons", self.dropped_neurons)):
             text += f", {what} left out: {len(out)}" if out else ""
         return f"Recording({text})"
+
+
+def _refuse_positions(given: list[str], trials: NDArray) -> None:
+    """Raise where values go by the position of trials, and a table has these in another order."""
+    if given:
+        raise ValueError(
+            f"The trials of the table are taken in sorted order, {listed(trials.tolist())}, but "
+            f"appear in another, so that {', '.join(given)} might go to other trials. Sort the "
+            "table first, table.sort_index(), and bring what you give into that order; "
+            "Recording(table).trials tells it."
+        )
 
 
 def check_events(events: Any, n_trials: int) -> dict[str, NDArray]:

@@ -97,10 +97,17 @@ class SpikeTimes:
             raise ValueError("spikes must hold at least 1 neuron, got 0.")
         self.names = names
         self.times = [_flat(train, f"spikes[{i}]") for i, train in enumerate(trains)]
+        if named is None and len(trains) == 2 and _are_ids(*self.times[::-1]):
+            raise ValueError(
+                f"spikes is a list of {len(self.times[0])} times and as many whole numbers, which "
+                "look like ids: give a tuple (times, ids). If they are times of a second neuron, "
+                "give a mapping of names to times."
+            )
 
     def scan(self) -> None:
         """Learn the number of spikes, the first and last one, and how finely they are told."""
         self.n, self.first, self.last = 0, math.inf, -math.inf
+        self.resolution, self.precision = 0.0, ""
         for i, times in enumerate(self.times):
             self.n += len(times)
             for block in in_blocks(times):
@@ -111,11 +118,13 @@ class SpikeTimes:
                         f"Spike times{of} must not hold NaN or infinity. Leave these out."
                     )
                 self.first, self.last = min(self.first, low), max(self.last, high)
+                if block.dtype.kind == "f":
+                    step = float(np.spacing(block.dtype.type(max(-low, high))))
+                    if step > self.resolution:
+                        self.resolution, self.precision = step, str(block.dtype)
         if not self.n:
             raise ValueError("spikes holds no spike at all.")
         self.whole = all(times.dtype.kind in "iu" for times in self.times if len(times))
-        single = any(times.dtype == np.float32 for times in self.times)
-        self.resolution = float(np.spacing(np.float32(self.farthest))) if single else 0.0
 
     @property
     def farthest(self) -> float:
@@ -155,6 +164,18 @@ def _flat(times: Any, name: str) -> NDArray:
             f"{name} must hold the times of one neuron, on one axis, got shape {array.shape}."
         )
     return array.reshape(-1)
+
+
+def _are_ids(values: NDArray, times: NDArray) -> bool:
+    """Whether these are ids of the neurons that fired at `times`, not times of another one."""
+    if len(values) != len(times) or len(values) < 2:
+        return False
+    if values.dtype.kind in "iu" and times.dtype.kind == "f":
+        return True
+    with np.errstate(invalid="ignore"):  # infinite times are refused later
+        whole = bool((values % 1 == 0).all())
+    # a neuron does not fire twice at one time, let alone at most of them
+    return whole and len(np.unique(values)) <= len(values) / 2
 
 
 def _distinct(neurons: Any) -> NDArray:
@@ -236,9 +257,15 @@ def _event_times(values: Any, name: str) -> NDArray:
         array = as_labels(times_of(values), "events")
         if array.dtype == bool:
             raise TypeError("events must be times, got dtype bool.")
-        return np.ravel(as_numbers(array, "events"))
+        times = np.atleast_1d(as_numbers(array, "events"))
     except TypeError as error:
         raise TypeError(
             f"{name!r} is no event: {error} Choose the columns that are, e.g. "
             'table[["go", "end"]].'
         ) from error
+    if times.ndim > 1 and times.shape[1:] != (1,):
+        raise ValueError(
+            f"{name!r} must hold one time for each trial, shape (n_trials,), got {times.shape}. "
+            "Two columns are two events: give each a name."
+        )
+    return times.reshape(-1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._plausible import IMPROBABLE
 from .._validation import as_numbers, check_number, check_option, listed, warn_user
-from ._common import SLIVER, whole_bins
+from ._common import SLIVER, merge_intervals, repeated, whole_bins
 from ._foreign import intervals_of, is_from
 from ._recording import Recording, as_names
 from ._spike_times import BLOCK, SpikeTimes, read_events
@@ -98,8 +98,9 @@ def bin_spikes(
     Warns
     -----
     UserWarning
-        If trials are left out, neurons are silent in all epochs, or times do not look like
-        seconds.
+        If trials are left out, neurons are silent in all epochs, times do not look like seconds,
+        or all neurons are silent in a trial as they hardly are by chance (probability below
+        1e-6): without `recorded` a pause of the recording is not known, and its counts are 0.
 
     Raises
     ------
@@ -149,22 +150,30 @@ def bin_spikes(
         labels = as_names(labels, "labels", n_trials, "trial")
     trials = np.arange(n_trials) if trials is None else trials
     trials = as_names(trials, "trials", n_trials, "trial")
+    twice = repeated(trials.tolist())
+    if twice:
+        raise ValueError(
+            f"trials must be different names, got {listed(twice)} more than once. Add what tells "
+            "these trials apart, such as the number of their block."
+        )
     _refuse_disorder(times[zero], zero, trials)
 
-    begin, n_bins = _epochs(times[zero], times[end], start, stop, bin_width, zero == end)
+    source.scan()
+    # of a bin, but on a clock that counts from afar rounding is more; 4 steps are those of an
+    # event, its epoch, a border and a spike
+    farthest = max(source.farthest, *(_farthest(times[name]) for name in (zero, end)))
+    sliver = max(SLIVER * bin_width, 4 * float(np.spacing(farthest)))
+    begin, n_bins = _epochs(times[zero], times[end], start, stop, bin_width, sliver, zero == end)
     why: dict[int, str] = {}
     for name in dict.fromkeys((zero, end)):
         _note(why, np.isnan(times[name]), f'no "{name}"')
     _note(why, n_bins < 1, f'"{end}" is not a bin after "{zero}"')
-    source.scan()
-    intervals, known = _intervals(recorded, source, spikes)
+    intervals, known = _intervals(recorded, source, spikes, sliver)
     if incomplete == "drop":
-        lacking = ~_inside(begin, n_bins * bin_width, bin_width, intervals)
+        lacking = ~_inside(begin, n_bins * bin_width, sliver, intervals)
     else:
         lows = (b + bin_width * np.arange(n) for b, n in zip(begin, n_bins, strict=True))
-        lacking = np.array(
-            [not _inside(low, bin_width, bin_width, intervals).any() for low in lows]
-        )
+        lacking = np.array([not _inside(low, bin_width, sliver, intervals).any() for low in lows])
     _note(why, lacking, NOT_RECORDED if known else BEYOND)
     kept = np.setdiff1d(np.arange(n_trials), list(why))
     _refuse_loss(why, trials, known, times[zero], source)
@@ -174,17 +183,19 @@ def bin_spikes(
     n_longest = int(n_bins.max())
     X = np.zeros((len(kept), n_longest, len(source.names)), dtype=np.float32)
     for t, codes in source.blocks():
-        _count(X, t, codes, begin, n_bins, bin_width)
+        _count(X, t, codes, begin, n_bins, bin_width, sliver)
     total = X.sum(axis=(0, 1), dtype=float)
     if not total.any():
         where = _units(times[zero], source)
         raise ValueError(f"No spike lies in any of the {len(kept)} epochs. {where}")
     if why:
         _warn_of_loss(why, trials)
+    if not known:
+        _warn_of_pauses(X, n_bins * bin_width, begin, trials[kept])
     seen = np.arange(n_longest) < n_bins[:, np.newaxis]  # (trials, bins)
     if incomplete == "nan":
         low = begin[:, np.newaxis] + bin_width * np.arange(n_longest)
-        seen &= _inside(low, bin_width, bin_width, intervals)
+        seen &= _inside(low, bin_width, sliver, intervals)
     X[~seen] = np.nan
     rate = total / (seen.sum() * bin_width)
     fires = rate >= min_rate
@@ -218,7 +229,13 @@ def bin_spikes(
 
 
 def _epochs(
-    first: NDArray, second: NDArray, start: float, stop: Any, width: float, around_one: bool
+    first: NDArray,
+    second: NDArray,
+    start: float,
+    stop: Any,
+    width: float,
+    sliver: float,
+    around_one: bool,
 ) -> tuple[NDArray, NDArray]:
     """When epochs begin, and how many whole bins each has; none where an event is missing."""
     if stop is None and around_one:
@@ -230,16 +247,22 @@ def _epochs(
         if stop <= start:
             raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
         return begin, np.full(len(begin), whole_bins(stop - start, width, "stop - start"))
-    n_bins = np.floor((second + stop - begin) / width + SLIVER)
+    n_bins = np.floor((second + stop - begin + sliver) / width)
     return begin, np.where(n_bins > 0, n_bins, 0).astype(int)
 
 
 def _count(
-    X: NDArray, t: NDArray, codes: Any, begin: NDArray, n_bins: NDArray, width: float
+    X: NDArray,
+    t: NDArray,
+    codes: Any,
+    begin: NDArray,
+    n_bins: NDArray,
+    width: float,
+    sliver: float,
 ) -> None:
     """Add sorted spike times of the neurons `codes` to the counts X of epochs."""
     # borders lie a little earlier than they say, so that rounding moves no spike before them
-    begin = begin - SLIVER * width
+    begin = begin - sliver
     first = np.searchsorted(t, begin)
     each = np.searchsorted(t, begin + n_bins * width) - first
     hit = np.flatnonzero(each)
@@ -259,13 +282,20 @@ def _count(
         np.add.at(counts, index, np.float32(1))
 
 
-def _inside(low: NDArray, duration: Any, width: float, intervals: NDArray) -> NDArray:
-    """Which stretches of time lie within an interval, to within a sliver of a bin."""
-    i = np.searchsorted(intervals[:, 0], low + SLIVER * width, side="right") - 1
-    return (i >= 0) & (low + duration - SLIVER * width <= intervals[np.maximum(i, 0), 1])
+def _inside(low: NDArray, duration: Any, sliver: float, intervals: NDArray) -> NDArray:
+    """Which stretches of time lie within an interval, to within rounding."""
+    i = np.searchsorted(intervals[:, 0], low + sliver, side="right") - 1
+    return (i >= 0) & (low + duration - sliver <= intervals[np.maximum(i, 0), 1])
 
 
-def _intervals(recorded: Any, source: SpikeTimes, spikes: Any) -> tuple[NDArray, bool]:
+def _farthest(times: NDArray) -> float:
+    """Largest distance of an event from time 0, s."""
+    return float(np.fmax.reduce(np.abs(times), initial=0.0))
+
+
+def _intervals(
+    recorded: Any, source: SpikeTimes, spikes: Any, sliver: float
+) -> tuple[NDArray, bool]:
     """When the recording ran, (n, 2), and whether that is known."""
     if recorded is None and is_from(spikes, "pynapple", "TsGroup"):
         recorded = spikes.time_support
@@ -275,12 +305,12 @@ def _intervals(recorded: Any, source: SpikeTimes, spikes: Any) -> tuple[NDArray,
         return np.array([[source.first - silence, source.last + silence]]), False
     intervals = np.atleast_2d(as_numbers(intervals_of(recorded), "recorded"))
     flat = intervals.ravel()
-    if intervals.shape[1:] != (2,) or not len(flat) or not (np.diff(flat) >= 0).all():
+    if intervals.shape[1:] != (2,) or not len(flat) or not (np.diff(flat) >= -sliver).all():
         raise ValueError(
             "recorded must be (start, stop), or a row of these for each interval, one after the "
             f"other, in s, got {recorded!r}."
         )
-    return intervals, True
+    return merge_intervals(intervals, sliver), True
 
 
 # ------------------------------------------------------------------------------- texts
@@ -330,7 +360,7 @@ def _units(times: NDArray, source: SpikeTimes) -> str:
 
 def _ratio(times: NDArray, source: SpikeTimes) -> float:
     """How much farther from 0 events lie than spikes."""
-    return np.nanmax(np.abs(times)) / source.farthest if source.farthest else math.inf
+    return _farthest(times) / source.farthest if source.farthest else math.inf
 
 
 def _refuse_loss(
@@ -363,9 +393,12 @@ def _warn_of_units(
     elif rate < SLOWEST and _ratio(times, source) < 1 / FAR:
         warn_user(f"{_units(times, source)} Neurons fire {rate:.2g} spikes/s on average.")
     if source.resolution > COARSE * bin_width:
+        remedy = "Count time from the beginning of the session, also that of events."
+        if source.precision != "float64":
+            remedy = "Store them as float64."
         warn_user(
-            f"Spike times of float32 near {source.last:.5g} s are no finer than "
-            f"{source.resolution:.1g} s, with bins of {bin_width:g} s. Store them as float64."
+            f"Spike times of {source.precision} near {source.last:.5g} s are no finer than "
+            f"{source.resolution:.1g} s, with bins of {bin_width:g} s. {remedy}"
         )
     if bin_width >= 1:
         warn_user(f"bin_width={bin_width:g} is in s. For bins of 20 ms give bin_width=0.02.")
@@ -383,6 +416,20 @@ def _warn_of_loss(why: dict[int, str], trials: NDArray) -> None:
     if BEYOND in why.values():
         text += " Where nobody fired to the end, say when the recording ran: recorded=."
     warn_user(f"{text} The attributes trials and dropped_trials of the result say which.")
+
+
+def _warn_of_pauses(X: NDArray, duration: NDArray, begin: NDArray, trials: NDArray) -> None:
+    """Warn of epochs without any spike, where chance does not explain the silence."""
+    n_spikes = X.sum(axis=(1, 2), dtype=float)
+    expected = n_spikes.sum() / duration.sum() * duration
+    silent = np.flatnonzero((n_spikes == 0) & (expected > -math.log(IMPROBABLE)))
+    if len(silent):
+        warn_user(
+            f"No neuron fires in {len(silent)} of {len(trials)} trials (trial "
+            f"{listed(trials[silent].tolist())}; the first begins at {begin[silent[0]]:.6g} s), "
+            f"where {expected[silent[0]]:.3g} spikes are expected. Did the recording pause? Then "
+            "say when it ran: recorded=[(start, stop), ...]. If not, give its first and last time."
+        )
 
 
 def _warn_of_silent(names: NDArray, n_neurons: int) -> None:

@@ -254,7 +254,7 @@ def cut_epochs(
         Time of the event from the beginning of its trial, s, or its bin, from 0; of one recording
         within it, each after the one before. Two columns are events between which to cut. A
         negative or NaN entry means that there is no such event. Of a ``Recording`` its times on
-        the time axis, or the name of one of its events, or of two.
+        the time axis (NaN where there is none), or the name of one of its events, or of two.
     start, stop : float or int, default=0
         Beginning and end of the window relative to the event (of two the first, and the
         second): for -0.8 s to +0.6 s in bins of 50 ms ``start=-0.8, stop=0.6, bin_width=0.05``,
@@ -318,6 +318,20 @@ def cut_epochs(
     """
     if isinstance(signal, Recording):
         return _cut_recording(signal, event, start, stop, bin_width, trial_length, drop)
+    return _cut(signal, event, start, stop, bin_width, trial_length, drop)
+
+
+def _cut(
+    signal: Any,
+    event: Any,
+    start: Any,
+    stop: Any,
+    bin_width: Any,
+    trial_length: Any,
+    drop: bool,
+    earliest: float = 0,
+) -> Any:
+    """Epochs of arrays; an event before bin `earliest` is none."""
     bins, first, last = _window(event, start, stop, bin_width)
     pair = bins.ndim == 2 and bins.shape[1] == 2
     if last <= first and not pair:
@@ -335,7 +349,7 @@ def cut_epochs(
             f"event must hold one bin for each of the {len(trials)} trials, "
             f"got shape {bins.shape}."
         )
-    has_event = ends.min(axis=1) >= 0  # False for NaN
+    has_event = ends.min(axis=1) >= earliest  # False for NaN
     fractional = np.flatnonzero(has_event & (ends != np.floor(ends)).any(axis=1))
     if len(fractional):
         k = fractional[0]
@@ -427,8 +441,9 @@ def _cut_recording(
     trials = [x[:n] for x, n in zip(rec.X, lengths_of(rec.X), strict=True)]
     # from the beginning of the first bin, in whose middle time[0] is
     since = times - rec.time[0] + rec.dt / 2
-    cut_from = partial(cut_epochs, trials, since, start=start, stop=stop, bin_width=rec.dt)
-    X, kept = cut_from(drop=True) if drop else (cut_from(), np.arange(len(rec)))
+    # an event may lie before the first bin, and the window behind
+    cut_of = _cut(trials, since, start, stop, rec.dt, None, drop, earliest=-np.inf)
+    X, kept = cut_of if drop else (cut_of, np.arange(len(rec)))
     out = np.setdiff1d(np.arange(len(rec)), kept)
     # the event lies anywhere in its bin: the mean says where samples are
     since = since if since.ndim == 1 else since[:, 0]
