@@ -234,7 +234,7 @@ def test_scores_of_neurons_have_none_where_nothing_was_hidden(est, trials):
 )
 def test_scorers_work_in_model_selection(scorer, trials):
     jedi = JEDIEstimator(3, 6, max_iter=10, tol=1, random_state=0)
-    X = trials[:16]
+    X = trials[:16, :40]
     scores = cross_val_score(make_pipeline(TrialScaler(), jedi), X, cv=2, scoring=scorer)
     assert np.isfinite(scores).all()
     search = GridSearchCV(jedi, {"rank": [4, 8]}, cv=2, scoring=scorer, refit=False).fit(X)
@@ -252,7 +252,7 @@ def test_scorers_work_in_model_selection(scorer, trials):
     ],
 )
 def test_inputs_are_routed_to_scorers(scorer):
-    data = make_multitask(16, n_neurons=20, n_timesteps=40, random_state=0)
+    data = make_multitask(16, n_neurons=20, n_timesteps=20, random_state=0)
     X, u = data.X, data.inputs
     jedi = JEDIEstimator(1, 4, max_iter=10, tol=1, random_state=0)
     with sklearn.config_context(enable_metadata_routing=True):

@@ -47,7 +47,7 @@ def one_thread():
         yield
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(scope="module", params=BACKENDS)  # tests of a backend follow each other
 def in_parallel(request):
     """A context in which joblib's Parallel, and so scikit-learn, works on two fits at a time."""
     settings = {"backend": request.param, "n_jobs": 2}

@@ -670,7 +670,7 @@ def test_a_legend_is_not_larger_than_the_figure(bistable, n):
     for call in calls:
         with many(n):
             display = call()
-        display.figure_.canvas.draw()
+        display.figure_.draw_without_rendering()
         legend, figure = display.ax_.get_legend().get_window_extent(), display.figure_.bbox
         assert legend.y0 >= figure.y0 and legend.y1 <= figure.y1
         assert legend.x1 <= figure.x1

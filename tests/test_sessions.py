@@ -152,12 +152,12 @@ def test_labels_that_say_nothing_align_nothing(days):
 
 
 def test_counts_of_two_sessions():
-    data = make_multitask(160, observation_noise=0, **TEACHER)
+    data = make_multitask(80, observation_noise=0, **TEACHER)
     spikes = make_spike_counts(data, rate=25.0)
-    day = np.arange(160) // 8 % 2
+    day = np.arange(80) // 8 % 2
     X = stack_sessions([spikes.X[day == i][:, :, N * i : N * (i + 1)] for i in range(2)])
     y = np.concatenate([data.condition[day == i] for i in range(2)])
-    est = JEDIEstimator(6, 10, dt=0.02, max_iter=100, tol=1, random_state=0).fit(X, y)
+    est = JEDIEstimator(6, 10, dt=0.02, max_iter=60, tol=1, random_state=0).fit(X, y)
     assert est.observation_ == "poisson"
     rates = np.concatenate([spikes.rates[day == i] for i in range(2)])
     other = np.isnan(np.asarray(X))
