@@ -139,6 +139,12 @@ def test_condition_means_of_counts_are_smooth_where_that_predicts():
         mean.predict(X[~train] + 0.5, y[~train])
 
 
+def test_lone_trials_of_conditions_are_drawn_to_the_mean():
+    X = np.random.default_rng(0).poisson(2.0, size=(6, 30, 5)).astype(float)
+    lone = np.arange(6)  # conditions of one trial each: nothing tells how rough their means are
+    assert ConditionMean().fit(X, lone).score(X, lone) < 0.5
+
+
 def test_condition_means_know_nothing_else(multitask):
     X, task = multitask.X, multitask.task
     mean = ConditionMean().fit(X, task)

@@ -13,9 +13,9 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import mean_poisson_deviance
-from sklearn.model_selection import LeaveOneGroupOut, RepeatedKFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut, RepeatedKFold, StratifiedKFold
 
 from jedi_sklearn import JEDIEstimator, baselines
 from jedi_sklearn.evaluation import Comparison, _answers, compare
@@ -345,6 +345,13 @@ def test_decoders_of_the_user(activity, result):
     assert row_of(result, "decoding", f"{OURS} embeddings")["value"] > 0.8
     found = compare(activity, LABELS, **EASY, questions="decoding", decoder=DummyClassifier())
     assert {row["value"] for row in found.rows} == {0.5}
+
+
+def test_decoding_is_scored_by_what_the_table_says(activity):
+    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, scoring="neg_log_loss", cv=2)
+    found = compare(activity, LABELS, **EASY, questions="decoding", decoder=search)
+    assert all(row["low"] <= row["value"] <= row["high"] for row in found.rows)
+    assert {row["metric"] for row in found.rows} == {"accuracy"}
 
 
 def test_three_training_trials_of_many_labels_are_enough_to_decode(activity):

@@ -12,6 +12,7 @@ from ._common import ConditionBaseline
 __all__ = ["ConditionMean", "means_of_conditions"]
 
 PRIORS = tuple(2.0**k for k in range(-6, 4))  # trials that the neuron's mean counts for
+ROUNDING = 1e-12  # of a likelihood
 N_FOLDS = 4
 
 
@@ -101,17 +102,19 @@ def _smoothed_means(X, codes, baseline):
     fold[order] = (np.arange(len(X)) - first[codes[order]]) % N_FOLDS
     sums = [_sums(X[fold == k], codes[fold == k], codes.max() + 1) for k in range(N_FOLDS)]
     total, count = (sum(some) for some in zip(*sums, strict=True))
+    # from the smoothest on: what trials left out do not tell, such as one trial of each
+    # condition, is drawn to the mean
     best = None
-    for width in (0.0, *(w for w in WIDTHS if w <= X.shape[1] / 2)):
+    for width in (*sorted((w for w in WIDTHS if w <= X.shape[1] / 2), reverse=True), 0.0):
         smooth = [
             (_smooth(total - spikes, width), _smooth(count - n, width)) for spikes, n in sums
         ]
-        for prior in PRIORS:
+        for prior in sorted(PRIORS, reverse=True):
             score = 0.0
             for (spikes, n), (others, n_others) in zip(sums, smooth, strict=True):
                 rate = (others + prior * baseline) / (n_others + prior)
                 score += (xlogy(spikes, rate) - n * rate).sum()
-            if best is None or score > best[0]:
+            if best is None or score > best[0] + ROUNDING * abs(best[0]):
                 best = score, width, prior
     _, width, prior = best
     return (_smooth(total, width) + prior * baseline) / (_smooth(count, width) + prior)

@@ -23,6 +23,7 @@ __all__ = ["ConditionRNN"]
 GAIN = 1.5  # of random weights at the start of FORCE: the SD of J times the root of the neurons
 CERTAINTY = 1.0  # that these are right: 1 / P0 of recursive least squares
 RIDGE = 1e-3  # of the start of gradient descent, as a share of the mean square of rates
+FLAT = 1e-9  # of the mean square of conditions: one that does not change in time has no R2
 LAST = 0.1  # share of the steps by which convergence is judged
 
 
@@ -75,7 +76,8 @@ class ConditionRNN(ConditionBaseline):
     condition_means_ : ndarray of shape (n_conditions, n_timesteps, n_neurons)
         What the RNNs were fitted to, in the units of `X`.
     condition_r2_ : ndarray of shape (n_conditions,)
-        R2 of the free run of each RNN, in its units, about the mean over time.
+        R2 of the free run of each RNN, in its units, about the mean over time; NaN where the
+        mean of the condition does not change.
     loss_curve_ : list of float
         1 - R2 of the free runs of all conditions at each step or pass.
     n_iter_ : int
@@ -185,7 +187,7 @@ class ConditionRNN(ConditionBaseline):
             "_rnns": rnns,
             "conditions_": labels,
             "condition_means_": means,
-            "condition_r2_": 1 - error / size,
+            "condition_r2_": 1 - error / np.where(size > FLAT * size.mean(), size, np.nan),
             "loss_curve_": curve,
             "n_iter_": len(curve),
             "converged_": converged,
@@ -195,7 +197,7 @@ class ConditionRNN(ConditionBaseline):
 
     def _complaint(self):
         if not self.converged_:
-            worst = int(np.argmin(self.condition_r2_))
+            worst = int(np.nanargmin(self.condition_r2_))
             return (
                 f"The RNNs have not converged in max_iter={self.max_iter} steps: the R2 of their "
                 f"free runs still changes by more than tol={self.tol:g} in the last tenth, and is "

@@ -9,14 +9,13 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from .._components import axes_of_samples
+from .._parameters import MAX_COMPONENTS
 from .._torch import isolated
 from .._validation import check_number, check_option
 from ._common import EmbeddingBaseline, Readout, check_embeddings
 from ._kalman import LEAST_NOISE, LinearGaussian
 
 __all__ = ["LinearDynamicalSystem"]
-
-MAX_STATES = 24
 
 
 class LinearDynamicalSystem(EmbeddingBaseline):
@@ -150,7 +149,7 @@ class LinearDynamicalSystem(EmbeddingBaseline):
         samples = Y.reshape(-1, Y.shape[2])
         most = min(len(samples) - 1, samples.shape[1])
         if n == "auto":
-            n = min(axes_of_samples(data.trials).best, MAX_STATES, most)
+            n = min(axes_of_samples(data.trials).best, MAX_COMPONENTS, most)
         elif n > most:
             raise ValueError(
                 f"n_components={n} is more than {most}, which is what {samples.shape[1]} neurons "

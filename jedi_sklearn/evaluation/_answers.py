@@ -15,6 +15,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
@@ -236,10 +237,10 @@ class _Answers:
         }
         values = {}
         for name, (method, (features, new)) in sources.items():
-            method.fit(features, y)
-            values[name] = method.score(new, target.values[self.test])
+            found, true = method.fit(features, y).predict(new), target.values[self.test]
             if labels:
-                self.hits[name] = method.predict(new) == target.values[self.test]
+                self.hits[name] = found == true
+            values[name] = np.mean(found == true) if labels else r2_score(true, found)
         return values
 
     def embedding(self):

@@ -230,10 +230,6 @@ class TunedComponents:
         """Decode trials."""
         return self.fitted.predict(self.components.transform(X))
 
-    def score(self, X, y):
-        """As that of the decoder."""
-        return self.fitted.score(self.components.transform(X), y)
-
 
 class TrialPCA:
     """Whole trials from as many numbers as the model has.
