@@ -43,12 +43,14 @@ def warn_of_disguised(X):
     """Warn where what is taken as continuous looks like counts that were scaled or rooted."""
     n = max(1, LOOK // (X.shape[1] * X.shape[2]))
     Y = np.asarray(part(X, slice(0, n)), dtype=float).reshape(-1, X.shape[2])
+    with np.errstate(over="ignore"):
+        squares = np.square(Y)
     if _evenly_spaced(Y):
         signs = (
             "each neuron has few values, evenly spaced, as counts that were divided or z-scored"
         )
         undo = "the counts before that"
-    elif np.nanmin(Y) >= 0 and _evenly_spaced(np.square(Y)):
+    elif np.nanmin(Y) >= 0 and _evenly_spaced(squares):
         signs, undo = "it holds square roots of whole numbers", "np.square(X)"
     else:
         return
