@@ -486,9 +486,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         --------
         >>> import numpy as np
         >>> from jedi_sklearn import JEDIEstimator
-        >>> from jedi_sklearn.datasets import make_multitask
+        >>> from jedi_sklearn.datasets import make_initial_states
         >>> from jedi_sklearn.preprocessing import place_neurons
-        >>> data = make_multitask(80, n_neurons=50, n_timesteps=50, dt=0.02, random_state=0)
+        >>> data = make_initial_states(80, n_conditions=4, n_neurons=50, n_timesteps=50, dt=0.02)
         >>> old, new = data.X[:40, :, :30], data.X[40:, :, 30:]  # 30 neurons, and then 20 others
         >>> est = JEDIEstimator(6, 12, dt=0.02, max_iter=100, tol=0.1, random_state=0)
         >>> est.fit(old, data.condition[:40]).n_features_in_
