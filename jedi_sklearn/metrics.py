@@ -63,10 +63,10 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     --------
     >>> import numpy as np
     >>> from jedi_sklearn import JEDIEstimator
-    >>> from jedi_sklearn.datasets import make_multitask
+    >>> from jedi_sklearn.datasets import make_initial_states
     >>> from jedi_sklearn.metrics import hidden_r2
-    >>> X = make_multitask(40, n_neurons=50, random_state=0).X
-    >>> est = JEDIEstimator(4, 12, max_iter=60, tol=0.1, random_state=0).fit(X[:30])
+    >>> X = make_initial_states(40, n_conditions=4, n_neurons=50, dt=0.02, random_state=0).X
+    >>> est = JEDIEstimator(6, 12, dt=0.02, max_iter=60, tol=0.1, random_state=0).fit(X[:30])
     >>> neurons = np.arange(50) < 12                      # co-smoothing: a quarter held out
     >>> hidden_r2(est, X[30:], neurons) > 0.8
     True
