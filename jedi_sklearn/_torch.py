@@ -1,4 +1,4 @@
-"""Which device a fit runs on, where its random numbers come from, and what of torch it ignores."""
+"""What a fit takes of torch: device, memory, threads and random numbers; and what it ignores."""
 
 from __future__ import annotations
 
