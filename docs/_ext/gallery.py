@@ -1,0 +1,35 @@
+"""Which examples the gallery runs, and where their figures go."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from sphinx.util import logging
+
+
+def runnable(folder):
+    """Pattern of the examples whose recordings, if they need any, are in JEDI_DATA_DIR.
+
+    The others are shown without output.
+    """
+    data = os.environ.get("JEDI_DATA_DIR")
+    names = []
+    for path in sorted(folder.glob("plot_*.py")):
+        source = path.read_text(encoding="utf-8")
+        needed = re.findall(r'"(\w+\.npz)"', source) if "JEDI_DATA_DIR" in source else []
+        absent = [name for name in needed if not data or not (Path(data) / name).exists()]
+        if absent:
+            reason = f"{', '.join(absent)} is not in JEDI_DATA_DIR"
+            logging.getLogger(__name__).info("not run: %s (%s)", path.name, reason)
+        else:
+            names.append(re.escape(path.name))
+    return f"({'|'.join(names)})$"
+
+
+def figure_elsewhere(gallery_conf, script_vars):
+    """Arguments of an example: what it saves goes to a folder for temporary files."""
+    return [
+        "--output",
+        str(Path(tempfile.gettempdir()) / f"{Path(script_vars['src_file']).stem}.png"),
+    ]
