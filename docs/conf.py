@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation: see "Documentation" in CONTRIBUTING.md."""
 
 import os
+import re
 import sys
 from importlib import import_module
 from inspect import unwrap
@@ -61,6 +62,7 @@ autosummary_ignore_module_all = False
 autosummary_context = {"top_level": jedi_sklearn.__all__}
 autodoc_typehints = "none"  # the docstrings say it
 numpydoc_show_class_members = False  # the template of a class lists them
+toc_object_entries_show_parents = "hide"
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -82,6 +84,11 @@ def is_foreign(app, what, name, obj, skip, options):
     function = getattr(obj, "fget", obj)
     module = getattr(unwrap(function) if callable(function) else function, "__module__", None)
     return True if str(module or "").startswith("sklearn") else None
+
+
+def link_pages(app, what, name, obj, options, lines):
+    """Make links of the pages that docstrings name: docs/model.md, eq. 9."""
+    lines[:] = [re.sub(r"\bdocs/([\w/]+)\.md", r":doc:`/\1`", line) for line in lines]
 
 
 def public_names():
@@ -106,7 +113,18 @@ def check_reference(app, exception):
             raise SphinxError(f"not in the API reference (docs/api/index.md): {missing}")
 
 
+def list_the_rest(app, docname, source):
+    """Put how-to pages that no list of their index names at the end of the last list."""
+    if docname == "how_to/index":
+        named = set(source[0].splitlines()) | {"index"}
+        rest = [path.stem for path in sorted((HERE / "how_to").glob("*.md"))]
+        source[0] = source[0].rstrip().removesuffix("```")
+        source[0] += "\n".join([*(name for name in rest if name not in named), "```", ""])
+
+
 def setup(app):
     """Register what stands above."""
+    app.connect("source-read", list_the_rest)
     app.connect("autodoc-skip-member", is_foreign)
+    app.connect("autodoc-process-docstring", link_pages)
     app.connect("build-finished", check_reference)

@@ -46,9 +46,8 @@ class RNNBatch:
         The cores :math:`G_k`. Without cores they are the identity.
     bias : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
         Constant drive :math:`b_k`; zero by default.
-    input_weights : array-like of shape (n_neurons, n_inputs) or (n_rnns, n_neurons, n_inputs), \
-            optional
-        Input weights :math:`B_k`.
+    input_weights : array-like of shape (n_neurons, n_inputs) or (n_rnns, ..., ...), optional
+        Input weights :math:`B_k`: one matrix for the batch, or one for each RNN.
     dt : float, default=0.01
         Time step, s.
     tau : float, default=0.1

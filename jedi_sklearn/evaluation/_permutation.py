@@ -133,7 +133,7 @@ def permutation_test(
     that pulls labels apart, and have no intervals.
 
     Trials in a row resemble each other in other ways than by their label, where a recording
-    drifts: labels that came in blocks of time cannot be exchanged (docs/user_guide.md).
+    drifts: labels that came in blocks of time cannot be exchanged (docs/how_to/drift.md).
 
     References
     ----------

@@ -1,0 +1,75 @@
+"""Facts about the documentation that do not need Sphinx: length, blocks, equations, links."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import pytest
+
+import jedi_sklearn
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+GENERATED = ("_build", "auto_examples", "generated")
+
+if not (DOCS / "conf.py").exists():
+    pytest.skip("not in a checkout", allow_module_level=True)
+
+PAGES = [path for path in sorted(DOCS.rglob("*.md")) if not set(GENERATED) & set(path.parts)]
+OURS = [path for path in PAGES if "paper" not in path.parts]  # of the site
+
+
+def test_no_page_is_long():
+    # docs/benchmarks.md is being split into pages of its own
+    short = [path for path in OURS if path.name != "benchmarks.md"]
+    words = {path.name: len(path.read_text(encoding="utf-8").split()) for path in short}
+    assert {name: n for name, n in words.items() if n > 2000} == {}
+    assert sum(words.values()) > 20_000
+
+
+def test_python_in_pages_runs_as_doctest():
+    """Scripts that start processes of their own are the exceptions."""
+    scripts = []
+    for path in OURS:
+        text = path.read_text(encoding="utf-8")
+        for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+            if not block.startswith(">>> "):
+                scripts.append((path.name, block.splitlines()[0]))
+    assert scripts == [("parallel.md", "import joblib"), ("scaling.md", "# fit.py")]
+
+
+def equations():
+    """From each number in the table of docs/model.md to the page that it names."""
+    table = (DOCS / "model.md").read_text(encoding="utf-8").split("**Notation.**")[0]
+    for numbers, page in re.findall(r"^\| ([\d', ]+) \| .* \| (.+) \|$", table, re.MULTILINE):
+        link = re.search(r"\((.+)\)", page)
+        for number in numbers.split(", "):
+            yield number, DOCS / (link[1] if link else "model.md")
+
+
+def test_the_table_of_equations_is_true():
+    pages = dict(equations())
+    for number, path in pages.items():
+        assert re.search(rf"^    \({number}\) ", path.read_text(encoding="utf-8"), re.MULTILINE)
+    for path in (ROOT / "jedi_sklearn").rglob("*.py"):
+        for pointer in re.findall(r"\beq\. ([\d', -]*\d'?)", path.read_text(encoding="utf-8")):
+            assert set(re.findall(r"\d+'?", pointer)) <= set(pages), path.name
+
+
+def test_every_public_module_is_in_the_reference():
+    """The build compares the names; here are the modules, whose pages list their names."""
+    index = (DOCS / "api" / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^   (jedi_sklearn\S*)$", index, flags=re.MULTILINE))
+    for module in walk_packages(jedi_sklearn.__path__, "jedi_sklearn."):
+        if "._" not in module.name and module.name not in listed:
+            assert set(import_module(module.name).__all__) <= set(jedi_sklearn.__all__)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_the_front_page_lead_somewhere(name):
+    """Those between pages are Sphinx's to check."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
