@@ -192,8 +192,9 @@ def find_fixed_points(
     Notes
     -----
     Fixed points of a finite search are those that were found: more starts may find more, above
-    all saddles. Docs/dynamics.md says when to believe them. Sussillo & Barak (2013), Neural
-    Computation 25, minimise the speed of the state by gradient descent in all neurons instead.
+    all saddles. When to believe them: docs/dynamics/fixed_points.md. Sussillo & Barak (2013),
+    Neural Computation 25, minimise the speed of the state by gradient descent in all neurons
+    instead.
 
     Examples
     --------

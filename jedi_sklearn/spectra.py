@@ -114,7 +114,7 @@ def eigenspectrum(rnns, at="origin"):
 
     Notes
     -----
-    Where to linearise depends on the question (docs/dynamics.md has an example of each):
+    Where to linearise depends on the question (docs/dynamics/spectra.md has an example of each):
 
     - "origin": do the weights differ? The activity may never be near the origin.
     - "trajectory": how do small perturbations of a trial grow and turn?

@@ -174,7 +174,7 @@ def _growth_rate(embedding, rnns):
 
 
 def _frequency(embedding, rnns):
-    """Of the fastest rhythm that lasts; the bound is that of docs/dynamics.md."""
+    """Of the fastest rhythm that lasts; the bound is that of docs/dynamics/spectra.md."""
     analyzer = EigenspectrumAnalyzer(
         "equivalent", n_eigenvalues=0, min_growth_rate=-1 / (5 * rnns.tau)
     )
