@@ -68,6 +68,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": runnable(HERE.parent / "examples"),
+    "within_subsection_order": "gallery.quickstart_first",
     "reset_argv": "gallery.figure_elsewhere",
     "backreferences_dir": "api/generated/examples",
     "doc_module": ("jedi_sklearn",),

@@ -1,4 +1,4 @@
-"""Which examples the gallery runs, and where their figures go."""
+"""Which examples the gallery runs, in which order, and where their figures go."""
 
 import os
 import re
@@ -22,6 +22,11 @@ def runnable(folder):
         else:
             names.append(re.escape(path.name))
     return f"({'|'.join(names)})$"
+
+
+def quickstart_first(filename):
+    """Key by which examples are sorted."""
+    return filename != "plot_quickstart.py", filename
 
 
 def figure_elsewhere(gallery_conf, script_vars):
