@@ -115,7 +115,12 @@ def check_reference(app, exception):
 
 
 def list_the_rest(app, docname, source):
-    """Put how-to pages that no list of their index names at the end of the last list."""
+    """Put how-to pages that no list of their index names at the end of the last list.
+
+    The pages of benchmarks are listed by name.
+    """
+    if docname == "benchmarks/index":
+        source[0] += "\n\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
     if docname == "how_to/index":
         named = set(source[0].splitlines()) | {"index"}
         rest = [path.stem for path in sorted((HERE / "how_to").glob("*.md"))]
