@@ -17,6 +17,8 @@ from ._common import (
     labels_of,
     make_axes,
     scatter,
+    share_text,
+    view_points,
 )
 
 __all__ = ["EmbeddingDisplay"]
@@ -51,7 +53,7 @@ class EmbeddingDisplay:
     >>> E = np.random.default_rng(0).normal(size=(20, 4))
     >>> display = EmbeddingDisplay.from_embedding(E, ["left", "right"] * 10, components=(0, 2))
     >>> display.ax_.get_ylabel()
-    'embedding, component 3 (SD)'
+    'embedding, component 3 (SD), 30 %'
     """
 
     def __init__(self, embedding, conditions=None, covariance=None):
@@ -120,13 +122,19 @@ class EmbeddingDisplay:
         *,
         uncertainty=False,
         confidence=0.95,
-        cyclic=False,
+        cyclic="auto",
+        order=None,
+        palette=None,
         conditions_label=None,
         unit="SD",
         legend=True,
         scatter_kwargs=None,
     ):
         """Draw the embeddings.
+
+        The axes say which share of the variance of the embeddings drawn, over all components,
+        each of them has. A few trials that lie far from all others are out of view, and counted
+        in the legend.
 
         Parameters
         ----------
@@ -141,8 +149,16 @@ class EmbeddingDisplay:
             interval; not of three.
         confidence : float, default=0.95
             Posterior probability inside an ellipse or interval.
-        cyclic : bool or float, default=False
-            Whether continuous conditions are angles, and their period; True stands for 2 pi.
+        cyclic : bool, float or "auto", default="auto"
+            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
+            divide a circle of 360 or 2 pi evenly.
+        order : sequence of labels, optional
+            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
+            "s10".
+        palette : str, mapping or sequence of colours, optional
+            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
+            colour for each label, or colours in the order of labels. Default: colours that are
+            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
             Title of the legend or label of the colour bar, e.g. "direction (rad)".
         unit : str, default="SD"
@@ -167,12 +183,17 @@ class EmbeddingDisplay:
             covariance = self._covariance_of(components, E)
             if not isinstance(confidence, Real) or not 0 < confidence < 1:
                 raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
-        colours, given = colour_points(self.conditions, len(E), cyclic, scatter_kwargs)
+        how = {"cyclic": cyclic, "order": order, "palette": palette}
+        colours, given = colour_points(self.conditions, len(E), scatter_kwargs, **how)
         make_figure = ax is None
         ax = make_axes(ax, max(2, len(components)), figsize=(5.6, 4.2))
         shown = E[:, components]
         name = "component" if len(components) == 3 else "embedding, component"
         labels = [f"{name} {i + 1} ({unit})" for i in components]
+        variance = E.var(axis=0)
+        if E.shape[1] > 1 and variance.sum() > 0:
+            shares = variance[components] / variance.sum()
+            labels = [f"{a}, {share_text(s)}" for a, s in zip(labels, shares, strict=True)]
         if len(components) == 1:
             shown, labels = np.column_stack([np.arange(len(E)), shown]), ["trial", *labels]
         self.ellipses_ = []
@@ -181,8 +202,9 @@ class EmbeddingDisplay:
             self.ellipses_ = draw(ax, shown, covariance, confidence, colours)
         scatter(ax, shown, colours, **({"alpha": fade(len(E), 0.4)} | given))
         label_axes(ax, labels)
+        notes = view_points(ax, shown) if shown.shape[1] == 2 else []
         if legend:
-            colours.explain(ax, conditions_label, grow=make_figure)
+            colours.explain(ax, conditions_label, notes, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
