@@ -18,7 +18,7 @@ from torch import nn
 
 from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
-from ._observation import residual_inflation
+from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
 from ._rollout import follow, simulate
 from ._torch import as_tensor, in_parallel, isolated, temporary_bytes
@@ -41,16 +41,16 @@ class Model(nn.Module):
     hypernetwork : Hypernetwork
     initial_state : InitialState
     observation : Observation
-    filler : Filler
+    imputer : Imputer
         What stands in for missing samples.
     input_scale : ndarray (inputs,)
         RMS of each channel of known input.
     dt, tau : float
-    n_starts : int
+    n_init : int
         Of the inference of each trial.
     prior : GaussianPrior, optional
         Known from `settle` on, as are the noise of the observation and
-    inflation : float
+    autocorrelation_time : float
         Samples in time per independent residual.
     steps_per_sample : int
         Of the dynamics, so that each takes dt / steps_per_sample.
@@ -61,20 +61,25 @@ class Model(nn.Module):
         hypernetwork,
         initial_state,
         observation,
-        filler,
+        imputer,
         input_scale,
         dt,
         tau,
-        n_starts,
+        n_init,
         prior=None,
-        inflation=1.0,
+        autocorrelation_time=1.0,
         steps_per_sample=1,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
         self.observation, self.prior = observation, prior
-        self.filler, self.input_scale = filler, input_scale
-        self.dt, self.tau, self.n_starts, self.inflation = dt, tau, n_starts, inflation
+        self.imputer, self.input_scale = imputer, input_scale
+        self.dt, self.tau, self.n_init, self.autocorrelation_time = (
+            dt,
+            tau,
+            n_init,
+            autocorrelation_time,
+        )
         self.steps_per_sample = steps_per_sample
 
     @property
@@ -98,9 +103,9 @@ class Model(nn.Module):
         generated = self.connectivity.generated(weights)
         return weights, self.initial_state(q, trials.guide[0], generated)
 
-    def loss(self, c, q, trials, forcing=0.0, workspace=None):
+    def loss(self, c, q, trials, teacher_forcing=0.0, workspace=None):
         """Deviance of the (teacher-forced) runs of trials, with gradients."""
-        rest = (*self.start(c, q, trials), trials, self.alpha, forcing, self.observation)
+        rest = (*self.start(c, q, trials), trials, self.alpha, teacher_forcing, self.observation)
         if workspace is not None and can_replay(trials.device):
             return replayed(self.connectivity.loss, *rest, workspace)
         return self.connectivity.loss(*rest, workspace)
@@ -120,7 +125,7 @@ class Model(nn.Module):
 
     # From training to the fitted model, and back
 
-    def settle(self, c, q, trials, rows, *, variance, seed, processes=ALONE):
+    def settle(self, c, q, trials, embedding_index, *, variance, seed, processes=ALONE):
         """A frozen copy, float64 on the CPU, that knows prior and noise of its training trials.
 
         Parameters
@@ -128,7 +133,7 @@ class Model(nn.Module):
         c, q : Tensor
             Trained embeddings (embeddings, d) and initial-state coordinates (trials, size).
         trials : Trials or LazyTrials
-        rows : Tensor or None
+        embedding_index : Tensor or None
             Embedding of each trial.
         variance : float
             Of the trials.
@@ -137,16 +142,18 @@ class Model(nn.Module):
         processes : Processes
             Each goes through its share of the trials.
         """
-        each = c if rows is None else c[rows]
+        each = c if embedding_index is None else c[embedding_index]
         squares = c.new_zeros(trials.shape[2], dtype=torch.float64)
-        count, inflation = torch.zeros_like(squares), torch.zeros_like(squares[:1])
+        count, autocorrelation_time = torch.zeros_like(squares), torch.zeros_like(squares[:1])
         for i in processes.share(blocks(trials)):
             some = trials[i]
             error = self.residual(each[i], q[i], some)
             squares += error.square().sum((0, 1), dtype=torch.float64)
             count += some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
-            inflation += residual_inflation(error, some.every) * len(i) / len(trials)
-        processes.sum_(squares, count, inflation)
+            autocorrelation_time += (
+                residual_autocorrelation_time(error, some.every) * len(i) / len(trials)
+            )
+        processes.sum_(squares, count, autocorrelation_time)
         if not torch.isfinite(squares).all():
             raise FloatingPointError(
                 "Training diverged: the free run of the trained model is not finite. Try a "
@@ -154,10 +161,10 @@ class Model(nn.Module):
             )
         frozen = copy.deepcopy(self).double().cpu().requires_grad_(False)
         frozen.observation.learn_noise(squares.cpu(), count.cpu(), NOISE_FLOOR * variance)
-        frozen.inflation = float(inflation)
+        frozen.autocorrelation_time = float(autocorrelation_time)
         c, each, q = (a.detach().double().cpu() for a in (c, each, q))
         frozen.prior = _learn_prior(c, each, q, seed)
-        if rows is None:
+        if embedding_index is None:
             frozen._widen_prior(torch.cat([c, q], 1), trials)
         return frozen
 
@@ -171,7 +178,7 @@ class Model(nn.Module):
         n_steps, _, n_neurons = trials.shape
         index = order[: block_size(n_steps, n_neurons)].sort().values
         some = trials[index.to(trials.device)].to(torch.float64, torch.device("cpu"))
-        runs, weight = self.runs(), 1 / (self.observation.dispersion * self.inflation)
+        runs, weight = self.runs(), 1 / (self.observation.dispersion * self.autocorrelation_time)
         covariance, prior = torch.zeros_like(self.prior.precision), self.prior
         for i in torch.arange(len(index)).split(runs.chunk(some)):
             target = runs.target(some[i])
@@ -181,19 +188,21 @@ class Model(nn.Module):
         covariance = torch.linalg.inv(prior.precision) + covariance / len(index)
         self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
 
-    def thaw(self, X, inputs, rows, device, dtype, processes=ALONE):
+    def thaw(self, X, inputs, embedding_index, device, dtype, processes=ALONE):
         """A copy to train on X, with embeddings and initial-state coordinates.
 
-        The embeddings are those that `infer` finds, one for each trial or, with `rows`, the mean
-        of the trials that share it.
+        The embeddings are those that `infer` finds, one for each trial or, with
+        `embedding_index`, the mean of the trials that share it.
         """
         d = self.hypernetwork.n_components
         found = self.infer(X, device, inputs, processes=processes)
         p = torch.as_tensor(found.p, device=device)
         c, q = p[:, :d], p[:, d:].to(dtype)
-        if rows is not None:
-            total = c.new_zeros(int(rows.max()) + 1, d).index_add_(0, rows, c)
-            c = total / torch.bincount(rows)[:, None]
+        if embedding_index is not None:
+            total = c.new_zeros(int(embedding_index.max()) + 1, d).index_add_(
+                0, embedding_index, c
+            )
+            c = total / torch.bincount(embedding_index)[:, None]
         return copy.deepcopy(self).to_train(device, dtype), c.to(dtype), q
 
     def to_train(self, device, dtype):
@@ -216,7 +225,7 @@ class Model(nn.Module):
         errors=False,
         curvature=False,
         correction=None,
-        n_starts=None,
+        n_init=None,
         n_jobs=None,
         processes=ALONE,
     ):
@@ -238,7 +247,7 @@ class Model(nn.Module):
         size = self._block(X, device)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
-        how |= {"correction": correction, "n_starts": n_starts or self.n_starts}
+        how |= {"correction": correction, "n_init": n_init or self.n_init}
         block = partial(self._infer_block, needed=self._neurons_needed(X), **how)
         with processes.together():
             mine = processes.share(parts)
@@ -277,34 +286,34 @@ class Model(nn.Module):
             self.hypernetwork.take(needed),
             self.initial_state.take(needed),
             self.observation.take(needed),
-            self.filler.take(needed),
+            self.imputer.take(needed),
         )
 
-    def with_parts(self, hypernetwork, initial_state, observation, filler):
+    def with_parts(self, hypernetwork, initial_state, observation, imputer):
         """A frozen model that has these parts, and the rest of this one."""
-        parts = (hypernetwork, initial_state, observation, filler, self.input_scale)
-        rest = (self.dt, self.tau, self.n_starts, self.prior, self.inflation)
+        parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
+        rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
         return Model(*parts, *rest, self.steps_per_sample).requires_grad_(False)
 
     @isolated  # workers have a state of their own
     @torch.no_grad()
     def _infer_block(
-        self, X, inputs, *, device, starts, errors, curvature, correction, n_starts, needed
+        self, X, inputs, *, device, starts, errors, curvature, correction, n_init, needed
     ):
         """What `infer` returns of a block of trials, but sums for means."""
         # the CPU needs no copy: nothing is written to
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
         u = self.scale_inputs(inputs, X.shape[:2])
         kind = (torch.float64, device, self.steps_per_sample)
-        trials = as_trials(X, u, self.observation, self.filler, *kind)
+        trials = as_trials(X, u, self.observation, self.imputer, *kind)
         some, inner = trials, model
         if needed is not None:
             inner = model.of_neurons(needed)
-            how = (inner.observation, self.filler.take(needed))
+            how = (inner.observation, self.imputer.take(needed))
             some = as_trials(X[:, :, needed], u, *how, *kind)
         runs, d = inner.runs(), self.hypernetwork.n_components
-        weight = 1 / (model.observation.dispersion * self.inflation)
-        how = {"forcing": correction or 0.0, "n_starts": n_starts}
+        weight = 1 / (model.observation.dispersion * self.autocorrelation_time)
+        how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
         how |= {"noise": model.observation.dispersion, "curvature": curvature or errors}
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
@@ -321,7 +330,7 @@ class Model(nn.Module):
             run = (self.connectivity, weights, x0, trials, self.alpha)
             found["last"] = follow(*run, correction)
         if errors:
-            bars = (p, H, model.prior, weight, self.inflation)
+            bars = (p, H, model.prior, weight, self.autocorrelation_time)
             found["covariance"] = error_bars(runs, some, *bars)
         found = {name: a.cpu().numpy() for name, a in found.items()}
         return found | ({"lengths": lengths_of(X)} if starts else {})

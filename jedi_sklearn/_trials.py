@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ._distributed import ALONE
-from ._missing import Filler
+from ._missing import Imputer
 from ._stored import StoredTrials, part
 
 __all__ = [
@@ -153,26 +153,26 @@ class Trials:
         recorded[:: self.every] = seen
         return recorded
 
-    def pulls(self, forcing):
-        """Strength of the forcing at each sample: 0 where nobody was recorded."""
-        if self.weight is None or not forcing:
-            return [forcing] * len(self.y)
-        return forcing * self.weight.amax(2, keepdim=True)
+    def pulls(self, teacher_forcing):
+        """Strength of teacher forcing at each sample: 0 where nobody was recorded."""
+        if self.weight is None or not teacher_forcing:
+            return [teacher_forcing] * len(self.y)
+        return teacher_forcing * self.weight.amax(2, keepdim=True)
 
-    def pulls_of_training(self, forcing):
+    def pulls_of_training(self, teacher_forcing):
         """The same, but that the steps between recorded samples are pulled as well.
 
-        A number, or of each trial (trials, 1) where some trial was not recorded; with a `forcing`
-        of each sample and trial, (time, trials, 1), just that.
+        A number, or of each trial (trials, 1) where some trial was not recorded; with a
+        `teacher_forcing` of each sample and trial, (time, trials, 1), just that.
         """
-        if torch.is_tensor(forcing):
-            return forcing.unbind(0)
-        if self.weight is None or not forcing:
-            return [forcing] * len(self.y)
+        if torch.is_tensor(teacher_forcing):
+            return teacher_forcing.unbind(0)
+        if self.weight is None or not teacher_forcing:
+            return [teacher_forcing] * len(self.y)
         recorded = self.recorded()
-        each = forcing * recorded.to(self.dtype).unsqueeze(2)
+        each = teacher_forcing * recorded.to(self.dtype).unsqueeze(2)
         whole = recorded.all(1).tolist()
-        return [forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
+        return [teacher_forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
 
     def new_zeros(self, *shape):
         """Zeros of the kind of the trials."""
@@ -189,7 +189,7 @@ class LazyTrials:
     X: StoredTrials
     inputs: np.ndarray
     observation: torch.nn.Module
-    filler: Filler
+    imputer: Imputer
     dtype: torch.dtype
     device: torch.device
     every: int
@@ -213,7 +213,7 @@ class LazyTrials:
 
     def __getitem__(self, index):
         index = index.cpu().numpy() if torch.is_tensor(index) else index
-        rest = (self.observation, self.filler, self.dtype, self.device, self.every)
+        rest = (self.observation, self.imputer, self.dtype, self.device, self.every)
         return as_trials(part(self.X, index), self.inputs[index], *rest)
 
     def take(self, index):
@@ -257,7 +257,7 @@ def sample_of(trials):
     return order[:most].sort().values.to(trials.device)
 
 
-def as_trials(X, inputs, observation, filler, dtype, device, every=1):
+def as_trials(X, inputs, observation, imputer, dtype, device, every=1):
     """Trials of X (NaN where missing) and inputs as tensors, without a second copy of X.
 
     Parameters
@@ -266,8 +266,8 @@ def as_trials(X, inputs, observation, filler, dtype, device, every=1):
     inputs : ndarray (trials, time, inputs)
     observation : Observation
         Says what is scored of a trial, and what guides its run.
-    filler : callable
-        Fills the gaps of a trial (time, neurons) of states.
+    imputer : callable
+        Imputes the gaps of a trial (time, neurons) of states.
     dtype : torch.dtype
     device : torch.device
     every : int
@@ -277,7 +277,7 @@ def as_trials(X, inputs, observation, filler, dtype, device, every=1):
     kind = np.float32 if dtype == torch.float32 else np.float64
     y, weight, guide = np.empty((n_samples, n_trials, n_neurons), dtype=kind), None, None
     for k, trial in enumerate(X):
-        values, observed, estimate = observation.observe(trial, filler)
+        values, observed, estimate = observation.observe(trial, imputer)
         y[:, k] = values
         if observed is not None:
             weight = np.ones_like(y) if weight is None else weight
