@@ -20,6 +20,7 @@ from ._common import (
     share_text,
     view_points,
 )
+from ._html import as_svg
 
 __all__ = ["EmbeddingDisplay"]
 
@@ -43,6 +44,8 @@ class EmbeddingDisplay:
         What was drawn on.
     figure_ : matplotlib Figure
         Its figure.
+    coordinates_ : ndarray of shape (n_trials, n_dims)
+        Where each trial is in the axes.
     ellipses_ : list of matplotlib Ellipse
         One for each trial; empty without uncertainty, or with one component.
 
@@ -202,11 +205,56 @@ class EmbeddingDisplay:
             self.ellipses_ = draw(ax, shown, covariance, confidence, colours)
         scatter(ax, shown, colours, **({"alpha": fade(len(E), 0.4)} | given))
         label_axes(ax, labels)
+        self.coordinates_ = shown
         notes = view_points(ax, shown) if shown.shape[1] == 2 else []
         if legend:
             colours.explain(ax, conditions_label, notes, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def to_svg(self, names=None, **plot_options):
+        """Draw the embeddings as SVG in which pointing at a trial shows what it is.
+
+        Parameters
+        ----------
+        names : sequence of str of length n_trials, optional
+            What to show of each trial. Default: its index, and its condition.
+        **plot_options :
+            As in :meth:`plot`, but for `ax`, of one or two components.
+
+        Returns
+        -------
+        str
+            To be put into a page of HTML, or shown by ``IPython.display.HTML``.
+
+        Examples
+        --------
+        >>> from jedi_sklearn.plotting import EmbeddingDisplay
+        >>> svg = EmbeddingDisplay([[0, 1], [1, 0]], ["left", "right"]).to_svg()
+        >>> "<title>trial 1, right</title>" in svg
+        True
+        """
+        plt = import_pyplot()
+        if names is None:
+            names = [f"trial {k}" for k in range(len(self.embedding))]
+            if self.conditions is not None:
+                named = zip(names, self.conditions, strict=True)
+                names = [f"{name}, {condition}" for name, condition in named]
+        elif len(names) != len(self.embedding):
+            raise ValueError(
+                f"names must name all {len(self.embedding)} trials, got {len(names)}."
+            )
+        with plt.ioff():
+            self.plot(**plot_options)
+        if hasattr(self.ax_, "get_zlim"):
+            plt.close(self.figure_)
+            raise ValueError("to_svg draws one or two components, got three.")
+        self.figure_.set_dpi(72)  # as SVG is drawn
+        self.figure_.draw_without_rendering()
+        places = self.ax_.transData.transform(self.coordinates_)
+        seen = self.ax_.bbox.contains
+        shown = [i for i, place in enumerate(places) if seen(*place)]
+        return as_svg(self.figure_, places[shown], [names[i] for i in shown])
 
     def _covariance_of(self, components, E):
         if len(components) == 3:
