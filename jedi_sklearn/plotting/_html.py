@@ -55,7 +55,7 @@ details > summary { cursor: pointer; color: var(--soft); }
 @media print { :root { --ink: #000000; --soft: #444444; --line: #bbbbbb; --paper: #ffffff;
   --mark: #7a3a00; } body { font-size: 10pt; }
   main { padding: 0; max-width: none; } h2 { break-after: avoid; }
-  table, figure { break-inside: avoid; } }
+  tr, figure { break-inside: avoid; } }
 """
 
 

@@ -19,7 +19,14 @@ from sklearn.preprocessing import StandardScaler
 from .. import __version__
 from .._fit import free_run_r2
 from .._torch import isolated
-from .._validation import check_conditions, check_inputs_of_trials, check_trials, warn_user
+from .._validation import (
+    OLD_NAMES,
+    check_conditions,
+    check_inputs_of_trials,
+    check_trials,
+    setting,
+    warn_user,
+)
 from ..evaluation._answers import mean_rates
 from ..evaluation._comparison import accuracy_interval
 from ..fixed_points import find_fixed_points
@@ -242,8 +249,8 @@ class _Fitted:
             self.free_runs,
             self.spectra,
             self.fixed_points,
-            self.parameters,
             self.versions,
+            self.parameters,
         )
         return "\n".join(filter(None, (part() for part in parts)))
 
@@ -428,8 +435,8 @@ class _Fitted:
     def parameters(self):
         """All parameters, those that were changed stressed."""
         default = type(self.est)().get_params(deep=False)
-        given = self.est.get_params(deep=False)
-        rows = [(name, repr(value)) for name, value in given.items()]
+        names = [name for name in default if name not in OLD_NAMES.values()]
+        rows = [(name, repr(setting(self.est, name))) for name in names]
         changed = [i for i, (name, value) in enumerate(rows) if value != repr(default[name])]
         said = "Those that differ from their default are stressed."
         return section("Parameters", paragraphs(said, kind="soft"), table(("", ""), rows, changed))
