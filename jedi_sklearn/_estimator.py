@@ -428,6 +428,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.validation_curve_ = fit.training.validation_curve
         self.n_iter_ = len(self.loss_curve_)
         self.converged_ = fit.training.converged
+        self._messages = [fit.training.complaint] if fit.training.complaint else []
         for name in ("conditions_", "condition_embeddings_"):
             self.__dict__.pop(name, None)
         if labels is not None:
@@ -971,6 +972,58 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 f"{values.shape}."
             )
         return values
+
+    # ------------------------------------------------------------------------------ report
+
+    def report(
+        self, X, y=None, *, title="Report of a JEDI fit", time=None, events=None, inputs=None
+    ):
+        """Put what the fit says of trials on one HTML page that can be kept and sent.
+
+        Parameters, sizes, convergence, R2 by condition, decoding of the conditions, and figures
+        of embeddings, free runs and eigenspectra. It needs matplotlib.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+            As in ``transform``. A recording brings its labels, time axis, events and names.
+        y : array-like of shape (n_trials,), optional
+            Condition of each trial, or a continuous quantity, which colours the embeddings.
+        title : str, default="Report of a JEDI fit"
+            Heading of the page.
+        time : array-like of shape (n_timesteps,), optional
+            Times of the samples, s.
+        events : mapping of str to float or array-like of shape (n_trials,), optional
+            Times of events in the trials, s; NaN where there is none.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            As in ``transform``.
+
+        Returns
+        -------
+        jedi_sklearn.plotting.Report
+            A notebook shows it, and ``report.save("fit.html")`` writes it: one file, in which
+            nothing is loaded from elsewhere.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib: ``pip install "jedi-sklearn[plot]"``.
+
+        Examples
+        --------
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> from jedi_sklearn.datasets import make_multitask
+        >>> data = make_multitask(24, n_neurons=12, n_timesteps=30, dt=0.02, random_state=0)
+        >>> est = JEDIEstimator(3, 6, dt=0.02, max_iter=20, tol=1.0, random_state=0)
+        >>> report = est.fit(data.X, data.task).report(data.X, data.task, title="Session 12")
+        >>> "<h1>Session 12</h1>" in report.html       # report.save("session12.html")
+        True
+        """
+        # figures import the estimator; this is the one way back
+        from jedi_sklearn.plotting import Report
+
+        axis = {"time": time, "events": events}
+        return Report.from_estimator(self, X, y, title=title, **axis, inputs=inputs)
 
     # ------------------------------------------------------------------------------- files
 

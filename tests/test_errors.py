@@ -918,6 +918,21 @@ CALLS = [
         ["trajectories", "real numbers", "<U1"],
     ),
     (
+        lambda: show.EmbeddingDisplay.from_embedding(FACTOR, list("abcab"), palette="viridi"),
+        ValueError,
+        ["palette", "'qualitative'", 'mean "viridis"?'],
+    ),
+    (
+        lambda: show.EmbeddingDisplay(FACTOR).to_svg(names="ab"),
+        ValueError,
+        ["names", "trials", "got 2"],
+    ),
+    (
+        lambda: show.Report.from_estimator("x", GOOD),
+        TypeError,
+        ["JEDIEstimator", "str"],
+    ),
+    (
         lambda: show.FreeRunDisplay.from_activity(COUNTS, COUNTS, dt="x"),
         TypeError,
         ["dt", "number > 0", "'x'"],

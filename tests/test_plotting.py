@@ -1,5 +1,6 @@
 import builtins
 import contextlib
+import itertools
 import subprocess
 import sys
 
@@ -18,7 +19,9 @@ from jedi_sklearn.plotting import (
     FreeRunDisplay,
     PermutationDisplay,
 )
+from jedi_sklearn.plotting._common import robust_range
 from jedi_sklearn.preprocessing import Recording
+from jedi_sklearn.spectra import Eigenspectrum
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -106,7 +109,7 @@ def test_eigenvalues_that_decay_at_once_are_noted_and_left_of_the_view():
     rnn = RNNBatch.from_dense(np.diag([0.5, -9.0]), dt=0.01, tau=0.1)  # multipliers 0.95, 0
     ax = EigenspectrumDisplay.from_rnns(rnn, kind="rates").ax_
     assert ax.get_xlim()[0] > -60
-    assert ax.texts[0].get_text().startswith("50 % of the eigenvalues decay faster than 53/s")
+    assert legend_texts(ax)[-1] == "50 % of the eigenvalues\ndecay faster than 53/s"
 
 
 def test_at_a_trajectory_each_state_has_its_points(rnns):
@@ -133,9 +136,10 @@ def test_embedding_is_drawn_in_the_chosen_components():
     E = np.random.default_rng(0).standard_normal((12, 4))
     ax = EmbeddingDisplay.from_embedding(E, components=(3, 1)).ax_
     np.testing.assert_allclose(offsets(ax), E[:, [3, 1]])
-    assert ax.get_xlabel() == "embedding, component 4 (SD)"
+    share = 100 * E[:, 3].var() / E.var(axis=0).sum()
+    assert ax.get_xlabel() == f"embedding, component 4 (SD), {share:.0f} %"
     ax = EmbeddingDisplay.from_embedding(E, components=(0, 1, 2)).ax_
-    assert ax.get_zlabel() == "component 3 (SD)"
+    assert ax.get_zlabel().startswith("component 3 (SD), ")
     np.testing.assert_allclose(np.transpose(ax.collections[0]._offsets3d), E[:, :3])
 
 
@@ -147,7 +151,7 @@ def test_one_component_is_drawn_over_the_trials():
     ):
         np.testing.assert_allclose(offsets(display.ax_), np.column_stack([np.arange(12), E]))
         assert display.ax_.get_xlabel() == "trial"
-    assert display.ax_.get_ylabel() == "embedding, component 2 (SD)"
+    assert display.ax_.get_ylabel() == "embedding, component 2 (SD), 100 %"
 
 
 def test_intervals_hold_the_posterior(fitted, multitask):
@@ -336,7 +340,8 @@ def test_fixed_points_are_projected_on_the_components_of_the_trajectories(bistab
     assert to_hex(unstable.get_markerfacecolor()) == "#ffffff"
     assert stable.get_zorder() > unstable.get_zorder()
     assert not display.ax_.texts  # a saddle needs no number
-    assert display.ax_.get_xlabel() == "PC 1 (state units)"
+    share = 100 * covariance[0, 0] / np.trace(np.cov(runs.reshape(-1, 20).T))
+    assert display.ax_.get_xlabel() == f"PC 1 (state units), {share:.0f} % of variance"
     assert display.ax_.get_aspect() == 1
 
 
@@ -374,7 +379,7 @@ def test_trajectories_take_the_colours_of_their_conditions(bistable):
 def test_three_dimensions(rnns):
     display = FixedPointDisplay.from_rnns(rnns[0], n_dims=3)
     assert display.components_.shape == (3, 40)
-    assert display.ax_.get_zlabel() == "PC 3 (state units)"
+    assert display.ax_.get_zlabel() == "PC 3 (state units), <1 %"
 
 
 def test_margin_leaves_out_far_points(bistable):
@@ -391,7 +396,7 @@ def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
     np.testing.assert_allclose(
         fitted.to_activity(one.trajectories), fitted.predict(X[[2]]), atol=1e-6
     )
-    assert one.ax_.get_xlabel() == "PC 1 (SD)"
+    assert one.ax_.get_xlabel().startswith("PC 1 (SD), ")
     mean = FixedPointDisplay.from_estimator(fitted, X)
     E = np.repeat(fitted.transform(X).mean(axis=0, keepdims=True), 4, axis=0)
     runs = fitted.inverse_transform(E, fitted.posterior(X).initial_state)
@@ -690,7 +695,9 @@ def test_a_dollar_is_a_dollar(fitted, multitask):
     labels = ["$5", r"$\nonsense$", "5$", "$x$"]
     ax = EmbeddingDisplay.from_embedding(np.eye(4), labels).ax_
     ax.figure.canvas.draw()
-    for text, label in zip(ax.get_legend().get_texts(), sorted(labels), strict=True):
+    wanted = sorted(labels, key=lambda label: not label[0].isdigit())  # as people sort them
+    wanted[1:] = sorted(wanted[1:])
+    for text, label in zip(ax.get_legend().get_texts(), wanted, strict=True):
         shown, mathematics = text._preprocess_math(text.get_text())
         assert (shown, mathematics) == (label, False)
     X = multitask.X[:4]
@@ -802,6 +809,255 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImportError, match=r'pip install "jedi-sklearn\[plot\]"'):
         EmbeddingDisplay.from_embedding(np.eye(2))
+
+
+# Colours, ranges, summaries
+
+
+def test_a_few_far_values_do_not_set_a_range():
+    rng = np.random.default_rng(0)
+    normal, counts = rng.normal(size=300), rng.poisson(0.1, size=300).astype(float)
+    for values in (normal, counts):
+        far = np.append(values, 100 * np.abs(values).max())
+        assert robust_range(far) == (values.min(), values.max()) == robust_range(values)
+    # a rare condition, more than a few trials of it, stays in view; so does one of few trials
+    for values in (np.append(normal, np.full(12, 50.0)), np.array([1.0, 2, 3, 300, np.nan])):
+        assert robust_range(values) == (np.nanmin(values), np.nanmax(values))
+
+
+def test_one_far_trial_sets_neither_axes_nor_colours():
+    E = np.random.default_rng(0).normal(size=(60, 3))
+    values = E[:, 2].copy()
+    E[7] *= 100
+    display = EmbeddingDisplay.from_embedding(E, ["a", "b"] * 30)
+    assert np.abs([display.ax_.get_xlim(), display.ax_.get_ylim()]).max() < 5
+    assert legend_texts(display.ax_)[-1] == "1 of 60 points\nfar out of view"
+    values[3] = 1e3
+    bar = EmbeddingDisplay.from_embedding(E[8:], values[8:]).ax_.child_axes[0]
+    assert bar.get_ylim() == (values[8:].min(), values[8:].max())
+    display = EmbeddingDisplay.from_embedding(E, values)
+    assert display.ax_.child_axes[0].get_ylim() == (np.delete(values, 3).min(), values[8:].max())
+
+
+def colours_of(conditions, **options):
+    ax = EmbeddingDisplay.from_embedding(np.eye(len(conditions)), conditions, **options).ax_
+    shown = ax.get_legend().legend_handles if ax.get_legend() else []
+    return {h.get_label(): to_hex(h.get_color()) for h in shown}
+
+
+def test_angles_are_told_from_labels():
+    degrees = [0, 45, 90, 135, 180, 225, 270, 315]
+    circle = colours_of(degrees)
+    assert list(circle) == [str(d) for d in degrees] and len(set(circle.values())) == 8
+    # opposite directions differ, a full turn does not; codes are no angles
+    assert circle["0"] == colours_of([0, 120, 240])["0"]
+    assert colours_of([-180, -90, 0, 90])["-180"] == circle["180"]
+    codes = colours_of(range(1, 9))
+    assert codes["1"] == "#0072b2" == codes["8"]
+    assert colours_of(degrees, cyclic=False)["45"] == "#d55e00"
+    radians = np.deg2rad(degrees)
+    bar = EmbeddingDisplay.from_embedding(np.eye(8), radians).ax_.child_axes[0]
+    assert [t.get_text() for t in bar.get_yticklabels()][2] == r"$\pi$"
+
+
+def test_labels_stand_in_the_order_in_which_people_count():
+    labels = ["s10", "s2", "s1", "go"]
+    assert list(colours_of(labels)) == ["go", "s1", "s2", "s10"]
+    chosen = colours_of(labels, order=["s2", "s10", "go", "s1"])
+    assert next(iter(chosen.items())) == ("s2", "#0072b2") and list(chosen)[-1] == "s1"
+    more = colours_of(labels, order=["s2", "never", "s10", "go", "s1"])
+    assert chosen == more
+    given = colours_of(labels, palette={"s1": "red", "s2": "#00ff00", "s10": "k", "go": "0.5"})
+    assert given["s2"] == "#00ff00"
+    assert list(colours_of(labels, palette=["r", "g", "b", "k"]).values())[1] == "#008000"
+    assert len(set(colours_of(range(20), palette="qualitative").values())) == 7
+    ranked = colours_of(["low", "mid", "top"], palette="sequential")
+    assert len({*ranked.values()}) == 3 and ranked["low"] == "#440154"
+    assert colours_of(list("NESW"), palette="cyclic", order="NESW")["N"] == "#0072b2"
+    for options, words in (
+        ({"order": ["s1", "s2"]}, "no place for s10, go|no place for go, s10"),
+        ({"palette": {"s1": "red"}}, "palette has no colour for"),
+        ({"palette": ["red"]}, "a colour for each of 4 labels, got 1"),
+        ({"palette": "virids"}, 'did you mean "viridis"'),
+        ({"cyclic": "yes"}, 'True, False, a period or "auto"'),
+    ):
+        with pytest.raises(ValueError, match=words):
+            colours_of(labels, **options)
+    given = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
+    assert colours_of(range(4), palette=given)["1"] == "#00ff00"
+    with pytest.raises(ValueError, match="needs the period of the conditions: cyclic=360"):
+        colours_of(np.arange(4) / 3, palette="cyclic")
+    with pytest.raises(ValueError, match="order and palette are about conditions"):
+        EmbeddingDisplay.from_embedding(np.eye(2), order=[1])
+
+
+def spectrum_of(modes, n, rng):
+    """Spectra of n RNNs around these multipliers, in any order of columns, with a little noise."""
+    noise = 0.005 * (rng.normal(size=(n, len(modes))) + 1j * rng.normal(size=(n, len(modes))))
+    return np.stack([rng.permutation(row) for row in np.array(modes) + noise])
+
+
+def test_medians_of_eigenvalues_are_those_of_the_condition():
+    rng = np.random.default_rng(0)
+    modes = {"a": [0.9 + 0.3j, 0.9 - 0.3j, 0.95, 0.5, 0.55], "b": [0.7, 0.8, 1.02, 0.6, 0.4]}
+    spectra = np.concatenate([spectrum_of(m, 120, rng) for m in modes.values()])
+    y = np.repeat(list(modes), 120)
+    spectrum = Eigenspectrum(spectra, 0.02, 0.1)
+    ax = EigenspectrumDisplay(spectrum, y).plot().ax_
+    drawn = [c for c in ax.collections if len(c.get_offsets()) == 5]
+    for part, expected in zip(drawn, modes.values(), strict=True):
+        points = np.asarray(part.get_offsets()) @ [1, 1j]
+        np.testing.assert_allclose(
+            np.sort_complex(points), np.sort_complex(np.array(expected)), atol=0.005
+        )
+    (first, *_) = [c for c in ax.collections if c.get_gid() == "quartiles"]
+    widths = [np.ptp(segment[:, 0]) for segment in first.get_segments()]
+    np.testing.assert_allclose(widths, 2 * 0.6745 * 0.005, rtol=0.4)
+    assert "median, quartiles" in legend_texts(ax)
+    few = EigenspectrumDisplay(Eigenspectrum(spectra[::12], 0.02, 0.1), y[::12]).plot().ax_
+    assert "median, quartiles" not in legend_texts(few)
+    with pytest.raises(ValueError, match="medians need conditions that are labels"):
+        EigenspectrumDisplay(spectrum, rng.normal(size=240)).plot(medians=True)
+    with pytest.raises(ValueError, match="medians must be one of"):
+        EigenspectrumDisplay(spectrum, y).plot(medians="yes")
+
+
+def test_the_whole_circle_is_shown_unless_the_spectrum_were_a_dot_on_it():
+    wide, narrow = (RNNBatch.from_dense(np.diag([0.9, -3.0]), dt=dt) for dt in (0.05, 0.002))
+    assert EigenspectrumDisplay.from_rnns(wide).ax_.get_xlim()[0] < -1
+    assert EigenspectrumDisplay.from_rnns(narrow).ax_.get_xlim()[0] > 0.5
+    one = np.array([[0.9, 0.95]] * 30 + [[0.9, 40.0]], dtype=complex)
+    for kind in ("multipliers", "rates"):
+        ax = EigenspectrumDisplay(Eigenspectrum(one, 0.02, 0.1)).plot(kind).ax_
+        assert ax.get_xlim()[1] < 3
+        assert legend_texts(ax)[-1] == "1 of 62 eigenvalues\nfar out of view"
+
+
+# Trajectories
+
+
+def turns(n, rng):
+    """Half circles, in three neurons: which way they go can be told."""
+    angle = np.linspace(0, np.pi, 21)
+    runs = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    return runs + 0.02 * rng.normal(size=(n, 1, 3))
+
+
+def arrows(ax):
+    return [p for p in ax.patches if p.get_gid() == "arrow"]
+
+
+@pytest.fixture
+def still():
+    """Fixed points of an RNN of three neurons that decays."""
+    return find_fixed_points(RNNBatch.from_dense(np.zeros((3, 3)), dt=0.02))[0]
+
+
+def test_arrows_point_the_way_that_time_goes(still):
+    rng = np.random.default_rng(0)
+    for backwards in (False, True):
+        runs = turns(3, rng)[:, :: -1 if backwards else 1]
+        display = FixedPointDisplay(still, runs).plot()
+        for arrow, run in zip(arrows(display.ax_), runs, strict=True):
+            tail, head = np.array(arrow._posA_posB)
+            here = (run - display.mean_) @ display.components_.T
+            assert np.linalg.norm(here[10] - head) < 0.2
+            assert (head - tail) @ (here[12] - here[8]) > 0
+    resting = np.ones((2, 9, 3)) * [[[1.0]], [[2.0]]]
+    assert not arrows(FixedPointDisplay(still, resting).plot().ax_)
+
+
+def test_of_many_trajectories_the_means_of_conditions_are_marked(still):
+    rng = np.random.default_rng(0)
+    runs = turns(60, rng)
+    runs[30:, :, 1] *= -1
+    runs[:20, 15:] = np.nan  # most of the first condition ends early
+    y = np.repeat(["up", "down"], 30)
+    display = FixedPointDisplay(still, runs, y).plot()
+    means = lines(display.ax_, "mean")
+    expected = runs[30:].mean(axis=0) - display.mean_
+    np.testing.assert_allclose(means[0].get_xydata(), expected @ display.components_.T)
+    assert np.isnan(means[1].get_xydata()[15:]).all()
+    assert np.isfinite(means[1].get_xydata()[:15]).all()
+    assert len(arrows(display.ax_)) == 2 == len(lines(display.ax_, "start"))
+    assert "start of a mean" in legend_texts(display.ax_)
+    ax = FixedPointDisplay(still, runs[30:]).plot().ax_
+    assert len(arrows(ax)) == 12 and not lines(ax, "mean")
+
+
+def test_events_are_marked_on_trajectories(still):
+    runs = turns(2, np.random.default_rng(0))
+    time = 0.1 * np.arange(21) - 1
+    events = {"go": 0.0, "end": [0.55, np.nan], "before": -3.0}
+    display = FixedPointDisplay(still, runs, time=time, events=events).plot()
+    drawn = [line.get_xydata()[0] for line in lines(display.ax_, "event")]
+    here = (runs - display.mean_) @ display.components_.T
+    expected = [here[0, 10], here[1, 10], here[0, 15:17].mean(axis=0)]
+    np.testing.assert_allclose(drawn, expected)
+    assert legend_texts(display.ax_)[1:3] == ["go", "end"]
+    with pytest.raises(ValueError, match="events need trajectories, and time"):
+        FixedPointDisplay(still, runs, events=events).plot()
+    with pytest.raises(ValueError, match="time must hold one time for each of the 21 samples"):
+        FixedPointDisplay(still, runs, time=time[1:], events=events).plot()
+
+
+def test_recordings_bring_their_events_into_state_space(fitted, recording):
+    for display in (
+        FixedPointDisplay.from_estimator(fitted, recording, trial=5),
+        FlowFieldDisplay.from_estimator(fitted, recording, trial=5),
+    ):
+        drawn = [line.get_xydata()[0] for line in lines(display.ax_, "event")]
+        if isinstance(display, FlowFieldDisplay):
+            line = display.field.project(display.trajectories[0])
+        else:
+            line = (display.trajectories[0] - display.mean_) @ display.components_.T
+        at = [15, (recording.events["end"][5] + 0.3) / 0.02]
+        expected = [[np.interp(t, np.arange(50), x) for x in line.T] for t in at]
+        np.testing.assert_allclose(drawn, expected, atol=1e-9)
+        run = fitted.to_activity(display.trajectories)
+        np.testing.assert_allclose(run, fitted.predict(recording.X[[5]]), atol=1e-6)
+
+
+# Neurons of free runs
+
+
+def test_neurons_that_differ_between_conditions_are_shown(fitted, multitask):
+    rng = np.random.default_rng(0)
+    X = np.repeat(multitask.X[:1], 40, axis=0) + 0.1 * rng.normal(size=(40, 50, 30))
+    y = np.repeat(["a", "b"], 20)
+    X[y == "b", 20:, 11] += 1.5
+    X[:, :, 3] += 3 * rng.normal(size=(40, 50))  # noise alone
+    display = FreeRunDisplay.from_estimator(fitted, X, conditions=y)
+    assert display.ax_[0].get_yticklabels()[0].get_text() == "11"
+    assert display.neurons[0] == 11 and 3 not in display.neurons
+    run = X.copy()
+    run[:, :, 3] = 0  # not modelled
+    display = FreeRunDisplay.from_activity(X[:2], run[:2], 0.02)
+    assert "3" not in [t.get_text() for t in display.ax_[0].get_yticklabels()]
+
+
+def test_neurons_do_not_cross_and_far_values_are_cut():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 40, 4)) * [1, 5, 1, 3]
+    X[1, 7, 2] = 1e4
+    display = FreeRunDisplay.from_activity(X, np.clip(X, -20, 20), 0.02, neurons=range(4))
+    for ax in display.ax_:
+        rows = [line.get_ydata() for line in lines(ax, "observed")]
+        for above, below in itertools.pairwise(rows):
+            assert above.min() > below.max()
+        assert np.ptp(ax.get_ylim()) < 100
+    texts = [t.get_text() for t in display.figure_.legends[0].get_texts()]
+    assert texts[-1] == "2 far values cut off"
+
+
+def test_long_names_stay_over_their_panel(fitted, multitask):
+    names = [f"a condition with a very long name indeed {i % 4}" for i in range(40)]
+    display = FreeRunDisplay.from_estimator(fitted, multitask.X, conditions=names)
+    display.figure_.canvas.draw()
+    boxes = [ax.title.get_window_extent() for ax in display.ax_]
+    for left, right in itertools.pairwise(boxes):
+        assert left.x1 < right.x0
+    assert display.ax_[1].get_title().split("\n")[1].endswith("1")
 
 
 # Comparisons

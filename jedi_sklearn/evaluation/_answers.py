@@ -41,7 +41,7 @@ from ._simple import (
     predict_tuned,
 )
 
-__all__ = ["OURS", "Plan", "answer_fold"]
+__all__ = ["OURS", "Plan", "answer_fold", "mean_rates"]
 
 OURS = "JEDI"  # how the names of our rows begin
 WIDTHS = (0.0, 0.5, 1.0, 2.0)  # SDs of the Gaussians that simple methods may smooth with, in tau
@@ -220,7 +220,7 @@ class _Answers:
             if labels:
                 decoder = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         plain = make_pipeline(StandardScaler(), clone(decoder))
-        rates = _mean_rates(X)
+        rates = mean_rates(X)
         n = self.est.n_components_
         sizes = sorted({max(1, n // 2), n, 2 * n})
         components = TunedComponents(plain, sizes, self.plan.sigmas, self.fold.inner)
@@ -252,7 +252,7 @@ class _Answers:
         return {f"{OURS} {name}": value for name, value in zip(names, values, strict=True)}
 
 
-def _mean_rates(X):
+def mean_rates(X):
     """Mean over the samples of each neuron and trial; NaN where there are none."""
     n = np.isfinite(X).sum(axis=1)
     return np.where(n > 0, np.nansum(X, axis=1) / np.maximum(n, 1), np.nan)

@@ -3,7 +3,8 @@
 A display stores what it draws. ``from_estimator`` and its other constructors compute that and
 draw it at once; ``plot`` draws it again, on given axes or in another way, and returns the display
 with what it drew on as ``ax_`` and ``figure_``. Legends stand beside the axes, off the data: make
-figures of your own with ``layout="constrained"``, which leaves room for them. Needs matplotlib:
+figures of your own with ``layout="constrained"``, which leaves room for them. A :class:`Report`
+has the most telling of them on one page, with tables. Needs matplotlib:
 ``pip install "jedi-sklearn[plot]"``.
 """
 
@@ -13,6 +14,7 @@ from ._fixed_points import FixedPointDisplay
 from ._flow import FlowFieldDisplay
 from ._free_run import FreeRunDisplay
 from ._permutation import PermutationDisplay
+from ._report import Report
 from ._spectrum import EigenspectrumDisplay
 from ._stability import StabilityDisplay
 
@@ -24,5 +26,6 @@ __all__ = [
     "FlowFieldDisplay",
     "FreeRunDisplay",
     "PermutationDisplay",
+    "Report",
     "StabilityDisplay",
 ]

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._validation import as_numbers, check_conditions, check_number, warn_user
+from .._trials import lengths_of, n_steps_of
+from .._validation import (
+    as_numbers,
+    as_plain_array,
+    check_conditions,
+    check_inputs_of_trials,
+    check_number,
+    check_trials,
+    did_you_mean,
+    listed,
+    warn_user,
+)
 from ..preprocessing import Recording
+from ..preprocessing._recording import check_events, time_axis
 
 __all__ = [
     "LINES",
@@ -28,8 +44,17 @@ __all__ = [
     "labels_of",
     "make_axes",
     "make_panels",
+    "note",
+    "place_events",
+    "robust_range",
+    "runs_of_mean",
+    "samples_of",
     "scatter",
+    "share_text",
+    "state_labels",
     "state_unit",
+    "time_of",
+    "view_points",
 ]
 
 # Okabe & Ito, told apart with every common colour blindness; the pale ones come last
@@ -45,7 +70,16 @@ PALETTE = (
 # conditions beyond the palette: its colours again, with the next marker, or style of line
 MARKERS = ("o", "s", "^", "D", "v")
 LINES = ("-", "--", ":", "-.", (0, (7, 1.5, 1, 1.5, 1, 1.5)))
+KINDS = ("qualitative", "sequential", "cyclic")  # palettes by what they say of labels
+# Hues in the order of the rainbow, which close a circle; the colours of PALETTE and one between
+CIRCLE = (0, 5, 2, 6, 4, 1, 3, "#7B5AA6")
 MAX_NUMBERS = 8  # different whole numbers that are labels, as of the targets of a reach
+# Values farther from the quartiles than five times the distance between these (7.4 SDs of a normal
+# distribution, 1 in 1,000 of an exponential one) set no axes and no colours, where they are few
+# of enough
+FENCE, FEW, ENOUGH = 5.0, 0.02, 20
+MANY_LINES, ARROWS = 24, 12  # trajectories that can be told apart; arrows, of more
+MOST_TEXT = 36  # characters of a label in a legend, before it is shortened
 WIDEST, MAX_COLUMNS = 0.22, 3  # share of a figure's width that a legend has, and its columns
 STABLE, UNSTABLE, SLOW = "black", "black", "0.45"
 ABOVE = 5  # zorder of fixed points, above trajectories and axes
@@ -93,6 +127,68 @@ def as_trajectories(states, n_neurons, name="trajectories"):
 def labels_of(X, conditions):
     """`conditions`, or without them the labels of a Recording."""
     return X.labels if conditions is None and isinstance(X, Recording) else conditions
+
+
+def time_of(X, time, events):
+    """`time` and `events`, or those of a Recording."""
+    if isinstance(X, Recording):
+        time = X.time if time is None else time
+        events = X.events if events is None else events
+    return time, events
+
+
+def runs_of_mean(est, X, conditions, trial, time, events, inputs):
+    """The RNN of the mean embedding of trials, with its runs from where each trial starts.
+
+    Returns
+    -------
+    rnn : RNNBatch
+    trajectories : ndarray of shape (n_trials, n_steps, n_neurons)
+        NaN after the end of a shorter trial.
+    options : dict
+        Conditions, time axis in steps, events and unit, for a display.
+    """
+    check_jedi(est)
+    conditions = labels_of(X, conditions)
+    time, events = time_of(X, time, events)
+    X = check_trials(X, missing=True)
+    inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
+    events = check_events(events, len(X))
+    every = est.steps_per_sample_
+    time = time_axis(time, float(est.dt), X.shape[1])[0]
+    time = time[0] + float(est.dt) / every * np.arange(n_steps_of(X.shape[1], every))
+    if conditions is not None:
+        labels, codes = check_conditions(conditions, len(X))
+        conditions = labels[codes]
+    if trial is not None:
+        check_number(trial, "trial", Integral, low=0, high=len(X) - 1)
+        X, inputs = X[[trial]], None if inputs is None else inputs[[trial]]
+        conditions = None if conditions is None else conditions[[trial]]
+        events = {name: at[[trial]] for name, at in events.items()}
+    found = est.posterior(X, inputs=inputs)
+    rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
+    own = est.generate_rnns(found.mean, found.initial_state, X.shape[1], inputs=inputs)
+    runs = rnn.simulate(own.initial_states, own.n_timesteps, own.inputs)
+    after = np.arange(runs.shape[1]) >= n_steps_of(lengths_of(X), every)[:, np.newaxis]
+    runs = np.where(after[..., np.newaxis], np.nan, runs)
+    unit = state_unit(est)
+    return rnn, runs, {"conditions": conditions, "time": time, "events": events, "unit": unit}
+
+
+def samples_of(trajectories):
+    """The states of trajectories, (n_states, n_neurons), without those after their ends."""
+    return trajectories[~np.isnan(trajectories).any(axis=2)]
+
+
+def state_labels(name, unit, states, mean, axes):
+    """Labels of axes through states: their unit, and their share of the states' variance."""
+    total = np.square(states - mean).sum()
+    shares = [np.square((states - mean) @ axis).sum() / total if total else None for axis in axes]
+    what = "" if len(axes) > 2 else " of variance"  # axes in three dimensions are short
+    return [
+        f"{name} {i + 1} ({unit})" + ("" if s is None else f", {share_text(s)}{what}")
+        for i, s in enumerate(shares)
+    ]
 
 
 def state_unit(est):
@@ -158,6 +254,45 @@ def label_axes(ax, labels):
     """Label two or three axes."""
     for name, label in zip("xyz", labels, strict=False):
         getattr(ax, f"set_{name}label")(label)
+
+
+def robust_range(values):
+    """Lowest and highest of values, but for a few that lie far from all others; NaN left out."""
+    values = np.sort(values[np.isfinite(values)], axis=None)
+    if len(values) >= ENOUGH:
+        for share in (0.25, 0.05, 0.01):  # most spike counts may be 0
+            low, high = np.quantile(values, [share, 1 - share])
+            if high > low:
+                room = FENCE * (high - low)
+                near = values[(values >= low - room) & (values <= high + room)]
+                few = len(values) - len(near) <= max(1, FEW * len(values))
+                if few and near[-1] > near[0]:
+                    values = near
+                break
+    return float(values[0]), float(values[-1])
+
+
+def view_points(ax, points):
+    """Leave a few points (n, 2) that lie far from all others out of the view.
+
+    Returns
+    -------
+    list of legend handles
+        That say so.
+    """
+    ranges = np.array([robust_range(x) for x in points.T])
+    far = ((points < ranges[:, 0]) | (points > ranges[:, 1])).any(axis=1)
+    if not far.any():
+        return []
+    for name, (low, high) in zip("xy", ranges, strict=True):
+        room = 0.05 * (high - low)
+        getattr(ax, f"set_{name}lim")(low - room, high + room)
+    return [note(f"{far.sum()} of {len(points)} points\nfar out of view")]
+
+
+def share_text(share):
+    """A share in percent."""
+    return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
@@ -238,66 +373,106 @@ class Colours:
     """Colour and look of each row, and the legend or the colour bar that explains them.
 
     Strings, booleans and at most eight different whole numbers are labels; other numbers are
-    values of a continuous quantity.
+    values of a continuous quantity. Numbers that divide a circle evenly, as 0, 45, ..., 315, are
+    angles.
 
     Parameters
     ----------
     conditions : array-like of shape (n,) or None
     n : int
         Number of rows that need a colour.
-    cyclic : bool or float
+    cyclic : bool, float or "auto"
         Whether values are angles, and their period; True stands for 2 pi.
     looks : sequence
         What tells labels of one colour apart: markers, or styles of lines.
     colour : colour of matplotlib, or one for each row
         What to draw in without conditions.
+    order : sequence of labels or None
+        In which order labels take their colours and stand in the legend.
+    palette : str, mapping, sequence of colours or None
+        What colours to take: one of `KINDS`, a colormap, or the colours themselves.
 
     Attributes
     ----------
     rgba : ndarray of shape (n, 4)
     look : ndarray of int of shape (n,)
         Which of `looks`.
+    codes : ndarray of int of shape (n,)
+        Which label each row has; zeros without labels.
+    of_labels : Colours
+        Of one row for each label, in order; of one row without labels.
     """
 
-    def __init__(self, conditions, n, cyclic=False, looks=MARKERS, colour=PALETTE[0]):
+    def __init__(
+        self,
+        conditions,
+        n,
+        cyclic="auto",
+        looks=MARKERS,
+        colour=PALETTE[0],
+        order=None,
+        palette=None,
+    ):
         import_pyplot()
-        self.handles, self.mappable, self.looks = [], None, looks
-        self.look = np.zeros(n, dtype=int)
+        self.handles, self.mappable, self.looks, self.labels = [], None, looks, None
+        self.look, self.codes = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
         if conditions is None:
+            if order is not None or palette is not None:
+                raise ValueError("order and palette are about conditions, and there are none.")
             self.rgba = _as_colours(colour, n)
             return
         labels, codes = check_conditions(conditions, n)
         number = labels.dtype.kind in "fiu"
-        if cyclic and not number:
+        period = _period(labels, cyclic)
+        if cyclic not in ("auto", False) and not number:
             raise ValueError(f"cyclic conditions must be numbers, got labels such as {labels[0]}.")
-        if cyclic or (number and (len(labels) > MAX_NUMBERS or (labels % 1 != 0).any())):
-            self._continuous(labels[codes].astype(float), cyclic)
+        few = len(labels) <= MAX_NUMBERS and (not number or (labels % 1 == 0).all())
+        chosen = isinstance(palette, (Mapping, list, tuple, np.ndarray))  # a colour for each
+        chosen = chosen or order is not None or (isinstance(palette, str) and palette == KINDS[0])
+        if number and not few and not chosen:
+            self._continuous(labels[codes].astype(float), period, palette)
             return
-        rgba, look = _tell_apart(len(labels), looks)
-        self.rgba, self.look = rgba[codes], look[codes]
+        labels, codes = _in_order(labels, codes, order)
+        rgba, look = _colours_of(labels, looks, period, palette)
+        self.rgba, self.look, self.codes, self.labels = rgba[codes], look[codes], codes, labels
         # whole numbers that are floats as in MATLAB read without their ".0"
         texts = [str(v).removesuffix(".0") if labels.dtype.kind == "f" else v for v in labels]
         for text, colour_, i in zip(texts, rgba, look, strict=True):
             style = {"linestyle": looks[i]}
             if looks is not LINES:
                 style = {"marker": looks[i], "markeredgewidth": _edge(looks[i])}
-            self.handles.append(handle(as_text(text), color=colour_, **style))
+            self.handles.append(handle(as_text(text, MOST_TEXT), color=colour_, **style))
+        self._each = rgba, look
 
-    def _continuous(self, values, cyclic):
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import ListedColormap, Normalize
-
-        plt = import_pyplot()
-        self.period = None
-        if cyclic:
-            self.period = 2 * np.pi if cyclic is True else cyclic
-            check_number(self.period, "cyclic", low=0, closed=False)
-            values = values % self.period
-            table = plt.get_cmap("twilight")(np.linspace(0, 1, 256))
-            table[:, :3] *= 1 - 0.25 * table[:, :3].min(axis=1, keepdims=True) ** 2  # not white
-            self.mappable = ScalarMappable(Normalize(0, self.period), ListedColormap(table))
+    @property
+    def of_labels(self):
+        """The same with one row for each label."""
+        other = object.__new__(Colours)
+        vars(other).update(vars(self))
+        if self.labels is None:
+            other.rgba, other.look, other.codes = self.rgba[:1], self.look[:1], self.codes[:1]
         else:
-            self.mappable = ScalarMappable(Normalize(values.min(), values.max()), "viridis")
+            (other.rgba, other.look), other.codes = self._each, np.arange(len(self.labels))
+        return other
+
+    def _continuous(self, values, period, palette):
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        if palette == "cyclic" and not period:
+            raise ValueError(
+                'palette="cyclic" needs the period of the conditions: cyclic=360 for degrees, '
+                "cyclic=True for radians."
+            )
+        self.period, self.extend = period, "neither"
+        cmap = _colormap("sequential" if palette is None and not period else palette, period)
+        if period:
+            values, limits = values % period, (0, period)
+        else:
+            limits = robust_range(values)
+            below, above = values.min() < limits[0], values.max() > limits[1]
+            self.extend = ("neither", "min", "max", "both")[below + 2 * above]
+        self.mappable = ScalarMappable(Normalize(*limits), cmap)
         self.rgba = self.mappable.to_rgba(values)
 
     def explain(self, ax, title=None, others=(), grow=False):
@@ -307,13 +482,107 @@ class Colours:
             title = title if self.handles else None
             add_legend(ax, self.handles, title, others=others, grow=grow)
             return
-        bar = add_colorbar(ax, self.mappable, title or "condition")
-        if self.period is not None:
+        bar = add_colorbar(ax, self.mappable, title or "condition", extend=self.extend)
+        if self.period:
             bar.set_ticks(np.linspace(0, self.period, 5))
             if np.isclose(self.period, 2 * np.pi):
                 bar.set_ticklabels(["0", r"$\pi/2$", r"$\pi$", r"$3\pi/2$", r"$2\pi$"])
                 bar.set_label(title or "condition (rad)")
         add_legend(ax, others, below=True)
+
+
+def _period(labels, cyclic):
+    """Period of angles, or None where numbers are no angles."""
+    if isinstance(cyclic, str) and cyclic != "auto":
+        raise ValueError(f'cyclic must be True, False, a period or "auto", got {cyclic!r}.')
+    if cyclic is False or labels.dtype.kind not in "fiu":
+        return None
+    if cyclic == "auto":
+        steps = np.diff(labels.astype(float))
+        if len(steps) < 2 or not np.allclose(steps, steps[0], rtol=1e-3):
+            return None
+        around = [
+            p for p in (360.0, 2 * np.pi) if np.isclose(steps[0] * len(labels), p, rtol=1e-3)
+        ]
+        return around[0] if around else None
+    period = 2 * np.pi if cyclic is True else cyclic
+    check_number(period, "cyclic", low=0, closed=False)
+    return float(period)
+
+
+def _in_order(labels, codes, order):
+    """Labels as a reader counts them ("s2" before "s10"), or as given, and the codes of rows."""
+    if order is None:
+        if labels.dtype.kind in "fiub":
+            return labels, codes
+        # text and digits in turn, so that like is compared with like
+        parts = [re.split(r"([0-9]+)", str(label)) for label in labels]
+        keys = [[int(p) if i % 2 else p for i, p in enumerate(split)] for split in parts]
+        rank = sorted(range(len(labels)), key=keys.__getitem__)
+    else:
+        wanted = as_plain_array(order, "order").tolist()
+        have = labels.tolist()
+        missing = [label for label in have if label not in wanted]
+        if missing or len(set(map(str, wanted))) < len(wanted):
+            raise ValueError(
+                f"order must name every label once, got no place for {listed(missing)}."
+                if missing
+                else "order must name every label once."
+            )
+        rank = [have.index(label) for label in wanted if label in have]
+    place = np.empty(len(labels), dtype=int)
+    place[rank] = np.arange(len(labels))
+    return labels[rank], place[codes]
+
+
+def _colours_of(labels, looks, period, palette):
+    """Colour, (n, 4), and look, (n,), of each of n labels."""
+    from matplotlib.colors import to_rgba_array
+
+    n = len(labels)
+    alike = np.zeros(n, dtype=int)
+    if isinstance(palette, Mapping):
+        missing = [label for label in labels.tolist() if label not in palette]
+        if missing:
+            raise ValueError(f"palette has no colour for {listed(missing)}.")
+        return to_rgba_array([palette[label] for label in labels.tolist()]), alike
+    if isinstance(palette, (list, tuple, np.ndarray)):
+        if len(palette) < n:
+            raise ValueError(
+                f"palette must have a colour for each of {n} labels, got {len(palette)}."
+            )
+        return to_rgba_array(palette)[:n], alike
+    if palette == "qualitative" or (palette is None and not period):
+        return _tell_apart(n, looks)
+    cmap = _colormap(palette, period)
+    if period:
+        return cmap(labels.astype(float) % period / period), alike
+    if palette == "cyclic":
+        return cmap(np.arange(n) / n), alike
+    return cmap(np.linspace(0.0, 1.0, n) if n > 1 else [0.5]), alike
+
+
+def _colormap(palette, period):
+    """The colormap of a palette by name; of angles the circle, unless another is asked for."""
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import Colormap, LinearSegmentedColormap
+
+    if palette in (None, "cyclic"):
+        hues = [PALETTE[c] if isinstance(c, int) else c for c in (*CIRCLE, CIRCLE[0])]
+        return LinearSegmentedColormap.from_list("circle", hues)
+    if isinstance(palette, Colormap):
+        return palette
+    if palette == "sequential":  # without the yellow, which paper swallows
+        return LinearSegmentedColormap.from_list(
+            "", plt.get_cmap("viridis")(np.linspace(0, 0.93, 64))
+        )
+    if palette in plt.colormaps():
+        return plt.get_cmap(palette)
+    raise ValueError(
+        f"palette must be one of {', '.join(map(repr, KINDS))}, a colormap of matplotlib, a "
+        f"mapping from labels to colours, or a list of colours, got {palette!r}"
+        f"{did_you_mean(palette, [*KINDS, *plt.colormaps()])}"
+    )
 
 
 def _tell_apart(n, looks):
@@ -355,9 +624,13 @@ def _edge(marker):
     return 0.0 if MarkerStyle(marker).is_filled() else 1.0
 
 
-def as_text(label):
-    """A label as text of matplotlib, in which a dollar sign begins no formula."""
-    return str(label).replace("$", r"\$")
+def as_text(label, most=None):
+    """A label as text of matplotlib, in which a dollar sign begins no formula, cut if too long."""
+    text = str(label)
+    if most is not None and len(text) > most:  # names often differ at their ends
+        start = text[: 2 * most // 3 - 1].rstrip()
+        text = f"{start}\N{HORIZONTAL ELLIPSIS}{text[-(most // 3) :].lstrip()}"
+    return text.replace("$", r"\$")
 
 
 def handle(label, **style):
@@ -365,6 +638,11 @@ def handle(label, **style):
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=label, **({"linestyle": "none", "markeredgewidth": 0} | style))
+
+
+def note(text):
+    """Entry of a legend that is text alone; inside the axes it would cover data."""
+    return handle(text, marker="")
 
 
 def fade(n, low=0.08, high=0.85):
@@ -375,8 +653,10 @@ def fade(n, low=0.08, high=0.85):
 # ------------------------------------------------------------------- drawing of data
 
 
-def colour_points(conditions, n, cyclic, options):
+def colour_points(conditions, n, options, **how):
     """Colours of points, of which options of ``Axes.scatter`` may say some, and the others.
+
+    `how` are arguments of :class:`Colours`.
 
     Returns
     -------
@@ -398,7 +678,7 @@ def colour_points(conditions, n, cyclic, options):
             options.setdefault("alpha", None)  # as it was given
     if any(name in options for name in ("edgecolors", "edgecolor")):
         options = {"linewidths": 1.0} | options
-    return Colours(conditions, n, cyclic, **given), options
+    return Colours(conditions, n, **how, **given), options
 
 
 def scatter(ax, coordinates, colours, rows=None, **options):
@@ -419,24 +699,114 @@ def scatter(ax, coordinates, colours, rows=None, **options):
     return drawn
 
 
-def draw_trajectories(ax, coordinates, colours):
-    """Thin lines (n_trajectories, n_timesteps, n_dims), each with a marker at its start.
+def draw_trajectories(ax, coordinates, colours, marks=None):
+    """Thin lines (n_trajectories, n_timesteps, n_dims), marked at their start, with an arrow.
 
-    Conditions that share a colour differ in `LINES`, which the colours need as their looks.
+    Where many lines belong to a few labels, their means have the marks, and the lines are faint.
+    Of many lines without labels only some are marked. Conditions that share a colour differ in
+    `LINES`, which the colours need as their looks. `marks` are the samples of events in each
+    line, by name, NaN where there is none.
 
     Returns
     -------
     list of legend handles
     """
-    alpha = fade(15 * len(coordinates))
+    n, marks = len(coordinates), marks or {}
+    many = n > MANY_LINES
+    means = many and colours.labels is not None and 2 * len(colours.labels) <= n
+    alpha = fade((40 if means else 15) * n)
     for line, colour, i in zip(coordinates, colours.rgba, colours.look, strict=True):
-        style = {"color": colour, "linestyle": colours.looks[i], "lw": 1}
+        style = {"color": colour, "linestyle": colours.looks[i], "lw": 0.6 if means else 1}
         ax.plot(*line.T, alpha=alpha, zorder=3, **style)
-    start = {"marker": "s", "ms": 4, "linestyle": "none", "markeredgewidth": 0.6}
-    for x0, colour in zip(coordinates[:, 0], colours.rgba, strict=True):
-        ax.plot(*x0[:, np.newaxis], **start, color=colour, markeredgecolor="white", zorder=4)
+    shown, rows = coordinates, np.arange(n)
+    if means:
+        of_rows, colours = colours.codes, colours.of_labels
+        shown = np.stack([_mean_line(coordinates[of_rows == k]) for k in colours.codes])
+        marks = {
+            name: np.array([_median(at[of_rows == k]) for k in colours.codes])
+            for name, at in marks.items()
+        }
+        rows = colours.codes
+        from matplotlib.patheffects import withStroke
+
+        for k in rows:
+            style = {
+                "color": colours.rgba[k],
+                "linestyle": colours.looks[colours.look[k]],
+                "lw": 2,
+            }
+            halo = [withStroke(linewidth=3.4, foreground="white")]
+            ax.plot(*shown[k].T, zorder=3.5, gid="mean", path_effects=halo, **style)
+    elif many:
+        rows = np.linspace(0, n - 1, ARROWS).astype(int)
+    start = {"marker": "s", "ms": 4.5, "linestyle": "none", "markeredgewidth": 0.6}
+    extent = np.nanmax(shown, axis=(0, 1)) - np.nanmin(shown, axis=(0, 1))
+    for k in rows:
+        colour = colours.rgba[k]
+        style = {"color": colour, "markeredgecolor": "white"}
+        ax.plot(*shown[k, :1].T, **start, **style, zorder=4, gid="start")
+        _draw_arrow(ax, shown[k], colour, extent)
     colour = "0.4" if colours.handles or colours.mappable else colours.rgba[0]
-    return [handle("start of a trajectory", **(start | {"markeredgewidth": 0}), color=colour)]
+    text = "start of a mean" if means else "start of a trajectory"
+    handles = [handle(text, **(start | {"markeredgewidth": 0}), color=colour)]
+    for (name, at), marker in zip(marks.items(), "DPXv^" * len(marks), strict=False):
+        where = [(k, _at(shown[k], at[k])) for k in rows if np.isfinite(at[k])]
+        style = {"marker": marker, "ms": 6, "markeredgewidth": 0.6}
+        for k, x in where:
+            edge = {"color": colours.rgba[k], "markeredgecolor": "white", "gid": "event"}
+            ax.plot(*x[:, np.newaxis], linestyle="none", zorder=4.5, **style, **edge)
+        if where:
+            handles.append(handle(as_text(name), **style, color=colour))
+    return handles
+
+
+def _mean_line(lines):
+    """Mean of lines (n, n_timesteps, n_dims), to where half of them end."""
+    seen = np.isfinite(lines).all(axis=2)
+    count = seen.sum(axis=0)[:, np.newaxis]
+    total = np.where(seen[..., np.newaxis], lines, 0).sum(axis=0)
+    return np.where(2 * count >= len(lines), total / np.maximum(count, 1), np.nan)
+
+
+def _median(values):
+    values = values[np.isfinite(values)]
+    return np.median(values) if len(values) else np.nan
+
+
+def _at(line, sample):
+    """Point of a line (n_timesteps, n_dims) at a sample, between two of them too."""
+    return np.array([np.interp(sample, np.arange(len(line)), x) for x in line.T])
+
+
+def _draw_arrow(ax, line, colour, extent):
+    """Arrow half way along a line (n_timesteps, n_dims): which way time goes."""
+    line = line[np.isfinite(line).all(axis=1)]
+    scale = np.where(extent > 0, extent, 1.0)
+    gone = np.append(0, np.cumsum(np.linalg.norm(np.diff(line / scale, axis=0), axis=1)))
+    if not gone[-1] > 0:  # it stands still
+        return
+    along = [np.interp([0.5, 0.52], gone / gone[-1], x) for x in line.T]
+    tail, head = np.transpose(along)
+    if (tail == head).all():  # it turns back at once
+        return
+    if len(tail) == 3:
+        step = (head - tail) / np.linalg.norm((head - tail) / scale)
+        ax.quiver(*head, *(0.06 * step), color=colour, arrow_length_ratio=1, gid="arrow")
+        return
+    from matplotlib.patches import FancyArrowPatch
+
+    look = {"fc": colour, "ec": "white", "lw": 0.5, "mutation_scale": 16, "zorder": 4}
+    gap = {"shrinkA": 0, "shrinkB": 0, "gid": "arrow"}
+    ax.add_patch(FancyArrowPatch(tail, head, arrowstyle="-|>", **look, **gap))
+
+
+def place_events(events, time, n):
+    """Samples of events (name to (n,) times, s) on a time axis; NaN off its ends."""
+    marks = {}
+    for name, at in check_events(events, n).items():
+        sample = (at - time[0]) / (time[1] - time[0]) if len(time) > 1 else np.full(n, np.nan)
+        marks[name] = np.where((sample >= 0) & (sample <= len(time) - 1), sample, np.nan)
+    return marks
 
 
 def draw_fixed_points(ax, coordinates, points):

@@ -17,7 +17,10 @@ from ._common import (
     labels_of,
     make_axes,
     scatter,
+    share_text,
+    view_points,
 )
+from ._html import as_svg
 
 __all__ = ["EmbeddingDisplay"]
 
@@ -41,6 +44,8 @@ class EmbeddingDisplay:
         What was drawn on.
     figure_ : matplotlib Figure
         Its figure.
+    coordinates_ : ndarray of shape (n_trials, n_dims)
+        Where each trial is in the axes.
     ellipses_ : list of matplotlib Ellipse
         One for each trial; empty without uncertainty, or with one component.
 
@@ -51,7 +56,7 @@ class EmbeddingDisplay:
     >>> E = np.random.default_rng(0).normal(size=(20, 4))
     >>> display = EmbeddingDisplay.from_embedding(E, ["left", "right"] * 10, components=(0, 2))
     >>> display.ax_.get_ylabel()
-    'embedding, component 3 (SD)'
+    'embedding, component 3 (SD), 30 %'
     """
 
     def __init__(self, embedding, conditions=None, covariance=None):
@@ -120,13 +125,19 @@ class EmbeddingDisplay:
         *,
         uncertainty=False,
         confidence=0.95,
-        cyclic=False,
+        cyclic="auto",
+        order=None,
+        palette=None,
         conditions_label=None,
         unit="SD",
         legend=True,
         scatter_kwargs=None,
     ):
         """Draw the embeddings.
+
+        The axes say which share of the variance of the embeddings drawn, over all components,
+        each of them has. A few trials that lie far from all others are out of view, and counted
+        in the legend.
 
         Parameters
         ----------
@@ -141,8 +152,16 @@ class EmbeddingDisplay:
             interval; not of three.
         confidence : float, default=0.95
             Posterior probability inside an ellipse or interval.
-        cyclic : bool or float, default=False
-            Whether continuous conditions are angles, and their period; True stands for 2 pi.
+        cyclic : bool, float or "auto", default="auto"
+            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
+            divide a circle of 360 or 2 pi evenly.
+        order : sequence of labels, optional
+            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
+            "s10".
+        palette : str, mapping or sequence of colours, optional
+            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
+            colour for each label, or colours in the order of labels. Default: colours that are
+            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
             Title of the legend or label of the colour bar, e.g. "direction (rad)".
         unit : str, default="SD"
@@ -167,12 +186,17 @@ class EmbeddingDisplay:
             covariance = self._covariance_of(components, E)
             if not isinstance(confidence, Real) or not 0 < confidence < 1:
                 raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
-        colours, given = colour_points(self.conditions, len(E), cyclic, scatter_kwargs)
+        how = {"cyclic": cyclic, "order": order, "palette": palette}
+        colours, given = colour_points(self.conditions, len(E), scatter_kwargs, **how)
         make_figure = ax is None
         ax = make_axes(ax, max(2, len(components)), figsize=(5.6, 4.2))
         shown = E[:, components]
         name = "component" if len(components) == 3 else "embedding, component"
         labels = [f"{name} {i + 1} ({unit})" for i in components]
+        variance = E.var(axis=0)
+        if E.shape[1] > 1 and variance.sum() > 0:
+            shares = variance[components] / variance.sum()
+            labels = [f"{a}, {share_text(s)}" for a, s in zip(labels, shares, strict=True)]
         if len(components) == 1:
             shown, labels = np.column_stack([np.arange(len(E)), shown]), ["trial", *labels]
         self.ellipses_ = []
@@ -181,10 +205,56 @@ class EmbeddingDisplay:
             self.ellipses_ = draw(ax, shown, covariance, confidence, colours)
         scatter(ax, shown, colours, **({"alpha": fade(len(E), 0.4)} | given))
         label_axes(ax, labels)
+        self.coordinates_ = shown
+        notes = view_points(ax, shown) if shown.shape[1] == 2 else []
         if legend:
-            colours.explain(ax, conditions_label, grow=make_figure)
+            colours.explain(ax, conditions_label, notes, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def to_svg(self, names=None, **plot_options):
+        """Draw the embeddings as SVG in which pointing at a trial shows what it is.
+
+        Parameters
+        ----------
+        names : sequence of str of length n_trials, optional
+            What to show of each trial. Default: its index, and its condition.
+        **plot_options :
+            As in :meth:`plot`, but for `ax`, of one or two components.
+
+        Returns
+        -------
+        str
+            To be put into a page of HTML, or shown by ``IPython.display.HTML``.
+
+        Examples
+        --------
+        >>> from jedi_sklearn.plotting import EmbeddingDisplay
+        >>> svg = EmbeddingDisplay([[0, 1], [1, 0]], ["left", "right"]).to_svg()
+        >>> "<title>trial 1, right</title>" in svg
+        True
+        """
+        plt = import_pyplot()
+        if names is None:
+            names = [f"trial {k}" for k in range(len(self.embedding))]
+            if self.conditions is not None:
+                named = zip(names, self.conditions, strict=True)
+                names = [f"{name}, {condition}" for name, condition in named]
+        elif len(names) != len(self.embedding):
+            raise ValueError(
+                f"names must name all {len(self.embedding)} trials, got {len(names)}."
+            )
+        with plt.ioff():
+            self.plot(**plot_options)
+        if hasattr(self.ax_, "get_zlim"):
+            plt.close(self.figure_)
+            raise ValueError("to_svg draws one or two components, got three.")
+        self.figure_.set_dpi(72)  # as SVG is drawn
+        self.figure_.draw_without_rendering()
+        places = self.ax_.transData.transform(self.coordinates_)
+        seen = self.ax_.bbox.contains
+        shown = [i for i, place in enumerate(places) if seen(*place)]
+        return as_svg(self.figure_, places[shown], [names[i] for i in shown])
 
     def _covariance_of(self, components, E):
         if len(components) == 3:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
 from .._reduced import check_rnns, own_runs
-from .._trials import lengths_of, n_steps_of
-from .._validation import check_conditions, check_inputs_of_trials, check_number, check_trials
+from .._validation import check_number
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
+from ..preprocessing._recording import time_axis
 from ..rnn import warn_if_far
 from ._common import (
     LINES,
     Colours,
     as_trajectories,
-    check_jedi,
     draw_fixed_points,
     draw_trajectories,
     label_axes,
-    labels_of,
     make_axes,
-    state_unit,
+    place_events,
+    runs_of_mean,
+    samples_of,
+    state_labels,
 )
 
 __all__ = ["FixedPointDisplay"]
@@ -45,6 +44,10 @@ class FixedPointDisplay:
         Colour of each trajectory: labels, or a continuous quantity.
     unit : str, default="state units"
         Unit of the states.
+    time : array-like of shape (n_timesteps,), optional
+        Times of the states, s.
+    events : mapping of str to float or array-like of shape (n_trajectories,), optional
+        Times of events, s on this axis, marked on the trajectories; NaN where there is none.
 
     Attributes
     ----------
@@ -67,18 +70,39 @@ class FixedPointDisplay:
     >>> rnn = RNNBatch(U, V + U, dt=0.02, initial_states=U[:, 0], n_timesteps=60)
     >>> display = FixedPointDisplay.from_rnns(rnn)
     >>> display.ax_.get_xlabel()
-    'PC 1 (state units)'
+    'PC 1 (state units), 99 % of variance'
     """
 
-    def __init__(self, fixed_points, trajectories=None, conditions=None, *, unit="state units"):
+    def __init__(
+        self,
+        fixed_points,
+        trajectories=None,
+        conditions=None,
+        *,
+        unit="state units",
+        time=None,
+        events=None,
+    ):
         self.fixed_points = fixed_points
         self.trajectories = trajectories
         self.conditions = conditions
         self.unit = unit
+        self.time = time
+        self.events = events
 
     @classmethod
     def from_estimator(
-        cls, est, X, conditions=None, *, trial=None, inputs=None, ax=None, **plot_options
+        cls,
+        est,
+        X,
+        conditions=None,
+        *,
+        trial=None,
+        time=None,
+        events=None,
+        inputs=None,
+        ax=None,
+        **plot_options,
     ):
         """Draw the fixed points of one RNN of a fitted estimator.
 
@@ -97,6 +121,11 @@ class FixedPointDisplay:
             labels of a recording.
         trial : int, optional
             Index of the trial in `X`.
+        time : array-like of shape (n_timesteps,), optional
+            Times of the samples, s. Default: those of a recording, or from 0.
+        events : mapping of str to float or array-like of shape (n_trials,), optional
+            Times of events in the trials, s, marked on the trajectories. Default: those of a
+            recording.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them. The trajectories are driven by
             them; the fixed points are those without input.
@@ -110,29 +139,9 @@ class FixedPointDisplay:
         FixedPointDisplay
             In units of the RNN's states, ``est.to_states(X)``.
         """
-        check_jedi(est)
-        conditions = labels_of(X, conditions)
-        X = check_trials(X, missing=True)
-        inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
-        if conditions is not None:
-            labels, codes = check_conditions(conditions, len(X))
-            conditions = labels[codes]
-        if trial is not None:
-            check_number(trial, "trial", Integral, low=0, high=len(X) - 1)
-            X, inputs = X[[trial]], None if inputs is None else inputs[[trial]]
-            conditions = None if conditions is None else conditions[[trial]]
-        found = est.posterior(X, inputs=inputs)
-        rnn = est.generate_rnns(found.mean.mean(axis=0, keepdims=True))
-        own = est.generate_rnns(found.mean, found.initial_state, X.shape[1], inputs=inputs)
-        run = rnn.simulate(own.initial_states, own.n_timesteps, own.inputs)
-        return cls.from_rnns(
-            rnn,
-            _cut_at(n_steps_of(lengths_of(X), est.steps_per_sample_), run),
-            conditions=conditions,
-            unit=state_unit(est),
-            ax=ax,
-            **plot_options,
-        )
+        how = (conditions, trial, time, events, inputs)
+        rnn, runs, options = runs_of_mean(est, X, *how)
+        return cls.from_rnns(rnn, runs, ax=ax, **options, **plot_options)
 
     @classmethod
     def from_rnns(
@@ -143,6 +152,8 @@ class FixedPointDisplay:
         fixed_points=None,
         conditions=None,
         unit="state units",
+        time=None,
+        events=None,
         ax=None,
         **plot_options,
     ):
@@ -162,6 +173,10 @@ class FixedPointDisplay:
             Colour of each trajectory: labels, or a continuous quantity.
         unit : str, default="state units"
             Unit of the states.
+        time : array-like of shape (n_timesteps,), optional
+            Times of the states, s. Default: from 0, a step apart.
+        events : mapping of str to float or array-like of shape (n_trajectories,), optional
+            Times of events, s, marked on the trajectories; NaN where there is none.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         **plot_options :
@@ -179,10 +194,12 @@ class FixedPointDisplay:
         trajectories = as_trajectories(trajectories, rnns.n_neurons)
         if trajectories is None and rnns.has_free_run:
             trajectories = own_runs(rnns)[0][np.newaxis]
+        if trajectories is not None:
+            time = time_axis(time, rnns.dt, trajectories.shape[1])[0]
         if fixed_points is None:
             starts = None
             if trajectories is not None:
-                starts = _samples(trajectories)
+                starts = samples_of(trajectories)
                 chosen = np.linspace(0, len(starts) - 1, min(MAX_STARTS, len(starts)))
                 starts = starts[np.newaxis, chosen.astype(int)]
             fixed_points = find_fixed_points(rnns, starts)[0]
@@ -193,13 +210,26 @@ class FixedPointDisplay:
             )
         elif trajectories is not None:
             warn_if_far(rnns, trajectories)
-        display = cls(fixed_points, trajectories, conditions, unit=unit)
+        axis = {"unit": unit, "time": time, "events": events}
+        display = cls(fixed_points, trajectories, conditions, **axis)
         return display.plot(ax=ax, **plot_options)
 
     def plot(
-        self, n_dims=2, ax=None, *, cyclic=False, conditions_label=None, margin=None, legend=True
+        self,
+        n_dims=2,
+        ax=None,
+        *,
+        cyclic="auto",
+        order=None,
+        palette=None,
+        conditions_label=None,
+        margin=None,
+        legend=True,
     ):
         """Draw fixed points and trajectories.
+
+        Squares are where trajectories start, arrows say which way time goes. Of more than 24
+        trajectories that belong to a few labels the means are drawn, over all of them in faint.
 
         Parameters
         ----------
@@ -208,8 +238,16 @@ class FixedPointDisplay:
             there are no trajectories. Three need axes made with ``projection="3d"``.
         ax : matplotlib Axes, optional
             Default: those of a new figure, in two dimensions with equal scales.
-        cyclic : bool or float, default=False
-            Whether continuous conditions are angles, and their period; True stands for 2 pi.
+        cyclic : bool, float or "auto", default="auto"
+            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
+            divide a circle of 360 or 2 pi evenly.
+        order : sequence of labels, optional
+            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
+            "s10".
+        palette : str, mapping or sequence of colours, optional
+            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
+            colour for each label, or colours in the order of labels. Default: colours that are
+            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
             Title of the legend or label of the colour bar, e.g. "direction (rad)".
         margin : float, optional
@@ -245,9 +283,16 @@ class FixedPointDisplay:
             raise ValueError(
                 f"{len(points)} fixed point(s) do not span {n_dims} dimensions: give trajectories."
             )
-        states = points.points if trajectories is None else _samples(trajectories)
+        states = points.points if trajectories is None else samples_of(trajectories)
         mean, axes = principal_axes(states, n_dims)
-        colours = Colours(self.conditions, n_lines, cyclic, LINES)
+        how = {"order": order, "palette": palette}
+        colours = Colours(self.conditions, n_lines, cyclic, LINES, **how)
+        marks = {}
+        if self.events:
+            if trajectories is None or self.time is None:
+                raise ValueError("events need trajectories, and time, the times of their states.")
+            time = time_axis(self.time, None, trajectories.shape[1])[0]
+            marks = place_events(self.events, time, n_lines)
         own_axes = ax is None
         ax = make_axes(ax, n_dims, figsize=(6.2, 4.4))
         if own_axes and n_dims == 2:  # a ring is to look like one
@@ -256,7 +301,7 @@ class FixedPointDisplay:
         coordinates = (points.points - mean) @ axes.T
         if trajectories is not None:
             lines = (trajectories - mean) @ axes.T
-            handles += draw_trajectories(ax, lines, colours)
+            handles += draw_trajectories(ax, lines, colours, marks)
             if margin is not None:
                 check_number(margin, "margin", low=0)
                 low, high = np.nanmin(lines, axis=(0, 1)), np.nanmax(lines, axis=(0, 1))
@@ -264,20 +309,9 @@ class FixedPointDisplay:
                 near = (coordinates >= low - room) & (coordinates <= high + room)
                 points, coordinates = points[near.all(axis=1)], coordinates[near.all(axis=1)]
         handles += draw_fixed_points(ax, coordinates, points)
-        label_axes(ax, [f"PC {i + 1} ({self.unit})" for i in range(n_dims)])
+        label_axes(ax, state_labels("PC", self.unit, states, mean, axes))
         if legend:
             colours.explain(ax, conditions_label, handles, grow=own_axes)
         self.ax_, self.figure_ = ax, ax.figure
         self.mean_, self.components_ = mean, axes
         return self
-
-
-def _cut_at(lengths, runs):
-    """Runs (n_trajectories, n_timesteps, n_neurons) with NaN after so many samples of each."""
-    after = np.arange(runs.shape[1]) >= lengths[:, np.newaxis]
-    return np.where(after[..., np.newaxis], np.nan, runs)
-
-
-def _samples(trajectories):
-    """The states of trajectories, (n_states, n_neurons), without those after their ends."""
-    return trajectories[~np.isnan(trajectories).any(axis=2)]

@@ -8,6 +8,7 @@ from .._reduced import own_runs
 from .._validation import check_option
 from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
+from ..preprocessing._recording import time_axis
 from ..rnn import warn_if_far
 from ._common import (
     LINES,
@@ -19,6 +20,10 @@ from ._common import (
     draw_trajectories,
     label_axes,
     make_axes,
+    place_events,
+    runs_of_mean,
+    samples_of,
+    state_labels,
 )
 
 __all__ = ["FlowFieldDisplay"]
@@ -31,7 +36,7 @@ MAX_ARROWS = 18  # of a quiver, along each axis
 class FlowFieldDisplay:
     """Flow of one RNN on a plane: directions over speed.
 
-    It is recommended to use :meth:`from_rnns`.
+    It is recommended to use :meth:`from_estimator` or :meth:`from_rnns`.
 
     Parameters
     ----------
@@ -43,6 +48,10 @@ class FlowFieldDisplay:
         Of this RNN, drawn as their projections on the plane.
     unit : str, default="state units"
         Unit of the states.
+    time : array-like of shape (n_timesteps,), optional
+        Times of the states of trajectories, s.
+    events : mapping of str to float or array-like of shape (n_trajectories,), optional
+        Times of events, s on this axis, marked on the trajectories; NaN where there is none.
 
     Attributes
     ----------
@@ -62,11 +71,73 @@ class FlowFieldDisplay:
     'axis 1 (state units)'
     """
 
-    def __init__(self, field, trajectories=None, fixed_points=None, *, unit="state units"):
+    def __init__(
+        self,
+        field,
+        trajectories=None,
+        fixed_points=None,
+        *,
+        unit="state units",
+        time=None,
+        events=None,
+    ):
         self.field = field
         self.trajectories = trajectories
         self.fixed_points = fixed_points
         self.unit = unit
+        self.time = time
+        self.events = events
+
+    @classmethod
+    def from_estimator(
+        cls,
+        est,
+        X,
+        *,
+        trial=None,
+        fixed_points=None,
+        time=None,
+        events=None,
+        inputs=None,
+        ax=None,
+        **plot_options,
+    ):
+        """Draw the flow of one RNN of a fitted estimator.
+
+        Which RNN, and which trajectories, are those of :meth:`FixedPointDisplay.from_estimator`:
+        of one trial, or of the mean embedding of trials that belong together. The flow is that
+        without input.
+
+        Parameters
+        ----------
+        est : JEDIEstimator
+            Fitted.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+        trial : int, optional
+            Index of the trial in `X`.
+        fixed_points : FixedPoints or bool, optional
+            Fixed points to draw; True searches for them, also from the trajectories.
+        time : array-like of shape (n_timesteps,), optional
+            Times of the samples, s. Default: those of a recording, or from 0.
+        events : mapping of str to float or array-like of shape (n_trials,), optional
+            Times of events in the trials, s, marked on the trajectories. Default: those of a
+            recording.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if and only if the fit had them. The trajectories are driven by them.
+        ax : matplotlib Axes, optional
+            Default: those of a new figure.
+        **plot_options :
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        FlowFieldDisplay
+            In units of the RNN's states, ``est.to_states(X)``.
+        """
+        rnn, runs, options = runs_of_mean(est, X, None, trial, time, events, inputs)
+        del options["conditions"]
+        how = {"trajectories": runs, "fixed_points": fixed_points, "ax": ax}
+        return cls.from_rnns(rnn, samples_of(runs), **how, **options, **plot_options)
 
     @classmethod
     def from_rnns(
@@ -82,6 +153,8 @@ class FlowFieldDisplay:
         trajectories=None,
         fixed_points=None,
         unit="state units",
+        time=None,
+        events=None,
         ax=None,
         **plot_options,
     ):
@@ -101,6 +174,10 @@ class FlowFieldDisplay:
             Fixed points to draw; True searches for them, also from the trajectories.
         unit : str, default="state units"
             Unit of the states; "SD" for RNNs of a JEDIEstimator that scales.
+        time : array-like of shape (n_timesteps,), optional
+            Times of the states of trajectories, s. Default: from 0, a step apart.
+        events : mapping of str to float or array-like of shape (n_trajectories,), optional
+            Times of events, s, marked on the trajectories; NaN where there is none.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
         **plot_options :
@@ -124,7 +201,7 @@ class FlowFieldDisplay:
         if fixed_points is True:
             starts = as_trajectories(trajectories, field.axes.shape[1])
             if starts is not None:
-                starts = starts.reshape(-1, starts.shape[2])
+                starts = samples_of(starts)
                 starts = starts[:: max(1, len(starts) // 512)]
             fixed_points = find_fixed_points(rnns, starts, inputs=inputs)[0]
         elif fixed_points is False:
@@ -134,7 +211,11 @@ class FlowFieldDisplay:
                 "fixed_points must be True, or the FixedPoints of one RNN "
                 f"(find_fixed_points(rnns)[0]), got {type(fixed_points).__name__}."
             )
-        display = cls(field, trajectories, fixed_points, unit=unit)
+        if trajectories is not None:
+            trajectories = as_trajectories(trajectories, field.axes.shape[1])
+            time = time_axis(time, rnns.dt, trajectories.shape[1])[0]
+        axis = {"unit": unit, "time": time, "events": events}
+        display = cls(field, trajectories, fixed_points, **axis)
         # without given axes the plane is one of principal components
         name = "PC" if axes is None else "axis"
         return display.plot(ax=ax, **({"axis_name": name} | plot_options))
@@ -179,6 +260,12 @@ class FlowFieldDisplay:
         check_option(kind, "kind", KINDS)
         field = self.field
         trajectories = as_trajectories(self.trajectories, field.axes.shape[1])
+        marks = {}
+        if self.events:
+            if trajectories is None or self.time is None:
+                raise ValueError("events need trajectories, and time, the times of their states.")
+            time = time_axis(self.time, None, trajectories.shape[1])[0]
+            marks = place_events(self.events, time, len(trajectories))
         ax = make_axes(ax, figsize=(6.4, 4.4))
         from matplotlib.colors import LogNorm
         from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -230,12 +317,17 @@ class FlowFieldDisplay:
         handles = []
         if trajectories is not None:
             colours = Colours(None, len(trajectories), looks=LINES, colour="black")
-            handles += draw_trajectories(ax, field.project(trajectories), colours)
+            handles += draw_trajectories(ax, field.project(trajectories), colours, marks)
         if self.fixed_points is not None and len(self.fixed_points):
             points = self.fixed_points
             handles += draw_fixed_points(ax, field.project(points.points), points)
         ax.set(xlim=field.x[[0, -1]], ylim=field.y[[0, -1]])
-        label_axes(ax, [f"{axis_name} {i} ({self.unit})" for i in (1, 2)])
+        labels = [f"{axis_name} {i} ({self.unit})" for i in (1, 2)]
+        if trajectories is not None:
+            states = samples_of(trajectories)
+            how = (states, states.mean(axis=0), field.axes)
+            labels = state_labels(axis_name, self.unit, *how)
+        label_axes(ax, labels)
         if colorbar:
             unit = "1/s" if self.unit == "state units" else f"{self.unit}/s"
             extend = "min" if cut else "neither"

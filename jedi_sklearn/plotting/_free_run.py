@@ -9,6 +9,7 @@ from .._validation import (
     as_plain_array,
     check_conditions,
     check_inputs_of_trials,
+    check_option,
     check_trials,
 )
 from ..preprocessing import Recording
@@ -21,12 +22,18 @@ from ._common import (
     handle,
     labels_of,
     make_panels,
+    note,
+    robust_range,
+    time_of,
 )
 
 __all__ = ["FreeRunDisplay"]
 
 MAX_COLUMNS = 4
 SHOWN = 4  # trials, and neurons, by default
+MOST_TITLE = 24  # characters over a panel
+GAP = 0.1  # between neurons, as a share of the largest range of one
+SCORES = {"R2": "$R^2$", "D2": "$D^2$"}
 OBSERVED, EVENT = "0.7", "0.35"
 
 
@@ -42,8 +49,8 @@ class FreeRunDisplay:
     dt : float
         Sampling interval, s.
     neurons : sequence of int, optional
-        Neurons to draw, the first one on top. Default: the four with the largest variance in
-        `observed`.
+        Neurons to draw, the first one on top. Default: the four of whose variance in `observed`
+        the free runs explain most.
     r2 : array-like of shape (n_trials,), optional
         R2 of each trial, for the titles.
     names : sequence of str, optional
@@ -57,6 +64,8 @@ class FreeRunDisplay:
         Names of all neurons, also of those not drawn. Default: their indices.
     unit : str, default="a.u."
         Unit of the activity, for the scale bar.
+    score_name : {"R2", "D2"}, default="R2"
+        What `r2` is called; of spike counts it is D2.
 
     Attributes
     ----------
@@ -88,6 +97,7 @@ class FreeRunDisplay:
         events=None,
         neuron_names=None,
         unit="a.u.",
+        score_name="R2",
     ):
         self.observed = observed
         self.generated = generated
@@ -99,6 +109,7 @@ class FreeRunDisplay:
         self.events = events
         self.neuron_names = neuron_names
         self.unit = unit
+        self.score_name = score_name
 
     @classmethod
     def from_estimator(
@@ -128,7 +139,8 @@ class FreeRunDisplay:
             Trials of `X` to draw. Default: the first four, or with conditions the first of each
             of the first four.
         neurons : sequence of int, optional
-            Neurons to draw. Default: the four with the largest variance in these trials.
+            Neurons to draw. Default: the four whose means over trials differ most between the
+            conditions, beyond what noise makes of them; without conditions as in the constructor.
         conditions : array-like of shape (n_trials,), optional
             Labels of the trials in `X`, which go into the titles.
         time : array-like of shape (n_timesteps,), optional
@@ -153,8 +165,7 @@ class FreeRunDisplay:
         if isinstance(X, Recording):
             called = X.trials
             own = {"neuron_names": X.neurons, "unit": X.unit}
-            time = X.time if time is None else time
-            events = X.events if events is None else events
+        time, events = time_of(X, time, events)
         X = check_trials(X, missing=True)
         events = check_events(events, len(X))
         inputs = check_inputs_of_trials(inputs, X, est.n_inputs_)
@@ -169,12 +180,17 @@ class FreeRunDisplay:
         trials = _check_indices(trials, "trials", len(X))
         names = [f"trial {k if called is None else called[k]}" for k in trials]
         if labels is not None:
-            names = [f"{name}, {labels[codes[k]]}" for name, k in zip(names, trials, strict=True)]
+            names = [
+                _titled(name, labels[codes[k]]) for name, k in zip(names, trials, strict=True)
+            ]
+            if neurons is None and 1 < len(labels) <= len(X) / 2:
+                neurons = _tuned(X, codes)[:SHOWN]
         inputs = None if inputs is None else inputs[trials]
         found = est.posterior(X[trials], inputs=inputs)
         run = est.inverse_transform(found.mean, found.initial_state, X.shape[1], inputs=inputs)
         own["events"] = {name: at[trials] for name, at in events.items()}
         own |= {"time": time, "neurons": neurons, "r2": found.r2, "names": names}
+        own["score_name"] = "D2" if est.observation_ == "poisson" else "R2"
         display = cls(X[trials], run, float(est.dt), **own)
         return display.plot(ax=ax, **plot_options)
 
@@ -259,10 +275,13 @@ class FreeRunDisplay:
                 raise ValueError(
                     f"{name} must have one entry per trial ({n_trials}), got {len(values)}."
                 )
+        check_option(self.score_name, "score_name", list(SCORES))
         neurons = self.neurons
         if neurons is None:
-            variance = np.nan_to_num(trial_moments(observed)[1])
-            neurons = np.argsort(-variance, kind="stable")[:SHOWN]
+            _, variance, count = trial_moments(observed)
+            missed = np.nansum(np.square(observed - generated), axis=(0, 1))
+            explained = np.nan_to_num(variance * count) - missed
+            neurons = np.argsort(-explained, kind="stable")[:SHOWN]
         neurons = _check_indices(neurons, "neurons", n_neurons)
         size = (2.5, 1.0 + 0.45 * len(neurons))
         shared = {"sharex": True, "sharey": True}
@@ -271,23 +290,28 @@ class FreeRunDisplay:
         from matplotlib.lines import Line2D
 
         observed, generated = observed[:, :, neurons], generated[:, :, neurons]
-        centre, _, count = trial_moments(observed)
-        centre = np.where(count > 0, centre, generated.mean(axis=(0, 1)))
-        seen = np.where(np.isnan(observed), centre, observed)
-        spread = max(np.ptp(seen, axis=(0, 1)).max(), np.ptp(generated, axis=(0, 1)).max())
+        both = np.stack([observed, generated])
+        ranges = np.array([robust_range(both[..., i]) for i in range(len(neurons))])
+        n_cut = int(((both < ranges[:, 0]) | (both > ranges[:, 1])).sum())
+        seen, _, count = trial_moments(np.clip(observed, *ranges.T))
+        centre = np.where(count > 0, seen, generated.mean(axis=(0, 1)))
+        both, ranges = both - centre, ranges - centre[:, np.newaxis]
+        spread = np.ptp(ranges, axis=1).max()
         spread = spread if spread > 0 else 1.0
-        offsets = -0.9 * spread * np.arange(len(neurons))
+        gap = GAP * spread
+        # one below the other, none in the way of another
+        offsets = -np.cumsum(np.append(0, ranges[1:, 1] - ranges[:-1, 0] + gap))
+        both = np.clip(both, ranges[:, 0] - gap / 2, ranges[:, 1] + gap / 2) + offsets
         line = {"color": PALETTE[0], "linewidth": 1.2, "linestyle": "-", "gid": "free run"}
         line |= normalize_kwargs(line_kwargs, Line2D)
         label = line.pop("label", "free run")
-        both = np.stack([observed, generated]) - centre + offsets
-        low, high = np.nanmin(both) - 0.05 * spread, np.nanmax(both) + 0.05 * spread
+        low, high = np.nanmin(both) - gap / 2, np.nanmax(both) + gap / 2
         for k, panel in enumerate(axes):
             panel.plot(time, both[0, k], color=OBSERVED, lw=2.6, gid="observed")
             panel.plot(time, both[1, k], **line)
-            title = f"trial {k}" if self.names is None else as_text(self.names[k])
+            title = f"trial {k}" if self.names is None else _lines(self.names[k])
             if self.r2 is not None:
-                title += f"\n$R^2$ = {self.r2[k]:.2f}"
+                title += f"\n{SCORES[self.score_name]} = {self.r2[k]:.2f}"
             panel.set_title(title, fontsize="medium")
             panel.set(xlim=(time[0], time[-1]), ylim=(low, high))
             panel.set_yticks(offsets, [as_text(neuron_names[i]) for i in neurons])
@@ -309,6 +333,8 @@ class FreeRunDisplay:
                 handle(label, **line),
                 *marks,
             ]
+            if n_cut:
+                handles.append(note(f"{n_cut} far value{'s' * (n_cut > 1)} cut off"))
             if ax is None:
                 place = {"loc": "outside upper center", "ncols": min(len(handles), n_trials + 1)}
                 axes[0].figure.legend(handles=handles, frameon=False, **place)
@@ -327,6 +353,35 @@ def _check_indices(values, name, n):
     if a.min() < 0 or a.max() >= n:
         raise ValueError(f"{name} must lie in 0 to {n - 1}, got {a.tolist()}.")
     return a.tolist()
+
+
+def _titled(name, label):
+    """Name of a trial and its label, on two lines where one is too short."""
+    return f"{name}, {label}" if len(f"{name}, {label}") <= MOST_TITLE else f"{name}\n{label}"
+
+
+def _lines(name):
+    """Text of a title, none of its lines too long."""
+    return "\n".join(as_text(line, MOST_TITLE) for line in str(name).split("\n"))
+
+
+def _tuned(X, codes):
+    """Neurons by how much their means differ between conditions, beyond the noise of means."""
+    means, noise = [], []
+    for code in np.unique(codes):
+        trials = X[codes == code]
+        seen = np.isfinite(trials)
+        count = np.maximum(seen.sum(axis=0), 1)
+        mean = np.where(seen, trials, 0).sum(axis=0) / count
+        missed = np.where(seen, np.square(trials - mean), 0).sum(axis=0)
+        means.append(np.where(seen.any(axis=0), mean, np.nan))
+        noise.append(missed / np.maximum(count - 1, 1) / count)
+    means = np.array(means)  # (conditions, time, neurons)
+    seen = np.isfinite(means)
+    count = np.maximum(seen.sum(axis=0), 1)
+    centre = np.where(seen, means, 0).sum(axis=0) / count
+    between = np.where(seen, np.square(means - centre), 0).sum(axis=0) / np.maximum(count - 1, 1)
+    return np.argsort(-(between - np.mean(noise, axis=0)).sum(axis=0), kind="stable")
 
 
 def _mark_events(axes, events, time):

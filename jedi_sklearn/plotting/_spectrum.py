@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from .._validation import check_option
-from ..fixed_points import growth_rates
+from ..fixed_points import frequencies, growth_rates
 from ..spectra import eigenspectrum
 from ._common import (
     check_jedi,
@@ -15,12 +16,18 @@ from ._common import (
     label_axes,
     labels_of,
     make_axes,
+    note,
+    robust_range,
     scatter,
 )
 
 __all__ = ["EigenspectrumDisplay"]
 
 KINDS = ("multipliers", "rates")
+MANY, EACH = 1000, 5  # eigenvalues that overlap; spectra of which quartiles can be told
+CROWDED = 150  # medians
+FIRST, MOST = 50, 150  # spectra that a reference is found on, and that medians are taken of
+SMALL = 0.2  # share of the width of the unit circle, which is shown whole for no less
 FAR = 5  # eigenvalues that decay so many times faster than the leak are left out of the view
 
 
@@ -118,9 +125,12 @@ class EigenspectrumDisplay:
         kind="multipliers",
         ax=None,
         *,
-        cyclic=False,
+        cyclic="auto",
+        order=None,
+        palette=None,
         conditions_label=None,
-        whole_circle=False,
+        whole_circle="auto",
+        medians="auto",
         legend=True,
         scatter_kwargs=None,
     ):
@@ -132,15 +142,29 @@ class EigenspectrumDisplay:
             "multipliers": eigenvalues of one time step in the complex plane, with the unit
             circle; what lies outside grows. "rates": growth rate (1/s) against frequency (Hz),
             of a conjugate pair once, with the line of no growth. Eigenvalues that decay more
-            than five times faster than the leak are out of view, their share is noted.
+            than five times faster than the leak are out of view; the legend says their share.
         ax : matplotlib Axes, optional
             Default: those of a new figure.
-        cyclic : bool or float, default=False
-            Whether continuous conditions are angles, and their period; True stands for 2 pi.
+        cyclic : bool, float or "auto", default="auto"
+            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
+            divide a circle of 360 or 2 pi evenly.
+        order : sequence of labels, optional
+            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
+            "s10".
+        palette : str, mapping or sequence of colours, optional
+            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
+            colour for each label, or colours in the order of labels. Default: colours that are
+            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
             Title of the legend or label of the colour bar, e.g. "frequency (Hz)".
-        whole_circle : bool, default=False
-            Show all of the unit circle instead of the part near the multipliers.
+        whole_circle : bool or "auto", default="auto"
+            Show all of the unit circle instead of the part near the multipliers. "auto": unless
+            they would take less than a fifth of its width.
+        medians : bool or "auto", default="auto"
+            Draw the median and the quartiles of each eigenvalue over the RNNs, or states, of a
+            condition, over the eigenvalues in faint. Which eigenvalues belong together is told by
+            the assignment that moves them least. "auto": of more than 1000 eigenvalues, where
+            conditions are labels, or there are none.
         legend : bool, default=True
             Draw the legend, and the colour bar of continuous conditions.
         scatter_kwargs : dict, optional
@@ -152,18 +176,34 @@ class EigenspectrumDisplay:
         EigenspectrumDisplay
         """
         check_option(kind, "kind", KINDS)
-        values = np.asarray(self.spectrum.multipliers)
-        n = len(values)
-        values = values.reshape(n, -1)  # eigenvalues at all states of an RNN look alike
+        for name, given in (("whole_circle", whole_circle), ("medians", medians)):
+            check_option(given, name, (True, False, "auto"))
+        spectra = np.asarray(self.spectrum.multipliers)
+        n = len(spectra)
+        values = spectra.reshape(n, -1)  # eigenvalues at all states of an RNN look alike
         rows, columns = np.nonzero(~np.isnan(values))  # not after the end of a trial
         values = values[rows, columns]
-        colours, given = colour_points(self.conditions, n, cyclic, scatter_kwargs)
+        how = {"cyclic": cyclic, "order": order, "palette": palette}
+        colours, given = colour_points(self.conditions, n, scatter_kwargs, **how)
+        n_labels = len(np.unique(colours.codes))
+        if colours.mappable is not None or len(np.unique(colours.rgba, axis=0)) > n_labels:
+            medians = medians is True and self._refuse_medians()
+        elif medians == "auto":
+            medians = values.size > MANY and values.size >= EACH * n_labels * spectra.shape[-1]
         make_figure = ax is None
         ax = make_axes(ax, figsize=(5.8, 4.2))
         size = 14 if values.size < 5000 else 6
-        options = {"alpha": fade(values.size), "s": size, "zorder": 2} | given
+        options = {
+            "alpha": fade((4 if medians else 1) * values.size, 0.015 if medians else 0.08),
+            "s": size,
+        }
+        options |= {"zorder": 2, "rasterized": values.size > 5000} | given
+        place = _in_the_plane if kind == "multipliers" else self._as_rates
         draw = self._multipliers if kind == "multipliers" else self._rates
         handles = draw(ax, values, rows, colours, options, whole_circle)
+        if medians:
+            found = [_matched(spectra[colours.codes == k]) for k in range(n_labels)]
+            handles.append(_draw_medians(ax, found, place, colours.of_labels))
         if kind == "multipliers" and make_figure:
             ax.spines[["top", "right"]].set_visible(True)
             ax.set_anchor("W")  # room of the legend
@@ -172,44 +212,111 @@ class EigenspectrumDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
+    def _refuse_medians(self):
+        raise ValueError(
+            "medians need conditions that are labels: give values of a continuous quantity in "
+            "groups, or leave medians out."
+        )
+
     def _mark_leak(self, ax, x):
         style = {"marker": "x", "ms": 7, "color": "black", "markeredgewidth": 1.3}
-        ax.plot([x], [0], linestyle="none", gid="leak", zorder=3, **style)
+        ax.plot([x], [0], linestyle="none", gid="leak", zorder=5, **style)
         return handle("leak alone", **style)
 
     def _multipliers(self, ax, flat, rows, colours, options, whole_circle):
         angle = np.linspace(0, 2 * np.pi, 2001)
         circle = {"color": "0.5", "lw": 1, "linestyle": "-"}
         ax.plot(np.cos(angle), np.sin(angle), **circle, gid="unit circle", zorder=1)
-        scatter(ax, np.stack([flat.real, flat.imag], axis=1), colours, rows, **options)
+        points = _in_the_plane(flat)
+        scatter(ax, points, colours, rows, **options)
         handles = [handle("unit circle", **circle), self._mark_leak(ax, self.spectrum.leak)]
-        x = np.append(flat.real, [self.spectrum.leak, 1, *([-1] if whole_circle else [])])
-        y = np.abs(flat.imag).max(initial=1.0 if whole_circle else 0.0)
+        limits = [robust_range(x) for x in points.T] if len(points) else [(1, 1), (0, 0)]
+        x = np.array([*limits[0], self.spectrum.leak, 1])
+        y = np.abs(limits[1]).max()
+        if whole_circle == "auto":
+            whole_circle = max(np.ptp(x), 2 * y) >= 2 * SMALL
+        if whole_circle:
+            x, y = np.append(x, -1), max(y, 1.0)
         half = 1.12 * max(y, np.ptp(x) / 2)
         centre = (x.min() + x.max()) / 2
         ax.set(xlim=(centre - half, centre + half), ylim=(-half, half))
+        n_out = int((np.abs(points - (centre, 0)) > half).any(axis=1).sum())
+        if n_out:
+            handles.append(note(f"{n_out} of {len(points)} eigenvalues\nfar out of view"))
         ax.set_aspect("equal", adjustable="box")
         label_axes(ax, ("multiplier, real part (per step)", "imaginary part (per step)"))
         return handles
 
     def _rates(self, ax, values, rows, colours, options, whole_circle):
-        dt = self.spectrum.dt
-        rows, flat = rows[values.imag >= 0], values[values.imag >= 0]
-        growth, frequency = growth_rates(flat, dt), np.abs(np.angle(flat)) / (2 * np.pi * dt)
+        dt, rows = self.spectrum.dt, rows[values.imag >= 0]
+        points = self._as_rates(values[values.imag >= 0])
+        growth, frequency = points.T
         line = {"color": "0.5", "lw": 1, "linestyle": "--"}
         ax.axvline(0, **line, gid="no growth", zorder=1)
-        scatter(ax, np.stack([growth, frequency], axis=1), colours, rows, **options)
+        scatter(ax, points, colours, rows, **options)
         leak = float(growth_rates(self.spectrum.leak, dt))
         handles = [handle("no growth", **line), self._mark_leak(ax, leak)]
         limit = FAR * leak
         seen = growth >= limit
-        left, right = growth[seen].min(initial=leak), growth[seen].max(initial=0)
-        margin, top = 0.06 * (right - left), frequency[seen].max(initial=0)
-        top = top if top > 0 else 1.0
+        left, right, top = leak, 0.0, 0.0
+        if seen.any():
+            low, high = robust_range(growth[seen])
+            left, right, top = min(low, leak), max(high, 0), robust_range(frequency[seen])[1]
+        margin, top = 0.06 * (right - left), top if top > 0 else 1.0
         ax.set(xlim=(left - margin, right + margin), ylim=(-0.06 * top, 1.15 * top))
         if not seen.all():
             share = 100 * (1 - seen.mean())
-            note = f"{share:.2g} % of the eigenvalues decay faster than {-limit:.0f}/s"
-            ax.text(0.02, 0.98, note, transform=ax.transAxes, va="top", size="small", color="0.4")
+            handles.append(
+                note(f"{share:.2g} % of the eigenvalues\ndecay faster than {-limit:.0f}/s")
+            )
+        n_out = int((seen & ((growth > right) | (frequency > top))).sum())
+        if n_out:
+            handles.append(note(f"{n_out} of {len(points)} eigenvalues\nfar out of view"))
         label_axes(ax, ("growth rate (1/s)", "frequency (Hz)"))
         return handles
+
+    def _as_rates(self, values):
+        """Growth rates (1/s) and frequencies (Hz) of multipliers (n,), (n, 2)."""
+        dt = self.spectrum.dt
+        return np.stack([growth_rates(values, dt), np.abs(frequencies(values, dt))], axis=1)
+
+
+def _in_the_plane(values):
+    """Coordinates of complex numbers (n,), (n, 2)."""
+    return np.stack([values.real, values.imag], axis=1)
+
+
+def _matched(spectra):
+    """Eigenvalues of some spectra (..., rank) with like ones in one column, (n, rank)."""
+    spectra = spectra.reshape(-1, spectra.shape[-1])
+    spectra = spectra[~np.isnan(spectra).any(axis=1)]
+    few = spectra[np.linspace(0, len(spectra) - 1, min(len(spectra), FIRST)).astype(int)]
+    reference = few[len(few) // 2]
+    for _ in range(2):
+        few = _assign(few, reference)
+        reference = np.median(few.real, axis=0) + 1j * np.median(few.imag, axis=0)
+    most = spectra[np.linspace(0, len(spectra) - 1, min(len(spectra), MOST)).astype(int)]
+    return _assign(most, reference)
+
+
+def _assign(spectra, reference):
+    """Spectra (n, rank) in the order of a reference (rank,): the sum of distances is least."""
+    costs = np.abs(reference[:, np.newaxis] - spectra[:, np.newaxis])
+    return np.stack([v[linear_sum_assignment(c)[1]] for v, c in zip(spectra, costs, strict=True)])
+
+
+def _draw_medians(ax, matched, place, colours):
+    """Medians and quartiles of matched eigenvalues, of each label; a handle of the legend."""
+    crowded = sum(spectra.shape[1] for spectra in matched) > CROWDED
+    size, width = (9, 0.6) if crowded else (20, 0.9)
+    for k, spectra in enumerate(matched):
+        shape = (*spectra.shape, 2)
+        points = place(spectra.ravel()).reshape(shape)  # (n, rank, 2)
+        low, middle, high = np.quantile(points, [0.25, 0.5, 0.75], axis=0)
+        style = {"color": colours.rgba[k], "lw": width, "zorder": 3, "gid": "quartiles"}
+        ax.hlines(middle[:, 1], low[:, 0], high[:, 0], **style)
+        ax.vlines(middle[:, 0], low[:, 1], high[:, 1], **style)
+        rows = np.full(len(middle), k)
+        scatter(ax, middle, colours, rows, s=size, linewidths=0.4, edgecolors="white", zorder=4)
+    style = {"marker": "o", "ms": 4.5, "linestyle": "-", "lw": 0.9, "color": "0.4"}
+    return handle("median, quartiles", **style)
