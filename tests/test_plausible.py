@@ -185,7 +185,7 @@ def test_counts_in_other_units_are_noticed(spikes, dtype):
     (text,) = said(warn_of_disguised, np.sqrt(spikes).astype(dtype))
     assert "square roots of whole numbers. Fit np.square(X)" in text
     (text,) = said(check_counts, np.minimum(spikes, 2) * dtype(50))
-    assert "multiples of 50, as spikes/s" in text and "X / 50" in text
+    assert "multiples of 50, as if whole spikes per bin" in text and "X / 50" in text
 
 
 def test_a_constant_for_spikes_per_second_is_noticed_elsewhere(X):
