@@ -1,6 +1,6 @@
-"""What a user should hear of a fit that falls short, where `verbose` asks for it.
+"""Advise on a fit that falls short, for users who set `verbose`.
 
-Functions return a line, or None where there is nothing to say.
+Functions return one line of text, or None if there is nothing to say.
 """
 
 from __future__ import annotations
@@ -13,32 +13,35 @@ from sklearn.pipeline import make_pipeline
 
 __all__ = ["describe_gap", "describe_size", "describe_spread", "describe_starts"]
 
-FAR_BELOW = 0.1  # of R2 or accuracy, that is worth a word
-NARROW, ENOUGH_NEW = 0.8, 10  # SD of unseen embeddings over that of training; trials to tell from
+FAR_BELOW = 0.1  # difference in R2 or accuracy that is worth mentioning
+NARROW, ENOUGH_NEW = 0.8, 10  # SD of new embeddings relative to training; trials needed to tell
 FOLDS = 4
 
 
 def describe_size(name, size, curve, chosen):
-    """Why a size was chosen, or that the one given is larger than what predicts neurons best."""
+    """Say why a size was chosen, or that the given one exceeds what predicts neurons best."""
     shares = f"share of unseen neurons' variance predicted, by size: {curve}"
     if chosen:
         return f"{name}={size} ({shares})"
     if size > curve.best and not curve.still_rises:
         return (
-            f"{name}={size} is more than the {curve.best} that help to predict neurons not seen "
+            f"{name}={size} exceeds the {curve.best} that help to predict unseen neurons "
             f"({shares}). Decoders may do better with fewer."
         )
     return None
 
 
 def describe_starts(starts, embedding, codes):
-    """Whether initial states decode the conditions better than embeddings do.
+    """Say if initial states decode the conditions better than embeddings do.
 
     Parameters
     ----------
     starts : ndarray (trials, neurons)
+        Initial states.
     embedding : ndarray (trials, n_components)
-    codes : ndarray of int (trials,), or None without conditions
+        Embeddings of the same trials.
+    codes : ndarray of int (trials,), or None
+        Conditions, if there are any.
     """
     if codes is None or len(np.unique(codes)) < 2 or np.bincount(codes).min() < FOLDS:
         return None
@@ -50,25 +53,25 @@ def describe_starts(starts, embedding, codes):
     if first < second + FAR_BELOW:
         return None
     return (
-        f"The initial states tell the conditions apart better than the embeddings do (accuracy "
+        f"The initial states distinguish the conditions better than the embeddings do (accuracy "
         f'{first:.2f} against {second:.2f}). With initial_state="generated" the embedding holds '
         "both."
     )
 
 
 def describe_gap(r2, training_r2, share="R2"):
-    """Whether free runs of trials explain much less than those of the training trials."""
+    """Say if free runs explain much less of these trials than of the training trials."""
     if training_r2 is None or training_r2 - r2 < FAR_BELOW:
         return None
     return (
-        f"{share} is {r2:.2f}, and {training_r2:.2f} on the training trials: the model has "
-        "learned their noise, or these trials are of another kind. Try fewer components, a lower "
-        "rank, or more training trials."
+        f"{share} is {r2:.2f}, but {training_r2:.2f} on the training trials: either the model has "
+        "learned their noise, or these trials are of a different kind. Try fewer components, a "
+        "lower rank, or more training trials."
     )
 
 
 def describe_spread(unseen, training):
-    """Whether embeddings of trials vary much less than those of the training trials."""
+    """Say if embeddings of these trials vary much less than those of the training trials."""
     if len(unseen) < ENOUGH_NEW:
         return None
     ratio = float(np.median(unseen.std(axis=0) / training.std(axis=0)))
@@ -76,6 +79,6 @@ def describe_spread(unseen, training):
         return None
     return (
         f"Embeddings of these trials have {ratio:.2f} times the SD of those of the training "
-        "trials: they are more alike than those, or there are too many components for the noise. "
-        'In that case try n_components="auto", or fewer.'
+        "trials: either these trials are more alike, or there are too many components for the "
+        'noise. In that case try n_components="auto", or fewer.'
     )

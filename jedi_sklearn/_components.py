@@ -1,10 +1,10 @@
-"""Principal components of samples, trials and free runs, and how many of them are worth it.
+"""Choose how many principal components of samples, trials and free runs are worth having.
 
-As many as help to predict neurons that were not seen: components of training trials describe
-trials left out from one half of their neurons, and the other half is predicted. Noise that a
-component too many describes belongs to single neurons and predicts none of the others; a component
-too few leaves out what neurons have in common (docs/model.md, eq. 16). Nothing is fitted but
-principal components, so that the answer takes seconds.
+The answer is: as many as help to predict held-out neurons. Components of the training trials
+describe left-out trials from one half of their neurons and predict the other half. With too many
+components they also describe noise, which belongs to single neurons and predicts no others; with
+too few they miss what neurons have in common (docs/model.md, eq. 16). Only principal components
+are fitted, so the answer takes seconds.
 """
 
 from __future__ import annotations
@@ -29,28 +29,30 @@ __all__ = [
     "posterior_scores",
 ]
 
-TOLERANCE = 0.001  # how much less than the most is predicted by enough components
+TOLERANCE = 0.001  # share by which the prediction may fall short of the best
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
 N_FOLDS, N_HALVES = 4, 4
 MAX_TRIALS, MAX_SAMPLES = 400, 6000  # by which sizes are judged
-MAX_VALUES = 2**25  # held of them at a time: 256 MB
-MAX_MAPS = 2**26  # values by which trials are denoised: 256 MB
-ENOUGH_TRIALS = 16  # to tell from them how many components they need
-ENOUGH_NEURONS = 4  # of which one half tells of the other
-MAX_BINS = 24  # of time, in the description of whole trials
-RUN_SHARE, MAX_RUN_COMPONENTS = 0.99, 64  # of the variance of free runs that components keep
+MAX_VALUES = 2**25  # held in memory at a time: 256 MB
+MAX_MAPS = 2**26  # values in the maps that denoise trials: 256 MB
+ENOUGH_TRIALS = 16  # to tell how many components they need
+ENOUGH_NEURONS = 4  # to predict one half from the other
+MAX_BINS = 24  # time bins in the description of whole trials
+RUN_SHARE, MAX_RUN_COMPONENTS = 0.99, 64  # share of the variance of free runs to keep; maximum
 
 
 @dataclass
 class SizeCurve:
-    """Share of the variance of unseen neurons that is predicted, by number of components.
+    """Predicted share of the variance of held-out neurons, by number of components.
 
     Parameters
     ----------
     sizes : tuple of int
+        Numbers of components.
     explained : ndarray (sizes,)
+        Share of the variance predicted with each.
     tolerance : float
-        How much less than the most may be predicted, as a share of it.
+        Share by which the prediction may fall short of the best.
     """
 
     sizes: tuple
@@ -59,13 +61,13 @@ class SizeCurve:
 
     @property
     def best(self):
-        """The smallest size that predicts the most, but for the tolerance."""
+        """Smallest size whose prediction is the best to within the tolerance."""
         most = self.explained.max()
         return self.sizes[int(np.argmax(self.explained >= most - self.tolerance * abs(most)))]
 
     @property
     def still_rises(self):
-        """Whether the largest size is the best: the noise sets no limit."""
+        """Whether the largest size is the best, so that noise sets no limit."""
         return int(np.argmax(self.explained)) == len(self.sizes) - 1
 
     def __str__(self):
@@ -74,7 +76,7 @@ class SizeCurve:
 
 
 def axes_of_samples(trials, tolerance=TOLERANCE):
-    """`SizeCurve` of the principal components of single samples: the dimension of activity."""
+    """Compute the `SizeCurve` of principal components of single samples."""
     _, _, n_neurons = trials.shape
     index = _some(trials, n_neurons)
     n_samples = len(range(0, trials.n_steps, trials.every))
@@ -92,9 +94,9 @@ def axes_of_samples(trials, tolerance=TOLERANCE):
 
 
 def components_of_trials(trials):
-    """`SizeCurve` of the principal components of whole trials.
+    """Compute the `SizeCurve` of principal components of whole trials.
 
-    None where trials, or neurons to tell apart what they have in common, are few.
+    Returns None if there are too few trials, or too few neurons to share anything.
     """
     n_steps, _, n_neurons = trials.shape
     if len(trials) < ENOUGH_TRIALS or n_neurons < ENOUGH_NEURONS:
@@ -105,11 +107,11 @@ def components_of_trials(trials):
 
 
 def denoised(trials, curve, processes=ALONE):
-    """Trials whose guide is what their principal components say of it.
+    """Replace the guide of trials by its reconstruction from principal components.
 
-    As many components as predict neurons not seen, by the curve of `components_of_trials`. Where
-    more would predict them still better the noise is small, and the trials are left as they are;
-    so are few trials.
+    The number of components is the one that best predicts held-out neurons, by the curve of
+    `components_of_trials`. If even more components would predict them better, the noise is small
+    and the trials stay as they are; so do trials that are too few.
     """
     n_steps, _, n_neurons = trials.shape
     if curve is None or curve.still_rises:
@@ -120,14 +122,16 @@ def denoised(trials, curve, processes=ALONE):
 
 
 class DenoisedTrials:
-    """Trials with the guide of a few principal components of whole trials, made when asked for.
+    """Trials whose guide comes from a few components of whole trials, computed when indexed.
 
     Parameters
     ----------
     trials : Trials or LazyTrials
+        Trials to denoise.
     n_components : int
+        Number of principal components.
     processes : Processes
-        Each goes through its share of the trials.
+        Each process goes through its share of the trials.
     """
 
     def __init__(self, trials, n_components, processes=ALONE):
@@ -144,7 +148,7 @@ class DenoisedTrials:
         self.gain = np.sqrt(np.maximum(power - self.noise, 0.0))
         scores = torch.as_tensor(left * len(rows) ** 0.5, dtype=trials.dtype, device=self.device)
         scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
-        # the mean, and what each component adds, (1 + n_components, time, neurons)
+        # mean, and contribution of each component, (1 + n_components, time, neurons)
         maps = scores.new_zeros(n_components + 1, n_steps, n_neurons)
         count = scores.new_zeros(n_steps)
         share = blocks(trials, sample)
@@ -186,7 +190,7 @@ class RunComponents:
 
     @classmethod
     def learn(cls, runs):
-        """As many as have most of the variance of runs, blocks of (trials, time, neurons)."""
+        """Keep components with most of the variance of runs, blocks (trials, time, neurons)."""
         rows = np.concatenate([_binned(block) for block in runs])
         mean, most = rows.mean(axis=0), min(MAX_RUN_COMPONENTS, *rows.shape)
         _, power, axes = _decompose(rows - mean, most)
@@ -197,9 +201,9 @@ class RunComponents:
         return cls(mean, axes * np.sign(largest))
 
     def __call__(self, runs):
-        """Scores (trials, components) of free runs of the same length, blocks as well.
+        """Compute scores (trials, components) of free runs of the same length, in blocks.
 
-        Neurons beyond those of the components, which joined later, do not count.
+        Neurons that joined the model after the components were learned do not count.
         """
         scores = []
         for block in runs:
@@ -209,13 +213,13 @@ class RunComponents:
 
 
 def _decompose(rows, n):
-    """Left singular vectors, variances and axes (n, columns) of the n leading components."""
+    """Compute left singular vectors, variances and axes (n, columns) of n leading components."""
     left, singular, axes = randomized_svd(rows, n, random_state=0)
     return left, np.square(singular) / len(rows), axes
 
 
 def _some(trials, n_columns, most=MAX_TRIALS):
-    """Indices of a fixed choice of trials that fits into memory as rows of so many columns."""
+    """Choose a fixed subset of trials that fits into memory as rows of `n_columns` columns."""
     index = sample_of(trials)
     order = np.random.RandomState(0).permutation(len(index))
     most = min(most, max(MAX_VALUES // n_columns, ENOUGH_TRIALS))
@@ -223,7 +227,7 @@ def _some(trials, n_columns, most=MAX_TRIALS):
 
 
 def _profiles(trials, index, processes=ALONE):
-    """Rows of some whole trials."""
+    """Convert some whole trials to rows."""
     share = processes.share(blocks(trials, index))
     return _Rows.concatenate(processes.gather([_Rows.of_trials(trials[i]) for i in share]))
 
@@ -235,10 +239,10 @@ class _Rows:
     Attributes
     ----------
     imputed : ndarray (rows, columns)
-        The guide, to learn from; NaN where nobody was recorded.
+        The guide, to learn from; NaN where nothing was recorded.
     seen : ndarray (rows, columns)
-        What was observed, to be described and predicted; NaN elsewhere. What the guide has there
-        was made of other neurons.
+        The observed values, to describe and predict; NaN elsewhere, where the guide was imputed
+        from other neurons.
     """
 
     imputed: np.ndarray
@@ -246,7 +250,7 @@ class _Rows:
 
     @classmethod
     def of_samples(cls, trials):
-        """Each sample of each trial."""
+        """Make a row of each sample of each trial."""
         trials = trials.samples()
         guide = _to_numpy(trials.guide)
         imputed, seen = guide, guide
@@ -258,7 +262,7 @@ class _Rows:
 
     @classmethod
     def of_trials(cls, trials):
-        """Each trial, in a few bins of time times neurons."""
+        """Make a row of each trial, from a few time bins times neurons."""
         trials = trials.samples()
         guide = _to_numpy(trials.guide)
         if trials.weight is None:
@@ -270,7 +274,7 @@ class _Rows:
 
     @classmethod
     def concatenate(cls, parts):
-        """Rows of all parts."""
+        """Join the rows of all parts."""
         imputed = np.concatenate([part.imputed for part in parts])
         if all(part.seen is part.imputed for part in parts):
             return cls(imputed, imputed)
@@ -284,7 +288,7 @@ class _Rows:
         return _Rows(imputed, imputed if self.seen is self.imputed else self.seen[index])
 
     def centred(self):
-        """Means of columns, and rows less them, 0 where nobody was recorded."""
+        """Compute column means and centred rows, 0 where nothing was recorded."""
         if self.seen is self.imputed:
             mean = self.imputed.mean(axis=0)
             return mean, self.imputed - mean
@@ -293,7 +297,7 @@ class _Rows:
         return mean, np.where(known, self.imputed - mean, 0.0)
 
     def patterns(self):
-        """Yield indices of rows of which the same columns were observed, and these columns."""
+        """Yield indices of rows with the same observed columns, and these columns."""
         if self.seen is self.imputed:
             yield np.arange(len(self)), np.ones(self.seen.shape[1], dtype=bool)
             return
@@ -303,14 +307,14 @@ class _Rows:
 
 
 def _to_numpy(values):
-    """(time, trials, neurons) as (trials, time, neurons), float64."""
+    """Convert (time, trials, neurons) to (trials, time, neurons), float64."""
     return values.transpose(0, 1).cpu().numpy().astype(np.float64)
 
 
 def _binned(Z, weight=None):
-    """Trials (trials, time, neurons) as rows of a few bins of time times neurons.
+    """Convert trials (trials, time, neurons) to rows of a few time bins times neurons.
 
-    Each bin is the mean over its samples of weight 1, NaN where there is none.
+    Each bin is the mean over its samples of weight 1, NaN if there are none.
     """
     n_steps = Z.shape[1]
     edges = np.linspace(0, n_steps, min(n_steps, MAX_BINS) + 1).round().astype(int)
@@ -324,7 +328,7 @@ def _binned(Z, weight=None):
 
 
 def _curve(rows, trial, neuron):
-    """Sizes, and what they explain of rows (samples or trials) whose columns belong to neurons."""
+    """Find the share explained by each size, for rows whose columns belong to neurons."""
     rng, n_neurons = np.random.RandomState(0), int(neuron.max()) + 1
     fold = (rng.permutation(int(trial.max()) + 1) % N_FOLDS)[trial]
     n_train = len(rows) - np.bincount(fold, minlength=N_FOLDS).max()
@@ -347,7 +351,7 @@ def _curve(rows, trial, neuron):
 
 
 def _errors(rows, hidden, seen, axes, power, whole, sizes):
-    """Squared errors of the hidden columns predicted from those seen, by size."""
+    """Compute squared errors of hidden columns predicted from those seen, by size."""
     seen_axes, hidden_axes = axes[:, seen], axes[:, hidden]
     gram, across = seen_axes @ seen_axes.T, hidden_axes @ hidden_axes.T
     projected, target = rows[:, seen] @ seen_axes.T, rows[:, hidden] @ hidden_axes.T
@@ -364,11 +368,12 @@ def _errors(rows, hidden, seen, axes, power, whole, sizes):
 
 
 def posterior_scores(gram, projected, gain, noise):
-    """Posterior means of components given some of the columns of rows.
+    """Compute posterior means of components given some of the columns of rows.
 
-    Probabilistic principal components (Tipping and Bishop 1999): components ~ N(0, 1) times their
-    SDs `gain` along the axes, and noise of one variance. Of the columns that are seen `gram` has
-    the products of the axes, and `projected` those with the rows.
+    The model is probabilistic PCA (Tipping and Bishop 1999): components ~ N(0, 1), scaled by
+    their SDs `gain` along the axes, and noise of equal variance in all columns. For the columns
+    that are seen, `gram` has the products of the axes with each other, and `projected` their
+    products with the rows.
     """
     system = gain[:, np.newaxis] * gram * gain + noise * np.eye(len(gain))
     return np.linalg.solve(system, gain[:, np.newaxis] * projected.T).T

@@ -1,9 +1,10 @@
-"""Spike counts: what passes as such, and a first estimate of the rates behind them.
+"""Recognise spike counts, and make a first estimate of the rates behind them.
 
-The estimate is a smoothed count. Each bin and its neighbours, weighted by a Gaussian in time, and
-the neuron's mean, weighted as a number of bins, give the expected count (the posterior mean of a
-Gamma prior about the neuron's mean). Width and weight are those that best predict bins that were
-left out of their own estimate, so that nothing is chosen by hand (docs/model.md, eq. 18).
+The estimate is a smoothed count. The expected count of a bin is a weighted mean of the bin and
+its neighbours (Gaussian weights in time) and of the neuron's mean, which is weighted like a
+number of bins. This is the posterior mean under a Gamma prior around the neuron's mean. Width and
+weight are those that best predict bins left out of their own estimate, so nothing is set by hand
+(docs/model.md, eq. 18).
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from ._validation import describe_index, warn_user
 
 __all__ = ["CountSmoother", "check_counts", "looks_like_counts", "warn_of_disguised"]
 
-MAX_COUNT = 100  # spikes in a bin; whole numbers beyond are those of a camera or converter
+MAX_COUNT = 100  # spikes in a bin; larger integers come from a camera or converter
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)  # bins
-PRIORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # bins that the neuron's mean counts for
-SAMPLE = 2**22  # counts by which both are chosen
-ROUNDED = 1e-3  # of a step, by which values in float32 may miss it
-LOOK = 2**18  # values by which counts that were transformed are noticed
-LEAST_PER_BIN = 5  # spikes/s of one spike in a bin of 0.2 s, longer than which few are
-NEVER = 0.5  # spikes in all of X that are taken as those of a neuron without any
+PRIORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # weight of the neuron's mean, bins
+SAMPLE = 2**22  # number of counts by which both are chosen
+ROUNDED = 1e-3  # of a step: how far float32 values may miss it
+LOOK = 2**18  # number of values in which transformed counts are looked for
+LEAST_PER_BIN = 5  # spikes/s of one spike in a bin of 0.2 s; few bins are longer
+NEVER = 0.5  # number of spikes in X assumed for a neuron without any
 
 
 def looks_like_counts(X):
-    """Whether trials hold nothing but small whole numbers."""
+    """Tell whether trials hold nothing but small whole numbers."""
     for trial in X:
         seen = trial[np.isfinite(trial)]
         if ((seen < 0) | (seen > MAX_COUNT) | (seen != np.round(seen))).any():
@@ -40,29 +41,29 @@ def looks_like_counts(X):
 
 
 def warn_of_disguised(X):
-    """Warn where what is taken as continuous looks like counts that were scaled or rooted."""
+    """Warn if data taken as continuous look like counts that were scaled or square-rooted."""
     n = max(1, LOOK // (X.shape[1] * X.shape[2]))
     Y = np.asarray(part(X, slice(0, n)), dtype=float).reshape(-1, X.shape[2])
     with np.errstate(over="ignore"):
         squares = np.square(Y)
     if _evenly_spaced(Y):
         signs = (
-            "each neuron has few values, evenly spaced, as counts that were divided or z-scored"
+            "each neuron has few values, evenly spaced, like counts that were divided or z-scored"
         )
-        undo = "the counts before that"
+        undo = "the original counts"
     elif np.nanmin(Y) >= 0 and _evenly_spaced(squares):
         signs, undo = "it holds square roots of whole numbers", "np.square(X)"
     else:
         return
     warn_user(
-        f"X looks like spike counts in other units, not smoothed: {signs}. Fit {undo} as "
-        'observation="poisson", or smooth X along time. If X is something else, '
-        'observation="gaussian" says so.'
+        f"X looks like spike counts in other units, not smoothed: {signs}. Fit {undo} with "
+        'observation="poisson", or smooth X along time. If X is something else, set '
+        'observation="gaussian".'
     )
 
 
 def _evenly_spaced(Y):
-    """Whether most columns have three or more values that whole steps part, few of them."""
+    """Tell whether most columns have three or more values, separated by a few whole steps."""
     told = 0
     for column in Y.T:
         values = np.unique(column[np.isfinite(column)])
@@ -77,7 +78,7 @@ def _evenly_spaced(Y):
 
 
 def check_counts(X):
-    """Raise unless trials hold counts (NaN where missing); warn of bins with very many."""
+    """Check that trials hold counts (NaN where missing); warn of bins with very many."""
     largest, unit = 0.0, 0
     for k, trial in enumerate(X):
         with np.errstate(invalid="ignore"):
@@ -87,7 +88,7 @@ def check_counts(X):
             raise ValueError(
                 'X must hold spike counts for observation="poisson": whole numbers from 0, '
                 f"NaN where missing. Got {trial[t, n]:g}, first at {describe_index((k, t, n))}. "
-                "Give spikes per bin, neither smoothed nor divided by the bin width, or use "
+                "Pass spikes per bin, neither smoothed nor divided by the bin width, or use "
                 'observation="gaussian" for rates and other continuous signals.'
             )
         largest = max(largest, np.nanmax(trial, initial=0.0))
@@ -95,8 +96,8 @@ def check_counts(X):
             unit = math.gcd(unit, *np.unique(np.nan_to_num(trial)).astype(int).tolist())
     if unit >= LEAST_PER_BIN:
         warn_user(
-            f"All counts in X are multiples of {unit}, as spikes/s are where bins hold whole "
-            f"spikes. Give spikes per bin: X / {unit}."
+            f"All counts in X are multiples of {unit}, as if whole spikes per bin had been "
+            f"converted to spikes/s. Pass spikes per bin: X / {unit}."
         )
     if largest > MAX_COUNT:
         warn_user(
@@ -108,7 +109,7 @@ def check_counts(X):
 
 @dataclass
 class CountSmoother:
-    """Expected counts of each bin from those about it.
+    """Expected counts of each bin, from the bins around it.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class CountSmoother:
     width : float
         SD of the Gaussian, bins.
     prior : float
-        Bins that the baseline counts for.
+        Weight of the baseline, bins.
     """
 
     baseline: np.ndarray
@@ -126,7 +127,7 @@ class CountSmoother:
 
     @classmethod
     def learn(cls, X, baseline):
-        """Width and prior that best predict bins of trials X that the estimate leaves out."""
+        """Learn the width and prior that best predict bins of X left out of their estimates."""
         n_steps, n_neurons = X.shape[1:]
         n = max(1, min(len(X), SAMPLE // (n_steps * n_neurons)))
         chosen = np.sort(np.random.RandomState(0).permutation(len(X))[:n])
@@ -144,7 +145,7 @@ class CountSmoother:
         return cls(baseline, *best[1:])
 
     def __call__(self, trial):
-        """Expected counts (time, neurons), more than 0, of a trial with NaN where missing."""
+        """Estimate expected counts (time, neurons), above 0, of a trial with NaN where missing."""
         total, count = _neighbours(trial, self.width)
         known = ~np.isnan(trial)
         total, count = total + np.where(known, trial, 0.0), count + known
@@ -152,7 +153,7 @@ class CountSmoother:
 
 
 def _neighbours(trial, width):
-    """Weighted sums of the counts about each bin, without its own, and of the weights."""
+    """Sum the weighted counts around each bin, and the weights, both without the bin itself."""
     known = ~np.isnan(trial)
     counts = np.where(known, trial, 0.0).astype(float)  # also where X is float32
     centre = _at_centre(width)
@@ -160,10 +161,10 @@ def _neighbours(trial, width):
         gaussian_filter1d(a, width, axis=0, mode="constant") / centre - a
         for a in (counts, known.astype(float))
     ]
-    return [np.maximum(a, 0.0) for a in sums]  # rounding
+    return [np.maximum(a, 0.0) for a in sums]  # rounding may make them negative
 
 
 def _at_centre(width):
-    """Largest weight of the normalised Gaussian of `gaussian_filter1d`."""
+    """Compute the largest weight of the normalised Gaussian of `gaussian_filter1d`."""
     n = int(4 * width + 0.5)
     return 1 / np.exp(-0.5 * np.square(np.arange(-n, n + 1) / width)).sum()

@@ -1,4 +1,4 @@
-"""Do trials look like what they are taken for? Warnings of what would otherwise stay unseen."""
+"""Warn of trials that do not look like what they are taken for."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ __all__ = [
     "warn_of_zeros",
 ]
 
-# Rounding as a share of what was rounded: filters leave up to 1e-13 of float64, 1e-7 of float32
+# Rounding as a share of the rounded value: filters leave up to 1e-13 (float64), 1e-7 (float32)
 ROUNDING = {4: 5e-7, 8: 1e-10}
-UNSEEN = 1e-3  # of the variance: the default `tol` of a fit, which less does not move
+UNSEEN = 1e-3  # share of the variance equal to the default `tol`: less does not affect a fit
 IMPROBABLE = 1e-6
-WEAK = 0.25  # share of samples that are weaker than the one beside a silence: 1/2 by chance
-SMOOTH, ENOUGH_STEPS = 0.25, 8  # counts smoothed by an SD of one bin; samples of an axis to tell
-SAMPLE, FEW_TRIALS = 2**22, 16  # values by which axes are judged, but at least of these trials
+WEAK = 0.25  # share of samples weaker than the one next to a silence; chance would give 1/2
+SMOOTH, ENOUGH_STEPS = 0.25, 8  # ratio for counts smoothed by one bin (SD); samples per axis
+SAMPLE, FEW_TRIALS = 2**22, 16  # number of values that judge axes, from at least these trials
 
 
 def constant_neurons(mean, sd, dtype):
-    """Which neurons change by no more than rounding, of their own mean or of other neurons.
+    """Find neurons that change by no more than rounding of their mean or of other neurons.
 
-    A channel that was constant is not quite so after a filter, or after the mean of all channels
-    was subtracted.
+    A channel that was constant is not quite constant after filtering, or after the mean of all
+    channels was subtracted.
     """
     return sd <= ROUNDING[np.dtype(dtype).itemsize] * np.maximum(np.abs(mean), sd.max())
 
 
-def warn_of_constant(constant, sd, first=0, instead="They tell nothing: leave them out"):
-    """Name neurons that do not change, counted from `first`; `instead` ends the text."""
+def warn_of_constant(constant, sd, first=0, instead="They carry no information: leave them out"):
+    """Warn of neurons that do not change, numbered from `first`; `instead` ends the text."""
     if not constant.any() or constant.all():
         return
     but = ""
     if sd[constant].any():
-        but = f", but by rounding: SD up to {sd[constant].max():.1e}, of others {sd.max():.1e}"
+        but = f", except by rounding: SD up to {sd[constant].max():.1e}, of others {sd.max():.1e}"
     warn_user(
         f"{constant.sum()} of {len(constant)} neurons do not change in X "
         f"(neuron {listed(np.flatnonzero(constant) + first)}{but}). {instead}."
@@ -49,9 +49,9 @@ def warn_of_constant(constant, sd, first=0, instead="They tell nothing: leave th
 
 
 def warn_of_dominant(variance, remedy, first=0):
-    """Name a neuron beside whose variance that of every other is nothing.
+    """Warn of a neuron whose variance makes that of all other neurons negligible.
 
-    Principal components, whose variances fall from column to column, are meant to be so.
+    Principal components, whose variances fall from column to column, may look like this.
     """
     if len(variance) < 2 or not (np.diff(variance) > 0).any():
         return
@@ -61,13 +61,13 @@ def warn_of_dominant(variance, remedy, first=0):
     if share[i] > 0.5 and 0 < second < UNSEEN:
         warn_user(
             f"Neuron {i + first} has {_percent(share[i])} of the variance of X, and no "
-            f"other more than {100 * second:.1g} %. The fit hardly sees the others, and R2 does "
-            f"not tell. Is neuron {i + first} in other units, or does it have artefacts? {remedy}"
+            f"other has more than {100 * second:.1g} %. The fit hardly sees the others, and R2 "
+            f"does not show it. Does neuron {i + first} have other units, or artefacts? {remedy}"
         )
 
 
 def warn_of_zeros(X, name="X"):
-    """Name trials that end, or begin, in zeros of all neurons which no other silence explains."""
+    """Warn of trials that begin or end in zeros of all neurons unlike any other silence."""
     if X.shape[2] < 2:
         return
     level = np.empty(X.shape[:2])
@@ -83,20 +83,20 @@ def warn_of_zeros(X, name="X"):
                 f"{np.count_nonzero(length)} of {len(X)} trials of {name} {verb} in samples that "
                 f"are exactly 0 in all neurons (trial {k}: {n} of {X.shape[1]}), longer than any "
                 "silence elsewhere. This looks like padding, and would be taken as activity. Put "
-                f"NaN where nothing was recorded, as {name}[{k}, {at}] = np.nan; "
-                "preprocessing.pad_trials pads so."
+                f"NaN where nothing was recorded, e.g. {name}[{k}, {at}] = np.nan, "
+                "as preprocessing.pad_trials does."
             )
 
 
 def _padding(level):
-    """How long trials are silent at first, 0 where that may be chance.
+    """Measure how long trials are silent at their beginning; 0 if chance may explain it.
 
-    Where a recording is silent anyway nothing is odd. A silence counts once for each time that it
-    is as long as the longest elsewhere, and how likely it is says the share of silent samples at
+    In a recording that is mostly silent, nothing is unusual. Each silence counts as many times as
+    the longest silence elsewhere fits into it. Its probability is the share of silent samples at
     these times in trials that are active before and after. Activity that dies away, as smoothed
-    rates do, is weak beside its silence; padding cuts it anywhere.
+    rates do, is weak next to its silence, whereas padding cuts activity at any level.
 
-    `level` (trials, time) is the summed activity, NaN where nobody was recorded.
+    `level` (trials, time) is the summed activity, NaN where nothing was recorded.
     """
     seen, silent, n = ~np.isnan(level), level == 0, len(level)
     first = np.logical_and.accumulate(silent | ~seen, axis=1)
@@ -108,7 +108,7 @@ def _padding(level):
     for now in between.T:
         run = (run + 1) * now
         longest = np.maximum(longest, run)
-    # where all trials are silent, none is odd
+    # times at which all trials are silent are not unusual
     active = (seen & ~silent).any(axis=0)
     times = (first & silent & active).sum(axis=1) // max(longest.max() + 1, 2)
     odd = np.flatnonzero((times > 0) & (length < level.shape[1]))
@@ -128,17 +128,17 @@ def _padding(level):
 
 
 def warn_of_axes(X, name="X"):
-    """Warn where time seems to be another axis than the second.
+    """Warn if time seems to be an axis other than the second.
 
-    Neighbours in time are alike, neighbours among trials or neurons are not: the mean square of
-    the differences of neighbours over that of any two (von Neumann's ratio) is near 0 or near 1.
+    Neighbours in time are similar; neighbouring trials or neurons are not. The mean square
+    difference of neighbours over that of any two values (von Neumann's ratio) is near 0 or 1.
     """
     each = X.shape[1] * X.shape[2]
     n = min(len(X), max(FEW_TRIALS, SAMPLE // each))
     Y = np.array(part(X, slice(0, n)), dtype=float)
     known = np.isfinite(Y)
     Y[~known] = 0
-    # what is common to a trial, as drifts over the session, is not smoothness
+    # offsets of whole trials, such as drifts over the session, are not smoothness
     Y -= Y.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         ratios = [_neighbours_apart(Y, known, axis) for axis in range(3)]
@@ -148,20 +148,20 @@ def warn_of_axes(X, name="X"):
         return
     order = "(1, 0, 2)" if axis == 0 else "(0, 2, 1)"
     warn_user(
-        f"{name} of shape {X.shape} changes smoothly along axis {axis}, and not along axis 1, "
+        f"{name} of shape {X.shape} changes smoothly along axis {axis} but not along axis 1, "
         "which must be time: axes are (n_trials, n_timesteps, n_neurons). Try "
-        f"{name}.transpose{order}. If they are right, ignore this."
+        f"{name}.transpose{order}. If the order is right, ignore this."
     )
 
 
 def _percent(share):
-    """A share near 1, with as many digits as tell it from 1."""
+    """Format a share near 1 with enough digits to tell it from 1."""
     digits = max(0, math.ceil(-math.log10(max(1 - share, 1e-12))) - 2)
     return f"{100 * share:.{digits}f} %"
 
 
 def _neighbours_apart(Y, known, axis):
-    """Mean square of differences of neighbours along an axis over twice the variance along it."""
+    """Compute von Neumann's ratio along an axis, halved: near 0 if smooth, near 1 if random."""
     Y, known = np.moveaxis(Y, axis, 0), np.moveaxis(known, axis, 0)
     count = known.sum(axis=0)
     away = np.where(known, Y - Y.sum(axis=0) / np.maximum(count, 1), 0.0)

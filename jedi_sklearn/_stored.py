@@ -1,8 +1,8 @@
-"""Trials that stay where they are stored: memory maps, and arrays that give a part when asked.
+"""Read trials from where they are stored: memory maps and arrays that return slices on request.
 
-An array in memory is used as it is. What is larger than `LARGE` values and is not held in memory,
-an ``np.memmap`` or anything with a shape, a dtype and slices (HDF5, Zarr, Dask), is read some
-trials at a time, and never held.
+An array in memory is used as it is. A larger one (more than `LARGE` values) that is not in memory
+is read a few trials at a time and never held as a whole: an ``np.memmap``, or anything with a
+shape, a dtype and slices (HDF5, Zarr, Dask).
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import numpy as np
 __all__ = ["FILL", "StoredTrials", "is_stored", "loaded", "part", "refuse_masked"]
 
 LARGE = 2**25  # values: 256 MB of float64
-BLOCK = 2**20  # values read at a time where one trial follows the other: 4 MB of float32
+BLOCK = 2**20  # values read at a time when going through all trials: 4 MB of float32
 FILL = (
     "NaN stands for a missing sample: pass {0}.filled(np.nan), or "
-    "dask.array.ma.filled({0}, np.nan) of a Dask array."
+    "dask.array.ma.filled({0}, np.nan) for a Dask array."
 )
 
 
 class StoredTrials:
-    """An array of (n_trials, n_timesteps, n_neurons) whose trials are read when asked for.
+    """Array (n_trials, n_timesteps, n_neurons) whose trials are read when indexed.
 
     Parameters
     ----------
     source : array-like with shape, dtype and slices
+        Stored trials.
     rows : ndarray of int, optional
-        Which trials, and in which order; all by default.
+        Indices of the trials, in order. Default: all.
     """
 
     ndim = 3
@@ -51,7 +52,7 @@ class StoredTrials:
             yield from self[first : first + each]
 
     def __getitem__(self, index):
-        """One trial by its number, or several by a slice or an array, as a new array of floats."""
+        """Read one trial by its number, or several by a slice or an array, as new floats."""
         rows = self.rows[index]
         if rows.ndim == 0:
             return self._read(rows[np.newaxis])[0]
@@ -61,7 +62,7 @@ class StoredTrials:
         out = np.empty((len(rows), *self.source.shape[1:]), self.dtype)
         order = np.argsort(rows)
         runs = np.split(order, 1 + np.flatnonzero(np.diff(rows[order]) != 1)) if len(rows) else []
-        for run in runs:  # of trials that follow each other
+        for run in runs:  # of consecutive trials
             values = loaded(self.source[int(rows[run[0]]) : int(rows[run[-1]]) + 1])
             refuse_masked(values)
             out[run] = values
@@ -70,7 +71,7 @@ class StoredTrials:
 
 
 def is_stored(X):
-    """Whether X is an array of trials that is to be left where it is."""
+    """Tell whether X is an array of trials that should stay where it is stored."""
     if isinstance(X, np.ma.MaskedArray) or (isinstance(X, np.ndarray) and _mapped(X) is None):
         return False
     if getattr(X, "in_memory", False):  # a Recording
@@ -81,24 +82,24 @@ def is_stored(X):
         return False
     if any(n != n for n in X.shape):
         raise ValueError(
-            f"X has the shape {X.shape}, some of it unknown until it is computed. Call "
+            f"X has the shape {X.shape}, part of which is unknown until it is computed. Call "
             "X.compute_chunk_sizes() first."
         )
     return int(np.prod([int(n) for n in X.shape])) > LARGE
 
 
 def part(X, index):
-    """Some trials of an array, by a slice or an array; left where they are if they are stored."""
+    """Select some trials by a slice or an array, without reading them if they are stored."""
     return StoredTrials(X.source, X.rows[index]) if isinstance(X, StoredTrials) else X[index]
 
 
 def loaded(X):
-    """An array in memory, with its mask, which Dask otherwise drops on the way to numpy."""
+    """Load an array into memory with its mask, which Dask otherwise drops in the conversion."""
     return np.asanyarray(X.compute() if hasattr(X, "compute") else X)
 
 
 def refuse_masked(X, name="X", cure=FILL):
-    """Raise where values are masked."""
+    """Raise an error if values are masked."""
     if np.ma.is_masked(X):
         raise ValueError(
             f"{name} has masked values, which would be taken as data. {cure.format(name)}"
@@ -106,9 +107,9 @@ def refuse_masked(X, name="X", cure=FILL):
 
 
 def _mapped(array):
-    """The file behind an ``np.memmap`` or a view of it, if any, that has all that the array has.
+    """Find the file behind an ``np.memmap`` (or a view of one) that holds all of its data.
 
-    Other mappings, and memmaps of mode "c", may be the only place of what was written to them.
+    Other mappings, and memmaps of mode "c", may hold data that exists nowhere else.
     """
     in_file = False
     while array is not None and not isinstance(array, mmap.mmap):
@@ -118,7 +119,7 @@ def _mapped(array):
 
 
 def _release(array):
-    """Let go of the pages that were read: they stay in the file, and count as memory in use."""
+    """Release the pages that were read: they stay in the file but count as memory in use."""
     mapped = _mapped(array) if isinstance(array, np.ndarray) else None
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

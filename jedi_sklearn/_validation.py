@@ -1,4 +1,4 @@
-"""What arrays, labels and numbers are accepted, and what the user reads of those that are not."""
+"""Check arrays, labels and numbers, and tell the user what is wrong with those refused."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ __all__ = [
     "warn_user",
 ]
 
-MISSING_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # what numpy and pandas make of them
+MISSING_AS_TEXT = ("nan", "NaN", "NaT", "<NA>")  # numpy and pandas turn missing labels into these
 TIME = ("time", "t", "timestep", "time_step", "bin", "time_bin", "sample", "frame")
-TOO_SLOW = 10.0  # s: membranes take 10 ms or more, blood, the slowest signal recorded, about 5 s
-FASTEST = 5  # of signals that are sampled once a second or less: samples per time constant
-OURS = ("jedi_sklearn", "sklearn", "joblib", "torch")  # packages whose frames are not the user's
+TOO_SLOW = 10.0  # s: membranes take 10 ms or more; blood, the slowest signal recorded, about 5 s
+FASTEST = 5  # samples per time constant, for signals sampled once a second or more slowly
+OURS = ("jedi_sklearn", "sklearn", "joblib", "torch")  # packages that do not count as user code
 
-UNSET = "deprecated"  # the default of parameters that have a new name
-OLD_NAMES = {  # they go in 0.2
+UNSET = "deprecated"  # default value of parameters that have a new name
+OLD_NAMES = {  # removed in 0.2
     "teacher_forcing": "forcing",
     "final_teacher_forcing": "final_forcing",
     "n_init": "n_starts",
@@ -69,35 +69,37 @@ def check_trials(
     Parameters
     ----------
     X : array-like of shape (n_trials, n_timesteps, n_neurons) or (n_timesteps, n_neurons)
+        Trials, or one trial.
     name : str
-        What the error texts call it.
+        Name of `X` in error messages.
     ndim : tuple of int
-        Numbers of axes accepted: 3, or 2 for a single trial.
+        Accepted numbers of axes: 3, or 2 for a single trial.
     n_neurons : int, optional
-        Number of neurons required, because `fitted` has seen that many.
+        Required number of neurons, because `fitted` has seen that many.
     fitted : str
-        What the error texts call it.
+        Name of the fitted object in error messages.
     min_trials, min_timesteps : int
-        Fewest trials and samples accepted.
+        Smallest accepted numbers of trials and samples.
     objects : bool
-        Read numbers out of an array of objects instead of refusing it.
+        Convert arrays of objects to numbers instead of refusing them.
     missing : bool
-        Take NaN as missing samples instead of refusing them. Every trial needs one that is not.
+        Treat NaN as missing samples instead of refusing it. Each trial needs at least one value.
     stored : bool
-        Leave large arrays that are not in memory where they are.
+        Leave large arrays on disk (or wherever they are) instead of loading them.
     processes : Processes
-        Each looks at the values of its share of the trials.
+        Each process checks the values of its share of the trials.
     advice : str
-        What to try where NaN is refused.
+        What to try if NaN is refused.
 
     Returns
     -------
     ndarray, or StoredTrials, of the shape of `X`, float32 or float64
-        float32 and float64 input is not copied.
+        The trials. float32 and float64 input is not copied.
 
     Raises
     ------
     ValueError, TypeError
+        If `X` is refused. The text says what was expected, what came and what to try.
         Text says what was expected, what came and what to try.
     """
     expected = f"{name} must have shape {' or '.join(_shape_text(n) for n in ndim)}"
@@ -127,16 +129,16 @@ def check_trials(
             2: f"Reshape your data, e.g. {name}[np.newaxis] for a single trial."
             if min_trials < 2
             else f"Reshape your data: {name}[:, :, np.newaxis] if these are trials of one neuron. "
-            "Cut one long recording into trials at its events: "
+            "To cut one long recording into trials at its events use "
             f"preprocessing.cut_epochs({name}, events, start=..., stop=...), or "
-            f"{name}.reshape(n_trials, -1, n_neurons) where they have one length.",
+            f"{name}.reshape(n_trials, -1, n_neurons) if trials have one length.",
             1: f"Reshape your data, e.g. {name}[np.newaxis, :, np.newaxis] for a single trial "
             "of one neuron.",
             0: "Pass one array of all trials.",
         }.get(
             X.ndim,
-            f"Merge or drop axes: {name}.reshape(-1, n_timesteps, n_neurons) makes one axis of "
-            f"those before time, {name}.reshape(n_trials, n_timesteps, -1) of those after it.",
+            f"Merge or drop axes: {name}.reshape(-1, n_timesteps, n_neurons) merges the axes "
+            f"before time, {name}.reshape(n_trials, n_timesteps, -1) those after it.",
         )
         raise ValueError(f"{expected}, got {X.shape}. {reshape}")
     least = (min_trials, min_timesteps, 1)[-X.ndim :]
@@ -147,13 +149,13 @@ def check_trials(
             raise ValueError(
                 f"{name} has {n} {word}(s) ({axis}={n}) in its shape {X.shape}; at least {few} "
                 f"are needed. Are the axes in the order {_shape_text(X.ndim)}?"
-                + " A long recording is cut at its events by preprocessing.cut_epochs."
+                + " To cut a long recording at its events use preprocessing.cut_epochs."
                 * (word == "trial" and n == 1)
             )
     if n_neurons is not None and X.shape[-1] != n_neurons:
         raise ValueError(
             f"{name} has {X.shape[-1]} neurons, but {fitted} was fitted to {n_neurons}. "
-            "Give the same neurons in the same order."
+            "Pass the same neurons in the same order."
         )
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
@@ -166,7 +168,7 @@ def check_trials(
 
 
 def as_list_of_trials(X):
-    """The trials of an array that holds one object each, as of a MATLAB cell; else X as it is."""
+    """List the trials of an array of objects, such as a MATLAB cell; return other X unchanged."""
     if not isinstance(X, np.ndarray) or X.dtype != object or not X.size:
         return X
     if X.size != max(X.shape, default=0):  # neither (n,), (n, 1) nor (1, n)
@@ -176,27 +178,27 @@ def as_list_of_trials(X):
 
 
 def _refuse_labelled(X, name):
-    """Raise where the labels of axes say that trials, time and neurons lie otherwise."""
+    """Raise an error if labelled axes show that trials, time and neurons are in another order."""
     dims = getattr(X, "dims", None)  # of xarray
     if isinstance(dims, tuple) and len(dims) == 3:
         time = [d for d in dims if str(d).lower().rstrip("s") in TIME]
         if len(time) == 1 and dims[1] != time[0]:
             trial, neuron = (d for d in dims if d != time[0])
             raise ValueError(
-                f"{name} has the dims {dims}, but time must be the second: {name}.transpose("
+                f"{name} has the dims {dims}, but time must come second: {name}.transpose("
                 f"{trial!r}, {time[0]!r}, {neuron!r}), with trials first and neurons last."
             )
     if getattr(getattr(X, "index", None), "nlevels", 1) > 1:  # of pandas
         raise ValueError(
             f"{name} is a table with an index of {X.index.nlevels} levels, not an array of shape "
-            "(n_trials, n_timesteps, n_neurons). Where the first level is the trial, and a column "
-            "a neuron: preprocessing.pad_trials([trial.to_numpy() for _, trial in "
+            "(n_trials, n_timesteps, n_neurons). If the first level is the trial, and each column "
+            "a neuron, use preprocessing.pad_trials([trial.to_numpy() for _, trial in "
             f"{name}.groupby(level=0)])."
         )
 
 
 def as_plain_array(values, name, advice=""):
-    """np.asarray; ragged nesting raises with the name of the argument."""
+    """Apply np.asarray; ragged nesting raises an error that names the argument."""
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -205,7 +207,7 @@ def as_plain_array(values, name, advice=""):
 
 
 def as_numbers(values, name):
-    """Real numbers as float64; what is none raises with the name of the argument."""
+    """Convert real numbers to float64; anything else raises an error that names the argument."""
     array = as_plain_array(values, name)
     if array.dtype == object and array.ndim:
         try:
@@ -218,7 +220,7 @@ def as_numbers(values, name):
 
 
 def describe_index(index):
-    """An index of an array of trials, or of a single trial, in words."""
+    """Describe an index into an array of trials, or into a single trial, in words."""
     words = _WORDS[-len(index) :]
     return ", ".join(f"{word} {i}" for word, i in zip(words, index, strict=True))
 
@@ -237,7 +239,7 @@ def _shape_text(ndim):
 
 
 def _refuse_unequal(trials, name, got):
-    """Raise where trials of a list differ in shape, and say in what."""
+    """Raise an error if trials of a list differ in shape, and say how."""
     shapes = [as_plain_array(trial, name, _UNEQUAL).shape for trial in trials]
     odd = next((k for k, shape in enumerate(shapes) if len(shape) != len(shapes[0])), None)
     if odd is not None:
@@ -264,7 +266,7 @@ def _refuse_unequal(trials, name, got):
 
 
 def _read_objects(X, name, expected, convert):
-    """Numbers out of an array of objects, where they are wanted and there are any."""
+    """Convert an array of objects to numbers, if this is wanted and possible."""
     got = f"{expected} of numbers, got objects of shape {X.shape}."
     if X.ndim == 0:
         raise ValueError(f"{got} Pass one array of all trials.")
@@ -284,14 +286,14 @@ def _read_objects(X, name, expected, convert):
 
 
 def _refuse_non_finite(X, name, advice):
-    """Raise with the first trial, time and neuron that is NaN or infinite; no copy of X."""
+    """Raise an error for the first trial, time and neuron that is not finite, without a copy."""
     first, count = None, 0
     for k, trial in enumerate(X if X.ndim == 3 else X[np.newaxis]):
         # one sum tells whether anything is wrong
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(trial.sum(dtype=np.float64)):
                 continue
-        bad = ~np.isfinite(trial)  # nothing, if finite values have a sum that overflows
+        bad = ~np.isfinite(trial)  # none, if finite values have a sum that overflows
         count += np.count_nonzero(bad)
         if first is None and bad.any():
             first = (k, *np.argwhere(bad)[0])[-X.ndim :]
@@ -303,7 +305,7 @@ def _refuse_non_finite(X, name, advice):
 
 
 def _refuse_unseen(X, name, processes):
-    """Raise where a value is infinite, or a trial has no value at all."""
+    """Raise an error if a value is infinite or a trial has no value at all."""
     rows = processes.slice(len(X))
     for k, trial in enumerate(part(X, rows), rows.start):
         with np.errstate(over="ignore", invalid="ignore"):
@@ -313,7 +315,8 @@ def _refuse_unseen(X, name, processes):
             t, n = np.argwhere(np.isinf(trial))[0]
             raise ValueError(
                 f"{name} contains infinity, first at {describe_index((k, t, n))}. NaN stands for "
-                "a missing sample; infinity is an error of an earlier step."
+                "a missing sample, but infinity means that an earlier step went wrong (such as a "
+                "division by 0)."
             )
         if np.isnan(trial).all():
             raise ValueError(
@@ -322,16 +325,16 @@ def _refuse_unseen(X, name, processes):
 
 
 def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
-    """Known inputs of trials X, (n_trials, n_timesteps, n_inputs), as float64, or None.
+    """Check known inputs (n_trials, n_timesteps, n_inputs) of trials X; return float64 or None.
 
-    `n_inputs` is what a model was fitted with: None for anything, 0 for no inputs.
+    `n_inputs` is the number the model was fitted with: None for any number, 0 for no inputs.
     """
     if inputs is None:
         if n_inputs:
             raise ValueError(
-                f"The model was fitted with {name} of {n_inputs} channels and cannot do without "
-                f"them: give {name}, of shape ({len(X)}, {X.shape[1]}, {n_inputs}). In a Pipeline "
-                "they are routed, see the user guide."
+                f"The model was fitted with {name} of {n_inputs} channels and needs them here "
+                f"too: pass {name} of shape ({len(X)}, {X.shape[1]}, {n_inputs}). In a Pipeline "
+                "metadata routing passes them on, see the user guide."
             )
         return None
     if n_inputs == 0:
@@ -347,19 +350,19 @@ def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
             f"({len(X)}, {X.shape[1]}, {n}), got {inputs.shape}."
         )
     if not np.isfinite(inputs).all():
-        raise ValueError(f"{name} hold NaN or infinite values; where a trial is padded, pad by 0.")
+        raise ValueError(f"{name} hold NaN or infinite values. Where a trial is padded, pad by 0.")
     return inputs.astype(np.float64)
 
 
 def check_conditions(conditions, n_trials, name="conditions"):
-    """Labels of the trials as (sorted unique labels, codes).
+    """Check labels of trials; return (sorted unique labels, codes).
 
     Raises
     ------
     ValueError
-        For a wrong length, more than one dimension, or missing labels.
+        If the length is wrong, there is more than one axis, or labels are missing.
     TypeError
-        For labels of several kinds.
+        If labels are of several kinds.
     """
     labels = as_labels(conditions, name)
     if labels.ndim != 1 or len(labels) != n_trials:
@@ -387,14 +390,14 @@ def check_conditions(conditions, n_trials, name="conditions"):
         if isinstance(value, str) and value in MISSING_AS_TEXT:
             warn_user(
                 f'{name} holds the text "{value}" as the label of {np.sum(codes == code)} of '
-                f"{n_trials} trials. Arrays of strings hold missing labels so. If these trials "
-                "have no label, leave them out; if this is a condition, rename it."
+                f"{n_trials} trials. This is what missing labels become in arrays of strings. If "
+                "these trials have no label, leave them out; if this is a condition, rename it."
             )
     return values, codes
 
 
 def as_labels(values, name):
-    """np.asarray of labels, where numbers in objects become numbers, and strings alone strings."""
+    """Convert labels to an array, in which objects that are all numbers become numbers."""
     if np.ma.is_masked(values):
         raise ValueError(
             f"{name} has masked labels. Label every trial, or leave those trials out."
@@ -403,14 +406,14 @@ def as_labels(values, name):
     if labels.dtype.kind in "US" and not hasattr(values, "dtype"):
         given = np.array(values, dtype=object)
         if not all(isinstance(v, (str, bytes)) for v in given.flat):
-            labels = given  # numpy made strings of numbers, NaN among them
+            labels = given  # numpy turned numbers, including NaN, into strings
     if labels.dtype == object and all(isinstance(v, numbers.Real) for v in labels.flat):
         labels = np.array(labels.tolist())
     return labels
 
 
 def _is_missing(label):
-    """None, NaN, infinity, or a missing value of pandas, which is not imported for this."""
+    """Recognise None, NaN, infinity, and pandas' missing values (without importing pandas)."""
     if label is None or type(label).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(label, (numbers.Number, np.datetime64, np.timedelta64)):
@@ -419,7 +422,7 @@ def _is_missing(label):
 
 
 def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=True, unit=None):
-    """Raise unless `value` is a number of this kind within the bounds (low open if not closed)."""
+    """Check that `value` is a number of this kind within bounds (low excluded if not closed)."""
     word = "an integer" if kind is numbers.Integral else "a finite number"
     bounds = []
     if low is not None:
@@ -437,7 +440,7 @@ def check_number(value, name, kind=numbers.Real, *, low=None, high=None, closed=
 
 
 def check_option(value, name, options, more=""):
-    """Raise unless `value` is one of the options; a misspelt one is answered with its neighbour.
+    """Check that `value` is one of the options; suggest the nearest one to a misspelt value.
 
     `more` says what else is accepted, e.g. ", or an array of states".
     """
@@ -451,7 +454,7 @@ def check_option(value, name, options, more=""):
 
 
 def did_you_mean(value, options):
-    """End of a text that refuses `value`: the option nearest to it in spelling, or a full stop."""
+    """End an error text with the option nearest in spelling to `value`, or with a full stop."""
     near = []
     if isinstance(value, str):
         words = [option for option in options if isinstance(option, str)]
@@ -460,7 +463,7 @@ def did_you_mean(value, options):
 
 
 def check_seed(random_state, name="random_state"):
-    """scikit-learn's check_random_state; what is no seed raises with the name of the argument."""
+    """Apply scikit-learn's check_random_state; errors name the argument."""
     try:
         return check_random_state(random_state)
     except ValueError as error:
@@ -471,28 +474,28 @@ def check_seed(random_state, name="random_state"):
 
 
 def listed(values, most=5):
-    """The first few of some values, for a text."""
+    """List the first few of some values for a message."""
     return ", ".join(map(str, values[:most])) + ", ..." * (len(values) > most)
 
 
 def warn_of_milliseconds(dt, tau):
-    """Warn where a time constant, or beside it the sampling interval, is hardly in seconds."""
+    """Warn if a time constant, or the sampling interval beside it, can hardly be in seconds."""
     if tau >= TOO_SLOW:
         warn_user(
-            f"tau={tau:g} and dt={dt:g} are in s, and no signal of neurons is that slow. If they "
-            f"are ms, give tau={tau / 1000:g} and dt={dt / 1000:g}; frequencies (Hz) and growth "
-            "rates (1/s) are a thousand times too small otherwise."
+            f"tau={tau:g} and dt={dt:g} are in s, and no neural signal is that slow. If they "
+            f"are in ms, pass tau={tau / 1000:g} and dt={dt / 1000:g}; otherwise frequencies (Hz) "
+            "and growth rates (1/s) come out a thousand times too small."
         )
     elif dt >= 1 and dt >= FASTEST * tau:
         warn_user(
-            f"dt={dt:g} s is {dt / tau:.3g} times tau={tau:g} s. If dt is in ms, give "
-            f"dt={dt / 1000:g}; if samples are so far apart, raise tau to the time constant of "
-            "what was recorded, e.g. of a calcium indicator."
+            f"dt={dt:g} s is {dt / tau:.3g} times tau={tau:g} s. If dt is in ms, pass "
+            f"dt={dt / 1000:g}; if samples really are that far apart, raise tau to the time "
+            "constant of what was recorded, e.g. of a calcium indicator."
         )
 
 
 def warn_user(text, category=UserWarning):
-    """Warn at the line of the user's call, whatever lies between, as wrappers and pipelines."""
+    """Warn at the line of the user's call, even through wrappers and pipelines."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
         level, frame = level + 1, frame.f_back
@@ -500,7 +503,7 @@ def warn_user(text, category=UserWarning):
 
 
 def setting(est, name):
-    """The value of a parameter, which may still be set under its old name."""
+    """Get the value of a parameter, which may still be set under its old name."""
     old = getattr(est, OLD_NAMES.get(name, ""), UNSET)
     return old if _is_set(old) else getattr(est, name)
 
@@ -509,7 +512,9 @@ def warn_of_old_names(est):
     """Warn of each parameter that is set under its old name."""
     for name, old in OLD_NAMES.items():
         if _is_set(getattr(est, old, UNSET)):
-            warn_user(f"{old} is now called {name}. The old name goes in 0.2.", FutureWarning)
+            warn_user(
+                f"{old} is now called {name}. The old name will be removed in 0.2.", FutureWarning
+            )
 
 
 def _is_set(value):

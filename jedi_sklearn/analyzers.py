@@ -1,4 +1,4 @@
-"""Transformers from RNNs to features: eigenspectra, fixed points, Lyapunov exponents."""
+"""Turn RNNs into features for a pipeline: eigenspectra, fixed points, Lyapunov exponents."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = [
 
 
 class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
-    """Base of the transformers that turn a batch of RNNs into real features, one row per RNN.
+    """Base class of transformers that turn a batch of RNNs into real features, one row per RNN.
 
-    A subclass says which columns there are (``_names``) and computes them (``_features``). Each
-    row depends on its own RNN only, so that nothing is learned in ``fit`` but the size of the
-    RNNs. In a Pipeline an analyzer follows ``JEDIEstimator(output="dynamics")``.
+    A subclass names the columns (``_names``) and computes them (``_features``). Each row depends
+    only on its own RNN, so ``fit`` learns nothing but the number of neurons. In a Pipeline, an
+    analyzer follows ``JEDIEstimator(output="dynamics")``.
 
     Attributes
     ----------
@@ -43,12 +43,14 @@ class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : RNNBatch, or sequence of RNNBatch of one size
+            RNNs to analyse.
         y : None
             Ignored.
 
         Returns
         -------
         self
+            The fitted transformer.
         """
         X = check_rnns(X)
         self._check_parameters(X)
@@ -56,29 +58,30 @@ class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         return self
 
     def transform(self, X):
-        """Features of the RNNs.
+        """Compute the features of RNNs.
 
         Parameters
         ----------
         X : RNNBatch, or sequence of RNNBatch of one size
+            RNNs with as many neurons as in :meth:`fit`.
 
         Returns
         -------
         ndarray of shape (n_rnns, n_features)
-            In the order of ``get_feature_names_out``.
+            Features, in the order of :meth:`get_feature_names_out`.
         """
         check_is_fitted(self)
         X = check_rnns(X)
         if X.n_neurons != self.n_features_in_:
             raise ValueError(
                 f"{type(self).__name__} was fitted to RNNs of {self.n_features_in_} neurons, "
-                f"got RNNs of {X.n_neurons}."
+                f"got RNNs of {X.n_neurons} neurons. Fit it to RNNs of this size."
             )
         self._check_parameters(X)
         return self._features(X)
 
     def get_feature_names_out(self, input_features=None):
-        """Names of the features.
+        """Get the feature names.
 
         Parameters
         ----------
@@ -88,19 +91,20 @@ class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         ndarray of str
+            Names, in the order of the columns that :meth:`transform` returns.
         """
         check_is_fitted(self)
         return np.asarray(self._names(), dtype=object)
 
     def __sklearn_tags__(self):
-        """Input is a batch of RNNs, not a 2-D array."""
+        """Mark the input as a batch of RNNs rather than a 2-D array."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
 
     @abstractmethod
     def _check_parameters(self, rnns):
-        """Raise where the parameters cannot be used on these RNNs."""
+        """Raise an error if the parameters cannot be used on these RNNs."""
 
     @abstractmethod
     def _names(self):
@@ -108,34 +112,35 @@ class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _features(self, rnns):
-        """Real features, (n_rnns, n_features)."""
+        """Compute real features, (n_rnns, n_features)."""
 
 
 class EigenspectrumAnalyzer(DynamicsAnalyzer):
     """Features of the eigenspectra of RNNs.
 
-    The leading eigenvalues of a time step as growth rates (1/s) and frequencies (Hz), of a
-    conjugate pair once, and three summaries. An RNN with fewer eigenvalues than asked for has
-    the values of the leak, ``log(1 - alpha) / dt`` and 0 Hz, in the columns left.
+    The features are the leading eigenvalues of one time step, as growth rates (1/s) and
+    frequencies (Hz), and three summaries. Each complex-conjugate pair is listed once. If an RNN
+    has fewer eigenvalues than requested, the remaining columns hold those of the leak,
+    ``log(1 - alpha) / dt`` and 0 Hz.
 
     Parameters
     ----------
     at : {"origin", "weights", "trajectory", "equivalent"}, default="origin"
-        Where to linearise, as in :func:`eigenspectrum`. "trajectory": features are means over
-        the samples of the RNN's free run. "equivalent": of the free run as a whole, where an
-        oscillation has its own frequency.
+        Where to linearise, as in :func:`eigenspectrum`. With "trajectory", features are means
+        over the samples of the RNN's free run. With "equivalent", they describe the free run as a
+        whole, and an oscillation keeps its own frequency.
     n_eigenvalues : int, default=3
-        Leading eigenvalues to give one by one; 0 for the summaries only.
+        Number of leading eigenvalues to list; 0 for the summaries only.
     min_growth_rate : float, optional
-        Eigenvalues that decay faster (1/s) do not count for ``max_frequency``: they are gone
-        before they could be seen, and are fitted to noise. By default all count. Along a
-        trajectory ``max_frequency`` is the mean over samples with an eigenvalue that counts.
+        Eigenvalues with a growth rate below this (1/s) do not count for ``max_frequency``: such
+        modes decay before they can be seen, and are fitted to noise. Default: all count. Along a
+        trajectory, ``max_frequency`` is the mean over the samples with an eigenvalue that counts.
 
     Notes
     -----
-    Columns: ``growth_rate0``, ``frequency0``, ..., then ``max_frequency`` (Hz, the largest;
-    0 where no eigenvalue counts), ``spectral_radius`` (largest modulus of a multiplier) and
-    ``n_unstable`` (multipliers outside the unit circle).
+    The columns are ``growth_rate0``, ``frequency0``, ..., then ``max_frequency`` (the largest,
+    Hz; 0 if no eigenvalue counts), ``spectral_radius`` (largest modulus of a multiplier) and
+    ``n_unstable`` (number of multipliers outside the unit circle).
 
     Examples
     --------
@@ -168,10 +173,10 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         seen = ~np.isnan(values).any(axis=2)  # not after the end of a trial
         values = np.where(seen[..., np.newaxis], values, 1 - rnns.alpha)
         n, n_leaks = self.n_eigenvalues, min(self.n_eigenvalues, rnns.n_neurons - rnns.rank)
-        rest = np.full((*values.shape[:2], n), 1 - rnns.alpha)  # true leaks, then fill
+        rest = np.full((*values.shape[:2], n), 1 - rnns.alpha)  # true leaks, then padding
         single = np.concatenate([values, rest], axis=2)
         size = np.abs(single)
-        size[single.imag < 0] = -1  # of each pair the second, and what fills, come last
+        size[single.imag < 0] = -1  # the second of each pair and the padding come last
         size[..., values.shape[2] + n_leaks :] = -1
         single[single.imag < 0] = 1 - rnns.alpha
         order = np.argsort(-size, axis=2, kind="stable")[..., :n]
@@ -186,7 +191,7 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
         return np.concatenate([_mean(each, seen[..., None]), np.stack(columns, axis=-1)], axis=-1)
 
     def _max_frequency(self, values, seen, dt):
-        """Largest frequency of the eigenvalues that count, mean over samples with any."""
+        """Find the largest frequency of eigenvalues that count, mean over samples with any."""
         growth, frequency = _rates(values, dt)
         least = -np.inf if self.min_growth_rate is None else self.min_growth_rate
         counts = (growth >= least) & seen[..., np.newaxis]
@@ -198,25 +203,36 @@ class EigenspectrumAnalyzer(DynamicsAnalyzer):
 class FixedPointAnalyzer(DynamicsAnalyzer):
     """Features of the fixed points of RNNs.
 
-    How many there are, and the one that matters most to the trial: the point nearest to the end
-    of the RNN's free run, or nearest to the origin where the batch knows no free run. Fixed
-    points themselves, of which every RNN has another number, come from
+    The features count the fixed points and describe the one that matters most to the trial: the
+    point nearest to the end of the RNN's free run, or nearest to the origin if the batch has no
+    free runs. To get the fixed points themselves, whose number differs between RNNs, use
     :func:`find_fixed_points`.
 
     Parameters
     ----------
-    n_random_starts, slow_speed, merge_distance, max_iter, random_state :
-        As in :func:`find_fixed_points`.
+    n_random_starts : int, default=64
+        Number of random starts of the search.
+    slow_speed : float, optional
+        Speed (1/s) below which a state counts as a slow point. Default: exact fixed points only.
+    merge_distance : float, default=0.01
+        RMS distance over neurons below which points count as one.
+    max_iter : int, default=200
+        Maximum number of Newton steps.
+    random_state : int, RandomState or None, default=0
+        Seed of the random starts.
     fill_value : float, default=0.0
-        What the features of the nearest point are in an RNN of which no point was found.
+        Value of the features of the nearest point if no point was found in an RNN.
+
+    See Also
+    --------
+    find_fixed_points : Finds the points, and explains the parameters of the search.
 
     Notes
     -----
-    Columns: ``n_stable``, ``n_unstable`` and ``n_slow`` points; of the nearest point
-    ``distance`` (RMS over neurons from the end of the free run, where its trial ends, or from the
-    origin), ``norm``
-    (RMS of its state), ``growth_rate`` (1/s) and ``frequency`` (Hz) of its leading eigenvalue,
-    ``n_unstable_directions`` and ``speed`` (1/s).
+    The columns are the numbers of points ``n_stable``, ``n_unstable`` and ``n_slow``, and for the
+    nearest point: ``distance`` (RMS over neurons from the end of the free run, where its trial
+    ends, or from the origin), ``norm`` (RMS of its state), ``growth_rate`` (1/s) and
+    ``frequency`` (Hz) of its leading eigenvalue, ``n_unstable_directions`` and ``speed`` (1/s).
 
     Examples
     --------
@@ -264,7 +280,7 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
         ]
 
     def _features(self, rnns):
-        with warnings.catch_warnings():  # an RNN without fixed points is told by its counts
+        with warnings.catch_warnings():  # the counts show that an RNN has no fixed points
             warnings.filterwarnings("ignore", "No fixed point was found", UserWarning)
             found = find_fixed_points(
                 rnns,
@@ -299,21 +315,21 @@ class FixedPointAnalyzer(DynamicsAnalyzer):
 
 
 class LyapunovAnalyzer(DynamicsAnalyzer):
-    """Leading Lyapunov exponents of the RNNs' free runs.
+    """Leading Lyapunov exponents of the free runs of RNNs.
 
     Parameters
     ----------
     n_exponents : int, default=3
-        Exponents, the largest first. An RNN of fewer neurons has the exponent of the leak,
-        ``log(1 - alpha) / dt``, in the columns left.
+        Number of exponents, largest first. If an RNN has fewer neurons, the remaining columns
+        hold the exponent of the leak, ``log(1 - alpha) / dt``.
     n_timesteps : int, optional
-        Samples of the free run; by default as many as the trial that an RNN was made of.
+        Number of samples of the free run. Default: as many as in the trial of the RNN.
     burn_in : int, default=0
-        Steps at the start that do not count.
+        Number of steps at the start that do not count.
 
     Notes
     -----
-    Columns: ``lyapunov0``, ``lyapunov1``, ... (1/s). The RNNs must know their initial states, as
+    The columns are ``lyapunov0``, ``lyapunov1``, ... (1/s). The RNNs must have initial states, as
     those from ``JEDIEstimator(output="dynamics")`` do.
 
     Examples
@@ -341,7 +357,7 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
 
     def _features(self, rnns):
         n = min(self.n_exponents, rnns.n_neurons)
-        with warnings.catch_warnings():  # features are of the runs as they are
+        with warnings.catch_warnings():  # features describe the runs as they are
             warnings.filterwarnings("ignore", "The largest exponent", UserWarning)
             exponents = lyapunov_exponents(
                 rnns, n_timesteps=self.n_timesteps, burn_in=self.burn_in, n_exponents=n
@@ -351,15 +367,15 @@ class LyapunovAnalyzer(DynamicsAnalyzer):
 
 
 def _mean(values, seen):
-    """Mean over the samples of each RNN (n_rnns, n_samples, ...) that lie within its trial."""
+    """Average over the samples of each RNN (n_rnns, n_samples, ...) within its trial."""
     return values.mean(axis=1, where=np.broadcast_to(seen, values.shape))
 
 
 def _leak(rnns):
-    """Multiplier of directions that the weights do not write to, 0 where there is none."""
+    """Multiplier of directions that the weights do not write to; 0 if there are none."""
     return 1 - rnns.alpha if rnns.rank < rnns.n_neurons else 0.0
 
 
 def _rates(multipliers, dt):
-    """Growth rate (1/s) and frequency (Hz, not negative) of multipliers."""
+    """Compute the growth rate (1/s) and absolute frequency (Hz) of multipliers."""
     return growth_rates(multipliers, dt), np.abs(frequencies(multipliers, dt))

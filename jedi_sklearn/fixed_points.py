@@ -1,4 +1,4 @@
-"""Fixed points and slow points of RNNs, with their stability."""
+"""Find fixed points and slow points of RNNs, and their stability."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ from .rnn import warn_if_far
 
 __all__ = ["FixedPoints", "find_fixed_points"]
 
-DAMPING = 1e-2  # of the first step; it falls tenfold with each success
-PATIENCE = 12  # steps without progress: a minimum of the speed that is not zero
-PROGRESS = 1e-3  # relative fall of the speed that counts as some
-SLOW_STEPS = 8  # damped steps that take a slow point to where only slow directions are left
-SLOW_DAMPING = 1e-2  # they correct what relaxes faster than about ten time constants
-MARGIN = 1e-6  # a multiplier outside the unit circle by less counts as marginal, not unstable
-RELAXATION = 20  # time constants that half of the random starts run freely before the search
+DAMPING = 1e-2  # of the first step; each success divides it by ten
+PATIENCE = 12  # steps without progress, after which the speed has reached a nonzero minimum
+PROGRESS = 1e-3  # relative decrease of the speed that counts as progress
+SLOW_STEPS = 8  # damped steps that take a slow point to where only slow directions remain
+SLOW_DAMPING = 1e-2  # in these steps, which correct what relaxes in under ten time constants
+MARGIN = 1e-6  # a multiplier less than this outside the unit circle is marginal, not unstable
+RELAXATION = 20  # time constants for which half of the random starts run freely beforehand
 
 
 @dataclass(frozen=True)
 class FixedPoints:
     """Fixed points and slow points of one RNN.
 
-    Exact points come before slow ones, among them stable ones first (few unstable directions),
-    then those nearest to the origin.
+    Exact points come before slow ones. Among them, points with fewer unstable directions come
+    first, then those nearer to the origin.
 
     Attributes
     ----------
     points : ndarray of shape (n_points, n_neurons)
-        States.
+        States of the points.
     exact : ndarray of bool of shape (n_points,)
-        Whether the point is a fixed point to within the tolerance, or only slow.
+        Whether a point is a fixed point to within the tolerance; otherwise it is slow.
     speeds : ndarray of shape (n_points,)
         RMS over neurons of the change of state per second, 1/s in the units of the state.
     multipliers : ndarray of shape (n_points, rank), complex
-        Eigenvalues of one time step there, by falling modulus. The remaining
-        ``n_neurons - rank`` are ``1 - alpha``.
+        Eigenvalues of one time step at each point, by decreasing modulus. The other
+        ``n_neurons - rank`` all equal ``1 - alpha``.
     n_starts_each : ndarray of shape (n_points,)
-        Starts that ended there.
+        Number of starts that ended at each point.
     n_starts, n_failed : int
-        Starts made, and those that ended neither in a fixed point nor in a slow one (a local
-        minimum of the speed, a state not finite, no convergence in `max_iter` steps).
+        Number of starts, and of those that ended neither at a fixed point nor at a slow point (at
+        a local minimum of the speed, at a state that is not finite, or without convergence in
+        `max_iter` steps).
     merge_distance : float
         RMS distance over neurons below which points count as one.
     dt, tau : float
@@ -71,15 +72,16 @@ class FixedPoints:
 
     @property
     def n_unstable(self):
-        """Number of unstable directions of each point: multipliers outside the unit circle.
+        """Number of unstable directions of each point (multipliers outside the unit circle).
 
-        Marginal ones (along a continuous attractor) do not count: more than 1e-6 outside.
+        Only multipliers more than 1e-6 outside count, so that marginal ones (along a continuous
+        attractor) do not.
         """
         return (np.abs(self.multipliers) > 1 + MARGIN).sum(axis=1)
 
     @property
     def stable(self):
-        """Whether a point has no unstable direction."""
+        """Whether each point has no unstable direction."""
         return self.n_unstable == 0
 
     @property
@@ -89,19 +91,19 @@ class FixedPoints:
 
     @property
     def growth_rates(self):
-        """log|multiplier| / dt, 1/s."""
+        """Growth rates log|multiplier| / dt, 1/s."""
         return growth_rates(self.multipliers, self.dt)
 
     @property
     def frequencies(self):
-        """Angle of the multiplier over 2 pi dt, Hz."""
+        """Frequencies, Hz: angle of the multiplier over 2 pi dt."""
         return frequencies(self.multipliers, self.dt)
 
     def __len__(self):
         return len(self.points)
 
     def __getitem__(self, index):
-        """Points selected by an integer, slice, mask or integer array."""
+        """Select points by an integer, slice, mask or integer array."""
         index = np.atleast_1d(np.arange(len(self))[index])
         names = ("points", "exact", "speeds", "multipliers", "n_starts_each")
         return replace(self, **{name: getattr(self, name)[index] for name in names})
@@ -115,12 +117,12 @@ class FixedPoints:
 
 
 def growth_rates(multipliers, dt):
-    """log|multiplier| / dt, 1/s; a multiplier of 0 counts as the smallest positive number."""
+    """Compute log|multiplier| / dt, 1/s; 0 is replaced by the smallest positive number."""
     return np.log(np.maximum(np.abs(multipliers), np.finfo(float).tiny)) / dt
 
 
 def frequencies(multipliers, dt):
-    """Angle of the multiplier over 2 pi dt, Hz."""
+    """Compute the angle of the multiplier over 2 pi dt, Hz."""
     return np.angle(multipliers) / (2 * np.pi * dt)
 
 
@@ -136,65 +138,68 @@ def find_fixed_points(
     max_iter=200,
     random_state=0,
 ):
-    r"""Find the fixed points, and if asked the slow points, of RNNs under constant input.
+    r"""Find the fixed points, and on request the slow points, of RNNs under constant input.
 
-    Damped Newton (Levenberg-Marquardt) from many starts at once, in the coordinates of the space
-    that the weights write to: `rank` dimensions instead of `n_neurons`.
+    Damped Newton steps (Levenberg-Marquardt) run from many starts at once, in the coordinates of
+    the space that the weights write to: `rank` dimensions instead of `n_neurons`.
 
     Parameters
     ----------
     rnns : RNNBatch
-        From ``JEDIEstimator.dynamics``, or of known weights.
+        RNNs from ``JEDIEstimator.dynamics``, or with known weights.
     states : array-like of shape (n_rnns, n_states, n_neurons) or (n_rnns, n_neurons), optional
-        States to start from, for example ``est.to_states(X)``; for a batch of one RNN of any shape
-        (..., n_neurons). Default: the free runs of the RNNs, where the batch knows their
-        initial states, to the ends of their trials; at most 64 samples of each.
+        States to start from, for example ``est.to_states(X)``. For a batch of one RNN any shape
+        (..., n_neurons) will do. Default: the free runs of the RNNs up to the ends of their
+        trials, at most 64 samples of each, if the batch has initial states.
     inputs : array-like of shape (n_inputs,) or (n_rnns, n_inputs), optional
         Constant input.
     n_random_starts : int, default=128
-        Starts besides: the state h = bias + input that zero rates would drive to, and random
-        directions at an RMS distance of 0.1 to 3 from it, half of which first run freely for 20
-        time constants: that leads to the attractors.
+        Number of additional starts. One is h = bias + input, the state that zero rates drive the
+        RNN to. The others lie in random directions at RMS distances of 0.1 to 3 from it. Half of
+        the starts first run freely for 20 time constants, which leads to the attractors.
     tol : float, default=1e-9
-        A fixed point is exact when the RMS over neurons of :math:`-x + J\tanh(x) + h` is at
-        most this (in units of the state).
+        A fixed point is exact if the RMS over neurons of :math:`-x + J\tanh(x) + h` is at most
+        this (in units of the state).
     slow_speed : float, optional
-        States that change by less than this per second (RMS over neurons, 1/s in units of the
-        state) are slow points. The first such state on the way of each start is kept, after
-        a few steps that correct its fast directions: a set of them traces a continuous
-        attractor. Default: exact fixed points only.
+        States that change by less than this per second are slow points (RMS over neurons, 1/s in
+        units of the state). The first such state on the path from each start is kept, after a few
+        steps that correct its fast directions; a set of them traces a continuous attractor.
+        Default: exact fixed points only.
     merge_distance : float, default=0.01
-        Points nearer to each other than this (RMS over neurons) are one point: the exact, the
-        slowest is kept.
+        Points closer to each other than this (RMS over neurons) count as one. The exact or, if
+        none is exact, the slowest one is kept.
     max_iter : int, default=200
-        Most Newton steps.
+        Maximum number of Newton steps.
     random_state : int, RandomState or None, default=0
-        Of the random starts.
+        Seed of the random starts.
 
     Returns
     -------
     list of FixedPoints
-        One for each RNN.
+        Points of each RNN.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes do not fit, input is given to RNNs without input weights, or there is no start.
+        If shapes do not match, if RNNs without input weights get an input, or if there is nothing
+        to start from.
 
     Warns
     -----
     UserWarning
-        Where `states` lie far outside of the RNNs' free runs, as activity does that is not in
-        the units of the states.
-    UserWarning
-        If some RNN has no fixed point among those found; its result is empty.
+        If `states` lie far outside the RNNs' free runs, which suggests activity in the units of
+        the data rather than states. Also if no point was found for some RNN, whose result is then
+        empty.
+
+    See Also
+    --------
+    FixedPointAnalyzer : Turns fixed points into features for a pipeline.
 
     Notes
     -----
-    Fixed points of a finite search are those that were found: more starts may find more, above
-    all saddles. When to believe them: docs/dynamics/fixed_points.md. Sussillo & Barak (2013),
-    Neural Computation 25, minimise the speed of the state by gradient descent in all neurons
-    instead.
+    A finite search may miss points; more starts may find more, above all saddles. See
+    docs/dynamics/fixed_points.md on when to believe them. Sussillo & Barak (2013), Neural Computation 25,
+    minimise the speed of the state by gradient descent in all neurons instead.
 
     Examples
     --------
@@ -211,7 +216,7 @@ def find_fixed_points(
     inputs = check_inputs(inputs, rnns)
     check_search(n_random_starts, slow_speed, merge_distance, max_iter, tol)
     if states is not None:
-        if len(rnns) == 1:  # all are its own
+        if len(rnns) == 1:  # all states belong to it
             states = as_plain_array(states, "states")
             if states.ndim > 1 and states.shape[-1] == rnns.n_neurons:
                 states = states.reshape(1, -1, rnns.n_neurons)
@@ -222,10 +227,10 @@ def find_fixed_points(
         runs = own_runs(rnns)
         states = [x[np.linspace(0, len(x) - 1, min(64, len(x))).astype(int)] for x in runs]
     elif not n_random_starts:
-        raise ValueError("There is no start: give states, or n_random_starts of at least 1.")
+        raise ValueError("There is no start: pass states, or n_random_starts of at least 1.")
 
     random_state = check_seed(random_state)
-    # the same directions for each RNN: its result does not depend on its place in the batch
+    # same directions for each RNN, so that results do not depend on the place in the batch
     size = 10.0 ** random_state.uniform(-1, np.log10(3), (n_random_starts, 1))
     directions = random_state.standard_normal((n_random_starts, rnns.rank))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True) + np.finfo(float).tiny
@@ -242,14 +247,14 @@ def find_fixed_points(
     if empty:
         warn_user(
             f"No fixed point was found for {len(empty)} of {len(found)} RNNs, first for RNN "
-            f"{empty[0]}. It may have none (a limit cycle has one inside); else give states "
-            "near the suspected point, more n_random_starts, or a slow_speed."
+            f"{empty[0]}. It may have none (though a limit cycle has one inside). Otherwise pass "
+            "states near the suspected point, more n_random_starts, or a slow_speed."
         )
     return found
 
 
 def check_search(n_random_starts, slow_speed, merge_distance, max_iter, tol=1e-9):
-    """Raise where a parameter of the search cannot be used."""
+    """Raise an error if a parameter of the search cannot be used."""
     check_number(n_random_starts, "n_random_starts", Integral, low=0)
     check_number(tol, "tol", low=0, closed=False)
     check_number(merge_distance, "merge_distance", low=0)
@@ -259,14 +264,14 @@ def check_search(n_random_starts, slow_speed, merge_distance, max_iter, tol=1e-9
 
 
 def _relax(rnn, y):
-    """Where the free run takes coordinates in RELAXATION time constants."""
+    """Run coordinates freely for RELAXATION time constants."""
     for _ in range(int(RELAXATION / rnn.alpha)):
         y = y + rnn.alpha * (rnn.target(rnn.lift(y)) - y)
     return y
 
 
 def _search(rnn, starts, tol, slow_speed, merge_distance, max_iter):
-    """Points of one RNN from starts in its coordinates."""
+    """Find the points of one RNN from starts in its coordinates."""
     unit = np.sqrt(rnn.n_neurons)  # norm of y -> RMS over neurons
     threshold = -np.inf if slow_speed is None else slow_speed * rnn.tau * unit
     parts = [
@@ -314,14 +319,14 @@ def _search(rnn, starts, tol, slow_speed, merge_distance, max_iter):
 
 
 def _newton(rnn, y, tol, threshold, max_iter):
-    """Levenberg-Marquardt from all starts to |F| <= tol, F = P^T tanh(h + Q y) - y.
+    """Run Levenberg-Marquardt from all starts to |F| <= tol, F = P^T tanh(h + Q y) - y.
 
     Returns
     -------
     y, norm : ndarray
-        Where each start ended, and |F| there.
+        End of each start, and |F| there.
     slow : ndarray
-        First state of each start with |F| <= threshold, NaN where there is none.
+        First state from each start with |F| <= threshold, NaN if there is none.
     """
     F, slope = _residual(rnn, y)
     norm = np.linalg.norm(F, axis=1)
@@ -349,13 +354,13 @@ def _newton(rnn, y, tol, threshold, max_iter):
 
 
 def _residual(rnn, y):
-    """F of coordinates (n, rank), and tanh' of their states."""
+    """Compute F at coordinates (n, rank), and tanh' of their states."""
     rates = np.tanh(rnn.lift(y))
     return rates @ rnn.P - y, 1 - rates**2
 
 
 def _damped_step(rnn, slope, F, damping):
-    """Solution of (A^T A + damping) step = -A^T F with A the derivative of F."""
+    """Solve (A^T A + damping) step = -A^T F, where A is the derivative of F."""
     A = rnn.effective_weights(slope)
     diagonal = np.arange(rnn.rank)
     A[:, diagonal, diagonal] -= 1
@@ -366,7 +371,7 @@ def _damped_step(rnn, slope, F, damping):
 
 
 def _settle(rnn, y):
-    """Correct the fast directions of slow points and leave the slow ones; return y and |F|."""
+    """Correct the fast directions of slow points but not the slow ones; return y and |F|."""
     F, slope = _residual(rnn, y)
     for _ in range(SLOW_STEPS):
         new = y + _damped_step(rnn, slope, F, np.full(len(y), SLOW_DAMPING))
@@ -378,7 +383,7 @@ def _settle(rnn, y):
 
 
 def _merge(y, norm, distance):
-    """Points with others nearer than `distance` dropped, the smallest |F| kept, and counts."""
+    """Merge points closer than `distance`, keeping the smallest |F|; return points and counts."""
     order = np.argsort(norm, kind="stable")
     y = y[order]
     kept, counts = [], []

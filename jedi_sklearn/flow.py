@@ -1,4 +1,4 @@
-"""Flow of an RNN on a plane through its state space."""
+"""Compute where states on a plane through the state space of an RNN move."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class FlowField:
     x, y : ndarray of shape (n_grid,)
         Coordinates of the grid along the two axes.
     velocity : ndarray of shape (n_grid, n_grid, 2)
-        Change per second of the two coordinates, 1/s in units of the state, at ``(y[i], x[j])``.
+        Change of the two coordinates per second at ``(y[i], x[j])``, in units of the state.
     speed : ndarray of shape (n_grid, n_grid)
-        RMS over neurons of the change of the whole state per second, the part that leaves the
-        plane included: the speed of :func:`find_fixed_points`.
+        RMS over neurons of the change of the whole state per second, including the part that
+        leaves the plane: the speed of :func:`find_fixed_points`.
     axes : ndarray of shape (2, n_neurons)
         Orthonormal axes of the plane.
     origin : ndarray of shape (n_neurons,)
@@ -40,47 +40,48 @@ class FlowField:
     origin: np.ndarray
 
     def project(self, states):
-        """Coordinates of states (..., n_neurons) on the plane, (..., 2)."""
+        """Project states (..., n_neurons) onto the plane; returns coordinates (..., 2)."""
         return (np.asarray(states) - self.origin) @ self.axes.T
 
 
 def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid=21, inputs=None):
-    """Flow of one RNN on a plane: where each state of the plane moves, and how fast.
+    """Compute the flow of one RNN on a plane: where each state moves, and how fast.
 
     Parameters
     ----------
     rnns : RNNBatch
-        A batch of one RNN; select one, e.g. ``rnns[0]``.
+        A batch of one RNN; select one with e.g. ``rnns[0]``.
     states : array-like of shape (..., n_neurons), optional
-        States, for example ``est.to_states(X)``, whose first two principal components span the
-        plane, whose mean is its origin and whose range its extent, where these are not given.
-        Default: the RNN's free run to the end of its trial, where the batch knows its initial
-        state.
+        States, for example ``est.to_states(X)``. Unless given separately, their first two
+        principal components span the plane, their mean is its origin and their range its extent.
+        Default: the RNN's free run up to the end of its trial, if the batch has initial states.
     axes : array-like of shape (2, n_neurons), optional
-        Two directions that span the plane; they are made orthonormal, the first one kept.
+        Two directions that span the plane. They are orthonormalised, keeping the first.
     origin : array-like of shape (n_neurons,), optional
-        A state on the plane.
+        State at the origin of the plane.
     extent : float or tuple (x_low, x_high, y_low, y_high), optional
-        Range of the grid, in units of the state; a number stands for both signs of both axes.
+        Range of the grid, in units of the state. A single number is used for both signs of both
+        axes.
     n_grid : int, default=21
-        Points of the grid along each axis.
+        Number of grid points along each axis.
     inputs : array-like of shape (n_inputs,), optional
         Constant input.
 
     Returns
     -------
     FlowField
-
-    Warns
-    -----
-    UserWarning
-        Where the plane lies far outside of the RNN's free run, as that of activity does that is
-        not in the units of the states.
+        Velocity and speed on the grid.
 
     Raises
     ------
     ValueError, TypeError
-        If there is more than one RNN, shapes do not fit, or nothing says where the plane lies.
+        If there is more than one RNN, if shapes do not match, or if the plane is not determined.
+
+    Warns
+    -----
+    UserWarning
+        If the plane lies far outside the RNN's free run, which suggests activity in the units of
+        the data rather than states.
 
     Examples
     --------
@@ -103,7 +104,7 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
         states = own_runs(rnns)[0]
     if axes is None:
         if states is None:
-            raise ValueError("Nothing says where the plane lies: give states, or axes.")
+            raise ValueError("The plane is not determined: pass states or axes.")
         mean, axes = principal_axes(states)
         origin = mean if origin is None else origin
     axes = _vectors(axes, "axes", n, 2)
@@ -130,7 +131,7 @@ def flow_field(rnns, states=None, *, axes=None, origin=None, extent=None, n_grid
 
 
 def principal_axes(states, n_axes=2):
-    """Mean and leading principal axes of states (n, n_neurons), signs fixed.
+    """Compute the mean and leading principal axes of states (n, n_neurons), with fixed signs.
 
     Returns
     -------
@@ -150,7 +151,7 @@ def principal_axes(states, n_axes=2):
 
 
 def _vectors(values, name, n, rows):
-    """Vectors over neurons as rows: any number of them, or exactly `rows`."""
+    """Check vectors over neurons and return them as rows: any number, or exactly `rows`."""
     a = as_numbers(values, name)
     shape = f"(..., n_neurons = {n})" if rows is None else f"({rows}, n_neurons = {n})"
     fits = a.ndim >= 1 and a.shape[-1] == n and a.size
@@ -165,7 +166,7 @@ def _vectors(values, name, n, rows):
 def _grid(extent, coordinates, n_grid):
     if extent is None:
         if coordinates is None:
-            raise ValueError("Nothing says how far the grid reaches: give states, or extent.")
+            raise ValueError("The range of the grid is not determined: pass states or extent.")
         low, high = coordinates.min(axis=0), coordinates.max(axis=0)
         margin = 0.2 * max((high - low).max(), 1e-12)
         bounds = (low[0] - margin, high[0] + margin, low[1] - margin, high[1] + margin)

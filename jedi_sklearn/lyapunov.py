@@ -1,4 +1,4 @@
-"""Lyapunov exponents of RNNs along trajectories."""
+"""Compute Lyapunov exponents of RNNs: how perturbations grow along a trajectory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .rnn import warn_if_far
 
 __all__ = ["lyapunov_exponents"]
 
-MAX_CONDITION = 1e6  # of eigenvectors that still serve as coordinates
+MAX_CONDITION = 1e6  # of eigenvectors, up to which they serve as coordinates
 N_BLOCKS = 8  # consecutive parts of a trajectory whose spread gives the standard error
-SURE = 4  # standard errors by which halves differ whose exponent changes
-MATTERS = 0.25  # share of the exponent, or of 1 / duration, by which they differ then
+SURE = 4  # standard errors by which the halves must differ for the exponent to be changing
+MATTERS = 0.25  # and by this share of the exponent, or of 1 / duration
 
 
 def lyapunov_exponents(
@@ -29,59 +29,65 @@ def lyapunov_exponents(
     n_exponents=None,
     return_error=False,
 ):
-    """Lyapunov exponents: mean rates at which small perturbations grow along a trajectory.
+    """Compute Lyapunov exponents, the mean growth rates of perturbations along a trajectory.
 
-    QR method (Benettin et al. 1980) on the tangent dynamics in the space that the weights write
-    to, of dimension `rank`; the other ``n_neurons - rank`` exponents are exactly
-    ``log(1 - alpha) / dt``, the leak. Lengths are measured along the eigenvectors of the mean
-    Jacobian: at a fixed point the exponents are its growth rates from the first step on, also
-    where perturbations turn, and those of a short trajectory do not depend on how the weights
-    are factored. (Exponents of long trajectories do not depend on how lengths are measured.)
+    This is the QR method (Benettin et al. 1980) applied to the tangent dynamics in the space that
+    the weights write to, of dimension `rank`. The other ``n_neurons - rank`` exponents are
+    exactly that of the leak, ``log(1 - alpha) / dt``. Lengths are measured along the eigenvectors
+    of the mean Jacobian. At a fixed point the exponents therefore equal its growth rates from the
+    first step on, even if perturbations rotate, and the exponents of a short trajectory do not
+    depend on how the weights are factored. (Those of long trajectories do not depend on how
+    lengths are measured.)
 
     Parameters
     ----------
     rnns : RNNBatch
+        RNNs from ``JEDIEstimator.dynamics``, or with known weights.
     states : array-like of shape (n_rnns, n_timesteps, n_neurons) or (n_rnns, n_neurons), optional
-        Trajectories along which to measure, or initial states of free runs of `n_timesteps`.
-        Default: the free runs of the RNNs, where the batch knows their initial states, to the
-        ends of their trials (``rnns.lengths``). RNNs from ``generate_rnns`` without
-        `initial_state` start where their embeddings say, or, where these do not, at the mean
-        first sample, which may be near no trial.
+        Trajectories, or initial states of free runs of `n_timesteps`. Default: the free runs of
+        the RNNs up to the ends of their trials (``rnns.lengths``), if the batch has initial
+        states. RNNs from ``generate_rnns`` without `initial_state` start where their embeddings
+        say, or, if embeddings do not determine the start, at the mean first sample, which may not
+        be near any trial.
     n_timesteps : int, optional
-        Samples of the free run; by default as many as the batch says of each RNN. Not with
-        trajectories.
+        Number of samples of the free run. Default: as many as the batch has for each RNN. Not
+        allowed with trajectories.
     inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
-        Inputs during the free run. Along given trajectories they do not matter.
+        Inputs during the free run. With given trajectories they have no effect.
     burn_in : int, default=0
-        Steps at the start that turn the tangent vectors but do not count.
+        Number of steps at the start that rotate the tangent vectors but do not count.
     n_exponents : int, optional
-        Exponents to return, the largest first; all `n_neurons` by default.
+        Number of exponents to return, largest first. Default: all `n_neurons`.
     return_error : bool, default=False
-        Return standard errors too.
+        Whether to return standard errors too.
 
     Returns
     -------
     exponents : ndarray of shape (n_rnns, n_exponents)
-        By falling size, 1/s. Of a finite trajectory: finite-time exponents.
+        Exponents in decreasing order, 1/s. For a finite trajectory these are finite-time
+        exponents.
     error : ndarray of shape (n_rnns, n_exponents)
-        Standard error over eight consecutive parts of the trajectory (0 for the exponents of
-        the leak). Only with `return_error`.
-
-    Warns
-    -----
-    UserWarning
-        Where `states` lie far outside of the RNNs' free runs, as activity does that is not in
-        the units of the states.
-    UserWarning
-        Where the largest exponent still changes along the trajectory, as in a transient: of any
-        RNN with `return_error`, whose error does not say then how far the exponent is from where
-        it settles; without, of more than half of them.
+        Standard errors from eight consecutive parts of the trajectory (0 for the exponents of the
+        leak). Only with ``return_error=True``.
 
     Raises
     ------
     ValueError, TypeError
-        If shapes do not fit, or the trajectory is shorter than `burn_in` and one step (eight
-        steps with `return_error`).
+        If shapes do not match, or if the trajectory is shorter than `burn_in` plus one step
+        (eight steps with ``return_error=True``).
+
+    Warns
+    -----
+    UserWarning
+        If `states` lie far outside the RNNs' free runs, which suggests activity in the units of
+        the data rather than states. Also if the largest exponent still changes along the
+        trajectory, as in a transient. With ``return_error=True`` it warns if this holds for any
+        RNN, because the standard error then does not say how far the exponent is from its final
+        value; otherwise if it holds for more than half of the RNNs.
+
+    See Also
+    --------
+    LyapunovAnalyzer : Turns exponents into features for a pipeline.
 
     Examples
     --------
@@ -105,14 +111,14 @@ def lyapunov_exponents(
         k = int(n_steps.argmin())
         raise ValueError(
             f"A trajectory of {lengths[k]} samples (RNN {k}) leaves {n_steps[k]} steps after "
-            f"burn_in={burn_in}; at least {least} are needed. Lower burn_in, or give longer ones."
+            f"burn_in={burn_in}; at least {least} are needed. Lower burn_in, or use a longer one."
         )
 
     rank = rnns.rank
     leak = growth_rates(1 - rnns.alpha, rnns.dt)
     exponents, errors = np.full((2, len(rnns), n), leak)
     errors[:] = 0
-    leading = np.zeros((N_BLOCKS, len(rnns)))  # the largest exponent of each part
+    leading = np.zeros((N_BLOCKS, len(rnns)))  # largest exponent in each part
     for rows in _blocks(lengths, rank):
         x = states[rows, : lengths[rows[0]]]
         growth = _stretching(_tangent_steps(rnns[rows], x))[:, burn_in:]
@@ -130,7 +136,7 @@ def lyapunov_exponents(
 
 
 def _trajectories(rnns, states, n_timesteps, inputs):
-    """Trajectories (n_rnns, n_timesteps, n_neurons), and samples of each that count."""
+    """Get trajectories (n_rnns, n_timesteps, n_neurons) and how many samples of each count."""
     whole = n_timesteps is not None
     if states is None:
         states = rnns.free_run(n_timesteps, inputs)
@@ -139,7 +145,7 @@ def _trajectories(rnns, states, n_timesteps, inputs):
         if states.ndim == 3:
             if whole:
                 raise ValueError(
-                    "n_timesteps is for free runs; the trajectories given have their own."
+                    "n_timesteps is for free runs; the trajectories passed have their own length."
                 )
             warn_if_far(rnns, states)
             whole = True
@@ -147,16 +153,16 @@ def _trajectories(rnns, states, n_timesteps, inputs):
             n_timesteps = rnns.n_timesteps if n_timesteps is None else n_timesteps
             if n_timesteps is None:
                 raise ValueError(
-                    "states of shape (n_rnns, n_neurons) are initial states: give n_timesteps, "
-                    "the samples of the free run. A trajectory has shape (n_rnns, n_timesteps, "
-                    "n_neurons)."
+                    "states of shape (n_rnns, n_neurons) are initial states: pass n_timesteps, "
+                    "the number of samples of the free run. A trajectory has shape (n_rnns, "
+                    "n_timesteps, n_neurons)."
                 )
             states = rnns.simulate(states, n_timesteps, inputs)
     return states, np.full(len(states), states.shape[1]) if whole else rnns.lengths
 
 
 def _blocks(lengths, rank):
-    """Indices of trajectories of one length whose tangent dynamics fit into memory together."""
+    """Group trajectories of one length whose tangent dynamics fit into memory together."""
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         size = max(1, 4 * 10**6 // (length * rank**2))
@@ -164,11 +170,11 @@ def _blocks(lengths, rank):
 
 
 def _warn_of_change(parts, duration, with_error):
-    """Warn where the two halves of parts (N_BLOCKS, n_rnns) differ, surely and by much.
+    """Warn if the two halves of parts (N_BLOCKS, n_rnns) differ clearly and by much.
 
-    Trials are short, and some are transients as they are: without errors, which would hide it,
-    only where most are. The noise is that of steps from part to part, small where parts rise or
-    fall together.
+    Trials are short, and some are transients by nature. Without errors, which transients would
+    invalidate, the warning appears only if most of them are. The noise is estimated from the
+    steps from part to part, which are small if the parts rise or fall together.
     """
     first, second = parts.reshape(2, -1, parts.shape[1]).mean(axis=1)
     difference = np.abs(first - second)
@@ -177,19 +183,19 @@ def _warn_of_change(parts, duration, with_error):
     changes = np.flatnonzero((difference > SURE * noise) & (difference > MATTERS * size))
     if len(changes) > (0 if with_error else len(size) / 2):
         k = changes[0]
-        so = "it is that of a transient, not of what the run settles on"
+        so = "it is that of a transient, not the one the run settles on"
         if with_error:
             so = "its standard error does not say how far it is from where it settles"
         warn_user(
             f"The largest exponent of {len(changes)} of {len(size)} RNNs still changes along the "
             f"run (RNN {k}: {first[k]:.2f} 1/s in its first half, {second[k]:.2f} in the second), "
-            f"so that {so}. For an attractor raise n_timesteps and burn_in, and give states of "
+            f"so that {so}. For an attractor, raise n_timesteps and burn_in, and pass states of "
             "trials to start from."
         )
 
 
 def _tangent_steps(rnns, states):
-    """Jacobians of the steps in the coordinates of the weights, (n_rnns, n_steps, rank, rank)."""
+    """Compute Jacobians of the steps in weight coordinates, (n_rnns, n_steps, rank, rank)."""
     reduced = (ReducedRNN(rnns, k) for k in range(len(rnns)))
     steps = np.stack([r.weights_at(x[:-1]) for r, x in zip(reduced, states, strict=True)])
     steps *= rnns.alpha
@@ -199,10 +205,11 @@ def _tangent_steps(rnns, states):
 
 
 def _stretching(steps):
-    """Log growth of each tangent direction at each step (n_rnns, n_steps, rank, rank).
+    """Compute the log growth of each tangent direction at each step (n_rnns, n_steps, rank).
 
-    Measured in coordinates in which the mean step is a scaling of axes and of planes, with a
-    rotation: where a perturbation turns as it decays, its length does not go up and down then.
+    Steps (n_rnns, n_steps, rank, rank) are transformed to coordinates in which the mean step
+    scales axes, and scales and rotates planes. The length of a perturbation that rotates as it
+    decays then does not oscillate.
     """
     coordinates = _eigenspaces(steps.mean(axis=1))[:, np.newaxis]
     steps = np.linalg.solve(coordinates, steps @ coordinates)
@@ -217,10 +224,10 @@ def _stretching(steps):
 
 
 def _eigenspaces(matrices):
-    """Real eigenvectors of real matrices by falling modulus, columns of unit vectors.
+    """Compute real eigenvectors of real matrices, as unit columns by decreasing modulus.
 
-    A complex pair has the two axes of its ellipse, which do not depend on the coordinates. Where
-    the eigenvectors are nearly dependent, an orthonormal basis of the same nested spaces.
+    A complex pair gives the two axes of its ellipse, which do not depend on the coordinates. If
+    eigenvectors are nearly dependent, an orthonormal basis of the same nested spaces is used.
     """
     values, vectors = np.linalg.eig(matrices)
     values, vectors = values.astype(complex), vectors.astype(complex)
@@ -229,7 +236,7 @@ def _eigenspaces(matrices):
     vectors = np.take_along_axis(vectors, order[:, np.newaxis], axis=-1)
     turn = np.exp(-0.5j * np.angle((vectors**2).sum(axis=1, keepdims=True)))
     vectors = vectors * turn
-    second = values.imag[:, np.newaxis] < 0  # of a pair: the shorter axis
+    second = values.imag[:, np.newaxis] < 0  # second of a pair: the shorter axis
     bases = np.where(second, vectors.imag, vectors.real)
     poor = np.linalg.cond(bases) > MAX_CONDITION
     bases[poor] = np.linalg.qr(bases[poor])[0]

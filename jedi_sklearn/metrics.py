@@ -1,7 +1,8 @@
-"""How well a fitted model predicts activity it has not seen: forecasts and held-out neurons.
+"""Score how well a fitted model predicts activity it has not seen: forecasts, held-out neurons.
 
-``JEDIEstimator.score`` infers an embedding from a trial and draws that trial. Here a part of each
-trial is hidden, the embedding is inferred from the rest, and only the hidden part is scored.
+``JEDIEstimator.score`` infers an embedding from a whole trial and scores the free run of that
+trial. Here, part of each trial is hidden, the embedding is inferred from the rest, and only the
+hidden part is scored.
 """
 
 from __future__ import annotations
@@ -31,33 +32,35 @@ __all__ = [
 ]
 
 MEASURES = {"r2": r2_of, "bits_per_spike": bits_of}
-NO_VARIANCE = 1e-10  # of a component, as a share of all: what no ridge regression uses
+NO_VARIANCE = 1e-10  # share of the variance below which a ridge regression ignores a component
 
 
 def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
-    """R2 on values that the inference of the embeddings did not see.
+    """Compute R2 on values hidden from the inference of the embeddings.
 
     Parameters
     ----------
     estimator : JEDIEstimator or Pipeline that ends in one
-        Fitted.
+        Fitted estimator.
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
+        Trials in the same units as in ``fit``.
     hidden : array-like of bool, broadcast to the shape of `X`
-        Values to hide, and to score: e.g. ``np.arange(n_timesteps)[:, np.newaxis] >= 50``, or a
-        mask over neurons. At least the first sample of some neurons must remain.
+        Values to hide and to score, e.g. ``np.arange(n_timesteps)[:, np.newaxis] >= 50`` or a
+        mask over neurons. The first sample of at least some neurons must remain.
     over : {"all", "neuron", "trial"}, default="all"
-        As in :func:`r2_by`.
+        Whether to return one R2, or one per neuron or trial, as in :func:`r2_by`.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them. They are not hidden.
 
     Returns
     -------
     float, or ndarray of shape (n_neurons,) or (n_trials,)
+        R2 of the hidden values.
 
     Raises
     ------
     ValueError
-        If nothing is hidden, or nothing is left of some trial.
+        If nothing is hidden, or if nothing is left of some trial.
 
     Examples
     --------
@@ -75,31 +78,32 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
 
 
 def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None):
-    """Bits per spike of values that the inference of the embeddings did not see.
+    """Compute bits per spike on counts hidden from the inference of the embeddings.
 
     Parameters
     ----------
     estimator : JEDIEstimator or Pipeline that ends in one
-        Fitted to spike counts.
+        Estimator fitted to spike counts.
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
         Spike counts.
     hidden : array-like of bool, broadcast to the shape of `X`
-        Values to hide, and to score, as in :func:`hidden_r2`.
+        Values to hide and to score, as in :func:`hidden_r2`.
     over : {"all", "neuron", "trial"}, default="all"
-        As in :func:`bits_per_spike`. The means to which the expected counts are compared are
-        those of the hidden values.
+        Whether to return one number, or one per neuron or trial, as in :func:`bits_per_spike`.
+        The expected counts are compared with the means of the hidden values.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them. They are not hidden.
 
     Returns
     -------
     float, or ndarray of shape (n_neurons,) or (n_trials,)
+        Bits per spike of the hidden counts.
 
     Raises
     ------
     ValueError
-        If the estimator was not fitted to spike counts, `X` holds none, nothing is hidden or
-        nothing is left of some trial.
+        If the estimator was not fitted to spike counts, if `X` holds no counts, if nothing is
+        hidden, or if nothing is left of some trial.
 
     Examples
     --------
@@ -120,7 +124,7 @@ def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None):
 
 
 def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None):
-    """Score what is hidden by a metric."""
+    """Score the hidden values with a metric."""
     X, estimator = _unwrap(estimator, X)
     measure = _measure(metric, estimator, X)
     hidden = as_mask(hidden, X, "hidden")
@@ -131,7 +135,7 @@ def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None):
 
 
 def _measure(metric, estimator, X):
-    """The function of `MEASURES` that scores predictions of trials X."""
+    """Choose the function in `MEASURES` that scores predictions of the trials `X`."""
     check_option(metric, "metric", ("auto", *MEASURES))
     counts = estimator.observation_ == "poisson"
     if metric == "auto":
@@ -140,7 +144,7 @@ def _measure(metric, estimator, X):
         if not counts:
             raise ValueError(
                 "Bits per spike need an estimator that was fitted to spike counts "
-                f'(observation_ "poisson"), this one has "{estimator.observation_}". Score by R2: '
+                f'(observation_ "poisson"), but this one has "{estimator.observation_}". Use R2: '
                 'hidden_r2, or metric="r2".'
             )
         estimator._model.observation.check(X)
@@ -148,7 +152,7 @@ def _measure(metric, estimator, X):
 
 
 def _infer_runs(estimator, X, hidden, inputs):
-    """Free runs of trials X, inferred without what is hidden, as a function of some trials."""
+    """Infer embeddings without the hidden values; return a function from trials to free runs."""
     seen = _Shown(X, hidden)
     _refuse_gone(seen, "hidden leaves nothing")
     _, inputs, found = estimator._infer(seen, inputs, starts=True)
@@ -162,31 +166,34 @@ def _infer_runs(estimator, X, hidden, inputs):
 
 
 class _HidingScorer(BaseEstimator):
-    """Callable as scikit-learn asks of a scorer; a `score` method is what it routes inputs by."""
+    """Base of the scorers: callable, with a `score` method for metadata routing of inputs."""
 
     __metadata_request__score = {"estimator": UNUSED}  # noqa: RUF012
 
     def __call__(self, estimator, X, y=None, *, inputs=None):
-        """What `score` returns."""
+        """Return the result of `score`."""
         return self.score(estimator, X, y, inputs=inputs)
 
 
 class ForecastScorer(_HidingScorer):
     """Score the end of each trial, forecast from its beginning, by R2 or bits per spike.
 
-    Of the activity in its own units, whatever the estimator's `scale`. A scorer for
-    ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. With metadata routing,
-    ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
+    Use it as a scorer in ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The
+    score refers to the activity in its own units, whatever the `scale` of the estimator. With
+    metadata routing, ``set_score_request(inputs=True)`` requests the known inputs of the test
+    trials.
 
     Parameters
     ----------
     fraction : float, default=0.5
-        Share of the samples that are seen: embedding and state are inferred from them.
+        Share of the samples that are seen. Embedding and state are inferred from them.
     correction : float or "auto", default="auto"
-        How much the state follows the samples seen, as in ``JEDIEstimator.forecast``.
+        How strongly the state follows the samples that are seen, as in
+        ``JEDIEstimator.forecast``.
     metric : {"auto", "r2", "bits_per_spike"}, default="auto"
-        "auto" is bits per spike where the estimator was fitted to spike counts, else R2. As
-        :func:`bits_per_spike` and :func:`r2_by` say, of the samples forecast.
+        Score of the forecast samples: R2 (:func:`r2_by`) or bits per spike
+        (:func:`bits_per_spike`). "auto" is bits per spike if the estimator was fitted to spike
+        counts, and R2 otherwise.
 
     Examples
     --------
@@ -201,7 +208,24 @@ class ForecastScorer(_HidingScorer):
         self.metric = metric
 
     def score(self, estimator, X, y=None, *, inputs=None):
-        """R2 or bits per spike of the forecast; `y` is ignored."""
+        """Score the forecast of each trial.
+
+        Parameters
+        ----------
+        estimator : JEDIEstimator, or Pipeline or search that ends in one
+            Fitted estimator.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Test trials.
+        y : None
+            Ignored.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if the fit had them.
+
+        Returns
+        -------
+        float
+            R2 or bits per spike of the forecast samples.
+        """
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         X, estimator = _unwrap(estimator, X)
         measure = _measure(self.metric, estimator, X)
@@ -221,24 +245,26 @@ class ForecastScorer(_HidingScorer):
 
 
 class CoSmoothingScorer(_HidingScorer):
-    """Score neurons held out, predicted from the others of the trial, by R2 or bits per spike.
+    """Score held-out neurons, predicted from the other neurons, by R2 or bits per spike.
 
-    Of the activity in its own units, whatever the estimator's `scale`. A scorer for
-    ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The fit knows the neurons;
-    the embedding of a test trial does not. With metadata routing,
-    ``set_score_request(inputs=True)`` asks for the known inputs of the test trials.
+    Use it as a scorer in ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The
+    fit has seen the held-out neurons, but the embedding of a test trial is inferred without them.
+    The score refers to the activity in its own units, whatever the `scale` of the estimator. With
+    metadata routing, ``set_score_request(inputs=True)`` requests the known inputs of the test
+    trials.
 
     Parameters
     ----------
     fraction : float, default=0.25
-        Share of the neurons held out.
+        Share of the neurons that are held out.
     n_repeats : int, default=1
-        Random choices of neurons to average over.
+        Number of random choices of neurons to average over.
     random_state : int or RandomState, default=0
-        Of the choice.
+        Seed of these choices.
     metric : {"auto", "r2", "bits_per_spike"}, default="auto"
-        "auto" is bits per spike where the estimator was fitted to spike counts, else R2. As
-        :func:`bits_per_spike` and :func:`r2_by` say, of the neurons held out.
+        Score of the held-out neurons: R2 (:func:`r2_by`) or bits per spike
+        (:func:`bits_per_spike`). "auto" is bits per spike if the estimator was fitted to spike
+        counts, and R2 otherwise.
 
     Examples
     --------
@@ -254,7 +280,24 @@ class CoSmoothingScorer(_HidingScorer):
         self.metric = metric
 
     def score(self, estimator, X, y=None, *, inputs=None):
-        """R2 or bits per spike of the neurons held out; `y` is ignored."""
+        """Score the held-out neurons.
+
+        Parameters
+        ----------
+        estimator : JEDIEstimator, or Pipeline or search that ends in one
+            Fitted estimator.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Test trials.
+        y : None
+            Ignored.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if the fit had them.
+
+        Returns
+        -------
+        float
+            R2 or bits per spike of the held-out neurons, mean over `n_repeats`.
+        """
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         check_number(self.n_repeats, "n_repeats", Integral, low=1)
         rng = check_seed(self.random_state)
@@ -267,47 +310,49 @@ class CoSmoothingScorer(_HidingScorer):
 
 
 class FewShotCoSmoothingScorer(_HidingScorer):
-    """Score neurons held out, read from the states of the others by regression on few trials.
+    """Score held-out neurons, read out from the states of the others by regression on few trials.
 
-    Some neurons are hidden from the inference of all trials of `X`: embeddings and free runs come
-    from the others. The hidden neurons' counts are regressed on the states of the others in these
-    free runs, in `n_trials` trials; the score is their bits per spike (:func:`bits_per_spike`) in
-    all other trials. Activity that an estimator does not take as counts is regressed linearly
-    and scored by R2 (:func:`r2_by`).
+    Some neurons are hidden from inference in all trials of `X`: embeddings and free runs are
+    inferred from the other neurons. In `n_trials` trials, the counts of the hidden neurons are
+    regressed on the states of the other neurons in these free runs. The score is the bits per
+    spike (:func:`bits_per_spike`) of that regression in all other trials. If the estimator treats
+    the activity as continuous rather than as counts, the regression is linear and the score is R2
+    (:func:`r2_by`).
 
-    The fit knew all neurons, in its own trials: bases, maps and embeddings were learned with those
-    that are hidden here. But what the model says of them is not used; it is learned anew. So the
-    score does not tell whether a model does for neurons that it has never met. It tells how
-    plainly the states of some neurons speak of others. Models with dynamics beside those that the
-    neurons have in common can be as good in co-smoothing, where all of the training data say what
-    to make of the states; to find that out with few trials is harder the more there is to ignore
-    (Dabholkar and Barak). Compare models that are alike in :class:`CoSmoothingScorer`, with the
-    same `X`, `n_trials` and `random_state`.
+    The fit has seen all neurons in its own trials, so the hidden neurons took part in learning
+    bases, maps and embeddings. What the model predicts for them, however, is not used; the
+    readout is learned anew. The score therefore does not tell whether a model works for neurons
+    it has never seen. It tells how plainly the states of some neurons speak of the others. Models
+    with dynamics beyond those that the neurons share can do equally well in co-smoothing, where
+    all training data determine how to read the states. With few trials the readout is harder to
+    find the more of the states it must ignore (Dabholkar and Barak). Use this score to compare
+    models that do equally well in :class:`CoSmoothingScorer`, with the same `X`, `n_trials` and
+    `random_state`.
 
-    A scorer for ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like, if test sets are
-    larger than `n_trials`. With metadata routing, ``set_score_request(inputs=True)`` asks for the
-    known inputs of the test trials.
+    Use it as a scorer in ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like, if the
+    test sets are larger than `n_trials`. With metadata routing,
+    ``set_score_request(inputs=True)`` requests the known inputs of the test trials.
 
     Parameters
     ----------
     fraction : float, default=0.25
-        Share of the neurons held out.
+        Share of the neurons that are held out.
     n_trials : int, default=20
-        Trials of `X` for the regression; `X` must have more.
+        Number of trials of `X` for the regression; `X` must have more.
     n_repeats : int, default=1
-        Random choices of neurons and trials to average over.
+        Number of random choices of neurons and trials to average over.
     random_state : int or RandomState, default=0
-        Of the choices.
+        Seed of these choices.
 
     Notes
     -----
-    States are log expected counts, or activity, in the units of the estimator's `scale`, divided
-    by one number so that their variances in `X` add up to 1. (Principal components stand for them,
-    where neurons outnumber dimensions; the regression is the same.) The ridge penalty weighs as
-    much as one sample does: ``PoissonRegressor`` with ``alpha=1 / n_samples``, by which log
-    expected counts have an SD of about 1 a priori, ``Ridge`` with ``alpha=1``. Hidden neurons
-    without a spike in the few trials are expected to have half of one in as many bins; those that
-    were not observed there are not scored.
+    The states are log expected counts (or activity), in the units of the estimator's `scale`,
+    divided by one number so that their variances in `X` add up to 1. (If neurons outnumber
+    dimensions, their principal components are used instead; the regression is the same.) The
+    ridge penalty weighs as much as one sample: ``PoissonRegressor`` with ``alpha=1 / n_samples``,
+    for which log expected counts have a prior SD of about 1, or ``Ridge`` with ``alpha=1``. A
+    hidden neuron without a spike in the few trials is expected to fire half a spike in as many
+    bins. Hidden neurons that were not observed in these trials are not scored.
 
     References
     ----------
@@ -334,7 +379,24 @@ class FewShotCoSmoothingScorer(_HidingScorer):
         self.random_state = random_state
 
     def score(self, estimator, X, y=None, *, inputs=None):
-        """Bits per spike or R2 of the neurons held out in the other trials; `y` is ignored."""
+        """Score the held-out neurons in the trials that are not used for the regression.
+
+        Parameters
+        ----------
+        estimator : JEDIEstimator, or Pipeline or search that ends in one
+            Fitted estimator.
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Test trials, more than ``self.n_trials``.
+        y : None
+            Ignored.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, if the fit had them.
+
+        Returns
+        -------
+        float
+            Bits per spike or R2 of the held-out neurons, mean over `n_repeats`.
+        """
         check_number(self.fraction, "fraction", low=0, closed=False, high=1)
         check_number(self.n_trials, "n_trials", Integral, low=1)
         check_number(self.n_repeats, "n_repeats", Integral, low=1)
@@ -344,8 +406,8 @@ class FewShotCoSmoothingScorer(_HidingScorer):
         if len(X) <= self.n_trials:
             raise ValueError(
                 f"Few-shot co-smoothing with n_trials={self.n_trials} needs at least "
-                f"{self.n_trials + 1} trials in X, some to score, got {len(X)}. Lower n_trials, "
-                "or make test sets larger (fewer folds)."
+                f"{self.n_trials + 1} trials in X, so that some are left to score, got {len(X)}. "
+                "Lower n_trials, or use fewer folds to make test sets larger."
             )
         scores = []
         for _ in range(self.n_repeats):
@@ -356,14 +418,14 @@ class FewShotCoSmoothingScorer(_HidingScorer):
 
 
 def _count_seen(fraction, n_timesteps):
-    """Samples from which the others of a trial are forecast."""
+    """Choose how many samples of a trial are seen; the others are forecast."""
     if n_timesteps < 3:
-        raise ValueError(f"A forecast needs at least 3 samples a trial, got {n_timesteps}.")
+        raise ValueError(f"A forecast needs at least 3 samples per trial, got {n_timesteps}.")
     return min(max(2, round(fraction * n_timesteps)), n_timesteps - 1)
 
 
 def _choose_neurons(X, fraction, rng):
-    """A mask of the neurons to hold out, some but not all."""
+    """Choose the neurons to hold out, some but not all; returns a mask."""
     n_neurons = X.shape[2]
     if n_neurons < 2:
         raise ValueError("Co-smoothing needs at least 2 neurons in X, got 1.")
@@ -374,7 +436,7 @@ def _choose_neurons(X, fraction, rng):
 
 
 def _score_few_shot(measure, estimator, X, neurons, few, inputs):
-    """Score neurons in all trials but `few`, which tell how to read them from the others."""
+    """Learn to read neurons from the others in the trials `few`; score them in all others."""
     runs = _infer_runs(estimator, X, np.broadcast_to(neurons, X.shape), inputs)
 
     def states(i):
@@ -390,9 +452,9 @@ def _score_few_shot(measure, estimator, X, neurons, few, inputs):
 
 
 def _axes(X, states):
-    """Axes (neurons, components) along which the variances of states of trials X add up to 1.
+    """Find axes (neurons, components) along which variances of the states of `X` add up to 1.
 
-    Principal ones that leave nothing out. Samples without observed neurons do not count.
+    They are principal axes and leave nothing out. Samples without observed neurons do not count.
     """
     shift = states(slice(1))[0].mean(axis=0)
     n, total, power = 0, 0.0, 0.0
@@ -405,23 +467,23 @@ def _axes(X, states):
 
 
 class _Readout:
-    """Ridge regression of values of some neurons on states of others.
+    """Ridge regression from states of some neurons to values of others.
 
     Parameters
     ----------
     axes : ndarray (neurons, components)
-        Of the states, to regress on.
+        Axes of the states to regress on.
     counts : bool
-        Whether values are spike counts: their logarithms are then linear in the states.
+        Whether values are spike counts, whose logarithms are then linear in the states.
     penalty : float
-        Samples that the ridge weighs as much as.
+        Number of samples that the ridge penalty weighs as much as.
     """
 
     def __init__(self, axes, counts, penalty=1.0):
         self.axes, self.counts, self.penalty = axes, counts, penalty
 
     def fit(self, states, values):
-        """Learn from states and values (trials, time, neurons), these NaN where missing."""
+        """Learn from states and values (trials, time, neurons), NaN where a value is missing."""
         features, seen = states @ self.axes, ~np.isnan(values)
         self.known = seen.any(axis=(0, 1))
         self.weights = np.zeros((self.axes.shape[1], len(self.known)))
@@ -435,7 +497,7 @@ class _Readout:
                 self.weights[:, n], self.offset[n] = found.coef_, found.intercept_
 
     def __call__(self, states):
-        """Values to expect with states (trials, time, neurons)."""
+        """Predict values from states (trials, time, neurons)."""
         linear = states @ self.axes @ self.weights + self.offset
         return np.exp(linear) if self.counts else linear
 
@@ -446,7 +508,7 @@ class _Readout:
 
 
 class _Shown:
-    """Trials with values hidden, samples or neurons cut off; made when some are asked for."""
+    """Trials with some values hidden, or samples or neurons cut off; assembled when indexed."""
 
     ndim = 3
 
@@ -460,7 +522,7 @@ class _Shown:
         return len(self.X)
 
     def __getitem__(self, index):
-        """One trial by its number, or several by a slice."""
+        """Return one trial by its number, or several by a slice."""
         x = self.X[index]
         if self.hidden is not None:
             x = np.where(self.hidden[index], np.nan, x).astype(x.dtype, copy=False)
@@ -474,13 +536,13 @@ def _refuse_gone(X, what):
     gone = np.concatenate([np.isnan(X[i]).all(axis=(1, 2)) for i in parts(X)])
     if gone.any():
         raise ValueError(
-            f"An embedding needs some activity, but {what} of {gone.sum()} trial(s), first of "
-            f"trial {np.argmax(gone)}."
+            f"An embedding needs some activity, but {what} of {gone.sum()} trial(s), the first of "
+            f"which is trial {np.argmax(gone)}."
         )
 
 
 def _unwrap(estimator, X):
-    """Trials as the estimator in a pipeline or a search sees them, and that estimator."""
+    """Find the estimator in a pipeline or search, and transform trials as it sees them."""
     if hasattr(estimator, "best_estimator_"):
         return _unwrap(estimator.best_estimator_, X)
     if isinstance(estimator, Pipeline):

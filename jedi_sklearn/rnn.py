@@ -1,4 +1,4 @@
-"""A batch of RNNs: step, simulate, Jacobian and spectrum, from plain arrays."""
+"""A batch of RNNs from plain arrays: step, simulate, Jacobian and eigenvalues."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from ._validation import (
 
 __all__ = ["RNNBatch"]
 
-SATURATED = 3.0  # |state| from which on a neuron's gain, tanh', is a hundredth at most
-MANY_FAR = 0.25  # of the values; of data 0.01 are, of fixed points beyond all data up to 0.25
+SATURATED = 3.0  # |state| above which a neuron's gain, tanh', is below about a hundredth
+MANY_FAR = 0.25  # share of values; 0.01 for data, up to 0.25 for fixed points beyond all data
 
 
 class RNNBatch:
-    r"""A batch of n leaky tanh RNNs that share their size, time constant and time step.
+    r"""Batch of n leaky tanh RNNs that share their size, time constant and time step.
 
     RNN k follows (:math:`\alpha` = ``dt / tau``)
 
     .. math:: x[t+1] = (1-\alpha)\, x[t] + \alpha\,(J_k \tanh(x[t]) + b_k + B_k u[t])
 
-    in one of three connectivities:
+    with one of three connectivities:
 
     - ``"shared"``: :math:`J_k = U G_k V^T`, with `U` and `V` common to the batch,
     - ``"low_rank"``: :math:`J_k = U_k V_k^T` (or :math:`U_k G_k V_k^T`),
     - ``"full_rank"``: a dense :math:`J_k`, see :meth:`from_dense`.
 
-    A batch supports ``len``, indexing and iteration over RNNs, so that scikit-learn can split it
-    as it splits an array of samples. It knows nothing of fitting.
+    A batch supports ``len``, indexing and iteration over RNNs, so scikit-learn can split it like
+    an array of samples. It does not depend on how the RNNs were fitted.
 
     Parameters
     ----------
     U, V : array-like of shape (n_neurons, rank) or (n_rnns, n_neurons, rank)
         Left and right factors. 2-D factors are shared by all RNNs.
     core : array-like of shape (n_rnns, rank, rank), optional
-        The cores :math:`G_k`. Without cores they are the identity.
+        The cores :math:`G_k`. Default: the identity.
     bias : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
-        Constant drive :math:`b_k`; zero by default.
+        Constant drive :math:`b_k`. Default: zero.
     input_weights : array-like of shape (n_neurons, n_inputs) or (n_rnns, ..., ...), optional
         Input weights :math:`B_k`: one matrix for the batch, or one for each RNN.
     dt : float, default=0.01
@@ -53,33 +53,35 @@ class RNNBatch:
     tau : float, default=0.1
         Time constant of each neuron, s.
     initial_states : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
-        Where the free runs of :meth:`free_run` start.
+        Initial states of :meth:`free_run`.
     n_timesteps : int, optional
-        Samples of those free runs.
+        Number of samples of these free runs.
     inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
-        Inputs during those free runs.
+        Inputs during these free runs.
     lengths : array-like of int of shape (n_rnns,), optional
-        Samples of the trial behind each RNN, at most `n_timesteps`, where trials are of unequal
-        length: the analyses leave out what its free run does after that. By default `n_timesteps`.
+        Number of samples of the trial behind each RNN, at most `n_timesteps`, if trials have
+        unequal lengths. Analyses ignore the rest of its free run. Default: `n_timesteps`.
 
     Attributes
     ----------
     connectivity : {"shared", "low_rank", "full_rank"}
+        How the weights are stored.
     n_neurons, n_inputs : int
+        Numbers of neurons and input channels.
     rank : int
-        Rank of the connectivity: at most this many eigenvalues are not zero.
+        Rank of the connectivity; at most this many eigenvalues are not zero.
     alpha : float
-        ``dt / tau``.
-
-    Warns
-    -----
-    UserWarning
-        If `tau` is 10 s or more: probably milliseconds.
+        Leak per step, ``dt / tau``.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, values are not finite or not ``0 < dt < tau``.
+        If shapes do not match, values are not finite, or ``0 < dt < tau`` does not hold.
+
+    Warns
+    -----
+    UserWarning
+        If `tau` is 10 s or more, which suggests milliseconds.
 
     Examples
     --------
@@ -120,7 +122,7 @@ class RNNBatch:
         if rank > n_neurons:
             raise ValueError(
                 f"U and V have more columns ({rank}) than rows ({n_neurons} neurons). Multiply "
-                "them out: RNNBatch.from_dense(U @ V.T)."
+                "them: RNNBatch.from_dense(U @ V.T)."
             )
         if self.core is not None and self.core.shape[1:] != (rank, rank):
             raise ValueError(
@@ -155,13 +157,28 @@ class RNNBatch:
         ----------
         J : array-like of shape (n_neurons, n_neurons) or (n_rnns, n_neurons, n_neurons)
             Recurrent weights; ``J[i, j]`` is the weight from neuron j to neuron i.
-        bias, input_weights, dt, tau, initial_states, n_timesteps, inputs, lengths :
-            As in the constructor.
+        bias : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
+            Constant drive. Default: zero.
+        input_weights : array-like of shape (n_neurons, n_inputs) or \
+                (n_rnns, n_neurons, n_inputs), optional
+            Input weights.
+        dt : float, default=0.01
+            Time step, s.
+        tau : float, default=0.1
+            Time constant of each neuron, s.
+        initial_states : array-like of shape (n_neurons,) or (n_rnns, n_neurons), optional
+            Initial states of :meth:`free_run`.
+        n_timesteps : int, optional
+            Number of samples of these free runs.
+        inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
+            Inputs during these free runs.
+        lengths : array-like of int of shape (n_rnns,), optional
+            Number of samples of the trial behind each RNN. Default: `n_timesteps`.
 
         Returns
         -------
         RNNBatch
-            With ``connectivity == "full_rank"``.
+            Batch with ``connectivity == "full_rank"``.
         """
         self = cls.__new__(cls)
         J = _own(J, "J", (2, 3))
@@ -181,19 +198,23 @@ class RNNBatch:
         Parameters
         ----------
         batches : sequence of RNNBatch
-            With the same n_neurons, n_inputs, dt and tau. Ranks and connectivities may differ.
+            Batches with the same n_neurons, n_inputs, dt and tau. Ranks and connectivities may
+            differ.
 
         Returns
         -------
         RNNBatch
-            "shared" if all are and have the same bases, "full_rank" if any is, else "low_rank".
-            It has initial states, and numbers of samples, where all batches have them: each RNN
-            keeps its own length, and inputs are 0 after that.
+            All RNNs, with connectivity "shared" if all batches are "shared" and have the same
+            bases, "full_rank" if any batch is, and "low_rank" otherwise. It has initial states
+            and a number of samples if all batches have them. Each RNN keeps its own length, and
+            inputs are 0 after that.
 
         Raises
         ------
         ValueError
-            If sizes, time steps or time constants differ, or there is no batch.
+            If sizes, time steps or time constants differ, or if there is no batch.
+        TypeError
+            If `batches` does not hold batches of RNNs.
         """
         batches = list(batches) if isinstance(batches, Iterable) else batches
         if not isinstance(batches, list) or not all(isinstance(b, RNNBatch) for b in batches):
@@ -204,7 +225,7 @@ class RNNBatch:
             values = sorted({getattr(b, name) for b in batches})
             if len(values) > 1:
                 raise ValueError(
-                    f"RNNs of one batch must agree on {name}, got {values}. Treat them as "
+                    f"RNNs of one batch must agree on {name}, got {values}. Keep them in "
                     "separate batches."
                 )
         rest = {"dt": batches[0].dt, "tau": batches[0].tau}
@@ -244,7 +265,7 @@ class RNNBatch:
         self, sizes, bias, input_weights, dt, tau, initial_states, n_timesteps, inputs, lengths
     ):
         for name, value in (("dt", dt), ("tau", tau)):
-            value = value[()] if isinstance(value, np.ndarray) else value  # of no axes
+            value = value[()] if isinstance(value, np.ndarray) else value  # 0-D arrays
             check_number(value, name, unit="s")
         self.dt, self.tau = float(dt), float(tau)
         if not 0 < self.dt < self.tau:
@@ -322,7 +343,7 @@ class RNNBatch:
 
     @property
     def lengths(self):
-        """Samples of the trial behind each RNN, (n_rnns,); None where nobody says how many."""
+        """Samples of the trial behind each RNN, (n_rnns,); None if they are not known."""
         if self.n_timesteps is None:
             return None
         each = np.full(self._n_rnns, self.n_timesteps)
@@ -330,23 +351,23 @@ class RNNBatch:
 
     @property
     def has_free_run(self):
-        """Whether the batch knows where its free runs start and how long they are."""
+        """Whether the batch has initial states and a number of samples for free runs."""
         return self.initial_states is not None and self.n_timesteps is not None
 
     @property
     def shape(self):
-        """(n_rnns, n_neurons)."""
+        """Numbers of RNNs and neurons, (n_rnns, n_neurons)."""
         return (self._n_rnns, self.n_neurons)
 
     def __len__(self):
         return self._n_rnns
 
     def __getitem__(self, index):
-        """RNNs selected by an integer, slice, mask or integer array, as a batch."""
+        """Select RNNs by an integer, slice, mask or integer array; returns a batch."""
         index = np.atleast_1d(np.arange(self._n_rnns)[index])
         if index.ndim > 1:
             raise IndexError(
-                "RNNs are selected by an integer, slice, mask or array of integers of one axis, "
+                "Select RNNs by an integer, a slice, a mask or a 1-D array of integers, "
                 f"got an index of shape {index.shape}."
             )
 
@@ -375,7 +396,7 @@ class RNNBatch:
     # ------------------------------------------------------------------ dynamics
 
     def _recurrent(self, rates):
-        """J_k @ rates for rates of shape (n, neurons), at the cost of the factors."""
+        """Multiply J_k by rates of shape (n, neurons), at the cost of the factors."""
         if self.J is not None:
             return np.matmul(self.J, rates[..., np.newaxis])[..., 0]
         latent = _rows(rates, self.V)  # (n, rank)
@@ -402,13 +423,14 @@ class RNNBatch:
         Parameters
         ----------
         x : array-like of shape (n_rnns, n_neurons)
-            States; any number of rows when the batch holds one RNN.
+            States. If the batch holds one RNN, any number of rows.
         inputs : array-like of shape (n_rnns, n_inputs), optional
             Input during the step.
 
         Returns
         -------
         ndarray of shape (n_rnns, n_neurons)
+            States after the step.
         """
         warn_if_far(self, self._check_states(x))
         return self._step(x, inputs)
@@ -427,15 +449,15 @@ class RNNBatch:
         Parameters
         ----------
         x0 : array-like of shape (n_rnns, n_neurons)
-            Initial states. A batch of one RNN accepts any number of them.
+            Initial states. A batch of one RNN accepts any number of rows.
         n_timesteps : int
-            Number of samples, the initial state included.
+            Number of samples, including the initial state.
         inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
             ``inputs[:, t]`` acts on the step from sample t to t + 1.
         noise : float, default=0
             SD of the Gaussian noise added to each neuron at each step.
-        random_state : int, RandomState or None
-            Source of the noise.
+        random_state : int, RandomState or None, default=None
+            Seed of the noise.
 
         Returns
         -------
@@ -467,38 +489,38 @@ class RNNBatch:
         return states
 
     def free_run(self, n_timesteps=None, inputs=None):
-        """Simulate from the batch's own initial states.
+        """Simulate from the initial states of the batch.
 
         Parameters
         ----------
         n_timesteps : int, optional
-            Samples, the initial state included; the batch's own number by default.
+            Number of samples, including the initial state. Default: that of the batch.
         inputs : array-like of shape (n_rnns, n_timesteps, n_inputs), optional
-            As in :meth:`simulate`; the batch's own by default.
+            Inputs as in :meth:`simulate`. Default: those of the batch.
 
         Returns
         -------
         ndarray of shape (n_rnns, n_timesteps, n_neurons)
-            Also beyond the ends of shorter trials; that of RNN k itself is
-            ``free_run()[k, : lengths[k]]``.
+            States. Runs continue beyond the ends of shorter trials; the part within the trial
+            of RNN k is ``free_run()[k, : lengths[k]]``.
 
         Raises
         ------
         ValueError
-            If the batch has no initial states, or nobody says how many samples.
+            If the batch has no initial states or no number of samples.
         """
         n_timesteps = self.n_timesteps if n_timesteps is None else n_timesteps
         if self.initial_states is None or n_timesteps is None:
             missing = "initial_states" if self.initial_states is None else "n_timesteps"
             raise ValueError(
-                f"These RNNs have no {missing}, so that their free runs are not known. Give "
-                f"{missing} to the constructor, give states, or use JEDIEstimator.dynamics, "
-                "which gives both."
+                f"These RNNs have no {missing}, so their free runs are not known. Pass "
+                f"{missing} to the constructor, pass states, or use JEDIEstimator.dynamics, "
+                "which sets both."
             )
         if inputs is None and self.inputs is not None:
             if n_timesteps > self.inputs.shape[1]:
                 raise ValueError(
-                    f"The inputs of these RNNs end after {self.inputs.shape[1]} samples: give "
+                    f"The inputs of these RNNs end after {self.inputs.shape[1]} samples: pass "
                     f"inputs for {n_timesteps}."
                 )
             inputs = self.inputs[:, :n_timesteps]
@@ -506,11 +528,12 @@ class RNNBatch:
         return self._simulate(x0, n_timesteps, inputs)
 
     def to_dense(self):
-        """Dense weights.
+        """Multiply out the weights to dense matrices.
 
         Returns
         -------
         ndarray of shape (n_rnns, n_neurons, n_neurons)
+            Recurrent weights J; ``J[i, j]`` is the weight from neuron j to neuron i.
         """
         if self.J is not None:
             return self.J.copy()
@@ -519,36 +542,37 @@ class RNNBatch:
         return np.broadcast_to(J, (len(self), *J.shape[-2:])).copy()
 
     def jacobian(self, x=None):
-        """Jacobian of one step with respect to the state, dense.
+        """Compute the Jacobian of one step with respect to the state, as a dense matrix.
 
         Parameters
         ----------
         x : array-like of shape (n_rnns, n_neurons), optional
-            Where; the origin by default.
+            State at which to linearise. Default: the origin.
 
         Returns
         -------
         ndarray of shape (n_rnns, n_neurons, n_neurons)
-            ``(1 - alpha) I + alpha J diag(tanh'(x))``. Its eigenvalues are the multipliers of
-            the discrete-time map; ``1 - alpha`` has multiplicity at least n_neurons - rank.
+            Jacobians, ``(1 - alpha) I + alpha J diag(tanh'(x))``. Their eigenvalues are the
+            multipliers of the discrete-time map; ``1 - alpha`` has multiplicity at least
+            n_neurons - rank.
         """
         J = self.to_dense() if x is None else self.to_dense() * self._slope(x)[:, np.newaxis, :]
         return (1 - self.alpha) * np.eye(self.n_neurons) + self.alpha * J
 
     def eigenvalues(self, x=None):
-        """Nonzero eigenvalues of the (effective) weights, through the rank x rank product.
+        """Compute the nonzero eigenvalues of the (effective) weights, from a rank x rank matrix.
 
         Parameters
         ----------
         x : array-like of shape (n_rnns, n_neurons), optional
-            Where to linearise; the origin by default, where the effective weights are `J`.
+            State at which to linearise. Default: the origin, where the effective weights are `J`.
 
         Returns
         -------
         ndarray of shape (n_rnns, rank), complex
-            Eigenvalues of ``J diag(tanh'(x))`` by falling real part, of a pair the one with
-            positive imaginary part first. A multiplier of the map is ``1 + alpha (value - 1)``,
-            a continuous-time rate ``(value - 1) / tau`` in 1/s.
+            Eigenvalues of ``J diag(tanh'(x))`` by decreasing real part; of a conjugate pair, the
+            one with positive imaginary part comes first. The corresponding multiplier of the map
+            is ``1 + alpha (value - 1)``, and the continuous-time rate ``(value - 1) / tau``, 1/s.
         """
         slope = None if x is None else self._slope(x)
         if self.J is not None:
@@ -577,7 +601,7 @@ class RNNBatch:
             )
         if len(self) > 1 and len(x) != len(self):
             raise ValueError(
-                f"{len(x)} states were given for {len(self)} RNNs; give one per RNN, "
+                f"{len(x)} states were given for {len(self)} RNNs. Pass one per RNN, "
                 "or select one RNN, e.g. rnns[0], to run it from several states."
             )
         if not np.isfinite(x).all():
@@ -586,11 +610,11 @@ class RNNBatch:
 
 
 def warn_if_far(rnns, states):
-    """Warn where states (..., n_neurons) lie far outside of the free runs, as activity would.
+    """Warn if states (..., n_neurons) lie as far outside the free runs as raw activity would.
 
-    Many of their values are then more than twice as large as any of their neurons there, and
-    larger than states that leave a gain. NaN does not count. Where free runs are not known,
-    nothing is said.
+    This is the case if many of their values are more than twice as large as any value of that
+    neuron in the free runs, and too large to leave it any gain. NaN is ignored. If the batch has
+    no free runs, there is no warning.
     """
     size = np.abs(states)
     many = MANY_FAR * np.isfinite(size).sum()
@@ -601,32 +625,32 @@ def warn_if_far(rnns, states):
     if n_far > many:
         warn_user(
             f"{100 * n_far / np.isfinite(size).sum():.0f} % of the values of these states are "
-            "more than twice as large as any of their neurons in the free runs of the RNNs. Are "
-            "they activity in the units of the data? The states that stand for activity X are "
-            "est.to_states(X)."
+            "more than twice as large as any value of the same neuron in the free runs of the "
+            "RNNs. Are they activity in the units of the data? To convert activity X to states "
+            "use est.to_states(X)."
         )
 
 
 def _rows(rows, matrix):
-    """rows @ matrix, with one matrix for all rows or one for each."""
+    """Compute rows @ matrix, with one matrix for all rows or one for each."""
     if matrix.ndim == 2:
         return rows @ matrix
     return np.matmul(rows[:, np.newaxis, :], matrix)[:, 0]
 
 
 def _own(values, name, ndims):
-    """A copy, which the caller cannot change."""
+    """Copy an array, so that the caller cannot change it."""
     return np.array(_as_array(values, name, ndims))
 
 
 def _check_lengths(lengths, n_timesteps):
     array = as_plain_array(lengths, "lengths")
     if n_timesteps is None:
-        raise ValueError("lengths are those of parts of free runs: give n_timesteps as well.")
+        raise ValueError("lengths refer to free runs of n_timesteps samples: pass that as well.")
     fits = array.ndim == 1 and array.dtype.kind in "iu"
     if not fits or (array < 1).any() or (array > n_timesteps).any():
         raise ValueError(
-            "lengths must hold one integer for each RNN, from 1 to n_timesteps = "
+            "lengths must hold one integer per RNN, from 1 to n_timesteps = "
             f"{n_timesteps}, got {lengths!r}."
         )
     return array.astype(int)  # a copy

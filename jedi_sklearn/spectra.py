@@ -1,4 +1,4 @@
-"""Eigenspectra of RNNs: multipliers of one time step, growth rates and frequencies."""
+"""Compute eigenspectra of RNNs: how small perturbations grow and turn, linearised somewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .rnn import warn_if_far
 __all__ = ["Eigenspectrum", "eigenspectrum"]
 
 PLACES = ("origin", "weights", "trajectory", "equivalent")
-STILL = 1e-6  # SD, of a state of size 1, below which a neuron's gain is tanh' at its mean
+STILL = 1e-6  # SD relative to the state, at least 1; below it the gain is tanh' at the mean
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Eigenspectrum:
     Attributes
     ----------
     multipliers : ndarray of shape (n_rnns, rank) or (n_rnns, n_states, rank), complex
-        Eigenvalues of the Jacobian of one step, ``1 + alpha (eigenvalue - 1)``, by falling
-        modulus, of a pair the one with positive imaginary part first. The remaining
-        ``n_neurons - rank`` are all ``1 - alpha``. Along free runs, NaN after the end of a trial
-        that is shorter than others.
+        Eigenvalues of the Jacobian of one step, ``1 + alpha (eigenvalue - 1)``, sorted by
+        decreasing modulus; of a conjugate pair, the one with positive imaginary part comes first.
+        The other ``n_neurons - rank`` multipliers all equal ``1 - alpha``. Along free runs,
+        entries after the end of a shorter trial are NaN.
     dt, tau : float
         Time step and time constant of the RNNs, s.
     """
@@ -56,15 +56,15 @@ class Eigenspectrum:
 
     @property
     def growth_rates(self):
-        """log|multiplier| / dt, 1/s: negative where perturbations decay."""
+        """Growth rates log|multiplier| / dt, 1/s; negative if perturbations decay."""
         return growth_rates(self.multipliers, self.dt)
 
     @property
     def frequencies(self):
-        """Angle of the multiplier over 2 pi dt, Hz.
+        """Frequencies, Hz: angle of the multiplier over 2 pi dt.
 
-        At most 1 / (2 dt), which a negative real multiplier has: the perturbation changes sign
-        at each step.
+        The maximum, 1 / (2 dt), is that of a negative real multiplier: the perturbation changes
+        sign at every step.
         """
         return frequencies(self.multipliers, self.dt)
 
@@ -72,61 +72,70 @@ class Eigenspectrum:
     def rates(self):
         """Eigenvalues (1/s) of the differential equation whose Euler step the RNN is.
 
-        ``(eigenvalue - 1) / tau``; near ``growth_rates + 2 pi i frequencies`` while both are
-        small against 1 / dt.
+        They are ``(eigenvalue - 1) / tau``, and close to ``growth_rates + 2 pi i frequencies`` as
+        long as both are small compared with 1 / dt.
         """
         return (self.multipliers - 1) / self.dt
 
 
 def eigenspectrum(rnns, at="origin"):
-    """Eigenvalues of the RNNs' time step, linearised at given states.
+    """Compute the eigenvalues of the RNNs' time step, linearised at given states.
 
-    The rank nonzero eigenvalues of ``J diag(tanh'(x))`` are those of a rank x rank matrix; no
-    n_neurons x n_neurons matrix is formed.
+    The `rank` nonzero eigenvalues of ``J diag(tanh'(x))`` are those of a rank x rank matrix, so
+    no n_neurons x n_neurons matrix is formed.
 
     Parameters
     ----------
     rnns : RNNBatch
-        From ``JEDIEstimator.dynamics``, or of known weights.
+        RNNs from ``JEDIEstimator.dynamics``, or with known weights.
     at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
-        Where: at the origin (there the effective weights are J itself, so that "weights" means
-        the same); at each sample of the RNNs' free runs, which a batch from
-        ``JEDIEstimator.dynamics`` knows, to the ends of their trials (``rnns.lengths``); once
-        for the free run as a whole, see Notes; or at
-        states of shape (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), such as fixed
-        points or ``est.to_states(X)``; for a batch of one RNN also (n_states, n_neurons).
+        Where to linearise.
+
+        - "origin": at the origin, where the effective weights are J itself; "weights" means the
+          same.
+        - "trajectory": at each sample of the RNNs' free runs, up to the ends of their trials
+          (``rnns.lengths``). A batch from ``JEDIEstimator.dynamics`` has these.
+        - "equivalent": once for the free run as a whole, see Notes.
+        - An array: at states of shape (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), such
+          as fixed points or ``est.to_states(X)``; for a batch of one RNN also
+          (n_states, n_neurons).
 
     Returns
     -------
     Eigenspectrum
-        Its arrays have shape (n_rnns, rank) or (n_rnns, n_states, rank).
-
-    Warns
-    -----
-    UserWarning
-        Where states lie far outside of the RNNs' free runs, as activity does that is not in the
-        units of the states.
+        Spectra, with arrays of shape (n_rnns, rank) or (n_rnns, n_states, rank).
 
     Raises
     ------
     ValueError, TypeError
-        If `at` is unknown, states have the wrong shape, or the free runs are not known.
+        If `at` is unknown, if states have the wrong shape, or if the batch has no free runs.
+
+    Warns
+    -----
+    UserWarning
+        If states lie far outside the RNNs' free runs, which suggests activity in the units of the
+        data rather than states.
+
+    See Also
+    --------
+    EigenspectrumAnalyzer : Turns spectra into features for a pipeline.
 
     Notes
     -----
     Where to linearise depends on the question (docs/dynamics/spectra.md has an example of each):
 
-    - "origin": do the weights differ? The activity may never be near the origin.
+    - "origin": do the weights differ? The activity may never come near the origin.
     - "trajectory": how do small perturbations of a trial grow and turn?
     - a fixed point: is it stable, and how is it approached or left?
     - "equivalent": which rhythms does the activity have?
 
-    For small swings all agree. Where neurons saturate only "equivalent" gives the frequency of an
-    oscillation. There tanh of each neuron is replaced by the line that fits it best over the
-    neuron's free run, and tanh'(x) by the slope of that line (docs/model.md, eq. 15): a sustained
-    oscillation is a pair of multipliers on the unit circle at its own frequency. Derivatives at
-    the origin turn too fast, along the trajectory too slowly, and at the mean activity either, by
-    where the neurons rest: they correlate with the frequency of an input and have the wrong slope.
+    For small oscillations all agree. If neurons saturate, only "equivalent" gives the frequency
+    of an oscillation. It replaces the tanh of each neuron by the straight line that fits it best
+    over the neuron's free run, and tanh'(x) by the slope of that line (docs/model.md, eq. 15). A
+    sustained oscillation is then a pair of multipliers on the unit circle, at its own frequency.
+    Derivatives at the origin turn too fast, those along the trajectory too slowly, and those at
+    the mean activity either, depending on where the neurons rest: these frequencies correlate
+    with that of an input but have the wrong slope.
 
     Examples
     --------
@@ -163,7 +172,7 @@ def eigenspectrum(rnns, at="origin"):
 
 
 def equivalent_gains(x):
-    """Slope of the least-squares line through tanh(x) of each neuron, for x (time, neurons)."""
+    """Fit a least-squares line to tanh(x) of each neuron, x (time, neurons); return its slope."""
     mean = x.mean(axis=0)
     swing = x - mean
     variance = np.square(swing).mean(axis=0)

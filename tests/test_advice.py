@@ -31,7 +31,7 @@ def test_a_size_that_was_given_is_a_word_only_if_it_is_too_large():
     assert describe_size("n_components", 3, CURVE, chosen=False) is None
     assert describe_size("n_components", 1, CURVE, chosen=False) is None
     line = describe_size("n_components", 4, CURVE, chosen=False)
-    assert line.startswith("n_components=4 is more than the 3 that help to predict neurons")
+    assert line.startswith("n_components=4 exceeds the 3 that help to predict unseen neurons")
 
 
 def test_a_gap_to_the_training_trials_is_a_word_from_a_tenth_of_r2():
@@ -59,7 +59,7 @@ def test_a_narrow_spread_of_unseen_trials_is_a_word():
 def test_starts_that_decode_better_than_embeddings_are_a_word():
     near, far = clusters(0.0), clusters(5.0, seed=1)
     line = describe_starts(far, near, CODES)
-    assert line.startswith("The initial states tell the conditions apart better")
+    assert line.startswith("The initial states distinguish the conditions better")
     assert "accuracy 1.00 against 0." in line and 'initial_state="generated"' in line
     assert describe_starts(near, far, CODES) is None
     assert describe_starts(far, far, CODES) is None

@@ -259,7 +259,7 @@ def test_lines_say_why_sizes_were_chosen_or_are_too_large():
     assert lines == [None]  # as many as help
     lines.clear()
     sizes(X, lines=lines, n_components=9, rank=9)
-    assert lines[0].startswith("n_components=9 is more than the 2 that help")
+    assert lines[0].startswith("n_components=9 exceeds the 2 that help")
 
 
 def test_a_verbose_fit_says_why_its_sizes(capsys, make_model):

@@ -108,7 +108,7 @@ def test_a_connection_that_breaks_is_taken_up_again(server, tmp_path, told):
 def test_an_interrupted_download_goes_on_in_the_next_call(server, tmp_path):
     server.breaks = 1
     text = refused(tmp_path)
-    assert "broke off after 262144 bytes" in text and "call again to go on" in text
+    assert "broke off after 262144 bytes" in text and "call again to resume" in text
     assert fetch_center_out(data_home=tmp_path, **QUICK).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=262144-"]
 
@@ -175,7 +175,7 @@ def test_a_wrong_checksum(server, tmp_path):
 def test_a_damaged_file_is_replaced(server, tmp_path):
     path = tmp_path / "session.nwb"
     path.write_bytes(CONTENT[:100])
-    with pytest.raises(OSError, match=r"100 bytes of 700000.*CC0-1.0"):
+    with pytest.raises(OSError, match=r"100 of 700000 bytes.*CC0-1.0"):
         fetch_center_out(data_home=tmp_path, download_if_missing=False)
     assert fetch_center_out(data_home=tmp_path, **QUICK).read_bytes() == CONTENT
 

@@ -197,8 +197,8 @@ PLANE = {"axes": np.eye(N)[:2], "extent": 1.0}
             ValueError,
             ["one RNN", "got 3", "rnns[0]"],
         ),
-        (lambda: flow_field(ONE), ValueError, ["plane", "give states, or axes"]),
-        (lambda: flow_field(ONE, axes=np.eye(N)[:2]), ValueError, ["grid", "states, or extent"]),
+        (lambda: flow_field(ONE), ValueError, ["plane", "pass states or axes"]),
+        (lambda: flow_field(ONE, axes=np.eye(N)[:2]), ValueError, ["pass states or extent"]),
         (
             lambda: flow_field(ONE, axes=np.eye(N)[:3], extent=1.0),
             ValueError,

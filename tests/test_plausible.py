@@ -114,7 +114,7 @@ def test_what_filters_leave_of_a_constant_is_not_blown_up(X):
     dead[:, :, 3] = 1e-13 * np.random.RandomState(0).standard_normal(X.shape[:2])
     for scaler in (TrialScaler(), SoftNormalizer(soft_constant=0)):
         with pytest.warns(
-            UserWarning, match=r"neuron 3, but by rounding: SD up to .*divided by 1"
+            UserWarning, match=r"neuron 3, except by rounding: SD up to .*divided by 1"
         ):
             scaler.fit(dead)
         assert np.abs(scaler.transform(dead)[:, :, 3]).max() < 1e-10
@@ -146,7 +146,7 @@ def test_a_neuron_in_other_units_is_named_with_its_share(small, X):
         with pytest.warns(UserWarning, match=words.format('scale="neuron" gives')):
             small(n_components=2, rank=3, max_iter=2, scale=scale).fit(mixed)
     small(n_components=2, rank=3, max_iter=2, scale="neuron").fit(mixed)
-    with pytest.warns(UserWarning, match=words.format("TrialScaler before this")):
+    with pytest.warns(UserWarning, match=words.format("Use TrialScaler first")):
         HiddenUnits(2, 5).fit(mixed)
     mixed[:, :, 5] /= 100  # ten times as large as others is nothing strange
     assert not said(everything, mixed)
@@ -185,7 +185,7 @@ def test_counts_in_other_units_are_noticed(spikes, dtype):
     (text,) = said(warn_of_disguised, np.sqrt(spikes).astype(dtype))
     assert "square roots of whole numbers. Fit np.square(X)" in text
     (text,) = said(check_counts, np.minimum(spikes, 2) * dtype(50))
-    assert "multiples of 50, as spikes/s" in text and "X / 50" in text
+    assert "multiples of 50, as if whole spikes per bin" in text and "X / 50" in text
 
 
 def test_a_constant_for_spikes_per_second_is_noticed_elsewhere(X):

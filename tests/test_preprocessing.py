@@ -533,10 +533,10 @@ def test_drop_with_nothing_to_drop_still_returns_indices(signal):
 def test_epoch_errors_say_what_to_do(signal):
     with pytest.raises(ValueError, match=r"None of the 3 trials holds the window from 0 to 20"):
         cut_epochs(signal, [0, 0, 0], start=0, stop=20, trial_length=LENGTH, drop=True)
-    with pytest.raises(ValueError, match=r"got 1\.5 for trial 2\. For seconds give bin_w"):
+    with pytest.raises(ValueError, match=r"got 1\.5 for trial 2\. For seconds pass bin_w"):
         cut_epochs(signal, [0, np.nan, 1.5], start=0, stop=1, trial_length=LENGTH)
     with pytest.raises(
-        TypeError, match=r"start must be an int.*got -0\.8\. For seconds give bin_width"
+        TypeError, match=r"start must be an int.*got -0\.8\. For seconds pass bin_width"
     ):
         cut_epochs(signal, [0, 0, 0], start=-0.8, stop=1, trial_length=LENGTH)
     with pytest.raises(ValueError, match=r"stop must be greater than start, got start=2, stop=2"):

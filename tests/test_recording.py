@@ -112,7 +112,7 @@ def test_time_and_dt_follow_from_each_other(X):
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"dt": None}, TypeError, ["Give the time between samples"]),
+        ({"dt": None}, TypeError, ["Pass the time between samples"]),
         ({"dt": -1}, ValueError, ["dt", "> 0", "-1"]),
         ({"dt": 0.2, "time": np.arange(20) / 10}, ValueError, ["even steps", "dt=0.2", "0.1 s"]),
         ({"time": np.arange(20.0) ** 2}, ValueError, ["even steps", "from 1 to 37 s"]),
@@ -124,7 +124,7 @@ def test_time_and_dt_follow_from_each_other(X):
         ({"labels": [1, 2]}, ValueError, ["labels", "6 trials", "(2,)"]),
         ({"neurons": "abc"}, ValueError, ["neurons", "3 neurons"]),
         ({"trials": [1]}, ValueError, ["trials", "6 trials"]),
-        ({"align": "go"}, ValueError, ["align", "there are none", "'go'"]),
+        ({"align": "go"}, ValueError, ["align", "no events were given", "'go'"]),
         ({"X": np.ones((3, 4))}, ValueError, ["X must have shape", "(3, 4)"]),
     ],
 )
@@ -133,7 +133,7 @@ def test_what_does_not_agree_is_refused(X, changes, error, words):
         Recording(**({"X": X, "dt": None if "time" in changes else 0.1} | changes))
     for word in words:
         assert word in str(refusal.value)
-    with pytest.raises(TypeError, match="One sample does not say"):
+    with pytest.raises(TypeError, match="from a single sample"):
         Recording(X[:, :1], time=[0.3])
 
 
@@ -210,7 +210,7 @@ def test_recordings_know_their_bins(rec):
     with pytest.raises(ValueError, match=r"event must be one of 'cue', 'go', 'end', got 'goo'"):
         cut_epochs(rec, "goo", start=0, stop=0.1)
     for step in (smooth_counts, resample_time):
-        with pytest.raises(TypeError, match=r"Give (bin_width|dt), .* only a Recording knows it"):
+        with pytest.raises(TypeError, match=r"Pass (bin_width|dt), .* only a Recording knows it"):
             step(rec.X, **{"sigma" if step is smooth_counts else "new_dt": 0.01})
 
 
@@ -271,7 +271,7 @@ def check_xarray(make, X):
         with pytest.raises(ValueError, match=rf"dims \('{dims[0]}', '{dims[1]}', .*Rename yours"):
             Recording(make(X, dims), dt=0.1)
     ms = make(X, ["trial", "time", "unit"], 50 * np.arange(20))
-    with pytest.warns(UserWarning, match=r"no unit, and are taken as s: 50 s from .*ms or frames"):
+    with pytest.warns(UserWarning, match=r"no unit and are taken as s: 50 s from .*ms or frames"):
         assert Recording(ms).dt == 50
     for known in ({"dt": 50.0}, {"time": 0.05 * np.arange(20)}):
         assert Recording(ms, **known).dt == known.get("dt", 0.05)
@@ -351,7 +351,7 @@ def test_tables_without_trials_and_times_are_refused(X):
     with pytest.raises(ValueError, match=r"two levels \(trial, time\).*got 1 level"):
         Recording(pd.DataFrame(X[0]))
     index = pd.MultiIndex.from_arrays([[0, 0], [0.1, 0.1]], names=["trial", "time"])
-    with pytest.raises(ValueError, match="one row for each trial and time"):
+    with pytest.raises(ValueError, match="one row per trial and time"):
         Recording(pd.DataFrame(X[0, :2], index=index))
 
 

@@ -420,7 +420,7 @@ BAD = {
     "events within trials": (
         {"events": [0.5, 0.4, 0.6]},
         ValueError,
-        ['"event" of trial 1 (0.4 s) is before that of trial 0', "where each trial begins"],
+        ['"event" of trial 1 (0.4 s) is before that of trial 0', "the start time of each trial"],
     ),
     "infinite event": ({"events": [0.5, np.inf]}, ValueError, ["trial 1 is infinite"]),
     "no events": ({"events": []}, ValueError, ["at least one"]),
@@ -429,17 +429,17 @@ BAD = {
     "a column of words": (
         {"events": {"go": EVENTS, "side": ["left"] * 49}},
         TypeError,
-        ["'side' is no event", 'table[["go", "end"]]'],
+        ["'side' is not an event", 'table[["go", "end"]]'],
     ),
     "a column of booleans": (
         {"events": {"go": EVENTS, "hit": EVENTS > 5}},
         TypeError,
-        ["'hit' is no event", "bool"],
+        ["'hit' is not an event", "bool"],
     ),
     "unequal columns": (
         {"events": {"go": EVENTS, "end": EVENTS[:5]}, "align": "go"},
         ValueError,
-        ["one time for each trial", "5 of 'end'", "49 of 'go'"],
+        ["one time per trial", "5 of 'end'", "49 of 'go'"],
     ),
     "which event": (
         {"events": {"go": EVENTS, "end": EVENTS}},
@@ -450,20 +450,24 @@ BAD = {
     "negative width": ({"bin_width": -0.1}, ValueError, ["bin_width", "> 0", "-0.1"]),
     "half a bin": ({"stop": 0.55}, ValueError, ["whole number of bins of 0.1 s", "1 or 1.1 s"]),
     "no window": ({"stop": -0.5}, ValueError, ["stop must be greater than start"]),
-    "no end": ({"stop": None}, TypeError, ["Give stop"]),
+    "no end": ({"stop": None}, TypeError, ["Pass stop"]),
     "labels of others": ({"labels": [1, 2]}, ValueError, ["labels", "49 trials", "(2,)"]),
     "trials of one name": (
         {"trials": [0, *range(48)]},
         ValueError,
         ["trials must be different names", "got 0 more than once"],
     ),
-    "intervals that overlap": ({"recorded": [(0, 9), (5, 20)]}, ValueError, ["one after the"]),
+    "intervals that overlap": ({"recorded": [(0, 9), (5, 20)]}, ValueError, ["in order"]),
     "recorded backwards": ({"recorded": (9, 1)}, ValueError, ["recorded must be", "(9, 1)"]),
     "incomplete": ({"incomplete": "pad"}, ValueError, ["incomplete", "'nan'", "'pad'"]),
-    "too high a rate": ({"min_rate": 1e3}, ValueError, ["No neuron fires 1000", "Lower min_rate"]),
-    "one flat array": ({"spikes": np.arange(5.0)}, TypeError, ["[times] of a single neuron"]),
+    "too high a rate": (
+        {"min_rate": 1e3},
+        ValueError,
+        ["min_rate=1000 spikes/s", "Lower min_rate"],
+    ),
+    "one flat array": ({"spikes": np.arange(5.0)}, TypeError, ["single neuron pass [times]"]),
     "one flat list": ({"spikes": [0.1, 0.2]}, TypeError, ["list of shape (2,)", "[times]"]),
-    "counts": ({"spikes": np.ones((4, 5, 6))}, TypeError, ["(4, 5, 6)", "counts to a Recording"]),
+    "counts": ({"spikes": np.ones((4, 5, 6))}, TypeError, ["(4, 5, 6)", "make a Recording"]),
     "a tuple of neurons": (
         {"spikes": ([1.0], [2.0], [3.0])},
         TypeError,
@@ -478,17 +482,17 @@ BAD = {
     "times and ids in a list": (
         {"spikes": [[0.1, 0.2, 0.5], [3, 7, 5]]},
         ValueError,
-        ["3 times", "give a tuple (times, ids)", "second neuron"],
+        ["3 times", "pass a tuple (times, ids)", "second neuron"],
     ),
     "float ids in a list": (
         {"spikes": [[0.1, 0.2, 0.5, 0.6], [1.0, 2.0, 2.0, 1.0]]},
         ValueError,
-        ["give a tuple (times, ids)"],
+        ["pass a tuple (times, ids)"],
     ),
     "two columns of one event": (
         {"events": {"go": np.stack([EVENTS, EVENTS + 1], axis=1)}, "align": "go"},
         ValueError,
-        ["'go' must hold one time for each trial", "(49, 2)", "give each a name"],
+        ["'go' must hold one time per trial", "(49, 2)", "give each its own name"],
     ),
     "ids of another kind": (
         {"spikes": ([0.1, 0.2], ["a", "b"]), "neurons": [1]},
@@ -504,7 +508,7 @@ BAD = {
     "no pairs": ({"spikes": ([], [])}, ValueError, ["no spike at all"]),
     "NaN spikes": ({"spikes": [[0.1], [0.2, np.nan]]}, ValueError, ["neuron 1", "NaN"]),
     "words": ({"spikes": [["a"]]}, TypeError, ["spikes[0]", "real numbers"]),
-    "a matrix": ({"spikes": [np.ones((2, 3))]}, ValueError, ["one axis", "(2, 3)"]),
+    "a matrix": ({"spikes": [np.ones((2, 3))]}, ValueError, ["1-D array", "(2, 3)"]),
     "trials of neurons": (
         {"spikes": [[[0.1], [0.2, 0.3]]]},
         ValueError,

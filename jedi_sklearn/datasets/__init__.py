@@ -1,4 +1,4 @@
-"""Simulated recordings with known answers, and loaders of real ones."""
+"""Simulated recordings with known answers, and loaders of real recordings."""
 
 from ._analytic import make_bistable_decision, make_ring_attractor
 from ._fetch import fetch_center_out, fetch_mc_maze

@@ -1,4 +1,4 @@
-"""Simulated recordings of low-rank networks whose fixed points are known in closed form."""
+"""Simulate low-rank networks whose fixed points are known in closed form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_ring_attractor(
     observation_noise=0.05,
     random_state=0,
 ):
-    r"""Trials that relax to a ring of fixed points, in a rank-2 network.
+    r"""Simulate trials that relax to a ring of fixed points, in a rank-2 network.
 
     Neuron i prefers the angle :math:`\theta_i = 2 \pi i / N`, and the weights are
     :math:`J_{ij} = (2 g / N) \cos(\theta_i - \theta_j)`. Every state
@@ -36,22 +36,22 @@ def make_ring_attractor(
 
     .. math:: \kappa = \frac{2 g}{N} \sum_i \cos(\theta_i) \tanh(\kappa \cos \theta_i)
 
-    is a fixed point: exactly at the preferred angles :math:`\psi = \theta_k`, and to machine
-    precision in between, if there are a hundred neurons. Nothing else is attracting; the origin
-    is unstable. Trials start at random angles inside, near and outside of the ring.
+    is a fixed point: exactly so at the preferred angles :math:`\psi = \theta_k`, and to machine
+    precision in between if there are a hundred neurons. Nothing else is attracting; the origin
+    is unstable. Trials start at random angles inside, near and outside the ring.
 
     Parameters
     ----------
     n_trials : int, default=80
         Number of trials.
     n_bins : int, default=8
-        Number of bins of the angle, which are the conditions.
+        Number of angle bins, which are the conditions.
     n_neurons : int, default=100
-        Neurons of the network (N), at least 8.
+        Number of neurons in the network (N), at least 8.
     n_timesteps : int, default=100
         Samples per trial.
     gain : float, default=2.0
-        Scale g of the weights, above 1: without that there is no ring.
+        Scale g of the weights. It must exceed 1; otherwise there is no ring.
     dt, tau : float
         Time step and time constant, s.
     initial_jitter : float, default=0.1
@@ -61,29 +61,32 @@ def make_ring_attractor(
     observation_noise : float, default=0.05
         SD of the noise added to each observed sample.
     random_state : int or RandomState, default=0
-        Seed of the trials (starts, jitter, noise); the network is not random.
+        Seed of the trials (initial states, jitter, noise); the network is not random.
 
     Returns
     -------
     Bunch
+        The recording and its ground truth:
+
         - ``X`` (n_trials, n_timesteps, n_neurons): recorded activity,
-        - ``angle`` (n_trials,): rad in [0, 2 pi), where on the ring the noise-free run ends,
+        - ``angle`` (n_trials,): where on the ring the noise-free run ends, rad in [0, 2 pi),
         - ``condition`` (n_trials,) str: the bin of that angle, e.g. "45 deg",
         - ``free_run`` (n_trials, n_timesteps, n_neurons): the trials without noise, from the true
           initial states,
-        - ``time`` (n_timesteps,): s,
+        - ``time`` (n_timesteps,): sample times, s,
         - ``teacher``: the network, an :class:`~jedi_sklearn.RNNBatch` of one RNN,
         - ``radius``: :math:`\kappa`,
-        - ``preferred_angles`` (n_neurons,): rad,
+        - ``preferred_angles`` (n_neurons,): preferred angle of each neuron, rad,
         - ``fixed_points`` (n_neurons, n_neurons): row k is the fixed point at
           ``preferred_angles[k]``,
-        - ``leading_eigenvalues`` (2,): of the effective weights at each of them, along the ring
-          (1: neutral) and across (below 1: stable). At the origin both are `gain`.
+        - ``leading_eigenvalues`` (2,): eigenvalues of the effective weights at each fixed point,
+          along the ring (1: neutral) and across it (below 1: stable). At the origin both equal
+          `gain`.
 
     Raises
     ------
     ValueError, TypeError
-        If a number is out of its bounds, or is none.
+        If an argument is out of range or not a number.
 
     References
     ----------
@@ -166,27 +169,27 @@ def make_bistable_decision(
     teacher_seed=0,
     random_state=0,
 ):
-    r"""Trials in which a pulse of evidence decides between two fixed points, in a rank-1 network.
+    r"""Simulate trials in which a pulse decides between two fixed points, in a rank-1 network.
 
-    The weights are :math:`J = g\, m m^T / N` with m of N entries +1 and -1, and evidence enters
-    along m. The network has three fixed points, :math:`x = 0` and :math:`x = \pm \kappa m` with
-    :math:`\kappa = g \tanh \kappa`. A trial starts near the unstable point 0; evidence of either
-    sign arrives for a while, and the choice is held after it has gone.
+    The weights are :math:`J = g\, m m^T / N`, where m has N entries of +1 and -1, and evidence
+    enters along m. The network has three fixed points, :math:`x = 0` and :math:`x = \pm \kappa m`
+    with :math:`\kappa = g \tanh \kappa`. A trial starts near the unstable point 0. A pulse of
+    evidence of either sign arrives, and the network holds the choice after the pulse has ended.
 
     Parameters
     ----------
     n_trials : int, default=60
         Number of trials, spread evenly over the signs and strengths of the evidence.
     strengths : tuple of float, default=(0.25, 0.5, 1.0)
-        Strengths of the evidence, above 0; each comes with either sign.
+        Strengths of the evidence, above 0; each occurs with both signs.
     pulse_duration : float, default=0.3
-        How long the evidence lasts from the start of a trial, s; shorter than the trial.
+        Duration of the evidence from the start of a trial, s; shorter than the trial.
     n_neurons : int, default=100
-        Neurons of the network (N).
+        Number of neurons in the network (N).
     n_timesteps : int, default=100
         Samples per trial.
     gain : float, default=2.0
-        Scale g of the weights, above 1: without that there is only the point 0.
+        Scale g of the weights. It must exceed 1; otherwise 0 is the only fixed point.
     dt, tau : float
         Time step and time constant, s.
     initial_jitter : float, default=0.1
@@ -203,23 +206,26 @@ def make_bistable_decision(
     Returns
     -------
     Bunch
+        The recording and its ground truth:
+
         - ``X`` (n_trials, n_timesteps, n_neurons): recorded activity,
         - ``choice`` (n_trials,) int: -1 or 1, the side on which the recorded trial ends,
         - ``evidence`` (n_trials,): signed strength,
-        - ``condition`` (n_trials,) str: the same, e.g. "evidence +0.5",
-        - ``inputs`` (n_trials, n_timesteps, 1),
+        - ``condition`` (n_trials,) str: the same as text, e.g. "evidence +0.5",
+        - ``inputs`` (n_trials, n_timesteps, 1): evidence over time,
         - ``free_run`` (n_trials, n_timesteps, n_neurons): the trials without noise, from the true
           initial states,
-        - ``time`` (n_timesteps,): s,
+        - ``time`` (n_timesteps,): sample times, s,
         - ``teacher``: the network, an :class:`~jedi_sklearn.RNNBatch` of one RNN,
         - ``fixed_points`` (3, n_neurons): :math:`-\kappa m`, 0 and :math:`\kappa m`,
-        - ``leading_eigenvalues`` (3,): the nonzero eigenvalue of the effective weights at each,
-          :math:`g (1 - \tanh^2 \kappa)` below 1 (stable), g (unstable), and again the first.
+        - ``leading_eigenvalues`` (3,): the nonzero eigenvalue of the effective weights at each
+          fixed point: :math:`g (1 - \tanh^2 \kappa)`, below 1 (stable); g (unstable); and the
+          first one again.
 
     Raises
     ------
     ValueError, TypeError
-        If a number is out of its bounds, or is none.
+        If an argument is out of range or not a number.
 
     References
     ----------
@@ -282,8 +288,9 @@ def make_bistable_decision(
 
 
 def _nonzero_root(drive, gain):
-    """The kappa > 0 with drive(kappa) = kappa.
+    """Solve drive(kappa) = kappa for kappa > 0.
 
-    Since tanh(x) >= x - x^3 / 3, the drive exceeds kappa at the lower bound; it is below 2 gain.
+    Since tanh(x) >= x - x^3 / 3, the drive exceeds kappa at the lower bound of the bracket; it is
+    always below 2 gain.
     """
     return brentq(lambda k: drive(k) - k, np.sqrt(1 - 1 / gain), 2 * gain, xtol=1e-15)

@@ -1,4 +1,4 @@
-"""Where do public recordings lie, and how do they get here whole? Checksums, resumed downloads."""
+"""Download public recordings whole and unchanged: checksums, licences, resumed downloads."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .._validation import check_number, check_option
 __all__ = ["REMOTE", "Remote", "fetch_center_out", "fetch_mc_maze"]
 
 CHUNK = 2**18  # bytes written at a time
-TIMEOUT = 30  # s without an answer
+TIMEOUT = 30  # s to wait for an answer
 ENVIRONMENT = "JEDI_SKLEARN_DATA"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A public file: how it is named here, where it is, and what it must be."""
+    """A public file: its name, address, size, checksum, licence and source."""
 
     name: str
     url: str
@@ -43,7 +43,7 @@ def _of_dandi(
     )
 
 
-# Sizes and checksums are those of the archive's own records of the published assets.
+# Sizes and checksums are from the archive's own records of the published assets.
 REMOTE = {
     "mc_maze_small": _of_dandi(
         "000140",
@@ -85,39 +85,39 @@ def fetch_mc_maze(
     delay: float = 1.0,
     progress: bool = True,
 ) -> Path:
-    """Download a session of maze reaching, and return the path of its NWB file.
+    """Download a session of maze reaching and return the path of its NWB file.
 
-    Sorted units of macaque primary motor and dorsal premotor cortex during delayed reaches around
-    barriers [1]_, as prepared for the Neural Latents Benchmark [2]_: DANDI:000140, 000139 and
-    000138, licence CC-BY-4.0. :func:`load_nwb` reads the file. The files hold 100, 250 and 500
-    trials; those that the benchmark keeps for its test are not among them.
+    The session holds sorted units of macaque primary motor and dorsal premotor cortex during
+    delayed reaches around barriers [1]_, as prepared for the Neural Latents Benchmark [2]_:
+    DANDI:000140, 000139 and 000138, licence CC-BY-4.0. Read the file with :func:`load_nwb`. The
+    files hold 100, 250 and 500 trials, without those that the benchmark keeps for its test.
 
     Parameters
     ----------
     session : {"small", "medium", "large"}, default="small"
-        29, 77 or 149 MB.
+        Session to download: 29, 77 or 149 MB.
     data_home : path, optional
-        Folder where the file is kept. Default: the environment variable ``JEDI_SKLEARN_DATA``, or
-        else the user's cache folder.
+        Folder that keeps the file. Default: that of the environment variable
+        ``JEDI_SKLEARN_DATA``, or else the user's cache folder.
     download_if_missing : bool, default=True
-        Whether to download the file. If not, it must be there already.
+        Whether to download the file if it is missing. If False, the file must be there already.
     n_retries : int, default=3
-        How often to go on after the connection broke.
+        Number of times to resume after the connection breaks.
     delay : float, default=1.0
-        Time before that, s.
+        Time to wait before each retry, s.
     progress : bool, default=True
-        Whether to show a progress bar, where tqdm is installed.
+        Whether to show a progress bar, if tqdm is installed.
 
     Returns
     -------
-    path : pathlib.Path
-        Where the file is. Its checksum was compared with that of the archive.
+    pathlib.Path
+        Path of the file. Its checksum matches that of the archive.
 
     Raises
     ------
     OSError
-        If the file is not there and cannot be downloaded. What arrived is kept, and the next call
-        goes on from there.
+        If the file is missing and cannot be downloaded. A partial download is kept, and the next
+        call resumes it.
     ImportError
         If pooch is not installed.
     ValueError
@@ -125,8 +125,8 @@ def fetch_mc_maze(
 
     See Also
     --------
-    fetch_center_out : Reaches in eight directions.
-    load_nwb : Counts of trials x time x neurons from such a file.
+    fetch_center_out : Downloads reaches in eight directions.
+    load_nwb : Reads such a file into counts of trials x time x neurons.
 
     References
     ----------
@@ -156,43 +156,43 @@ def fetch_center_out(
     delay: float = 1.0,
     progress: bool = True,
 ) -> Path:
-    """Download a session of center-out reaching, and return the path of its NWB file.
+    """Download a session of center-out reaching and return the path of its NWB file.
 
-    Sorted units of macaque motor cortex during reaches in eight directions after an instructed
-    delay [1]_: monkey C, 3 October 2013, of DANDI:000688, licence CC-BY-4.0, 40 MB.
-    :func:`load_nwb` reads the file.
+    The session holds sorted units of macaque motor cortex during reaches in eight directions
+    after an instructed delay [1]_: monkey C, 3 October 2013, from DANDI:000688, licence
+    CC-BY-4.0, 40 MB. Read the file with :func:`load_nwb`.
 
     Parameters
     ----------
     data_home : path, optional
-        Folder where the file is kept. Default: the environment variable ``JEDI_SKLEARN_DATA``, or
-        else the user's cache folder.
+        Folder that keeps the file. Default: that of the environment variable
+        ``JEDI_SKLEARN_DATA``, or else the user's cache folder.
     download_if_missing : bool, default=True
-        Whether to download the file. If not, it must be there already.
+        Whether to download the file if it is missing. If False, the file must be there already.
     n_retries : int, default=3
-        How often to go on after the connection broke.
+        Number of times to resume after the connection breaks.
     delay : float, default=1.0
-        Time before that, s.
+        Time to wait before each retry, s.
     progress : bool, default=True
-        Whether to show a progress bar, where tqdm is installed.
+        Whether to show a progress bar, if tqdm is installed.
 
     Returns
     -------
-    path : pathlib.Path
-        Where the file is. Its checksum was compared with that of the archive.
+    pathlib.Path
+        Path of the file. Its checksum matches that of the archive.
 
     Raises
     ------
     OSError
-        If the file is not there and cannot be downloaded. What arrived is kept, and the next call
-        goes on from there.
+        If the file is missing and cannot be downloaded. A partial download is kept, and the next
+        call resumes it.
     ImportError
         If pooch is not installed.
 
     See Also
     --------
-    fetch_mc_maze : Reaches around barriers.
-    load_nwb : Counts of trials x time x neurons from such a file.
+    fetch_mc_maze : Downloads reaches around barriers.
+    load_nwb : Reads such a file into counts of trials x time x neurons.
 
     References
     ----------
@@ -219,7 +219,7 @@ def _fetch(
     delay: float,
     progress: bool,
 ) -> Path:
-    """Where a public file is, after it was downloaded if need be."""
+    """Return the path of a public file; download it if needed."""
     check_number(n_retries, "n_retries", Integral, low=0)
     check_number(delay, "delay", low=0, unit="s")
     if data_home is not None and not isinstance(data_home, (str, os.PathLike)):
@@ -228,8 +228,8 @@ def _fetch(
     folder = data_home or os.environ.get(ENVIRONMENT) or pooch.os_cache("jedi-sklearn")
     path = Path(folder).expanduser() / remote.name
     by_hand = (
-        f"You can also get it by hand from {remote.source} (licence {remote.licence}) and put it "
-        f"into {path.parent} under this name. For another folder set data_home, or the "
+        f"You can also download it by hand from {remote.source} (licence {remote.licence}) and "
+        f"put it into {path.parent} under this name. For another folder set data_home, or the "
         f"environment variable {ENVIRONMENT}."
     )
     what = f"{remote.name} ({remote.size / 1e6:.1f} MB)"
@@ -241,8 +241,8 @@ def _fetch(
             )
         if pooch.file_hash(path) != remote.sha256:
             raise OSError(
-                f"{path} is damaged: its checksum is not that of the archive, it has "
-                f"{path.stat().st_size} bytes of {remote.size}. With download_if_missing=True it "
+                f"{path} is damaged: its checksum is not that of the archive, and it has "
+                f"{path.stat().st_size} of {remote.size} bytes. With download_if_missing=True it "
                 f"is replaced. {by_hand}"
             )
         return path
@@ -252,7 +252,7 @@ def _fetch(
             remote.url, remote.sha256, fname=path.name, path=path.parent, downloader=download
         )
     except (OSError, ValueError) as error:  # ValueError: the checksum
-        kept = " What arrived is kept: call again to go on." if download.part.exists() else ""
+        kept = " The partial file is kept: call again to resume." if download.part.exists() else ""
         raise OSError(
             f"{what} could not be downloaded from {remote.url}: {str(error).rstrip('.')}.{kept} "
             f"{by_hand}"
@@ -261,7 +261,7 @@ def _fetch(
 
 
 class Download:
-    """What pooch calls to download a file: goes on where an earlier call was cut off."""
+    """Downloader for pooch that resumes where an earlier call was cut off."""
 
     def __init__(
         self, remote: Remote, path: Path, n_retries: int, delay: float, progress: bool
@@ -271,7 +271,7 @@ class Download:
         self.part = path.with_name(f"{path.name}.part")
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        """Download what is lacking, several times if need be, and hand it over."""
+        """Download the rest of the file, with retries, and move it to its place."""
         import requests
 
         for attempt in range(self.n_retries + 1):
@@ -285,16 +285,16 @@ class Download:
         os.replace(self.part, output_file)
 
     def _go_on(self, url: str) -> None:
-        """Add to the part of the file that is here what the server still has."""
+        """Append what is missing to the partial file."""
         import requests
 
         size = self.remote.size
         done = self.part.stat().st_size if self.part.exists() else 0
-        if done == size:  # only the checksum was not compared
+        if done == size:  # complete; only its checksum was not checked
             return
-        if done > size:  # two downloads at a time have written it
+        if done > size:  # two downloads wrote to it at the same time
             done = 0
-        headers = {"Accept-Encoding": "identity"}  # bytes as they are stored, to count them
+        headers = {"Accept-Encoding": "identity"}  # uncompressed, so that bytes can be counted
         if done:
             headers["Range"] = f"bytes={done}-"
         try:
@@ -305,11 +305,11 @@ class Download:
                 "online, and whether it needs a proxy (environment variable HTTPS_PROXY)."
             ) from error
         with response:
-            if response.status_code >= 500:  # for now: worth another try
+            if response.status_code >= 500:  # temporary: worth another try
                 raise requests.ConnectionError(f"the server answers {response.status_code}.")
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
-                done = 0  # all of it comes again
+                done = 0  # the server sends the whole file again
             offered = done + int(response.headers.get("Content-Length", size - done))
             if offered != size:
                 raise OSError(
@@ -329,7 +329,7 @@ class Download:
 
 @contextmanager
 def _bar(name: str, size: int, done: int, progress: bool) -> Iterator[Callable[[int], Any]]:
-    """What moves a bar of bytes on; there is none where tqdm is not installed."""
+    """Show a progress bar in bytes, if tqdm is installed; yield the function that advances it."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -342,7 +342,7 @@ def _bar(name: str, size: int, done: int, progress: bool) -> Iterator[Callable[[
 
 
 def _import_pooch() -> ModuleType:
-    """Module pooch, or an ImportError that says how to get it."""
+    """Import pooch, or raise an ImportError that says how to install it."""
     try:
         import pooch
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Simulated recordings of a trained network that remembers three bits."""
+"""Simulate a trained network that remembers three bits."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def make_flip_flop(
     observation_noise=0.05,
     random_state=0,
 ):
-    """Segments of trials of the 3-bit flip-flop, a memory task with eight attractors.
+    """Simulate trials of the 3-bit flip-flop, a memory task with eight attractors.
 
     A trained leaky tanh RNN of 64 neurons (rank 6, dt = 0.01 s, tau = 0.1 s) has three input
-    channels that receive pulses of +1 and -1, and three outputs that hold the sign of the last
-    pulse on their channel. Without input it has exactly eight stable fixed points, one for each
-    state of the three bits.
+    channels, which receive pulses of +1 and -1, and three outputs, each of which holds the sign
+    of the last pulse on its channel. Without input the network has exactly eight stable fixed
+    points, one for each state of the three bits.
 
-    A trial starts near one of them, and alternates epochs without input ("hold") and pulses on
-    one channel, with a hold at the start and at the end. Each epoch is a segment of `X` of its
-    own: its input is constant, so an autonomous RNN can describe it.
+    A trial starts near one of them. Epochs without input ("hold") alternate with pulses on one
+    channel; the first and last epochs are holds. Each epoch is a segment of its own in `X`: its
+    input is constant, so an autonomous RNN can describe it.
 
     Parameters
     ----------
     n_trials : int, default=40
-        Number of trials; each gives ``2 * n_pulses + 1`` segments, or ``n_pulses + 1`` without
+        Number of trials. Each gives ``2 * n_pulses + 1`` segments, or ``n_pulses + 1`` without
         the pulses.
     n_pulses : int, default=3
         Pulses per trial, each on a random channel with a random sign.
     n_timesteps : int, default=40
-        Samples per segment. With fewer than 20 a bit may be set only after its pulse, with fewer
-        than 15 not at all.
+        Samples per segment. With fewer than 20, a bit may flip only after its pulse; with fewer
+        than 15, not at all.
     include_pulses : bool, default=True
-        Return the segments of the pulses, too, not only those of the holds.
+        Return the pulse segments as well as the holds.
     n_neurons : int, optional
-        Observe a random subset of this many neurons; all 64 by default.
+        Observe a random subset of this many neurons. Default: all 64.
     initial_jitter : float, default=0.1
         SD of each trial's initial state around its fixed point.
     process_noise : float, default=0.01
@@ -61,31 +61,33 @@ def make_flip_flop(
     Returns
     -------
     Bunch
-        - ``X`` (n_segments, n_timesteps, n_neurons): recorded activity, the segments of a trial
-          in order,
+        The recording and its ground truth:
+
+        - ``X`` (n_segments, n_timesteps, n_neurons): recorded activity, with the segments of a
+          trial in order,
         - ``condition`` (n_segments,) str: "hold", "bit 1 up", "bit 1 down", ... "bit 3 down",
-        - ``trial`` (n_segments,) int: the trial that a segment is from, for grouped splits,
-        - ``memory`` (n_segments, 3) int: the bits (-1 or 1) at the segment's end,
-        - ``inputs`` (n_segments, n_timesteps, 3), constant in each segment,
+        - ``trial`` (n_segments,) int: the trial of each segment, for grouped splits,
+        - ``memory`` (n_segments, 3) int: the bits (-1 or 1) at the end of the segment,
+        - ``inputs`` (n_segments, n_timesteps, 3): input pulses, constant in each segment,
         - ``free_run`` (n_segments, n_timesteps, n_neurons): each segment without noise, from its
           true initial state,
-        - ``time`` (n_timesteps,): s,
+        - ``time`` (n_timesteps,): sample times, s,
         - ``teacher``: the whole network, an :class:`~jedi_sklearn.RNNBatch` of one RNN with
           input weights,
         - ``output_weights`` (3, 64): outputs are ``tanh(states) @ output_weights.T``,
         - ``observed`` (n_neurons,) int: indices of the observed neurons,
-        - ``fixed_points`` (8, 64): the stable points without input,
+        - ``fixed_points`` (8, 64): the stable fixed points without input,
         - ``fixed_point_memory`` (8, 3) int: their bits, in the order (-1, -1, -1),
           (-1, -1, 1), ... (1, 1, 1).
 
     Raises
     ------
     ValueError, TypeError
-        If a number is out of its bounds, or is none.
+        If an argument is out of range or not a number.
 
     Notes
     -----
-    The network was trained once, by ``benchmarks/train_teachers.py``.
+    ``benchmarks/train_teachers.py`` trained the network, once.
 
     References
     ----------
@@ -156,7 +158,7 @@ def make_flip_flop(
 
 
 def _polish(teacher, points, n_iter=5):
-    """Fixed points to machine precision, from those stored in single precision, by Newton."""
+    """Refine fixed points stored in single precision to machine precision (Newton's method)."""
     points = points.astype(float)
     for _ in range(n_iter):
         slope = teacher.jacobian(points) - np.eye(teacher.n_neurons)

@@ -1,4 +1,4 @@
-"""Simulated recordings: one RNN without inputs, whose conditions differ in the start alone."""
+"""Simulate one RNN without inputs whose conditions differ only in their initial states."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def make_initial_states(
     teacher_seed=0,
     random_state=0,
 ):
-    """Trials of one RNN without inputs that differ in nothing but where they start.
+    """Simulate trials of one RNN without inputs that differ only in their initial states.
 
-    The teacher of :func:`make_multitask` without its inputs. Each condition has an initial state
-    of its own, each trial starts near that of its condition, and the same weights govern all of
-    them, as movements have been said to unfold from states of preparation [1]_. What tells the
-    conditions apart is in the start, and in what follows from it.
+    The teacher is that of :func:`make_multitask` without its inputs. Each condition has its own
+    initial state, each trial starts near that of its condition, and the same weights govern all
+    trials, just as movements have been proposed to unfold from preparatory states [1]_. All that
+    distinguishes the conditions is the initial state and what follows from it.
 
     Parameters
     ----------
     n_trials : int, default=160
         Number of trials, spread evenly over the conditions.
     n_conditions : int, default=8
-        Number of initial states, with an SD of 0.5 over neurons.
+        Number of initial states, whose SD over neurons is 0.5.
     n_neurons, n_timesteps : int
-        Neurons and samples per trial.
+        Number of neurons, and of samples per trial.
     rank : int, default=5
         Rank of the teacher's weights.
     gain : float, default=1.8
@@ -51,7 +51,7 @@ def make_initial_states(
     dt, tau : float
         Time step and time constant, s.
     observe : {"state", "rate"}, default="state"
-        Record the state x, or the rate tanh(x).
+        Whether to record the state x or the rate tanh(x).
     initial_jitter : float, default=0.05
         SD of each trial's initial state around that of its condition.
     process_noise : float, default=0.003
@@ -66,14 +66,21 @@ def make_initial_states(
     Returns
     -------
     Bunch
+        The recording and its ground truth:
+
         - ``X`` (n_trials, n_timesteps, n_neurons): recorded activity,
-        - ``condition`` (n_trials,) int: which initial state the trial has,
-        - ``initial_states`` (n_conditions, n_neurons): those of the conditions,
-        - ``inputs``: None, there are no inputs,
-        - ``time`` (n_timesteps,): s,
-        - ``free_run`` (n_trials, n_timesteps, n_neurons): what the teacher does from the true
-          initial states without process and observation noise,
+        - ``condition`` (n_trials,) int: index of the trial's initial state,
+        - ``initial_states`` (n_conditions, n_neurons): initial states of the conditions,
+        - ``inputs``: None, because there are no inputs,
+        - ``time`` (n_timesteps,): sample times, s,
+        - ``free_run`` (n_trials, n_timesteps, n_neurons): runs of the teacher from the true
+          initial states, without process or observation noise,
         - ``teacher``: the teacher, an :class:`~jedi_sklearn.RNNBatch` of one RNN.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range or not a number.
 
     References
     ----------

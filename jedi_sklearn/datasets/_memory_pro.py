@@ -1,4 +1,4 @@
-"""Simulated recordings of a trained network that sees, remembers and reports an angle."""
+"""Simulate a trained network that sees, remembers and reports an angle."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def make_memory_pro(
     observation_noise=0.05,
     random_state=0,
 ):
-    """Segments of trials of MemoryPro, a delayed report of an angle by a ring of slow points.
+    """Simulate trials of MemoryPro, a delayed report of an angle held by a ring of slow points.
 
     A trained leaky tanh RNN of 128 neurons (rank 12, dt = 0.02 s, tau = 0.1 s) has the inputs
     (fixation, cos, sin) and the outputs (fixation, cos, sin). A trial has four phases:
 
     - ``"context"``: the fixation input is 1,
-    - ``"stimulus"``: cos and sin of an angle are shown, too,
-    - ``"memory"``: as in the context, but the angle has to be remembered,
-    - ``"response"``: all inputs are 0, and the outputs cos and sin have to report the angle.
+    - ``"stimulus"``: fixation stays 1, and cos and sin of an angle are shown,
+    - ``"memory"``: inputs are as in the context, and the angle must be remembered,
+    - ``"response"``: all inputs are 0, and the outputs cos and sin must report the angle.
 
-    In the first three the outputs are (1, 0, 0). Each phase is a segment of `X` of its own: its
-    input is constant, so an autonomous RNN can describe it.
+    In the first three phases the outputs are (1, 0, 0). Each phase is a segment of its own in
+    `X`: its input is constant, so an autonomous RNN can describe it.
 
     Parameters
     ----------
     n_trials : int, default=64
-        Number of trials; each gives four segments.
+        Number of trials. Each gives four segments.
     n_angles : int or None, default=8
-        Number of evenly spaced angles, over which the trials are spread evenly. With None each
+        Number of evenly spaced angles, to which the trials are assigned evenly. With None, each
         trial has a random angle.
     n_timesteps : int, default=50
         Samples per segment, that is, per phase. The network was trained on stimuli of 20 to 60
         samples and delays of up to 150.
     n_neurons : int, optional
-        Observe a random subset of this many neurons; all 128 by default.
+        Observe a random subset of this many neurons. Default: all 128.
     initial_jitter : float, default=0.1
         SD of each trial's initial state around 0.
     process_noise : float, default=0.01
@@ -61,20 +61,22 @@ def make_memory_pro(
     Returns
     -------
     Bunch
-        - ``X`` (4 * n_trials, n_timesteps, n_neurons): recorded activity, the phases of a trial
-          in order,
+        The recording and its ground truth:
+
+        - ``X`` (4 * n_trials, n_timesteps, n_neurons): recorded activity, with the phases of a
+          trial in order,
         - ``phase`` (4 * n_trials,) str: "context", "stimulus", "memory" or "response",
-        - ``condition`` (4 * n_trials,) str: the phase; the stimulus phases of different angles,
-          whose inputs differ, are different conditions, e.g. "stimulus 45 deg" (all "stimulus"
+        - ``condition`` (4 * n_trials,) str: the phase. Stimulus phases of different angles have
+          different inputs and are different conditions, e.g. "stimulus 45 deg" (all "stimulus"
           if the angles are random),
-        - ``angle`` (4 * n_trials,): rad in [0, 2 pi), the angle of the trial,
-        - ``trial`` (4 * n_trials,) int: the trial that a segment is from, for grouped splits,
-        - ``inputs`` (4 * n_trials, n_timesteps, 3), constant in each segment,
-        - ``phase_inputs``: dict with the input (3,) of the phases in which it is always the
+        - ``angle`` (4 * n_trials,): the angle of the trial, rad in [0, 2 pi),
+        - ``trial`` (4 * n_trials,) int: the trial of each segment, for grouped splits,
+        - ``inputs`` (4 * n_trials, n_timesteps, 3): inputs, constant in each segment,
+        - ``phase_inputs``: dict with the input (3,) of each phase whose input is always the
           same: "context", "memory" and "response",
         - ``free_run`` (4 * n_trials, n_timesteps, n_neurons): each segment without noise, from
           its true initial state,
-        - ``time`` (n_timesteps,): s,
+        - ``time`` (n_timesteps,): sample times, s,
         - ``teacher``: the whole network, an :class:`~jedi_sklearn.RNNBatch` of one RNN with
           input weights,
         - ``output_weights`` (3, 128): outputs are ``tanh(states) @ output_weights.T``,
@@ -83,11 +85,11 @@ def make_memory_pro(
     Raises
     ------
     ValueError, TypeError
-        If a number is out of its bounds, or is none.
+        If an argument is out of range or not a number.
 
     Notes
     -----
-    The network was trained once, by ``benchmarks/train_teachers.py``.
+    ``benchmarks/train_teachers.py`` trained the network, once.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Simulated recordings: a random low-rank teacher RNN that performs several tasks."""
+"""Simulate a random low-rank teacher RNN that performs several tasks."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def make_multitask(
     teacher_seed=0,
     random_state=0,
 ):
-    """Trials of several tasks, made by one random low-rank teacher RNN.
+    """Simulate trials of several tasks, all performed by one random low-rank teacher RNN.
 
-    The teacher has weights ``gain * U V^T / sqrt(n_neurons)`` and input weights with
-    standard normal entries, as in the synthetic data of the JEDI paper. It is driven by six
-    input channels. The four task families vary from trial to trial:
+    The teacher has weights ``gain * U V^T / sqrt(n_neurons)`` and input weights with standard
+    normal entries, as in the synthetic data of the JEDI paper. Six input channels drive it. The
+    four task families vary from trial to trial:
 
-    - ``"oscillation"``: a sinusoid of 1 to 4 Hz at a random phase,
-    - ``"decision"``: a step of either sign and varied strength,
-    - ``"memory"``: a pulse of either sign, a delay of varied length, a go cue,
+    - ``"oscillation"``: a sinusoid of 1 to 4 Hz with a random phase,
+    - ``"decision"``: a step of either sign and varying strength,
+    - ``"memory"``: a pulse of either sign, a delay of varying length, and a go cue,
     - ``"reach"``: a ramp to a held target in a random direction (two channels).
 
     Parameters
@@ -55,7 +55,7 @@ def make_multitask(
         Draw each trial near one of this many prototypes per task (frequencies, strengths,
         delays, directions) instead of from a continuum.
     n_neurons, n_timesteps : int
-        Neurons and samples per trial.
+        Number of neurons, and of samples per trial.
     rank : int, default=5
         Rank of the teacher's weights.
     gain : float, default=1.8
@@ -63,9 +63,9 @@ def make_multitask(
     dt, tau : float
         Time step and time constant, s.
     observe : {"state", "rate"}, default="state"
-        Record the state x, or the rate tanh(x).
+        Whether to record the state x or the rate tanh(x).
     initial_jitter : float, default=0.1
-        SD of each trial's initial state around the common one (SD 0.5 over neurons).
+        SD of each trial's initial state around the common one (whose SD over neurons is 0.5).
     process_noise : float, default=0.01
         SD of the noise added to each state at each step.
     observation_noise : float, default=0.05
@@ -78,14 +78,25 @@ def make_multitask(
     Returns
     -------
     Bunch
+        The recording and its ground truth:
+
         - ``X`` (n_trials, n_timesteps, n_neurons): recorded activity,
         - ``task`` (n_trials,) str, ``condition`` (n_trials,) str: labels,
-        - ``inputs`` (n_trials, n_timesteps, 6), ``input_names``,
-        - ``time`` (n_timesteps,): s,
-        - ``free_run`` (n_trials, n_timesteps, n_neurons): what the teacher does from the true
-          initial states and inputs without process and observation noise; its R2 on `X` is the
-          ceiling of any model,
+        - ``inputs`` (n_trials, n_timesteps, 6): inputs, with their names in ``input_names``,
+        - ``time`` (n_timesteps,): sample times, s,
+        - ``free_run`` (n_trials, n_timesteps, n_neurons): runs of the teacher from the true
+          initial states with the true inputs, without process or observation noise; their R2 on
+          `X` is the ceiling for any model,
         - ``teacher``: the teacher, an :class:`~jedi_sklearn.RNNBatch` of one RNN.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a task is unknown, or an argument is out of range or not a number.
+
+    See Also
+    --------
+    make_spike_counts : Draws spikes from the activity.
 
     Examples
     --------
@@ -146,26 +157,49 @@ def make_multifrequency(
     teacher_seed=0,
     random_state=0,
 ):
-    """Trials of the :func:`make_multitask` teacher driven by sinusoids of 1 to 10 Hz.
+    """Simulate trials of the :func:`make_multitask` teacher driven by sinusoids of 1 to 10 Hz.
 
     Parameters
     ----------
     n_trials_per_frequency : int, default=8
-        Trials of each frequency; their phases are random.
+        Number of trials per frequency, with random phases.
     frequencies : tuple of float, default=(1, 2, ..., 10)
-        Frequencies of the input, Hz.
+        Input frequencies, Hz.
     amplitude : float, default=1.0
-        Amplitude of the input. The response falls with frequency: at 1 and 10 Hz it makes less
-        than 1 % of the variance of a teacher with activity of its own, at 3 a few per cent.
-    n_neurons, n_timesteps, rank, gain, dt, tau, observe, initial_jitter, process_noise, \
-    observation_noise, teacher_seed, random_state :
-        As in :func:`make_multitask`.
+        Amplitude of the input. The response falls with frequency. For a teacher with activity of
+        its own, an amplitude of 1 at 10 Hz contributes less than 1 % of the variance, and an
+        amplitude of 3 a few per cent.
+    n_neurons, n_timesteps : int
+        Number of neurons, and of samples per trial.
+    rank : int, default=5
+        Rank of the teacher's weights.
+    gain : float, default=1.8
+        Scale of the teacher's weights.
+    dt, tau : float
+        Time step and time constant, s.
+    observe : {"state", "rate"}, default="state"
+        Whether to record the state x or the rate tanh(x).
+    initial_jitter : float, default=0.1
+        SD of each trial's initial state around the common one (whose SD over neurons is 0.5).
+    process_noise : float, default=0.01
+        SD of the noise added to each state at each step.
+    observation_noise : float, default=0.05
+        SD of the noise added to each observed sample.
+    teacher_seed : int, default=0
+        Seed of the teacher (weights, common initial state).
+    random_state : int or RandomState, default=0
+        Seed of the trials (phases, jitter, noise).
 
     Returns
     -------
     Bunch
-        As from :func:`make_multitask`; ``frequency`` (n_trials,) in Hz stands beside
-        ``condition``, the same as str.
+        As from :func:`make_multitask`, plus ``frequency`` (n_trials,) in Hz; ``condition`` is the
+        same as text. ``inputs`` has one channel.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range or not a number.
 
     Examples
     --------
@@ -207,7 +241,7 @@ def make_multifrequency(
 
 
 def make_teacher(seed, n_neurons, rank, gain, n_inputs, dt, tau, n_starts=None):
-    """A random low-rank RNN and an initial state, or as many as `n_starts`, one a row."""
+    """Draw a random low-rank RNN and an initial state, or `n_starts` of them (one per row)."""
     check_number(rank, "rank", Integral, low=1)
     check_number(n_neurons, "n_neurons", Integral, low=rank)
     check_number(gain, "gain")
@@ -219,12 +253,12 @@ def make_teacher(seed, n_neurons, rank, gain, n_inputs, dt, tau, n_starts=None):
     return teacher, 0.5 * rng.standard_normal(shape)
 
 
-# Inputs of one trial of each task, (n_timesteps, channels). `level` is None (draw from the
+# Inputs of one trial of each task, (n_timesteps, channels). `level` is None (draw from a
 # continuum) or (prototype, number of prototypes): draw near that prototype.
 
 
 def _between(low, high, level, rng):
-    """A value in [low, high]: uniform, or near one of evenly spaced prototypes."""
+    """Draw a value in [low, high]: uniformly, or near one of evenly spaced prototypes."""
     if level is None:
         return rng.uniform(low, high)
     index, n = level

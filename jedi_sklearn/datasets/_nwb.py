@@ -1,4 +1,4 @@
-"""What does an NWB file hold of units and trials? Their counts, as a recording."""
+"""Load units and trials of an NWB file as counts, in a recording."""
 
 from __future__ import annotations
 
@@ -37,80 +37,84 @@ def load_nwb(
     min_rate: float = 0.0,
     table: str = "trials",
 ) -> Recording:
-    """Count the spikes of each trial, bin and neuron of a file in the NWB format.
+    """Count the spikes of each trial, bin and neuron in an NWB file.
 
-    Units are counted around an event of the trials, or between two, by
-    :func:`jedi_sklearn.preprocessing.bin_spikes`. Of a large file only the tables are read, and
-    the spike times of the chosen units.
+    The spikes of the units are counted around an event in each trial, or between two events, by
+    :func:`jedi_sklearn.preprocessing.bin_spikes`. Only the tables and the spike times of the
+    chosen units are read, so large files are no problem.
 
     Parameters
     ----------
     path : path or NWBFile
-        File in the NWB format (HDF5), or one that pynwb has opened, from a server, say.
+        NWB file (HDF5), or an NWBFile that pynwb has opened, for example from a server.
     bin_width : float
-        Width of a bin, s.
+        Bin width, s.
     align : str or pair of str, default="start_time"
         Column of the trials with the event at time 0, or two columns with the events between
-        which the trials lie, as ``("start_time", "stop_time")``.
+        which the trials lie, e.g. ``("start_time", "stop_time")``.
     start : float, default=0.0
-        Beginning of the epochs relative to the event (of two the first), s.
+        Beginning of the epochs relative to the event (the first of two), s.
     stop : float, optional
-        Their end relative to the event, a whole number of bins after `start`; of two events
-        relative to the second, 0 by default.
+        End of the epochs relative to the event, s, a whole number of bins after `start`. With
+        two events it is relative to the second and 0 by default.
     conditions : str or sequence of str, optional
-        Column of the trials that becomes ``labels``. Of several columns the values are joined, as
+        Column of the trials that becomes ``labels``. Values of several columns are joined, as in
         "left 0.5".
     trials : mapping or array-like, optional
-        Which trials: a mapping of columns to a value, a list of values, or a function of the
-        column that says which are true, e.g. ``{"success": True, "rt": lambda t: t > 0.2}``. Or
-        their ids, or a mask. Default: all.
+        Which trials to use. A mapping selects by column: to a value, a list of values, or a
+        function that takes the column and returns a mask, e.g.
+        ``{"success": True, "rt": lambda t: t > 0.2}``. Otherwise trial ids or a mask.
+        Default: all.
     units : mapping or array-like, optional
-        Which units, alike: ``{"quality": "good", "location": ["M1", "PMd"]}``. Columns of the
-        electrodes count, too. Default: all.
+        Which units to use, in the same forms: ``{"quality": "good", "location": ["M1", "PMd"]}``.
+        Columns of the electrodes table may be used too. Default: all.
     neurons : str, optional
-        Column of the units, or of their electrodes, with names of the neurons, as "location".
-        Where several have the same the id follows, as "M1 12". Default: the ids of the units.
+        Column of the units, or of their electrodes, with neuron names, e.g. "location". If
+        several units have the same name, ids are appended, as in "M1 12". Default: the ids of the
+        units.
     events : sequence of str, optional
-        Columns of the trials with times of events, to be kept in ``events`` beside `align`.
-        Default: all whose names end in "time" or "times", and whose times lie in the trials.
+        Columns of the trials with event times to keep in ``events``, in addition to `align`.
+        Default: all columns whose names end in "time" or "times" and whose times lie within the
+        trials.
     recorded : (start, stop) or array-like of shape (n_intervals, 2), optional
-        When the recording ran, s. Default: where all of the units were observed, if the file says
-        so (``obs_intervals``); if not, as `bin_spikes` has it.
+        When the recording ran, s. Default: when all of the units were observed, if the file says
+        so (``obs_intervals``); otherwise the default of `bin_spikes`.
     incomplete : {"drop", "nan"}, default="drop"
-        Trials that were not recorded as a whole are left out, or are NaN in the bins that were
-        not recorded.
+        Whether to drop trials that were not recorded in full, or to set their bins that were not
+        recorded to NaN.
     min_rate : float, default=0.0
-        Neurons that fire less in all epochs together are left out, spikes/s.
+        Leave out neurons that fire less than this over all epochs, spikes/s.
     table : str, default="trials"
-        Table of intervals that are the trials; some files have one for each kind of stimulus.
+        Name of the table of intervals that holds the trials. Some files have one for each kind of
+        stimulus.
 
     Returns
     -------
     Recording
-        As of `bin_spikes`. ``trials`` are the ids of the trials in the file, or their rows where
-        ids repeat.
-
-    Warns
-    -----
-    UserWarning
-        As `bin_spikes`.
+        As from `bin_spikes`. ``trials`` are the trial ids in the file, or the rows of the table
+        if ids repeat.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, or not in the NWB format; if it lacks units, trials, or a column;
-        if no unit or trial is chosen; or for any reason that `bin_spikes` has.
+        If the file is damaged or not in the NWB format; if it has no units, no trials, or lacks a
+        column; if no unit or trial is selected; or for any reason given by `bin_spikes`.
     TypeError
-        If an argument or a column is not what it should be.
+        If an argument or a column has the wrong type.
     ImportError
         If pynwb is not installed.
+
+    Warns
+    -----
+    UserWarning
+        In the same cases as `bin_spikes`.
 
     See Also
     --------
     fetch_mc_maze : Downloads such a file.
-    jedi_sklearn.preprocessing.bin_spikes : The same for spike times and events as arrays.
+    jedi_sklearn.preprocessing.bin_spikes : Bins spike times and events given as arrays.
 
     References
     ----------
@@ -142,7 +146,7 @@ def load_nwb(
             there = ", ".join(map(repr, tables)) or "none"
             raise ValueError(
                 f"The file has no table of intervals {table!r}, but {there}"
-                f"{did_you_mean(table, tables)} Where the events are in another file, give them "
+                f"{did_you_mean(table, tables)} If the events are in another file, pass them "
                 "and the spike times to bin_spikes."
             )
         rows = _Table(tables[table], f"the table {table!r}")
@@ -177,7 +181,7 @@ def load_nwb(
 
 @contextmanager
 def _opened(path: Any) -> Iterator[Any]:
-    """NWBFile of a path, closed at the end; whatever cannot be read says which file it is of."""
+    """Open the NWBFile of a path and close it at the end; reading errors name the file."""
     if is_from(path, "pynwb", "NWBFile"):
         yield path
         return
@@ -193,9 +197,9 @@ def _opened(path: Any) -> Iterator[Any]:
             'pip install "jedi-sklearn[nwb]".'
         ) from error
     advice = (
-        "If it was downloaded or copied, compare its size and checksum with those of the source; "
-        "of a file in another format take spike times and events with its own reader, and give "
-        "them to bin_spikes."
+        "If it was downloaded or copied, compare its size and checksum with those of the source. "
+        "If it has another format, read its spike times and events with the reader for that "
+        "format and pass them to bin_spikes."
     )
     try:
         io = pynwb.NWBHDF5IO(os.fspath(path), "r", load_namespaces=True)
@@ -213,13 +217,13 @@ def _opened(path: Any) -> Iterator[Any]:
 
 
 def _intervals(nwb: Any) -> dict[str, Any]:
-    """Tables of intervals by name."""
+    """List tables of intervals by name."""
     tables = {"trials": nwb.trials, "epochs": nwb.epochs, **dict(nwb.intervals or {})}
     return {name: table for name, table in tables.items() if table is not None}
 
 
 class _Table:
-    """Columns of a table by name, as arrays, and of another one that its rows point to."""
+    """Columns of a table by name, as arrays, including those of a table its rows point to."""
 
     def __init__(
         self, table: Any, name: str, linked: Mapping[str, Callable[[], NDArray]] | None = None
@@ -227,7 +231,7 @@ class _Table:
         self.table, self.name = table, name
         self.linked = linked or {}
         self.ids = np.asarray(table.id[:])
-        if repeated(self.ids.tolist()):  # as where tables were joined: they name no rows
+        if repeated(self.ids.tolist()):  # e.g. after tables were joined: ids identify no row
             self.ids = np.arange(len(self.ids))
 
     @property
@@ -247,7 +251,7 @@ class _Table:
         )
 
     def choose(self, wanted: Any, what: str) -> NDArray:
-        """Indices of the rows that are asked for."""
+        """Find the indices of the selected rows."""
         if isinstance(wanted, Mapping):
             mask = np.ones(len(self.ids), dtype=bool)
             for name, allowed in wanted.items():
@@ -264,19 +268,19 @@ class _Table:
                 if missing:
                     raise ValueError(
                         f"{what} names {listed(missing)}, which are no ids in {self.name}: these "
-                        f"are {listed(self.ids.tolist())}. To choose by a column give a mapping, "
-                        'as {"quality": "good"}.'
+                        f"are {listed(self.ids.tolist())}. To select by a column pass a mapping, "
+                        'e.g. {"quality": "good"}.'
                     )
                 wanted = np.array([where[name] for name in wanted.tolist()], dtype=int)
             elif len(wanted) != len(self.ids):
                 raise ValueError(
-                    f"{what} as a mask must say yes or no for each of the {len(self.ids)} rows of "
-                    f"{self.name}, got {len(wanted)}."
+                    f"A mask for {what} must hold True or False for each of the {len(self.ids)} "
+                    f"rows of {self.name}, got {len(wanted)}."
                 )
         rows = np.arange(len(self.ids)) if wanted is None else wanted
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         if not len(rows):
-            raise ValueError(f"{what} leaves none of the {len(self.ids)} rows of {self.name}.")
+            raise ValueError(f"{what} selects none of the {len(self.ids)} rows of {self.name}.")
         return rows
 
     def _mask(self, name: str, allowed: Any, what: str) -> NDArray:
@@ -294,17 +298,17 @@ class _Table:
         mask = np.array([value in options for value in values.tolist()], dtype=bool)
         if not mask.any():
             there = listed(list(dict.fromkeys(values.tolist())))
-            raise ValueError(f"{what} asks for {name} {allowed!r}, but in the file are {there}.")
+            raise ValueError(f"{what} asks for {name} {allowed!r}, but the file has {there}.")
         return mask
 
 
 def _values(column: Any, name: str) -> NDArray:
-    """Values of a column, one for each row."""
+    """Read a column as an array, one value per row."""
     if is_from(column, "hdmf", "VectorIndex"):
         raise TypeError(f"The column {name!r} holds a list in each row; one value is needed.")
     if is_from(column, "hdmf", "DynamicTableRegion"):
         raise TypeError(
-            f"The column {name!r} points to rows of another table; name a column of that one."
+            f"The column {name!r} points to rows of another table; name a column of that table."
         )
     values = column[:]
     if not isinstance(values, np.ndarray) or values.dtype == object:
@@ -318,12 +322,12 @@ def _values(column: Any, name: str) -> NDArray:
 
 
 def _plain(value: Any) -> Any:
-    """Text of bytes, name of an electrode group; anything else as it is."""
+    """Decode bytes, name electrode groups; return anything else unchanged."""
     return value.decode() if isinstance(value, bytes) else getattr(value, "name", value)
 
 
 def _electrodes(units: Any) -> dict[str, Callable[[], NDArray]]:
-    """Columns of the electrodes, as functions that read them for each unit."""
+    """Map columns of the electrodes table to functions that read them for each unit."""
     if "electrodes" not in units.colnames:
         return {}
     region = units["electrodes"]
@@ -345,7 +349,7 @@ def _electrodes(units: Any) -> dict[str, Callable[[], NDArray]]:
 
 
 def _events(rows: _Table, align: Any, events: Any) -> list[str]:
-    """Columns with times of events; of those that nobody named, all on the clock of the trials."""
+    """List event columns; by default all whose times are on the clock of the trials."""
     ends = _columns(align, "align")
     if events is not None:
         return list(dict.fromkeys([*ends, *_columns(events, "events")]))
@@ -360,17 +364,17 @@ def _events(rows: _Table, align: Any, events: Any) -> list[str]:
         if times.dtype.kind != "f" or np.isinf(times).any():
             continue
         times, low, high = (some[~np.isnan(times)] for some in (times, first, last))
-        # a duration, such as a reaction time, is on the clock of the session only by chance
+        # a duration such as a reaction time lies within the trials only by chance
         if len(times) and np.mean((times >= low) & (times <= high)) > 0.5:
             found.append(name)
     return list(dict.fromkeys([*ends, *found]))
 
 
 def _columns(value: Any, name: str) -> list[str]:
-    """Names of columns, where one or several may be given."""
+    """Check one or several column names; return a list."""
     names = list(value) if isinstance(value, (list, tuple)) else [value]
     if not names or not all(isinstance(column, str) for column in names):
-        raise TypeError(f"{name} must be the name of a column, or a list of some, got {value!r}.")
+        raise TypeError(f"{name} must be a column name or a list of them, got {value!r}.")
     return names
 
 
@@ -392,7 +396,7 @@ def _names(cells: _Table, neurons: Any, chosen: NDArray) -> NDArray:
 
 
 def _observed(units: Any, chosen: NDArray) -> NDArray | None:
-    """When all of the units were observed, (n_intervals, 2), s; None where that is not told."""
+    """Find when all units were observed, (n_intervals, 2), s; None if the file does not say."""
     if "obs_intervals" not in units.colnames:
         return None
     each = [np.reshape(units["obs_intervals"][int(i)], (-1, 2)) for i in chosen]
@@ -401,7 +405,7 @@ def _observed(units: Any, chosen: NDArray) -> NDArray | None:
     starts, stops = np.concatenate([merge_intervals(some) for some in each]).T
     times = np.concatenate([starts, stops])
     opens = np.repeat([1, -1], len(starts))
-    order = np.lexsort((-opens, times))  # of two intervals that touch the second opens first
+    order = np.lexsort((-opens, times))  # if two intervals touch, the second opens first
     times, count = times[order], np.cumsum(opens[order])
     full = count >= len(each)
     begins = np.flatnonzero(full & ~np.r_[False, full[:-1]])

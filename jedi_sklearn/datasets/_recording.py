@@ -1,4 +1,4 @@
-"""What a teacher RNN leaves in a recording; the shipped teachers; which neurons are observed."""
+"""Record trials of a teacher RNN, load the stored teachers, and choose the observed neurons."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def record(
     rng,
     observe="state",
 ):
-    """Noisy recordings and noise-free runs of a teacher, cut into segments of ``len(time)``.
+    """Simulate noisy recordings and noise-free runs of a teacher, in segments of ``len(time)``.
 
-    `x0` has one row for all trials or one per trial; without `inputs` the latter is needed. Inputs
-    longer than `time` make several segments of a trial, in order. A free run starts from the true
-    state at the start of its segment.
+    `x0` has one row for all trials, or one per trial (required without `inputs`). If the inputs
+    are longer than `time`, each trial makes several segments, in order. The free run of a segment
+    starts from the true state at its beginning.
     """
     check_option(observe, "observe", ("state", "rate"))
     n_trials, duration = (len(x0), len(time)) if inputs is None else inputs.shape[:2]
@@ -44,7 +44,7 @@ def record(
 
 
 def observe_some(data, n_neurons, rng):
-    """Keep the activity of a random subset of the neurons, and its indices as ``observed``."""
+    """Keep the activity of a random subset of neurons, and their indices as ``observed``."""
     n_total = data.teacher.n_neurons
     if n_neurons is None:
         data.observed = np.arange(n_total)
@@ -56,9 +56,9 @@ def observe_some(data, n_neurons, rng):
 
 
 def load_teacher(name, n_neurons=None):
-    """Arrays of a shipped teacher, with the network itself as ``teacher``.
+    """Load the arrays of a stored teacher, with the network itself as ``teacher``.
 
-    Raises unless `n_neurons` of its neurons, if not None, can be observed.
+    Raises an error if `n_neurons` is neither None nor possible for this teacher.
     """
     with (files(__package__) / f"{name}.npz").open("rb") as file, np.load(file) as stored:
         arrays = Bunch(**stored)
@@ -71,7 +71,7 @@ def load_teacher(name, n_neurons=None):
 
 
 def check_sizes(n_trials, n_timesteps, **noise):
-    """Raise unless there is something to record, and unless SDs are SDs."""
+    """Check numbers of trials and time steps, and the SDs of noise."""
     check_number(n_trials, "n_trials", Integral, low=1)
     check_number(n_timesteps, "n_timesteps", Integral, low=2)
     for name, value in noise.items():

@@ -1,4 +1,4 @@
-"""Spike counts of simulated recordings."""
+"""Draw spike counts from simulated recordings."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from .._validation import as_numbers, check_number, check_seed, check_trials
 
 
 def make_spike_counts(data, *, rate=(5.0, 10.0), modulation=1.0, bin_steps=1, random_state=0):
-    """Spike counts of a simulated recording, whose activity drives the firing rates.
+    """Draw spike counts from a simulated recording, whose activity drives the firing rates.
 
-    A neuron fires at exp(modulation * its activity in SDs), times what makes its mean rate the
-    one asked for. Counts are independent Poisson numbers.
+    The rate of a neuron is proportional to exp(modulation * its activity in SDs), scaled to give
+    the requested mean rate. Counts are independent Poisson draws.
 
     Parameters
     ----------
     data : Bunch
-        What a ``make_...`` function of this module returned. Make it with
-        ``observation_noise=0``: all that its activity does is a rate.
+        Output of a ``make_...`` function of this module. Simulate it with
+        ``observation_noise=0``, because all of its activity becomes rate.
     rate : float or tuple of two floats, default=(5.0, 10.0)
-        Mean rate of every neuron, spikes/s; of a tuple each neuron draws its own, uniformly.
+        Mean rate of all neurons, spikes/s; with a tuple, each neuron draws its own uniformly
+        between the two.
     modulation : float, default=1.0
         SD of the log rates over time and trials.
     bin_steps : int, default=1
-        Steps of the simulation that a bin takes together; steps beyond the last whole bin are
-        left out.
+        Number of simulation steps per bin. Steps beyond the last whole bin are left out.
     random_state : int or RandomState, default=0
-        Of mean rates and spikes.
+        Seed of the mean rates and spikes.
 
     Returns
     -------
@@ -37,12 +37,12 @@ def make_spike_counts(data, *, rate=(5.0, 10.0), modulation=1.0, bin_steps=1, ra
         As `data`, but with
 
         - ``X`` (n_trials, n_bins, n_neurons): spikes per bin,
-        - ``rates`` of the same shape: what is expected in each bin, spikes per bin,
+        - ``rates`` (n_trials, n_bins, n_neurons): expected spikes per bin,
         - ``time`` (n_bins,): start of each bin, s,
-        - ``bin_width``: s, the `dt` of a fit,
-        - ``inputs``, where there are some: their means over each bin.
+        - ``bin_width``: bin width, s, the `dt` of a fit,
+        - ``inputs``, if there are any: their means over each bin,
 
-        ``free_run``, the activity without noise, is left out.
+        and without ``free_run``, the noise-free activity.
 
     Raises
     ------

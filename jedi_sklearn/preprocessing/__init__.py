@@ -1,4 +1,4 @@
-"""What a recording needs before it is fitted: counts, rates, scales, a time grid, sessions."""
+"""Prepare recordings for a fit: bin, smooth, scale, resample, cut, pad and stack sessions."""
 
 from ._recording import Recording
 from ._scalers import SoftNormalizer, TrialScaler

@@ -1,4 +1,4 @@
-"""What transformers and functions of this package share: their tags, and the check of arrays."""
+"""Share code among the preprocessing functions: checks, intervals, a base class."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ __all__ = [
     "whole_bins",
 ]
 
-SLIVER = 1e-6  # of a bin: more than rounding of times, less than any clock resolves
+SLIVER = 1e-6  # of a bin: above the rounding error of times, below the resolution of any clock
 
 
 def check(X: ArrayLike, name: str = "X", **limits: Any) -> NDArray:
-    """`check_trials` for what comes before a fit: a single sample is enough, objects are read."""
+    """Check trials before a fit: a single time step is enough, object arrays are converted."""
     return check_trials(X, name=name, **({"min_timesteps": 1, "objects": True} | limits))
 
 
 def whole_bins(seconds: float, bin_width: float, name: str) -> int:
-    """Bins in a time, where they are whole but for rounding."""
+    """Convert a duration to bins; it must be a whole number of bins up to rounding."""
     n = round(seconds / bin_width)
     if abs(seconds / bin_width - n) > SLIVER * max(1, abs(n)):
         low = math.floor(seconds / bin_width)
         raise ValueError(
-            f"{name} must be a whole number of bins of {bin_width:g} s, got {seconds:g} s, "
-            f"{seconds / bin_width:.4g} bins. {low * bin_width:g} or "
-            f"{(low + 1) * bin_width:g} s are."
+            f"{name} must be a whole number of bins of {bin_width:g} s, got {seconds:g} s, which "
+            f"is {seconds / bin_width:.4g} bins. Try {low * bin_width:g} or "
+            f"{(low + 1) * bin_width:g} s."
         )
     return n
 
 
 def merge_intervals(intervals: NDArray, sliver: float = 0.0) -> NDArray:
-    """Intervals (n, 2) in order, and one of those that overlap or touch to within `sliver`."""
+    """Sort intervals (n, 2) and merge those that overlap or lie within `sliver` of each other."""
     start, stop = intervals[np.argsort(intervals[:, 0])].T
     reach = np.maximum.accumulate(stop)
     first = np.r_[True, start[1:] > reach[:-1] + sliver]
@@ -51,18 +51,19 @@ def merge_intervals(intervals: NDArray, sliver: float = 0.0) -> NDArray:
 
 
 def repeated(names: list[Any]) -> list[Any]:
-    """What stands more than once in a list."""
+    """List the entries that occur more than once."""
     return [name for name, n in Counter(names).items() if n > 1]
 
 
 class TrialTransformer(TransformerMixin, BaseEstimator):
-    """Base of transformers of trials, whose input has three axes, and NaN where it is missing."""
+    """Base class of transformers that take trials (3-D arrays, NaN where a sample is missing)."""
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Leave trials arrays: they have three axes, and a data frame has two.
+        """Accept the request for a data frame and ignore it.
 
-        It is there for a Pipeline, which asks each of its steps for one container: the steps
-        behind give it.
+        Trials stay arrays: they have three axes, and a data frame has two. The method exists
+        because a Pipeline passes ``set_output`` on to each of its steps; later steps, whose
+        output has two axes, return the data frame.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What do containers of pynapple, xarray and pandas hold? Read without importing these."""
+"""Read pynapple, xarray and pandas containers without importing these packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PER_SECOND = dict.fromkeys(("s", "sec", "second", "seconds"), 1.0) | dict.fromke
 
 
 def is_from(value: Any, package: str, name: str | None = None) -> bool:
-    """Whether an object is of a class of this package, and of this name."""
+    """Tell whether an object is an instance of a class of this package (and of this name)."""
     return any(
         kind.__module__.partition(".")[0] == package and name in (None, kind.__name__)
         for kind in type(value).__mro__
@@ -36,20 +36,20 @@ def is_from(value: Any, package: str, name: str | None = None) -> bool:
 
 
 def per_neuron(spikes: Any) -> tuple[list[Any], list[Any]] | None:
-    """Names of neurons and their spike times, of what has them by name; else None."""
+    """Read neuron names and spike times from a container that has names; otherwise None."""
     if is_from(spikes, "pandas", "DataFrame"):
         if "spike_times" not in spikes.columns:
             raise TypeError(
-                "A table of spikes must have a column spike_times with one array for each neuron, "
-                f"got the columns {listed(list(spikes.columns))}. Where each row is a spike give "
+                "A table of spikes must have a column spike_times with one array per neuron, "
+                f"got the columns {listed(list(spikes.columns))}. If each row is one spike, pass "
                 'two columns: (table["time"], table["unit"]).'
             )
         spikes = spikes["spike_times"]
     if is_from(spikes, "pandas", "Series"):
         if spikes.dtype != object:
             raise TypeError(
-                f"A Series of spikes must hold one array for each neuron, got dtype "
-                f"{spikes.dtype}. Give (times, ids), or [times] of a single neuron."
+                f"A Series of spikes must hold one array per neuron, got dtype "
+                f"{spikes.dtype}. Pass (times, ids), or [times] for a single neuron."
             )
         return list(spikes.index), list(spikes)
     if isinstance(spikes, Mapping) or is_from(spikes, "pynapple", "TsGroup"):
@@ -59,7 +59,7 @@ def per_neuron(spikes: Any) -> tuple[list[Any], list[Any]] | None:
 
 
 def per_trial(events: Any) -> dict[str, Any] | None:
-    """Columns of event times by their names, of what has names; else None."""
+    """Read event times by name from a container that has names; otherwise None."""
     if is_from(events, "pynapple", "IntervalSet"):
         return {"start": events.start, "end": events.end}
     if isinstance(events, Mapping) or is_from(events, "pandas", "DataFrame"):
@@ -68,30 +68,30 @@ def per_trial(events: Any) -> dict[str, Any] | None:
 
 
 def intervals_of(recorded: Any) -> Any:
-    """Intervals (n, 2) of pynapple's; anything else as it is."""
+    """Convert a pynapple IntervalSet to an array (n, 2); return anything else unchanged."""
     if is_from(recorded, "pynapple", "IntervalSet"):
         return np.stack([recorded.start, recorded.end], axis=1)
     return recorded
 
 
 def times_of(values: Any) -> Any:
-    """Times of a series of pynapple, s; anything else as it is."""
+    """Extract the times (s) of a pynapple time series; return anything else unchanged."""
     return values.times() if is_from(values, "pynapple") else values
 
 
 def unpack(X: Any) -> tuple[Any, dict[str, Any]]:
-    """Trials of xarray or pandas in the order (trials, time, neurons), and the names on axes.
+    """Convert an xarray or pandas container to (trials, time, neurons), with its axis names.
 
     Returns
     -------
-    X : ndarray, or what was given
+    X : ndarray, or the input
     names : dict
-        With "trials", "time" and "neurons", where they are named; "unit", whether that of time is
-        told; "moved" of a table whose trials first appear in another order than they have now.
+        Keys "trials", "time" and "neurons" where the container names them; "unit", whether the
+        unit of time is known; "moved", for a table, whether sorting changed the order of trials.
     """
     if is_from(X, "xarray", "Dataset"):
         raise TypeError(
-            "X must be one array, got a Dataset of xarray with the variables "
+            "X must be one array, got an xarray Dataset with the variables "
             f"{listed(list(X.data_vars))}: choose one of them."
         )
     if is_from(X, "xarray", "DataArray"):
@@ -117,10 +117,10 @@ def _of_xarray(array: Any) -> tuple[NDArray, dict[str, Any]]:
 
 
 def _roles(dims: list[Any]) -> list[Any]:
-    """Dims of trials, time and neurons; time or neurons may have a name that says nothing."""
+    """Find the dims of trials, time and neurons; that of time or neurons may have any name."""
     roles: list[Any] = [None] * 3
     rest = []
-    second = False  # name of one role, as of a unit and a channel
+    second = False  # two dims name the same role, such as unit and channel
     for dim in dims:
         word = str(dim).lower().removesuffix("_id").removesuffix("s")
         known = [i for i, names in enumerate((TRIAL, TIME, NEURON)) if word in names]
@@ -140,8 +140,8 @@ def _roles(dims: list[Any]) -> list[Any]:
 def _of_pandas(table: Any) -> tuple[NDArray, dict[str, Any]]:
     if table.index.nlevels != 2:
         raise ValueError(
-            "A table of activity must have a row for each trial and time, with an index of two "
-            f"levels (trial, time), and a column for each neuron; got {table.index.nlevels} "
+            "A table of activity must have one row per trial and time, with an index of two "
+            f"levels (trial, time), and one column per neuron; got {table.index.nlevels} "
             'level(s). Try table.set_index(["trial", "time"]).'
         )
     index = table.index.remove_unused_levels()
@@ -149,15 +149,15 @@ def _of_pandas(table: Any) -> tuple[NDArray, dict[str, Any]]:
     time = 0 if words[0] in TIME and words[1] not in TIME else 1
     if not index.is_unique:
         raise ValueError(
-            f"A table of activity must have one row for each trial and time, got {index.names} "
-            f"{index[index.duplicated()][0]} more than once."
+            f"A table of activity must have one row per trial and time, got {index.names} "
+            f"{index[index.duplicated()][0]} more than once. Remove or average the duplicates."
         )
     trial_codes, time_codes = (np.asarray(index.codes[level]) for level in (1 - time, time))
     if min(trial_codes.min(initial=0), time_codes.min(initial=0)) < 0:
         row = np.argmax((trial_codes < 0) | (time_codes < 0))
         raise ValueError(
             f"A table of activity must name trial and time of each row, got {index.names} "
-            f"{index[row]} in row {row}. Leave out the rows without."
+            f"{index[row]} in row {row}. Drop rows without a trial or a time."
         )
     trials, times = index.levels[1 - time], index.levels[time]
     X = np.full((len(trials), len(times), table.shape[1]), np.nan)
@@ -174,12 +174,12 @@ def _of_pandas(table: Any) -> tuple[NDArray, dict[str, Any]]:
 
 
 def is_duration(time: Any) -> bool:
-    """Whether times are durations as numpy has them, which know their unit."""
+    """Tell whether times are numpy durations (timedelta64), which carry their unit."""
     return np.asarray(time).dtype.kind == "m"
 
 
 def seconds_of(time: Any, unit: str = "s") -> NDArray:
-    """Times as floats in s, of durations as numpy has them, or of numbers with a unit."""
+    """Convert numpy durations, or numbers in `unit`, to seconds as floats."""
     if is_duration(time):
         return np.asarray(time) / np.timedelta64(1, "s")
     if str(unit).lower() not in PER_SECOND:

@@ -1,4 +1,4 @@
-"""Trials with what belongs to them: time axis, events, labels, names of neurons."""
+"""Keep a time axis, events, labels and neuron names together with trials."""
 
 from __future__ import annotations
 
@@ -15,80 +15,82 @@ from ._foreign import seconds_of, unpack
 
 __all__ = ["Recording", "as_names", "check_events", "time_axis"]
 
-UNEVEN = 1e-3  # of a step: far above rounding, float32 included, far below a sample that is lost
+UNEVEN = 1e-3  # of a step: far above rounding (float32 included), far below one lost sample
 
 
 class Recording:
-    """Activity of trials, with its time axis, events, labels and names of neurons.
+    """Trials with their time axis, event times, labels and neuron names.
 
-    ``rec.X`` is the array, and ``np.asarray(rec)`` too, so that a recording may stand where `X` is
-    asked for. Selecting trials, ``rec[mask]`` or ``train_test_split(rec)``, keeps all in step.
-    Displays take the time axis, event lines, labels and names from it.
+    The array is ``rec.X``. ``np.asarray(rec)`` returns it too, so you can pass a recording
+    wherever `X` is expected. Selecting trials, with ``rec[mask]`` or ``train_test_split(rec)``,
+    selects their events, labels and names along with them. Displays take the time axis, event
+    lines, labels and names from the recording.
 
     Parameters
     ----------
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
-        Counts, rates or another activity; NaN where a sample is missing. Also a DataArray of
-        xarray with dims named trial, time and neuron in any order, or a DataFrame of pandas
-        with a row for each (trial, time) and a column for each neuron, whose names and times are
-        taken over.
+        Counts, rates or another measure of activity; NaN where a sample is missing. An xarray
+        DataArray works too, with dims named trial, time and neuron in any order, as does a pandas
+        DataFrame with one row per (trial, time) and one column per neuron. Names and times are
+        taken from them.
     time : array-like of shape (n_timesteps,), optional
-        Times of the samples (centres of bins), s, evenly spaced. Default: from 0, `dt` apart.
+        Times of the samples (bin centres), s, evenly spaced. Default: from 0 in steps of `dt`.
     dt : float, optional
-        Time between samples, s. Needed without `time`.
+        Time between samples, s. Required without `time`.
     events : mapping of str to array-like of shape (n_trials,) or float, optional
-        Times of events on the time axis of each trial, s; NaN where there is none.
+        Event times on the time axis of each trial, s; NaN where a trial has no such event.
     labels : array-like of shape (n_trials,), optional
         Condition of each trial.
     neurons : array-like of shape (n_neurons,), optional
         Names of the neurons. Default: 0, 1, ...
     trials : array-like of shape (n_trials,), optional
-        Names of the trials, or their indices in what they were taken from. Default: 0, 1, ...
+        Trial names, or their indices in the data they were selected from. Default: 0, 1, ...
     align : str, optional
         Event at time 0.
     unit : str, default="a.u."
-        Unit of `X`, for figures.
+        Unit of `X`, for axis labels.
 
     Attributes
     ----------
     X : ndarray of shape (n_trials, n_timesteps, n_neurons)
-        float32 if it was given so, float64 otherwise.
+        Activity; float32 if the input was float32, float64 otherwise.
     time : ndarray of shape (n_timesteps,)
-        s.
+        Sample times, s.
     dt : float
-        s.
+        Time between samples, s.
     events : dict of str to ndarray of shape (n_trials,)
-        s.
+        Event times, s.
     labels : ndarray of shape (n_trials,) or None
-        As given.
+        Condition of each trial.
     neurons : ndarray of shape (n_neurons,)
-        Names of neurons.
+        Neuron names.
     trials : ndarray of shape (n_trials,)
-        Names or indices of trials.
+        Trial names or indices.
     align : str or None
-        As given.
+        Event at time 0.
     unit : str
-        As given.
+        Unit of `X`.
     dropped_trials, dropped_neurons : dict
-        Trials and neurons that :func:`bin_spikes` or :func:`cut_epochs` left out, and why.
-
-    Warns
-    -----
-    UserWarning
-        If times in a DataArray or a table are 1 s or more apart, and have no unit.
+        Trials and neurons that :func:`bin_spikes` or :func:`cut_epochs` left out, with the reason.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, a name is missing in the index of a table, labels may belong to
-        other trials of it than those at their place, times are not evenly spaced, or it cannot be
-        told which axis is which.
+        If shapes do not match, a table has a row without a trial or time, times are not evenly
+        spaced, or the axes cannot be identified. Also if sorting a table changed the order of its
+        trials, because labels and other values given in the old order might then go to the wrong
+        trials.
     TypeError
-        If something is not what it should be.
+        If an argument has the wrong type.
+
+    Warns
+    -----
+    UserWarning
+        If times in a DataArray or a table are 1 s or more apart and have no unit.
 
     See Also
     --------
-    bin_spikes : Makes one from spike times and events.
+    bin_spikes : Makes a recording from spike times and events.
 
     Examples
     --------
@@ -104,7 +106,7 @@ class Recording:
     """
 
     ndim = 3
-    in_memory = True  # unlike other containers that stand for an array
+    in_memory = True  # unlike other array containers, which read blocks from disk
 
     def __init__(
         self,
@@ -127,9 +129,9 @@ class Recording:
         self.time, self.dt = time_axis(time, dt, n_timesteps)
         if untold and self.dt >= 1:
             warn_user(
-                f"Times of X have no unit, and are taken as s: {self.dt:g} s from sample to "
-                "sample. If they are ms or frames, give them in s: time=. "
-                f"If they are s, say so: dt={self.dt:g}."
+                f"Times of X have no unit and are taken as s: {self.dt:g} s from sample to "
+                "sample. If they are in ms or frames, pass times in s with time=. "
+                f"If they are in s, confirm it with dt={self.dt:g}."
             )
         self.events = check_events(events, n_trials)
         if named.get("moved"):
@@ -145,7 +147,7 @@ class Recording:
         trials = np.arange(n_trials) if trials is None else trials
         self.trials = as_names(trials, "trials", n_trials, "trial")
         if align is not None and align not in self.events:
-            listed_events = ", ".join(map(repr, self.events)) or "of which there are none"
+            listed_events = ", ".join(map(repr, self.events)) or "but no events were given"
             raise ValueError(f"align must be one of the events, {listed_events}, got {align!r}.")
         self.align, self.unit = align, unit
         self.dropped_trials: dict[Any, str] = {}
@@ -153,12 +155,12 @@ class Recording:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Trials, samples, neurons."""
+        """Numbers of trials, samples and neurons."""
         return self.X.shape
 
     @property
     def dtype(self) -> np.dtype:
-        """That of X."""
+        """Data type of `X`."""
         return self.X.dtype
 
     def __len__(self) -> int:
@@ -169,13 +171,13 @@ class Recording:
         return X.copy() if copy and X is self.X else X
 
     def __getitem__(self, index: Any) -> Self:
-        """Some trials, by a slice, a mask, indices, or a single index, as a recording."""
+        """Select trials by slice, mask, indices or a single index; returns a recording."""
         if isinstance(index, tuple):  # scikit-learn asks for [index, ...]
             index, *rest = index
             if any(part is not Ellipsis for part in rest):
                 raise TypeError(
-                    "A recording is indexed by trials alone, as rec[mask]. Time and neurons are "
-                    "axes of its array: rec.X[:, start:stop]."
+                    "A recording is indexed by trials alone, as in rec[mask]. To select times or "
+                    "neurons, index its array: rec.X[:, start:stop]."
                 )
         which = np.atleast_1d(np.arange(len(self))[index])
         return self._changed(
@@ -186,7 +188,7 @@ class Recording:
         )
 
     def _changed(self, **changes: Any) -> Self:
-        """A copy in which some attributes are others."""
+        """Copy the recording with some attributes replaced."""
         other = object.__new__(type(self))
         vars(other).update(vars(self) | changes)
         return other
@@ -202,24 +204,24 @@ class Recording:
 
 
 def _refuse_positions(given: list[str], trials: NDArray) -> None:
-    """Raise where values go by the position of trials, and a table has these in another order."""
+    """Raise if values are given by trial position and sorting a table changed that order."""
     if given:
         raise ValueError(
             f"The trials of the table are taken in sorted order, {listed(trials.tolist())}, but "
-            f"appear in another, so that {', '.join(given)} might go to other trials. Sort the "
-            "table first, table.sort_index(), and bring what you give into that order; "
-            "Recording(table).trials tells it."
+            f"appear in another order, so that {', '.join(given)} might go to the wrong trials. "
+            "Sort the table first with table.sort_index(), then pass values in that order; "
+            "Recording(table).trials shows it."
         )
 
 
 def check_events(events: Any, n_trials: int) -> dict[str, NDArray]:
-    """Events by name as one time for each trial, (n_trials,)."""
+    """Check event times; return them by name, one time per trial (n_trials,)."""
     if events is None:
         return {}
     if not isinstance(events, Mapping):
         raise TypeError(
-            'events must have names, as {"go": times} with one time for each trial, got '
-            f"{type(events).__name__}."
+            'events must be a mapping of names to times, e.g. {"go": times} with one time per '
+            f"trial, got {type(events).__name__}."
         )
     checked = {}
     for name, times in events.items():
@@ -234,35 +236,35 @@ def check_events(events: Any, n_trials: int) -> dict[str, NDArray]:
 
 
 def time_axis(time: Any, dt: Any, n_timesteps: int) -> tuple[NDArray, float]:
-    """Times and their distance; one follows from the other."""
+    """Check the sample times and the step between them; each can be derived from the other."""
     if dt is not None:
         check_number(dt, "dt", Real, low=0, closed=False, unit="s")
     if time is None:
         if dt is None:
-            raise TypeError("Give the time between samples (dt, in s), or all times (time, in s).")
+            raise TypeError("Pass the time between samples (dt, in s) or all times (time, in s).")
         return float(dt) * np.arange(n_timesteps), float(dt)
     time = seconds_of(time)
     if time.shape != (n_timesteps,):
         raise ValueError(
-            f"time must hold one time for each of the {n_timesteps} samples of X, got shape "
+            f"time must hold one time for each of the {n_timesteps} samples, got shape "
             f"{time.shape}."
         )
     if dt is None:
         if n_timesteps < 2:
-            raise TypeError("One sample does not say how long it lasts: give dt, in s.")
+            raise TypeError("dt cannot be derived from a single sample: pass dt, in s.")
         dt = (time[-1] - time[0]) / (n_timesteps - 1)
     step = np.diff(time)
     if not np.isfinite(time).all() or not dt > 0 or (np.abs(step - dt) > UNEVEN * dt).any():
         got = f"from {step.min():g} to {step.max():g} s" if step.size else f"at {time[0]} s"
         raise ValueError(
-            f"time must rise in even steps (of dt={dt:g} s), got steps {got}. Interpolate onto an "
-            "even grid first."
+            f"time must increase in even steps (of dt={dt:g} s), got steps {got}. Interpolate "
+            "onto an even grid first."
         )
     return time, float(dt)
 
 
 def as_names(values: Any, name: str, n: int, word: str) -> NDArray:
-    """Labels or names, (n,)."""
+    """Check labels or names, one per item (n,)."""
     array = as_labels(values, name)
     if array.shape != (n,):
         raise ValueError(f"{name} must hold one for each of the {n} {word}s, got {array.shape}.")

@@ -1,4 +1,4 @@
-"""Neurons on one scale, fitted on the training trials and undone on predictions."""
+"""Scale neurons: learned from training trials, undone on predictions."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["SoftNormalizer", "TrialScaler"]
 
 
 class _NeuronScaler(TrialTransformer):
-    """Subtract `center_` from each neuron and divide it by `scale_`, learned by `_learn`."""
+    """Subtract `center_` and divide by `scale_`, both learned per neuron by `_learn`."""
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn centre and scale of each neuron over all trials and time steps.
+        """Learn the centre and scale of each neuron over all trials and time steps.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity; NaN, a missing sample, counts for nothing.
+            Activity. NaN marks a missing sample and is ignored.
         y : None
             Ignored.
 
@@ -58,7 +58,7 @@ class _NeuronScaler(TrialTransformer):
         Returns
         -------
         X_scaled : ndarray of shape (n_trials, n_timesteps, n_neurons)
-            Scaled activity, without unit.
+            Scaled activity, unitless.
         """
         X, center, scale = self._prepare(X)
         return (X - center) / scale
@@ -83,14 +83,14 @@ class _NeuronScaler(TrialTransformer):
         raise NotImplementedError
 
     def _prepare(self, X: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
-        """X, centre and scale in the dtype of X."""
+        """Return X, centre and scale in the dtype of X."""
         check_is_fitted(self)
         X = check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
         return X, self.center_.astype(X.dtype), self.scale_.astype(X.dtype)
 
 
 def _constant(mean: NDArray, size: NDArray, dtype: Any) -> NDArray:
-    """Which neurons are to be divided by 1; those that rounding still changes are named."""
+    """Find neurons to divide by 1; warn of those that vary by no more than rounding."""
     constant = constant_neurons(mean, size, dtype)
     warn_of_constant(constant & (size > 0), size, instead="They are divided by 1; leave them out")
     return constant
@@ -99,9 +99,9 @@ def _constant(mean: NDArray, size: NDArray, dtype: Any) -> NDArray:
 class TrialScaler(_NeuronScaler):
     """Standardise each neuron over all trials and time steps.
 
-    The z-score, :class:`~sklearn.preprocessing.StandardScaler` for trials: subtract each neuron's
-    mean and divide by its standard deviation, or by 1 where a neuron is constant but for rounding,
-    with a warning.
+    Each neuron is z-scored, as :class:`~sklearn.preprocessing.StandardScaler` does for single
+    samples: its mean is subtracted and it is divided by its standard deviation. A neuron that is
+    constant up to rounding is divided by 1, with a warning.
 
     Attributes
     ----------
@@ -115,8 +115,9 @@ class TrialScaler(_NeuronScaler):
     Raises
     ------
     ValueError
-        From its methods: if `X` is not 3-D, holds infinity, a trial of nothing but NaN, or has
-        another number of neurons than in :meth:`fit`; from :meth:`fit` if a neuron has no value.
+        If `X` is not 3-D, holds infinity, has a trial of only NaN, or has a different number of
+        neurons than in :meth:`fit` (raised by all methods); if a neuron has no value (raised by
+        :meth:`fit`).
 
     See Also
     --------
@@ -141,38 +142,38 @@ class TrialScaler(_NeuronScaler):
 class SoftNormalizer(_NeuronScaler):
     """Divide each neuron by its range plus a constant.
 
-    Strong neurons get a range near 1; neurons whose range is small against the constant stay
-    small instead of having their noise blown up [1]_.
+    Strongly active neurons get a range near 1. Neurons whose range is small compared with the
+    constant stay small, so that their noise is not amplified [1]_.
 
     Parameters
     ----------
     soft_constant : float, default=5.0
-        Added to each neuron's range, in the unit of the data: the default is for rates in
-        spikes/s, as in [1]_, and far too much for volts, dF/F or z-scores. With 0 each
-        neuron gets a range of exactly 1, and one that is constant, but for rounding, is divided
+        Added to the range of each neuron, in the unit of the data. The default suits rates in
+        spikes/s, as in [1]_, and is far too large for volts, dF/F or z-scores. With 0, each
+        neuron gets a range of exactly 1; a neuron that is constant up to rounding is divided
         by 1.
     center : {"mean", None}, default="mean"
-        Subtract each neuron's mean over trials and time steps before the division, or nothing.
+        Subtract the mean of each neuron over trials and time steps before dividing, or nothing.
 
     Attributes
     ----------
     center_ : ndarray of shape (n_neurons,)
-        What is subtracted, in the unit of the data.
+        Value subtracted from each neuron, in the unit of the data.
     scale_ : ndarray of shape (n_neurons,)
-        What is divided by: range over trials and time steps plus `soft_constant`.
+        Divisor of each neuron: its range over trials and time steps plus `soft_constant`.
     n_features_in_ : int
         Number of neurons seen in :meth:`fit`.
 
     Raises
     ------
     ValueError
-        From :meth:`fit`: if a parameter is out of range or a neuron has no value; from all
-        methods: if `X` is not 3-D, holds infinity, a trial of nothing but NaN, or has another
-        number of neurons than in :meth:`fit`.
+        If a parameter is out of range or a neuron has no value (raised by :meth:`fit`); if `X` is
+        not 3-D, holds infinity, has a trial of only NaN, or has a different number of neurons
+        than in :meth:`fit` (raised by all methods).
 
     See Also
     --------
-    TrialScaler : Gives each neuron the same variance.
+    TrialScaler : Gives all neurons the same variance.
 
     References
     ----------
@@ -202,9 +203,9 @@ class SoftNormalizer(_NeuronScaler):
         if 0 < span.max() < self.soft_constant:
             warn_user(
                 f"soft_constant={self.soft_constant:g} is larger than the range of every neuron "
-                f"(at most {span.max():.2g}), so that all are divided by about the same. It is in "
-                "the unit of X, and its default is meant for rates in spikes/s: choose one below "
-                "the ranges, or use TrialScaler."
+                f"(at most {span.max():.2g}), so all are divided by nearly the same value. It is "
+                "in the unit of X, and its default is meant for rates in spikes/s. Choose a value "
+                "below the ranges, or use TrialScaler."
             )
         if self.soft_constant == 0:
             scale[_constant(mean, span, samples.dtype)] = 1.0

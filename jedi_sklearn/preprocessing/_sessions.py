@@ -1,4 +1,4 @@
-"""Sessions with different neurons side by side, without holding the array that they make."""
+"""Stack sessions with different neurons into one array, without holding it in memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from ._time import pad_trials
 
 
 class StackedSessions:
-    """Trials of several sessions as one array, NaN where a session has no such neuron.
+    """Trials of several sessions as one array, NaN for neurons that a session did not record.
 
-    The array is never held: it has a shape, a dtype and slices, and what is asked for is made from
-    the sessions, as :class:`~jedi_sklearn.JEDIEstimator` does with a memory map. ``np.asarray``
-    makes all of it. Made by :func:`stack_sessions`.
+    The array is never held in memory. It has a shape and a dtype and can be indexed; the part
+    asked for is assembled from the sessions, just as :class:`~jedi_sklearn.JEDIEstimator` reads a
+    memory map. ``np.asarray`` assembles all of it. :func:`stack_sessions` makes one.
+
+    Parameters
+    ----------
+    sessions : list of arrays of shape (n_trials_i, n_timesteps_i, n_neurons_i)
+        Trials of each session.
+    n_timesteps : int
+        Samples per trial, at least those of the longest session.
 
     Attributes
     ----------
     shape : tuple
-        (trials of all sessions, samples of the longest, neurons of all sessions).
+        Shape of the array: (trials of all sessions, `n_timesteps`, neurons of all sessions).
     session : ndarray of int of shape (n_trials,)
         Session of each trial, counted from 0.
     columns : list of slice
@@ -51,7 +58,7 @@ class StackedSessions:
         return f"StackedSessions({self.shape}: {sizes})"
 
     def __getitem__(self, index: Any) -> NDArray:
-        """Trials by a number, a slice, or an array, and then whatever else numpy takes."""
+        """Select trials by number, slice or array, then apply any further numpy index."""
         index, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
         which = np.arange(len(self))[index]
         out = self._make(np.atleast_1d(which))
@@ -62,24 +69,24 @@ class StackedSessions:
         return self._make(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
 
     def place(self, X: ArrayLike, session: int) -> NDArray:
-        """Trials of one of the sessions, in its columns, NaN in all others.
+        """Place trials of one session in its columns, with NaN in all others.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons of the session)
-            New trials of the same neurons; or a list of trials of unequal length.
+            New trials of the same neurons, or a list of trials of unequal length.
         session : int
-            Its number.
+            Number of the session, from 0.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons of all sessions)
-            In the units of `X`.
+            Trials, in the units of `X`.
 
         Raises
         ------
         ValueError, TypeError
-            If there is no such session, or `X` has other neurons or is no array of trials.
+            If there is no such session, `X` has other neurons, or `X` does not hold trials.
         """
         last = len(self.columns) - 1
         check_number(session, "session", Integral, low=0, high=last)
@@ -88,7 +95,7 @@ class StackedSessions:
         n_neurons = columns.stop - columns.start
         if trials.shape[2] != n_neurons:
             raise ValueError(
-                f"Session {session} has {n_neurons} neurons, but X has {trials.shape[2]}. Give "
+                f"Session {session} has {n_neurons} neurons, but X has {trials.shape[2]}. Pass "
                 "the same neurons in the same order."
             )
         return place_neurons(trials, columns, self.shape[2]).astype(self.dtype, copy=False)
@@ -103,27 +110,28 @@ class StackedSessions:
 
 
 def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
-    """Put sessions with different neurons side by side, for one fit to all of them.
+    """Put sessions with different neurons side by side, to fit one model to all of them.
 
-    Each session gets columns of its own, in which trials of the others are NaN: neurons that were
-    not recorded are missing. A fit aligns the sessions by the conditions that they share, so it
-    needs labels: ``fit(X, conditions)``.
+    Each session gets its own columns. They are NaN in the trials of all other sessions: neurons
+    that were not recorded are missing. The fit aligns the sessions through the conditions they
+    share, so it needs labels: ``fit(X, conditions)``.
 
     Parameters
     ----------
     sessions : sequence of arrays of shape (n_trials_i, n_timesteps_i, n_neurons_i)
-        NaN where a sample is missing. A session may be a list of trials of unequal length, or a
-        memory map. Bins and the event at which trials begin are the same in all.
+        Trials of each session, NaN where a sample is missing. A session may also be a list of
+        trials of unequal length or a memory map. All sessions must use the same bin width and
+        start their trials at the same event.
 
     Returns
     -------
     StackedSessions
-        Takes the place of X; it knows which trials and columns belong to which session.
+        Use it in place of `X`; it knows which trials and columns belong to which session.
 
     Raises
     ------
     ValueError, TypeError
-        If there are no sessions, or one is no array of trials.
+        If there are no sessions, or one does not hold trials.
 
     Examples
     --------
@@ -139,36 +147,36 @@ def stack_sessions(sessions: Sequence[Any]) -> StackedSessions:
     sessions = as_list_of_trials(sessions)
     wrong = isinstance(sessions, (np.ndarray, str)) or not isinstance(sessions, Sequence)
     if wrong or not len(sessions):
-        got = type(sessions).__name__ if wrong else "an empty one"
+        got = type(sessions).__name__ if wrong else "an empty list"
         raise TypeError(
-            "sessions must be a list of arrays of trials, one array of (n_trials, n_timesteps, "
-            f"n_neurons) for each session, got {got}."
+            "sessions must be a list of arrays of trials, one array (n_trials, n_timesteps, "
+            f"n_neurons) per session, got {got}."
         )
     arrays = [_as_trials(x, f"session {i}") for i, x in enumerate(sessions)]
     return StackedSessions(arrays, max(x.shape[1] for x in arrays))
 
 
 def place_neurons(X: ArrayLike, columns: slice | ArrayLike, n_neurons: int) -> NDArray:
-    """Put the neurons of trials into their columns among all neurons, NaN in all others.
+    """Place neurons in their columns among all neurons, with NaN in all other columns.
 
     Parameters
     ----------
     X : array-like of shape (n_trials, n_timesteps, n_columns)
-        Or a list of trials of unequal length.
+        Trials, or a list of trials of unequal length.
     columns : slice, or array-like of int of shape (n_columns,)
-        Where they are to stand.
+        Column of each neuron.
     n_neurons : int
-        All neurons.
+        Number of columns of the result.
 
     Returns
     -------
     ndarray of shape (n_trials, n_timesteps, n_neurons)
-        In the units of `X`.
+        Trials, in the units of `X`.
 
     Raises
     ------
     ValueError, TypeError
-        If the columns are not as many as `X` has neurons, or there are no such columns.
+        If `columns` and the neurons of `X` differ in number, or a column does not exist.
 
     Examples
     --------
@@ -185,13 +193,12 @@ def place_neurons(X: ArrayLike, columns: slice | ArrayLike, n_neurons: int) -> N
         index = np.asarray(columns)
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise TypeError(
-                "columns must be a slice or the number of the column of each neuron of X, got "
-                f"{columns!r}."
+                f"columns must be a slice or one column number per neuron of X, got {columns!r}."
             )
     if len(index) != trials.shape[2]:
         raise ValueError(
-            f"X has {trials.shape[2]} neurons, but columns has {len(index)} of the {n_neurons} "
-            "columns. Give each neuron of X one."
+            f"X has {trials.shape[2]} neurons, but columns selects {len(index)} of the "
+            f"{n_neurons} columns. Give each neuron of X one column."
         )
     if len(np.unique(index)) < len(index) or not 0 <= index.min() <= index.max() < n_neurons:
         raise ValueError(
@@ -205,7 +212,7 @@ def place_neurons(X: ArrayLike, columns: slice | ArrayLike, n_neurons: int) -> N
 
 
 def _as_trials(X: Any, name: str) -> Any:
-    """An array of trials, padded where they are a list of unequal ones."""
+    """Check trials; pad them if they are a list of unequal length."""
     X = as_list_of_trials(X)
     if isinstance(X, (list, tuple)) and len({np.shape(trial)[:1] for trial in X}) > 1:
         X = pad_trials(X)

@@ -1,4 +1,4 @@
-"""Spike times and events in the forms in which labs have them, as arrays."""
+"""Read spike times and events in the forms in which labs keep them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ._foreign import is_from, per_neuron, per_trial, times_of
 
 __all__ = ["BLOCK", "SpikeTimes", "read_events"]
 
-BLOCK = 2**20  # spikes worked on at a time: some 50 MB
-MAX_TABLE = 2**24  # span of whole-number ids that are looked up in a table
+BLOCK = 2**20  # spikes processed at a time: about 50 MB
+MAX_TABLE = 2**24  # range of integer ids up to which columns are looked up in a table
 
 
 class SpikeTimes:
-    """Spike times in blocks, each sorted, with the column of the neuron that fired them."""
+    """Spike times in sorted blocks, with the column of the neuron that fired each spike."""
 
     def __init__(self, spikes: Any, neurons: Sequence[Any] | None) -> None:
         self.column: Callable[[NDArray], NDArray] | None = None
@@ -38,21 +38,21 @@ class SpikeTimes:
     def _read_pairs(self, spikes: tuple[Any, ...], neurons: Any) -> None:
         if len(spikes) != 2:
             raise TypeError(
-                f"A tuple of spikes must be (times, ids), got {len(spikes)} entries. Give a list "
-                "with one array of times for each neuron."
+                f"A tuple of spikes must be (times, ids), got {len(spikes)} entries. For one "
+                "array of times per neuron pass a list."
             )
         times = _flat(spikes[0], "times")
         ids = np.ravel(as_labels(spikes[1], "ids"))
         if len(times) != len(ids):
             raise ValueError(
-                f"(times, ids) must have one id for each spike, got {len(times)} times and "
-                f"{len(ids)} ids. Give a list, not a tuple, of one array for each of two neurons."
+                f"(times, ids) must have one id per spike, got {len(times)} times and "
+                f"{len(ids)} ids. For one array of times per neuron pass a list, not a tuple."
             )
         if ids.dtype.kind == "f":
             if not (ids % 1 == 0).all():
                 raise ValueError(
                     "ids must be whole numbers or names of neurons, got "
-                    f"{ids[ids % 1 != 0][0]:g}. Are times and ids in this order?"
+                    f"{ids[ids % 1 != 0][0]:g}. The order is (times, ids): are they swapped?"
                 )
             ids = ids.astype(int)
         names = None if neurons is None else _distinct(neurons)
@@ -67,9 +67,9 @@ class SpikeTimes:
             if flat or (len(spikes) and all(isinstance(train, Real) for train in spikes)):
                 got = f"{type(spikes).__name__} of shape {np.shape(spikes)}"
                 raise TypeError(
-                    "spikes must be a list with one array of times for each neuron, or the tuple "
-                    f"(times, ids), got {got}. Give [times] of a single neuron, and counts to a "
-                    "Recording."
+                    "spikes must be a list with one array of times per neuron, or a tuple "
+                    f"(times, ids), got {got}. For a single neuron pass [times]. If you have "
+                    "counts, make a Recording of them."
                 )
             trains = list(spikes)
             names = np.arange(len(trains))
@@ -89,7 +89,7 @@ class SpikeTimes:
                 missing = [name for name in names.tolist() if name not in where]
                 if missing:
                     raise ValueError(
-                        f"neurons names {listed(missing)}, which spikes does not hold. It holds "
+                        f"neurons names {listed(missing)}, but spikes has no such neuron. It has "
                         f"{listed(given)}."
                     )
                 trains = [trains[where[name]] for name in names.tolist()]
@@ -100,12 +100,12 @@ class SpikeTimes:
         if named is None and len(trains) == 2 and _are_ids(*self.times[::-1]):
             raise ValueError(
                 f"spikes is a list of {len(self.times[0])} times and as many whole numbers, which "
-                "look like ids: give a tuple (times, ids). If they are times of a second neuron, "
-                "give a mapping of names to times."
+                "look like ids: pass a tuple (times, ids). If they are the times of a second "
+                "neuron, pass a mapping of names to times."
             )
 
     def scan(self) -> None:
-        """Learn the number of spikes, the first and last one, and how finely they are told."""
+        """Find the number of spikes, the first and last one, and the resolution of the times."""
         self.n, self.first, self.last = 0, math.inf, -math.inf
         self.resolution, self.precision = 0.0, ""
         for i, times in enumerate(self.times):
@@ -115,7 +115,7 @@ class SpikeTimes:
                 if not math.isfinite(high - low):
                     of = "" if self.column else f" of neuron {self.names[i]}"
                     raise ValueError(
-                        f"Spike times{of} must not hold NaN or infinity. Leave these out."
+                        f"Spike times{of} must not hold NaN or infinity. Remove these entries."
                     )
                 self.first, self.last = min(self.first, low), max(self.last, high)
                 if block.dtype.kind == "f":
@@ -138,7 +138,7 @@ class SpikeTimes:
                 codes: Any = i
                 if self.column is not None:
                     codes = self.column(self.ids[k * BLOCK : (k + 1) * BLOCK])
-                    if (codes < 0).any():  # neurons that were not asked for
+                    if (codes < 0).any():  # neurons that were not selected
                         block, codes = block[codes >= 0], codes[codes >= 0]
                 if (block[1:] < block[:-1]).any():
                     order = np.argsort(block)
@@ -151,9 +151,9 @@ def in_blocks(times: NDArray) -> Iterator[NDArray]:
 
 
 def _flat(times: Any, name: str) -> NDArray:
-    """Spike times as one axis of real numbers in their own dtype."""
+    """Check spike times and return them as a 1-D array in their own dtype."""
     array = as_plain_array(
-        times_of(times), name, "Give one array of times, over the whole recording."
+        times_of(times), name, "Pass one array of times for the whole recording."
     )
     if array.dtype == object or not array.size:
         array = as_numbers(array, name)
@@ -161,20 +161,20 @@ def _flat(times: Any, name: str) -> NDArray:
         raise TypeError(f"{name} must hold times in s, real numbers, got dtype {array.dtype}.")
     if array.size != max(array.shape, default=1):
         raise ValueError(
-            f"{name} must hold the times of one neuron, on one axis, got shape {array.shape}."
+            f"{name} must hold the times of one neuron in a 1-D array, got shape {array.shape}."
         )
     return array.reshape(-1)
 
 
 def _are_ids(values: NDArray, times: NDArray) -> bool:
-    """Whether these are ids of the neurons that fired at `times`, not times of another one."""
+    """Tell whether values are the ids of the spikes at `times`, not times of a second neuron."""
     if len(values) != len(times) or len(values) < 2:
         return False
     if values.dtype.kind in "iu" and times.dtype.kind == "f":
         return True
-    with np.errstate(invalid="ignore"):  # infinite times are refused later
+    with np.errstate(invalid="ignore"):  # infinite times raise an error later
         whole = bool((values % 1 == 0).all())
-    # a neuron does not fire twice at one time, let alone at most of them
+    # a neuron cannot fire twice at the same time, let alone at most times
     return whole and len(np.unique(values)) <= len(values) / 2
 
 
@@ -186,7 +186,7 @@ def _distinct(neurons: Any) -> NDArray:
 
 
 def _columns(ids: NDArray, names: NDArray | None) -> tuple[NDArray, Callable[[NDArray], NDArray]]:
-    """Names of neurons, and what turns ids into their columns, -1 where they have none."""
+    """Find the neuron names, and a function from ids to their columns (-1 where none)."""
     if names is None and not len(ids):
         raise ValueError("spikes holds no spike at all.")
     numbers = ids.dtype.kind in "iu"
@@ -215,7 +215,7 @@ def _columns(ids: NDArray, names: NDArray | None) -> tuple[NDArray, Callable[[ND
 
 
 def read_events(events: Any, align: Any) -> tuple[dict[str, NDArray], str, str]:
-    """Times of all events by name, and the names of those that begin and end the epochs."""
+    """Read all event times by name, and the names of the events that begin and end the epochs."""
     named = per_trial(events)
     pair = is_from(events, "pynapple", "IntervalSet")
     if named is None:
@@ -228,7 +228,7 @@ def read_events(events: Any, align: Any) -> tuple[dict[str, NDArray], str, str]:
             named, pair = {"start": values[:, 0], "end": values[:, 1]}, True
         else:
             raise ValueError(
-                "events must hold one time for each trial, or two, shape (n_trials,) or "
+                "events must hold one or two times per trial, shape (n_trials,) or "
                 f"(n_trials, 2), got {values.shape}."
             )
     times = {name: _event_times(values, name) for name, values in named.items()}
@@ -237,15 +237,15 @@ def read_events(events: Any, align: Any) -> tuple[dict[str, NDArray], str, str]:
     ends = [align] if isinstance(align, str) else list(align or ())
     if len(ends) not in (1, 2) or any(name not in times for name in ends):
         raise ValueError(
-            "align must be the event at time 0, or the two between which trials lie, of "
-            f"{', '.join(map(repr, times))}, got {align!r}."
+            "align must be the event at time 0, or the two events between which trials lie, out "
+            f"of {', '.join(map(repr, times))}, got {align!r}."
         )
     n_trials = len(times[ends[0]])
     for name, values in times.items():
         if len(values) != n_trials or not n_trials:
             raise ValueError(
-                f"events must hold one time for each trial (at least one), got {len(values)} of "
-                f"{name!r} and {n_trials} of {ends[0]!r}."
+                f"events must hold one time per trial and at least one trial, got {len(values)} "
+                f"of {name!r} and {n_trials} of {ends[0]!r}."
             )
         if np.isinf(values).any():
             raise ValueError(f"{name!r} of trial {np.argmax(np.isinf(values))} is infinite.")
@@ -260,12 +260,12 @@ def _event_times(values: Any, name: str) -> NDArray:
         times = np.atleast_1d(as_numbers(array, "events"))
     except TypeError as error:
         raise TypeError(
-            f"{name!r} is no event: {error} Choose the columns that are, e.g. "
+            f"{name!r} is not an event: {error} Select the columns that are, e.g. "
             'table[["go", "end"]].'
         ) from error
     if times.ndim > 1 and times.shape[1:] != (1,):
         raise ValueError(
-            f"{name!r} must hold one time for each trial, shape (n_trials,), got {times.shape}. "
-            "Two columns are two events: give each a name."
+            f"{name!r} must hold one time per trial, shape (n_trials,), got {times.shape}. "
+            "Two columns are two events: give each its own name."
         )
     return times.reshape(-1)

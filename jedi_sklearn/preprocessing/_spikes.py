@@ -1,4 +1,4 @@
-"""From spike times and events to counts of trials x time x neurons."""
+"""Bin spike times around events into counts of trials x time x neurons."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ._spike_times import BLOCK, SpikeTimes, read_events
 
 __all__ = ["bin_spikes"]
 
-TOO_LONG = 1e5  # s: no session lasts 28 hours, but 100 s in ms look as if it did
-COARSE = 0.1  # of a bin: the resolution of times that moves many spikes to the next
-SLOWEST = 0.1  # spikes/s of all neurons on average: no more than 100 spikes/s, if that is in ms
-FAR = 100  # of events and spikes, where one is taken for another unit
-TOO_MANY = 100  # epochs that overlap at a time: a window of ms taken as s makes a thousand
+TOO_LONG = 1e5  # s: no session lasts 28 hours, but one of 100 s seems to if its times are in ms
+COARSE = 0.1  # of a bin: times of this resolution put many spikes in the wrong bin
+SLOWEST = 0.1  # spikes/s, mean of all neurons: times in ms would need 100 spikes/s to reach it
+FAR = 100  # ratio of event to spike times beyond which one of them seems to have another unit
+TOO_MANY = 100  # overlapping epochs: a window of ms taken as s makes a thousand
 NOT_RECORDED, BEYOND = "not recorded", "beyond the spikes"
 
 
@@ -44,77 +44,80 @@ def bin_spikes(
 ) -> Recording:
     """Count the spikes of each trial, bin and neuron around an event, or between two.
 
-    All times are in seconds on one clock. A bin holds the spikes from its beginning on to before
-    its end; what lies on the border to within rounding belongs to the later bin. Epochs may
-    overlap.
+    All times are in seconds on one clock. A bin includes its beginning and excludes its end;
+    spikes within rounding of an edge belong to the later bin. Epochs may overlap.
 
     Parameters
     ----------
     spikes : list of arrays, (times, ids), mapping, or table
-        Spike times of the whole recording, s, in any order: a list with one array for each
-        neuron; a mapping of their names to arrays; a tuple of all times and the id of the neuron
-        that fired each; a ``TsGroup`` of pynapple; a Series of pandas that holds arrays, or a
-        DataFrame with such a column ``spike_times``.
+        Spike times of the whole recording, s, in any order. Either a list with one array per
+        neuron; a mapping of neuron names to arrays; a tuple of all times and the id of the neuron
+        that fired each spike; a pynapple ``TsGroup``; a pandas Series of arrays; or a pandas
+        DataFrame with a column ``spike_times`` of arrays.
     events : array-like of shape (n_trials,) or (n_trials, 2), mapping, or table
-        Times of an event, s, in order; NaN where a trial has none. Two columns are the first and
-        the second event between which a trial lies. A mapping of names to times, a DataFrame
-        whose columns are all event times, or an ``IntervalSet`` of pynapple (events "start"
-        and "end"): see `align`; all of its events are kept in ``events`` of the result.
+        Event times, s, in order; NaN where a trial has no such event. With two columns, each
+        trial lies between the first and the second event. Or several events: a mapping of names
+        to times, a DataFrame whose columns are all event times, or a pynapple ``IntervalSet``
+        (events "start" and "end"). Choose among them with `align`; the result keeps all of them
+        in ``events``.
     bin_width : float
         Width of a bin, s.
     start : float, default=0.0
-        Beginning of the epochs relative to the event (of two the first), s.
+        Beginning of the epochs relative to the event (the first of two), s.
     stop : float, optional
-        Their end relative to the event, a whole number of bins after `start`; of two events
-        relative to the second, 0 by default. An epoch between two events has as many whole bins
-        as it holds, and NaN after its end, as :func:`pad_trials` has it.
+        End of the epochs relative to the event, s, a whole number of bins after `start`. With
+        two events it is relative to the second and 0 by default; each epoch then has as many
+        whole bins as fit and ends in NaN, as :func:`pad_trials` does.
     align : str or pair of str, optional
-        Event at time 0, or the two between which the trials lie. Default: the only one, or the two
-        columns.
+        Event at time 0, or the two events between which the trials lie. Default: the only event,
+        or the two columns.
     labels : array-like of shape (n_trials,), optional
-        Condition of each trial, kept in step.
+        Condition of each trial. Trials that are left out lose their label too.
     trials : array-like of shape (n_trials,), optional
-        Name of each trial, for messages and the result. Default: their indices.
+        Trial names, used in messages and in the result. Default: the indices.
     neurons : sequence, optional
-        Of a list of arrays the names of the neurons. Of anything with ids or names those to count,
-        in this order: of (times, ids) also neurons that fired no spike. Default: all.
+        For a list of arrays, the names of the neurons. For input with ids or names, the neurons
+        to count, in this order; with (times, ids) these may include neurons without a spike.
+        Default: all.
     recorded : (start, stop) or array-like of shape (n_intervals, 2), optional
-        When the recording ran, s. Default: the time support of a ``TsGroup``, else from the first
-        to the last spike, and a silence beyond these that is no surprise at the mean rate of
-        all neurons together (probability above 1e-6).
+        When the recording ran, s. Default: the time support of a ``TsGroup``; otherwise from the
+        first to the last spike, extended on both sides by the longest silence that is still
+        plausible at the mean rate of all neurons together (probability above 1e-6).
     incomplete : {"drop", "nan"}, default="drop"
-        Trials that were not recorded as a whole are left out, or are NaN in the bins that were
-        not recorded.
+        Whether to drop trials that were not recorded in full, or to set their bins that were not
+        recorded to NaN.
     min_rate : float, default=0.0
-        Neurons that fire less in all epochs together are left out, spikes/s.
+        Leave out neurons that fire less than this over all epochs, spikes/s.
 
     Returns
     -------
     Recording
-        ``X`` are the counts, float32, ``time`` the centres of the bins, ``trials`` the names of
-        the trials that are kept, ``neurons`` the names of the neurons. ``dropped_trials`` and
-        ``dropped_neurons`` say what was left out, and why.
-
-    Warns
-    -----
-    UserWarning
-        If trials are left out, neurons are silent in all epochs, times do not look like seconds,
-        or all neurons are silent in a trial as they hardly are by chance (probability below
-        1e-6): without `recorded` a pause of the recording is not known, and its counts are 0.
+        Counts (float32) in ``X``, bin centres in ``time``, names of the trials and neurons that
+        were kept in ``trials`` and ``neurons``. ``dropped_trials`` and ``dropped_neurons`` say
+        what was left out and why.
 
     Raises
     ------
     ValueError
-        If no spike or no trial is left, most trials lie beyond the spikes, events are not in
-        order, times are NaN (of spikes) or infinite, the window does not hold whole bins, or
-        lengths do not agree.
+        If there are no spikes, no trial is left, most trials lie beyond the spikes, events are
+        not in order, a spike time is NaN, a time is infinite, the window is not a whole number of
+        bins, or lengths do not match.
     TypeError
+        If spikes or events come in none of these forms.
+
+    Warns
+    -----
+    UserWarning
+        If trials are left out, neurons are silent in all epochs, or times do not look like
+        seconds. Also if all neurons are silent in a trial and chance hardly explains it
+        (probability below 1e-6): without `recorded`, a pause in the recording is not known, and
+        its counts are 0.
         If spikes or events are none of the above.
 
     See Also
     --------
-    cut_epochs : The same for counts or other signals that are already sampled.
-    smooth_counts : Rates from counts.
+    cut_epochs : Cuts counts or other signals that are already sampled.
+    smooth_counts : Makes rates from counts.
 
     Examples
     --------
@@ -130,7 +133,7 @@ def bin_spikes(
     >>> rec.time.round(3)
     array([0.05, 0.15, 0.25])
 
-    Between two events, of which the trials keep others, too:
+    Between two events; the trials keep the times of all events:
 
     >>> events = {"cue": [0.1, 1.1, 2.1], "go": [0.2, 1.3, 2.2], "end": [0.4, 1.4, 2.4]}
     >>> rec = bin_spikes(spikes, events, align=("cue", "end"), bin_width=0.1, labels=list("aba"))
@@ -153,14 +156,14 @@ def bin_spikes(
     twice = repeated(trials.tolist())
     if twice:
         raise ValueError(
-            f"trials must be different names, got {listed(twice)} more than once. Add what tells "
-            "these trials apart, such as the number of their block."
+            f"trials must be different names, got {listed(twice)} more than once. Add something "
+            "that tells these trials apart, such as the block number."
         )
     _refuse_disorder(times[zero], zero, trials)
 
     source.scan()
-    # of a bin, but on a clock that counts from afar rounding is more; 4 steps are those of an
-    # event, its epoch, a border and a spike
+    # a bin sets the tolerance, unless the clock is far from 0 and rounding is larger: four
+    # roundings add up, those of an event, its epoch, a bin edge and a spike
     farthest = max(source.farthest, *(_farthest(times[name]) for name in (zero, end)))
     sliver = max(SLIVER * bin_width, 4 * float(np.spacing(farthest)))
     begin, n_bins = _epochs(times[zero], times[end], start, stop, bin_width, sliver, zero == end)
@@ -201,8 +204,8 @@ def bin_spikes(
     fires = rate >= min_rate
     if not fires.any():
         raise ValueError(
-            f"No neuron fires {min_rate:g} spikes/s in the epochs; the most active one fires "
-            f"{rate.max():.3g}. Lower min_rate."
+            f"No neuron reaches min_rate={min_rate:g} spikes/s in the epochs; the most active one "
+            f"fires {rate.max():.3g} spikes/s. Lower min_rate."
         )
     _warn_of_silent(source.names[fires & (total == 0)], len(source.names))
     rec = Recording(
@@ -237,9 +240,9 @@ def _epochs(
     sliver: float,
     around_one: bool,
 ) -> tuple[NDArray, NDArray]:
-    """When epochs begin, and how many whole bins each has; none where an event is missing."""
+    """Find when epochs begin and how many whole bins each has (0 if an event is missing)."""
     if stop is None and around_one:
-        raise TypeError("Give stop, the end of the epochs relative to the event, in s.")
+        raise TypeError("Pass stop, the end of the epochs relative to the event, in s.")
     stop = 0.0 if stop is None else stop
     check_number(stop, "stop", unit="s")
     begin = first + start
@@ -260,15 +263,15 @@ def _count(
     width: float,
     sliver: float,
 ) -> None:
-    """Add sorted spike times of the neurons `codes` to the counts X of epochs."""
-    # borders lie a little earlier than they say, so that rounding moves no spike before them
+    """Add sorted spike times of the neurons `codes` to the counts `X` of the epochs."""
+    # shift the edges back by the tolerance, so that rounding moves no spike to an earlier bin
     begin = begin - sliver
     first = np.searchsorted(t, begin)
     each = np.searchsorted(t, begin + n_bins * width) - first
     hit = np.flatnonzero(each)
     _, n_timesteps, n_neurons = X.shape
     counts = X.reshape(-1)
-    # epochs that overlap may hold many times the spikes of the block
+    # overlapping epochs may hold many times the spikes of the block
     parts = np.split(hit, np.flatnonzero(np.diff(each[hit].cumsum() // BLOCK)) + 1)
     for trials in parts:
         n = each[trials]
@@ -283,7 +286,7 @@ def _count(
 
 
 def _inside(low: NDArray, duration: Any, sliver: float, intervals: NDArray) -> NDArray:
-    """Which stretches of time lie within an interval, to within rounding."""
+    """Tell which stretches of time lie within an interval, up to rounding."""
     i = np.searchsorted(intervals[:, 0], low + sliver, side="right") - 1
     return (i >= 0) & (low + duration - sliver <= intervals[np.maximum(i, 0), 1])
 
@@ -296,7 +299,7 @@ def _farthest(times: NDArray) -> float:
 def _intervals(
     recorded: Any, source: SpikeTimes, spikes: Any, sliver: float
 ) -> tuple[NDArray, bool]:
-    """When the recording ran, (n, 2), and whether that is known."""
+    """Find when the recording ran (n, 2), and whether this is known or guessed."""
     if recorded is None and is_from(spikes, "pynapple", "TsGroup"):
         recorded = spikes.time_support
     if recorded is None:
@@ -307,8 +310,8 @@ def _intervals(
     flat = intervals.ravel()
     if intervals.shape[1:] != (2,) or not len(flat) or not (np.diff(flat) >= -sliver).all():
         raise ValueError(
-            "recorded must be (start, stop), or a row of these for each interval, one after the "
-            f"other, in s, got {recorded!r}."
+            "recorded must be (start, stop) in s, or one such row per interval, in order, "
+            f"got {recorded!r}."
         )
     return merge_intervals(intervals, sliver), True
 
@@ -317,7 +320,7 @@ def _intervals(
 
 
 def _note(why: dict[int, str], out: Any, reason: str) -> None:
-    """Note the reason of trials that have none yet."""
+    """Note the reason for leaving out trials that have no reason yet."""
     for k in np.flatnonzero(out).tolist():
         why.setdefault(k, reason)
 
@@ -338,16 +341,16 @@ def _refuse_disorder(times: NDArray, name: str, trials: NDArray) -> None:
         raise ValueError(
             f'"{name}" of trial {trials[j]} ({times[j]:g} s) is before that of trial {trials[k]} '
             f"({times[k]:g} s). Events must be in order, on the clock of the spikes. If these are "
-            "times within trials, add where each trial begins; if not, sort the trials and their "
-            "labels."
+            "times within trials, add the start time of each trial; otherwise sort the trials "
+            "and their labels."
         )
 
 
 def _units(times: NDArray, source: SpikeTimes) -> str:
-    """Where events and spikes lie, and what their units may be."""
+    """Describe where events and spikes lie, and which of them may be in the wrong unit."""
     text = (
-        f"Spikes lie from {source.first:.6g} to {source.last:.6g} s, events from "
-        f"{np.nanmin(times):.6g} to {np.nanmax(times):.6g} s."
+        f"Spikes lie between {source.first:.6g} and {source.last:.6g} s, events between "
+        f"{np.nanmin(times):.6g} and {np.nanmax(times):.6g} s."
     )
     ratio = _ratio(times, source)
     what = "events" if ratio > FAR else "spikes" if ratio < 1 / FAR else None
@@ -359,14 +362,14 @@ def _units(times: NDArray, source: SpikeTimes) -> str:
 
 
 def _ratio(times: NDArray, source: SpikeTimes) -> float:
-    """How much farther from 0 events lie than spikes."""
+    """Ratio of the largest event time to the largest spike time (distances from 0)."""
     return _farthest(times) / source.farthest if source.farthest else math.inf
 
 
 def _refuse_loss(
     why: dict[int, str], trials: NDArray, known: bool, times: NDArray, source: SpikeTimes
 ) -> None:
-    """Raise where no trial is left, or where most lie where no spike is."""
+    """Raise if no trial is left, or if most of them lie where there are no spikes."""
     lost = sum(reason == BEYOND for reason in why.values())
     if len(why) < len(trials) and lost <= len(trials) / 2:
         return
@@ -374,34 +377,34 @@ def _refuse_loss(
     if not {NOT_RECORDED, BEYOND}.isdisjoint(why.values()):
         text += f" {_units(times, source)}"
     if lost:
-        text += " If they are right, say when the recording ran: recorded=(start, stop)."
+        text += " If the times are right, say when the recording ran: recorded=(start, stop)."
     raise ValueError(text)
 
 
 def _warn_of_units(
     times: NDArray, source: SpikeTimes, n_bins: NDArray, bin_width: float, begin: NDArray
 ) -> None:
-    """Warn of times that are hardly in seconds, but give counts."""
+    """Warn if times give counts but are unlikely to be in seconds."""
     span = source.last - source.first
     rate = source.n / max(span, bin_width) / len(source.names)
     if source.whole or span > TOO_LONG:
         what = "are all whole numbers" if source.whole else f"span {span:.4g} s"
         warn_user(
-            f"Spike times {what}, but are taken as seconds. If they are ms, divide them by 1000; "
-            "if they are samples, divide them by the sampling rate in Hz."
+            f"Spike times {what}, but are taken as seconds. If they are in ms, divide them by "
+            "1000; if they are samples, divide them by the sampling rate in Hz."
         )
     elif rate < SLOWEST and _ratio(times, source) < 1 / FAR:
         warn_user(f"{_units(times, source)} Neurons fire {rate:.2g} spikes/s on average.")
     if source.resolution > COARSE * bin_width:
-        remedy = "Count time from the beginning of the session, also that of events."
+        remedy = "Measure times, including those of events, from the beginning of the session."
         if source.precision != "float64":
             remedy = "Store them as float64."
         warn_user(
             f"Spike times of {source.precision} near {source.last:.5g} s are no finer than "
-            f"{source.resolution:.1g} s, with bins of {bin_width:g} s. {remedy}"
+            f"{source.resolution:.1g} s, which is coarse for bins of {bin_width:g} s. {remedy}"
         )
     if bin_width >= 1:
-        warn_user(f"bin_width={bin_width:g} is in s. For bins of 20 ms give bin_width=0.02.")
+        warn_user(f"bin_width={bin_width:g} is in s. For bins of 20 ms pass bin_width=0.02.")
     duration = n_bins * bin_width
     overlap = np.searchsorted(begin, begin + duration) - np.arange(1, len(begin) + 1)
     if np.median(overlap) > TOO_MANY:
@@ -414,12 +417,12 @@ def _warn_of_units(
 def _warn_of_loss(why: dict[int, str], trials: NDArray) -> None:
     text = f"{len(why)} of {len(trials)} trials are left out: {_reasons(why, trials)}."
     if BEYOND in why.values():
-        text += " Where nobody fired to the end, say when the recording ran: recorded=."
-    warn_user(f"{text} The attributes trials and dropped_trials of the result say which.")
+        text += " If the neurons were merely silent there, say when the recording ran: recorded=."
+    warn_user(f"{text} See trials and dropped_trials of the result.")
 
 
 def _warn_of_pauses(X: NDArray, duration: NDArray, begin: NDArray, trials: NDArray) -> None:
-    """Warn of epochs without any spike, where chance does not explain the silence."""
+    """Warn of epochs without any spike if chance does not explain the silence."""
     n_spikes = X.sum(axis=(1, 2), dtype=float)
     expected = n_spikes.sum() / duration.sum() * duration
     silent = np.flatnonzero((n_spikes == 0) & (expected > -math.log(IMPROBABLE)))
@@ -427,8 +430,8 @@ def _warn_of_pauses(X: NDArray, duration: NDArray, begin: NDArray, trials: NDArr
         warn_user(
             f"No neuron fires in {len(silent)} of {len(trials)} trials (trial "
             f"{listed(trials[silent].tolist())}; the first begins at {begin[silent[0]]:.6g} s), "
-            f"where {expected[silent[0]]:.3g} spikes are expected. Did the recording pause? Then "
-            "say when it ran: recorded=[(start, stop), ...]. If not, recorded=(start, stop)."
+            f"where {expected[silent[0]]:.3g} spikes are expected. If the recording paused, say "
+            "when it ran: recorded=[(start, stop), ...]. If not, pass recorded=(start, stop)."
         )
 
 

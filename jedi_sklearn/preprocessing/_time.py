@@ -1,4 +1,4 @@
-"""Trials in time: rates from counts, another time grid, epochs around an event, one length."""
+"""Change trials in time: smooth counts, resample, cut epochs around events, pad."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ._recording import Recording
 
 __all__ = ["cut_epochs", "pad_trials", "resample_time", "smooth_counts"]
 
-MILLI = 1000  # how many times too long a time in ms is beside one in s
+MILLI = 1000  # the factor by which a time in ms looks too long if taken as s
 _NO_GAPS = (
     "This step needs every sample up to the end of a trial: interpolate gaps, or leave out their "
     "trials or neurons. NaN may only follow the end, as pad_trials has it."
@@ -42,10 +42,10 @@ def smooth_counts(
     bin_width: float | None = None,
     sqrt: bool = False,
 ) -> Any:
-    """Smooth spike counts along time with a Gaussian and turn them into rates.
+    """Smooth spike counts along time with a Gaussian and convert them to rates.
 
-    Beyond its ends a trial is continued with its first and last bin. Smooth whole trials before
-    cutting epochs from them (:func:`cut_epochs`), so that this touches as few samples as possible.
+    Each trial is extended beyond its ends with its first and last bin. Smooth whole trials before
+    you cut epochs from them (:func:`cut_epochs`), so that this affects as few samples as possible.
 
     Parameters
     ----------
@@ -53,32 +53,32 @@ def smooth_counts(
             list of arrays of shape (n_timesteps_k, n_neurons), or Recording
         Spikes per bin. Trials of an array may end in NaN, as :func:`pad_trials` makes them.
     sigma : float
-        Standard deviation of the Gaussian, s; cut off at four standard deviations. 0 does not
-        smooth.
+        Standard deviation of the Gaussian, s. The kernel is truncated at four standard
+        deviations; 0 means no smoothing.
     bin_width : float, optional
-        Width of a bin, s. A recording knows its own; else it is needed.
+        Bin width, s. Required unless `counts` is a recording, which has its own.
     sqrt : bool, default=False
         Smooth the square roots of the counts, whose variance hardly depends on the rate (about
         1/4 per bin for Poisson spikes), as in [1]_.
 
     Returns
     -------
-    rates : ndarray of the shape of `counts`, list of arrays, or Recording
-        Spikes/s; with ``sqrt=True`` square roots of spikes per bin, not divided by `bin_width`.
-        float32 if `counts` is float32, float64 otherwise. A list where trials of a list have
-        unequal lengths, a recording of a recording.
-
-    Warns
-    -----
-    UserWarning
-        If bins are 1 s or more, or the Gaussian is wider than the trial or 1000 bins: probably
-        milliseconds.
+    ndarray of the shape of `counts`, list of arrays, or Recording
+        Rates in spikes/s; with ``sqrt=True`` square roots of spikes per bin, not divided by
+        `bin_width`. float32 if `counts` is float32, float64 otherwise. A recording gives a
+        recording, and a list of trials of unequal length gives a list.
 
     Raises
     ------
     ValueError
-        If counts are negative, NaN or infinite, or have another number of axes, or if
+        If counts are negative, NaN or infinite, or have the wrong number of axes, or if
         `bin_width` or `sigma` is out of range.
+
+    Warns
+    -----
+    UserWarning
+        If bins are 1 s or more, or if the Gaussian is wider than the trial or 1000 bins, which
+        suggests milliseconds.
 
     References
     ----------
@@ -109,14 +109,14 @@ def smooth_counts(
     if bin_width >= 1:
         warn_user(
             f"bin_width={bin_width:g} is in s, and rates are counts divided by it. For bins of "
-            "20 ms give bin_width=0.02; sigma is in s too."
+            "20 ms pass bin_width=0.02; sigma is in s too."
         )
     elif sigma > duration or sigma >= MILLI * bin_width:
         longer = f"longer than the trial, {duration:g} s, and smooths all of it away"
         wide = f"{sigma / bin_width:.0f} bins of {bin_width:g} s, and smooths nearly all away"
         warn_user(
-            f"sigma={sigma:g} s is {longer if sigma > duration else wide}. It is in s: 50 ms are "
-            "sigma=0.05."
+            f"sigma={sigma:g} s is {longer if sigma > duration else wide}. It is in s: for 50 ms "
+            "pass sigma=0.05."
         )
     return rates
 
@@ -128,8 +128,8 @@ def _smooth(
     if rates.min() < 0:
         where = describe_index(np.argwhere(rates < 0)[0])
         raise ValueError(
-            f"{name} must not be negative, got {rates.min():g} (first at {where}). For activity "
-            "that is no longer counts use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
+            f"{name} must not be negative, got {rates.min():g} (first at {where}). To smooth "
+            "other activity use scipy.ndimage.gaussian_filter1d(X, sigma, axis=-2)."
         )
     if rates.ndim == 3:
         warn_of_zeros(rates, name)
@@ -148,9 +148,9 @@ def resample_time(
 ) -> Any:
     """Interpolate activity onto a finer grid along time.
 
-    Sample i of the result lies ``i * new_dt`` after the first sample of `X`, which is kept; the
-    last one lies at or before the last sample of `X`, so that nothing is extrapolated. (The first
-    sample of binned counts stands for the middle of the first bin.)
+    Sample i of the result lies ``i * new_dt`` after the first sample of `X`, which is kept. The
+    last sample lies at or before the last sample of `X`, so nothing is extrapolated. (For binned
+    counts, the first sample stands for the middle of the first bin.)
 
     Parameters
     ----------
@@ -158,31 +158,32 @@ def resample_time(
             list of arrays of shape (n_timesteps_k, n_neurons), or Recording
         Activity. Trials of an array may end in NaN, as :func:`pad_trials` makes them.
     new_dt : float
-        Time between samples of the result, s; at most `dt`.
+        Time between samples of the result, s, at most `dt`.
     dt : float, optional
-        Time between samples of `X`, s. A recording knows its own; else it is needed.
+        Time between samples of `X`, s. Required unless `X` is a recording, which has its own.
     kind : {"cubic", "linear", "pchip"}, default="cubic"
-        Cubic spline, straight lines, or the monotone cubic that never leaves the range of two
-        neighbouring samples (rates stay non-negative). A cubic spline through fewer than four
-        samples is the polynomial through them.
+        Cubic spline, straight lines, or the monotone cubic interpolant, which never leaves the
+        range of two neighbouring samples (rates stay non-negative). With fewer than four samples
+        the cubic spline is the polynomial through them.
 
     Returns
     -------
-    X_new : ndarray of shape (..., n_new_timesteps, n_neurons), list of arrays, or Recording
+    ndarray of shape (..., n_new_timesteps, n_neurons), list of arrays, or Recording
         Activity on the new grid, ``n_new_timesteps = floor((n_timesteps - 1) * dt / new_dt) + 1``.
-        float32 if `X` is float32, float64 otherwise. A list where trials of a list have unequal
-        lengths, a recording of a recording.
-
-    Warns
-    -----
-    UserWarning
-        If `dt` is 1000 times `new_dt` or more: probably one of them in milliseconds.
+        float32 if `X` is float32, float64 otherwise. A recording gives a recording, and a list of
+        trials of unequal length gives a list.
 
     Raises
     ------
     ValueError
         If `new_dt` exceeds `dt`, there are fewer than two time steps, `kind` is unknown, or `X`
         holds NaN or infinity.
+
+    Warns
+    -----
+    UserWarning
+        If `dt` is at least 1000 times `new_dt`, which suggests that one of them is in
+        milliseconds.
 
     Examples
     --------
@@ -202,8 +203,8 @@ def resample_time(
         )
     if dt >= MILLI * new_dt:
         warn_user(
-            f"dt={dt:g} and new_dt={new_dt:g} make {dt / new_dt:.4g} samples of each. Both must "
-            "have one unit: with dt=0.02 s a grid of 10 ms is new_dt=0.01."
+            f"dt={dt:g} and new_dt={new_dt:g} make {dt / new_dt:.4g} samples of each one. Both "
+            "are in s: with dt=0.02, a grid of 10 ms is new_dt=0.01."
         )
     if not isinstance(X, Recording):
         return _each_length(partial(_resample, dt=dt, new_dt=new_dt, kind=kind), X, "X")
@@ -215,7 +216,7 @@ def resample_time(
 def _resample(X: ArrayLike, name: str, *, dt: float, new_dt: float, kind: str) -> NDArray:
     X = check(X, name, ndim=(2, 3), min_timesteps=2, advice=_NO_GAPS)
     n_timesteps = X.shape[-2]
-    # The small constant keeps the last sample when dt / new_dt is whole but for rounding.
+    # The small constant keeps the last sample if dt / new_dt is whole up to rounding.
     n_new = int(np.floor((n_timesteps - 1) * dt / new_dt + 1e-9)) + 1
     time = np.arange(n_timesteps) * dt
     new_time = np.arange(n_new) * new_dt
@@ -237,56 +238,59 @@ def cut_epochs(
     trial_length: ArrayLike | None = None,
     drop: bool = False,
 ) -> Any:
-    """Cut the same window around an event from trials, or around each event of one recording.
+    """Cut the same window around an event from each trial, or around each event of a recording.
 
-    With `bin_width` events and window are in seconds, without it in bins. Epoch k holds bins
-    ``event[k] + start, ..., event[k] + stop - 1`` of trial k, or of the recording, values and
-    dtype as they are (NaN too). Between two events it holds ``event[k, 0] + start, ...,
-    event[k, 1] + stop - 1``, and ends in NaN where others are longer.
+    With `bin_width`, events and window are in seconds; without it, in bins. Epoch k holds bins
+    ``event[k] + start, ..., event[k] + stop - 1`` of trial k, or of the continuous recording.
+    Values (NaN included) and dtype do not change. Between two events it holds bins
+    ``event[k, 0] + start, ..., event[k, 1] + stop - 1``, and shorter epochs end in NaN.
 
     Parameters
     ----------
     signal : sequence of n_trials arrays of shape (n_timesteps_k, n_channels), one array of \
             shape (sum of trial_length, n_channels) or (n_timesteps, n_channels), or Recording
-        Spike counts, rates or behaviour: trials one by one, one after another in one array, or
-        one continuous recording, without `trial_length`.
-    event : array-like of shape (n_trials,) or (n_trials, 2)
-        Time of the event from the beginning of its trial, s, or its bin, from 0; of one recording
-        within it, each after the one before. Two columns are events between which to cut. A
-        negative or NaN entry means that there is no such event. Of a ``Recording`` its times on
-        the time axis (NaN where there is none), or the name of one of its events, or of two.
+        Spike counts, rates or behaviour: a sequence of trials, all trials one after another in
+        one array, or (without `trial_length`) one continuous recording.
+    event : array-like of shape (n_trials,) or (n_trials, 2), or str or sequence of str
+        Time of the event from the beginning of its trial, s, or its bin, from 0. In one
+        continuous recording: times or bins from its beginning, in increasing order. With two
+        columns, epochs lie between two events. A negative or NaN entry means that a trial has no
+        such event. For a ``Recording``: times on its time axis (NaN for none), or the name of one
+        or two of its events.
     start, stop : float or int, default=0
-        Beginning and end of the window relative to the event (of two the first, and the
-        second): for -0.8 s to +0.6 s in bins of 50 ms ``start=-0.8, stop=0.6, bin_width=0.05``,
-        or ``start=-16, stop=12``.
+        Beginning and end of the window. With two events, `start` is relative to the first and
+        `stop` to the second. For -0.8 s to +0.6 s in bins of 50 ms, pass
+        ``start=-0.8, stop=0.6, bin_width=0.05``, or ``start=-16, stop=12``.
     bin_width : float, optional
-        Width of a bin, s: says that `event`, `start` and `stop` are in seconds. A ``Recording``
-        knows its own, and always takes seconds.
+        Bin width, s. Says that `event`, `start` and `stop` are in seconds. A ``Recording`` has
+        its own bin width and always takes seconds.
     trial_length : array-like of int of shape (n_trials,), optional
-        Bins of each trial, when `signal` is one array of trials.
+        Number of bins of each trial, if `signal` is one array of trials.
     drop : bool, default=False
-        Leave out trials that have no event or do not hold the whole window, instead of raising.
+        Leave out trials that have no event or do not contain the whole window, instead of raising
+        an error.
 
     Returns
     -------
     epochs : ndarray of shape (n_trials, stop - start, n_channels), or Recording
-        One epoch per (kept) trial; of a ``Recording`` one whose time axis counts from the
-        event (by its mean place in a bin), with its other events, labels and names.
+        One epoch per trial that was kept. A ``Recording`` gives a recording with the same events,
+        labels and names. Its time axis counts from the event; because events lie anywhere within
+        their bins, it uses their mean position within the bin.
     kept : ndarray of int of shape (n_kept,)
-        Indices of the trials that `epochs` holds. Only with ``drop=True``, and not of a
-        ``Recording``, whose ``trials`` say so.
+        Indices of the trials in `epochs`. Only with ``drop=True``, and not for a ``Recording``,
+        which keeps them in ``trials``.
 
     Raises
     ------
     ValueError
-        If a trial has no event or does not hold the window (with ``drop=True``: if none does),
-        if events of one recording do not follow each other, or if shapes do not agree.
+        If a trial has no event or does not contain the window (with ``drop=True``: if none does),
+        if the events of one recording are not in increasing order, or if shapes do not match.
     TypeError
-        If `start` or `stop` is not an integer without `bin_width`.
+        If `start` or `stop` is not an integer and `bin_width` is not given.
 
     See Also
     --------
-    bin_spikes : The same for spike times.
+    bin_spikes : Bins spike times around events.
 
     Examples
     --------
@@ -301,7 +305,7 @@ def cut_epochs(
     >>> epochs[:, :, 0], kept
     (array([[1, 2, 3]]), array([0]))
 
-    One recording in bins of 0.1 s, and three events in it, in seconds:
+    One recording in bins of 0.1 s with three events, in seconds:
 
     >>> cut_epochs(signal, [0.1, 0.4, 0.6], start=-0.1, stop=0.2, bin_width=0.1)[:, :, 0]
     array([[0, 1, 2],
@@ -331,12 +335,12 @@ def _cut(
     drop: bool,
     earliest: float = 0,
 ) -> Any:
-    """Epochs of arrays; an event before bin `earliest` is none."""
+    """Cut epochs from arrays; bins before `earliest` mean that there is no event."""
     bins, first, last = _window(event, start, stop, bin_width)
     pair = bins.ndim == 2 and bins.shape[1] == 2
     if last <= first and not pair:
         raise ValueError(f"stop must be greater than start, got start={start}, stop={stop}.")
-    # the event at which an epoch begins and that at which it ends, in general the same
+    # first and last event of each epoch, usually the same
     ends = bins if pair else np.stack([bins, bins], axis=-1)
     if trial_length is None and _is_one_array(signal) and ends.ndim == 2:
         recording = np.asarray(signal)
@@ -346,7 +350,7 @@ def _cut(
         trials = _split_trials(signal, trial_length)
     if ends.shape != (len(trials), 2):
         raise ValueError(
-            f"event must hold one bin for each of the {len(trials)} trials, "
+            f"event must hold one entry for each of the {len(trials)} trials, "
             f"got shape {bins.shape}."
         )
     has_event = ends.min(axis=1) >= earliest  # False for NaN
@@ -355,7 +359,7 @@ def _cut(
         k = fractional[0]
         raise ValueError(
             f"event must be whole bins within the trial, got {_spoken(ends[k])} for trial {k}. "
-            "For seconds give bin_width, too."
+            "For seconds pass bin_width too."
         )
     length = np.array([len(trial) for trial in trials])
     begin, end = ends[:, 0] + first, ends[:, 1] + last
@@ -378,7 +382,7 @@ def _cut(
         raise ValueError(
             f"{window.capitalize()} must lie within each trial: trial {k} {problem} (the first of "
             f"{len(trials) - len(kept)} such trials out of {len(trials)}). {advice}. Choose a "
-            "smaller window, or drop=True to leave such trials out."
+            "smaller window, or pass drop=True to leave such trials out."
         )
     if len(kept) == 0:
         raise ValueError(
@@ -390,7 +394,7 @@ def _cut(
 
 
 def _window(event: Any, start: Any, stop: Any, bin_width: Any) -> tuple[NDArray, int, int]:
-    """Events and window in bins; events may have fractions, where they were given in bins."""
+    """Convert events and window to bins; events given in bins may still be fractional."""
     bins = as_numbers(event, "event")
     window = {"start": start, "stop": stop}
     if bin_width is None:
@@ -398,7 +402,7 @@ def _window(event: Any, start: Any, stop: Any, bin_width: Any) -> tuple[NDArray,
             if not isinstance(value, Integral) or isinstance(value, bool):
                 raise TypeError(
                     f"{name} must be an int, a number of bins relative to the event, got "
-                    f"{value!r}. For seconds give bin_width, too."
+                    f"{value!r}. For seconds pass bin_width too."
                 )
         return bins, start, stop
     check_number(bin_width, "bin_width", low=0, closed=False, unit="s")
@@ -409,7 +413,7 @@ def _window(event: Any, start: Any, stop: Any, bin_width: Any) -> tuple[NDArray,
 
 
 def _spoken(bins: NDArray) -> str:
-    """The bin of an event, or those of two."""
+    """Write the bin of an event, or the bins of two, for a message."""
     return " and ".join(dict.fromkeys(f"{b:g}" for b in bins))
 
 
@@ -422,10 +426,10 @@ def _cut_recording(
     trial_length: Any,
     drop: bool,
 ) -> Recording:
-    """Epochs of a recording, as a recording."""
+    """Cut epochs from a recording; returns a recording."""
     if bin_width is not None or trial_length is not None:
         raise TypeError(
-            "A Recording knows its bins and trials: leave out bin_width, trial_length."
+            "A Recording knows its bins and trials: leave out bin_width and trial_length."
         )
     names = [event] if isinstance(event, str) else event
     named = all(isinstance(name, str) for name in np.ravel(np.asarray(names, dtype=object)))
@@ -439,13 +443,13 @@ def _cut_recording(
         times = times[:, 0]
     zero = times if times.ndim == 1 else times[:, 0]
     trials = [x[:n] for x, n in zip(rec.X, lengths_of(rec.X), strict=True)]
-    # from the beginning of the first bin, in whose middle time[0] is
+    # time from the beginning of the first bin; time[0] is its middle
     since = times - rec.time[0] + rec.dt / 2
-    # an event may lie before the first bin, and the window behind
+    # an event may lie before the first bin while its window lies within the trial
     cut_of = _cut(trials, since, start, stop, rec.dt, None, drop, earliest=-np.inf)
     X, kept = cut_of if drop else (cut_of, np.arange(len(rec)))
     out = np.setdiff1d(np.arange(len(rec)), kept)
-    # the event lies anywhere in its bin: the mean says where samples are
+    # events lie anywhere within their bins: the mean offset sets the time axis
     since = since if since.ndim == 1 else since[:, 0]
     first = np.floor(since / rec.dt + SLIVER) + whole_bins(start, rec.dt, "start")
     offset = np.mean((rec.time[0] + rec.dt * first - zero)[kept])
@@ -461,33 +465,34 @@ def _cut_recording(
 
 
 def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArray:
-    """Make one array of trials of unequal length, NaN after the end of each.
+    """Pad trials of unequal length with NaN to make one array.
 
-    :class:`~jedi_sklearn.JEDIEstimator` takes NaN as samples that are missing. Smooth and resample
-    the trials before.
+    :class:`~jedi_sklearn.JEDIEstimator` treats NaN as missing samples. Smooth and resample the
+    trials before you pad them.
 
     Parameters
     ----------
     trials : sequence of n_trials arrays of shape (n_timesteps_k, n_neurons)
         Trials that begin at the same event.
     length : int, optional
-        Samples of each padded trial, at least those of the longest; by default that many.
+        Number of samples of each padded trial. Default: that of the longest trial, which is also
+        the minimum.
 
     Returns
     -------
-    X : ndarray of shape (n_trials, length, n_neurons)
-        float32 if all trials are, float64 otherwise.
+    ndarray of shape (n_trials, length, n_neurons)
+        Padded trials. The dtype is float32 if that of all trials is, float64 otherwise.
 
     Raises
     ------
     ValueError
-        If a trial is longer than `length`, is not 2-D, or has other neurons than the first.
+        If a trial is longer than `length`, is not 2-D, or has other neurons than the first one.
     TypeError
         If trials do not hold real numbers, or `length` is not an integer.
 
     See Also
     --------
-    cut_epochs : The same window around an event, where all trials hold it.
+    cut_epochs : Cuts the same window around an event from all trials.
 
     Examples
     --------
@@ -523,19 +528,19 @@ def pad_trials(trials: Sequence[ArrayLike], length: int | None = None) -> NDArra
 
 
 def _own_step(X: Any, step: float | None, name: str) -> float:
-    """Time between samples: that of a recording, or the one given."""
+    """Return the time between samples: that of the recording, or the one passed."""
     if isinstance(X, Recording):
         if step is not None and not np.isclose(step, X.dt):
             raise ValueError(f"{name}={step:g} s, but the Recording has samples every {X.dt:g} s.")
         return X.dt
     if step is None:
-        raise TypeError(f"Give {name}, the time between samples in s; only a Recording knows it.")
+        raise TypeError(f"Pass {name}, the time between samples in s; only a Recording knows it.")
     check_number(step, name, low=0, closed=False, unit="s")
     return step
 
 
 def _each_length(step: Callable[[Any, str], NDArray], X: Any, name: str) -> Any:
-    """Apply a step to all trials of one length at once, or to each as long as it is."""
+    """Apply a step to all trials at once if they have one length, otherwise to each of them."""
     X = as_list_of_trials(X)
     if isinstance(X, (list, tuple)):
         arrays = [as_plain_array(trial, f"{name}[{k}]") for k, trial in enumerate(X)]
@@ -555,7 +560,7 @@ def _is_one_array(signal: Any) -> bool:
 
 
 def _refuse_disorder(bins: NDArray, shape: tuple[int, ...]) -> None:
-    """Raise where events of one recording do not follow each other: they may be of trials."""
+    """Raise if events of one recording are not in order: they may count from trial starts."""
     there = np.flatnonzero(bins >= 0)
     late = np.flatnonzero(np.diff(bins[there]) <= 0)
     if len(late):
@@ -563,7 +568,7 @@ def _refuse_disorder(bins: NDArray, shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"signal of shape {shape} without trial_length is one recording, in which each event "
             f"must come after the one before, but event {j} is in bin {bins[j]:g} and event {k} "
-            f"in bin {bins[k]:g}. If these are bins within trials, pass trial_length; if not, "
+            f"in bin {bins[k]:g}. If these are bins within trials, pass trial_length; otherwise "
             "sort them."
         )
 
@@ -571,7 +576,7 @@ def _refuse_disorder(bins: NDArray, shape: tuple[int, ...]) -> None:
 def _split_trials(
     signal: Any, trial_length: ArrayLike | None, name: str = "signal"
 ) -> list[NDArray]:
-    """Trials as a list of 2-D arrays with the same channels."""
+    """Split the signal into a list of 2-D arrays (one per trial) with the same channels."""
     signal = as_list_of_trials(signal)
     one_array = _is_one_array(signal)
     if trial_length is not None:

@@ -1,4 +1,4 @@
-"""Hidden units in place of neurons: what the population does, without the neurons themselves."""
+"""Replace neurons by hidden units, random mixtures of principal components."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from ._common import TrialTransformer, check
 __all__ = ["HiddenUnits"]
 
 MAX_COMPONENTS = 40
-MAX_NEURONS = 500  # by which their number is judged
+MAX_NEURONS = 500  # a random subset of at most this many chooses the number of components
 
 
 class HiddenUnits(TrialTransformer):
     """Mix the principal components of the activity at random into hidden units.
 
-    An RNN has one unit for each column of `X`, and each unit's tanh bends one direction of its
-    state space. Hidden units let you choose how many. Where thousands of neurons are recorded, a
-    hundred units that hold their principal components make fits many times faster, without the
-    noise of single neurons. Where few neurons of a circuit are recorded, more units than neurons
-    let the RNNs bend more directions, and on average find more of the fixed points
-    (docs/benchmarks.md). :meth:`inverse_transform` is the readout: from units, as those of
-    ``predict`` or of a fixed point in the units of `X`, to neurons.
+    An RNN has one unit for each column of `X`, and the tanh of each unit bends one direction of
+    its state space. Hidden units let you choose how many there are. If thousands of neurons were
+    recorded, a hundred units that hold their principal components make fits many times faster
+    and leave out the noise of single neurons. If only a few neurons of a circuit were recorded,
+    more units than neurons let the RNNs bend more directions, and on average they find more of
+    the fixed points (docs/benchmarks.md). :meth:`inverse_transform` is the readout from units to
+    neurons. It takes units as ``predict`` returns them, or fixed points in the units of `X`.
 
-    The components are read from continuous activity: smooth spike counts first.
+    Principal components need continuous activity: smooth spike counts first.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Principal components that the units hold. "auto": as many as help to predict neurons that
-        were not seen, at most 40 and `n_units`. Fewer than 16 trials or 4 neurons cannot tell, nor
-        can neurons that need as many components as half of them: then it is the largest number
-        that these limits allow.
+        Number of principal components that the units hold. "auto": as many as improve the
+        prediction of neurons that were held out, at most 40 and at most `n_units`. Fewer than 16
+        trials or 4 neurons cannot decide this, nor can neurons that need at least half as many
+        components as there are neurons: "auto" is then the largest number that these limits
+        allow.
     n_units : int, default=100
-        Number of units, at least `n_components`. Work grows with it.
+        Number of units, at least `n_components`. The cost of a fit grows with it.
     random_state : int, RandomState instance or None, default=0
-        Of the mixture.
+        Seed of the random mixture.
 
     Attributes
     ----------
@@ -61,22 +62,22 @@ class HiddenUnits(TrialTransformer):
     mean_ : ndarray of shape (n_neurons,)
         Mean activity, in the unit of the data.
     explained_variance_ratio_ : ndarray of shape (n_components,)
-        Share of the variance of all samples.
+        Share of the variance that each component explains, over all samples.
     n_features_in_ : int
         Number of neurons seen in :meth:`fit`.
 
     Raises
     ------
     ValueError, TypeError
-        From :meth:`fit`: if a parameter is out of range or `X` is constant; from it and
-        :meth:`transform`: if `X` is not 3-D, holds infinity, another number of neurons than in
-        :meth:`fit`, or a sample of which some neurons are missing (samples that nobody recorded
-        may be NaN, and remain NaN); from :meth:`inverse_transform`: if the last axis of `X` is
-        not the units.
+        From :meth:`fit`: if a parameter is out of range or `X` is constant. From :meth:`fit` and
+        :meth:`transform`: if `X` is not 3-D, holds infinity, has a different number of neurons
+        than in :meth:`fit`, or has a sample in which only some neurons are missing. (Samples in
+        which all neurons are missing may be NaN, and stay NaN.) From :meth:`inverse_transform`:
+        if the last axis of `X` is not the units.
 
     See Also
     --------
-    sklearn.decomposition.PCA : Gives the components.
+    sklearn.decomposition.PCA : Finds the components.
 
     Examples
     --------
@@ -109,18 +110,18 @@ class HiddenUnits(TrialTransformer):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Find the principal components, and draw the mixture.
+        """Find the principal components and draw the random mixture.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity; a sample is NaN in all neurons or in none.
+            Activity; each sample is NaN in all neurons or in none.
         y : None
             Ignored.
 
         Returns
         -------
-        self : object
+        self
             The fitted transformer.
         """
         X = _check_whole(check(X, missing=True))
@@ -131,10 +132,10 @@ class HiddenUnits(TrialTransformer):
         if constant.all():
             raise ValueError(
                 "X is constant: no neuron changes over trials and time "
-                f"(n_samples={len(samples)}), so there are no components."
+                f"(n_samples={len(samples)}), so there are no principal components."
             )
         warn_of_zeros(X)
-        remedy = "TrialScaler before this gives all neurons the same weight."
+        remedy = "Use TrialScaler first to give all neurons the same weight."
         warn_of_dominant(np.where(constant, 0.0, variance), remedy)
         check_number(self.n_units, "n_units", Integral, low=1)
         n = self.n_components
@@ -155,7 +156,7 @@ class HiddenUnits(TrialTransformer):
         return self
 
     def transform(self, X: ArrayLike) -> NDArray:
-        """Units of activity.
+        """Convert activity of neurons to units.
 
         Parameters
         ----------
@@ -164,8 +165,8 @@ class HiddenUnits(TrialTransformer):
 
         Returns
         -------
-        units : ndarray of shape (n_trials, n_timesteps, n_units)
-            In the unit of the data, about their mean.
+        ndarray of shape (n_trials, n_timesteps, n_units)
+            Units, in the unit of the data, relative to their mean.
         """
         check_is_fitted(self)
         X = check(X, n_neurons=self.n_features_in_, fitted=type(self).__name__, missing=True)
@@ -173,30 +174,30 @@ class HiddenUnits(TrialTransformer):
         return (scores @ self.mixture_).astype(X.dtype)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray:
-        """Activity of units, the readout.
+        """Convert units to activity of neurons, the readout.
 
         Parameters
         ----------
         X : array-like of shape (..., n_units)
-            Units, as trials, states or fixed points.
+            Units: trials, states or fixed points.
 
         Returns
         -------
-        activity : ndarray of shape (..., n_neurons)
-            In the unit of the data seen in :meth:`fit`.
+        ndarray of shape (..., n_neurons)
+            Activity, in the unit of the data seen in :meth:`fit`.
         """
         check_is_fitted(self)
         units, n_units = as_numbers(X, "X"), self.mixture_.shape[1]
         if units.ndim < 1 or units.shape[-1] != n_units:
             raise ValueError(
-                f"X must have shape (..., n_units = {n_units}), got {units.shape}. Give what "
-                "transform returned, or what a model of it did."
+                f"X must have shape (..., n_units = {n_units}), got {units.shape}. Pass the "
+                "output of transform, or that of a model fitted to it."
             )
         return units @ np.linalg.pinv(self.mixture_) @ self.components_ + self.mean_
 
 
 def _check_whole(X: NDArray) -> NDArray:
-    """Trials whose samples have all neurons or none."""
+    """Check that each sample holds all neurons or none."""
     missing = np.isnan(X)
     some = missing.any(axis=2) & ~missing.all(axis=2)
     if some.any():
@@ -204,15 +205,15 @@ def _check_whole(X: NDArray) -> NDArray:
         n = int(np.argmax(missing[k, t]))
         raise ValueError(
             f"Principal components need all neurons of a sample, but X[{k}, {t}, {n}] is NaN "
-            "while others are there. Leave out that neuron, or fit JEDIEstimator to the neurons "
-            "themselves, which takes gaps."
+            "while other neurons have values. Leave out that neuron, or fit JEDIEstimator to the "
+            "neurons themselves, which accepts gaps."
         )
     return X
 
 
 @isolated
 def _enough(X: NDArray) -> int:
-    """Components that predict neurons not seen, where trials and neurons can tell."""
+    """Choose how many components predict held-out neurons; the limit if the data cannot tell."""
     n_trials, _, n_neurons = X.shape
     if n_trials < ENOUGH_TRIALS or n_neurons < ENOUGH_NEURONS:
         return MAX_COMPONENTS
