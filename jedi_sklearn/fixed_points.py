@@ -198,8 +198,8 @@ def find_fixed_points(
     Notes
     -----
     A finite search may miss points; more starts may find more, above all saddles. See
-    docs/dynamics/fixed_points.md on when to believe them. Sussillo & Barak (2013), Neural Computation 25,
-    minimise the speed of the state by gradient descent in all neurons instead.
+    docs/dynamics/fixed_points.md on when to believe them. Sussillo & Barak (2013), Neural
+    Computation 25, minimise the speed of the state by gradient descent in all neurons instead.
 
     Examples
     --------
