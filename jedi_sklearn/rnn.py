@@ -646,11 +646,11 @@ def _own(values, name, ndims):
 def _check_lengths(lengths, n_timesteps):
     array = as_plain_array(lengths, "lengths")
     if n_timesteps is None:
-        raise ValueError("lengths refer to free runs of n_timesteps samples: pass that as well.")
+        raise ValueError("lengths are of parts of free runs: pass n_timesteps as well.")
     fits = array.ndim == 1 and array.dtype.kind in "iu"
     if not fits or (array < 1).any() or (array > n_timesteps).any():
         raise ValueError(
-            "lengths must hold one integer per RNN, from 1 to n_timesteps = "
+            "lengths must hold one integer for each RNN, from 1 to n_timesteps = "
             f"{n_timesteps}, got {lengths!r}."
         )
     return array.astype(int)  # a copy

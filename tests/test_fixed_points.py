@@ -546,7 +546,7 @@ RNN = RNNBatch(M, M, bias=np.zeros((2, N)), input_weights=np.ones((N, 2)))
         (
             lambda: find_fixed_points(RNN, n_random_starts=0),
             ValueError,
-            ["no start", "give states", "n_random_starts"],
+            ["no start", "pass states", "n_random_starts"],
         ),
         (
             lambda: find_fixed_points(RNN, n_random_starts=-1),

@@ -224,7 +224,7 @@ def test_batches_keep_their_inputs(driven, est):
     np.testing.assert_allclose(joined.free_run(), run[[3, 4, 5, 0, 1, 2]])
     np.testing.assert_allclose(rnns.free_run(20), run[:, :20])
     np.testing.assert_allclose(rnns.free_run(inputs=np.zeros_like(u))[:, 0], run[:, 0])
-    with pytest.raises(ValueError, match="end after 60 samples: give inputs for 61"):
+    with pytest.raises(ValueError, match="end after 60 samples: pass inputs for 61"):
         rnns.free_run(61)
 
 

@@ -483,7 +483,7 @@ ONES = np.ones((N, RANK))
             ["no initial_states", "constructor", "JEDIEstimator.dynamics"],
         ),
         (lambda: with_starts("shared", None).free_run(), ["no n_timesteps", "constructor"]),
-        (lambda: RNNBatch(ONES, ONES, lengths=[2]), ["lengths", "give n_timesteps"]),
+        (lambda: RNNBatch(ONES, ONES, lengths=[2]), ["lengths", "pass n_timesteps"]),
         (
             lambda: RNNBatch(ONES, ONES, n_timesteps=4, lengths=[5]),
             ["lengths", "1 to n_timesteps = 4", "[5]"],

@@ -1,4 +1,4 @@
-"""Simple and established models with the face of JEDIEstimator, to compare it with."""
+"""Simple and established models with the interface of JEDIEstimator, for comparison."""
 
 from ._condition_mean import ConditionMean
 from ._condition_rnn import ConditionRNN

@@ -1,4 +1,4 @@
-"""What all baselines share: checks, units, readout of counts, and scores as of JEDIEstimator."""
+"""Share code among the baselines: checks, units, readout of counts, and scores."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ __all__ = [
     "choose_components",
 ]
 
-NEWTON_STEPS, LARGEST_STEP = 30, 2.0  # of a readout; in units of the log of the expected count
+NEWTON_STEPS, LARGEST_STEP = 30, 2.0  # of the readout; steps in units of the log expected count
 
 
 @dataclass
 class Data:
-    """Trials as they were given, and what is known of their states."""
+    """Trials as they were given, and estimates of their states."""
 
     X: np.ndarray
     observation: torch.nn.Module
@@ -56,33 +56,34 @@ class Data:
 
     @property
     def mean(self):
-        """Mean of each neuron, (neurons,); of spike counts more than 0."""
+        """Mean of each neuron, (neurons,); above 0 for spike counts."""
         return (self.observation.baseline if self.counts else self.observation.mean).numpy()
 
     @property
     def states(self):
-        """Estimates of states (trials, time, neurons); what was not observed is imputed."""
+        """Estimates of states (trials, time, neurons), imputed where nothing was observed."""
         return self.trials.guide.transpose(0, 1).numpy()
 
     @property
     def seen(self):
-        """Which values were observed, (trials, time, neurons), or None for all."""
+        """Which values were observed, (trials, time, neurons); None for all."""
         weight = self.trials.weight
         return None if weight is None else weight.transpose(0, 1).numpy() > 0
 
     @property
     def recorded(self):
-        """Whether some neuron was observed, (trials, time), or None for all."""
+        """Whether any neuron was observed, (trials, time); None for always."""
         return None if self.seen is None or self.seen.any(axis=2).all() else self.seen.any(axis=2)
 
 
 @dataclass
 class Readout:
-    """Activity of states that a model of least squares gives: ``gain * state + offset``.
+    """Readout from a model's least-squares states to activity: ``gain * state + offset``.
 
-    Log rates estimated from single trials lean towards the mean, and the mean of logarithms is
-    less than the logarithm of the mean. So for spike counts each neuron has a Poisson regression
-    of its counts on its own state. Its gain is 1 with an SD of 1 a priori.
+    Log rates estimated from single trials are biased towards the mean, and the mean of logarithms
+    is less than the logarithm of the mean. For spike counts, the counts of each neuron are
+    therefore regressed on its own state (Poisson regression). The prior of the gain has mean 1
+    and SD 1.
     """
 
     gain: np.ndarray | float = 1.0
@@ -90,14 +91,14 @@ class Readout:
 
     @classmethod
     def learn(cls, data, states):
-        """Of a model's states (trials, time, neurons) of the trials in `data`."""
+        """Learn the readout from a model's states (trials, time, neurons) of the trials `data`."""
         if not data.counts:
             return cls()
         observation, n_neurons = data.observation, states.shape[2]
         mean, scale = observation.mean.numpy(), observation.scale.numpy()
         seen = np.isfinite(data.X)
-        x = np.where(seen, states * scale, 0.0)  # log expected counts about the mean
-        # a neuron without a spike has half a spike in all of X, as everywhere in the package
+        x = np.where(seen, states * scale, 0.0)  # log expected counts relative to their mean
+        # a neuron without a spike counts as half a spike in X, as everywhere in the package
         counts = np.where(seen, data.X, 0.0)
         counts = np.where(counts.any(axis=(0, 1)), counts, data.mean * seen)
         centre = x.sum(axis=(0, 1)) / seen.sum(axis=(0, 1))
@@ -123,24 +124,24 @@ class Readout:
         return cls(gain, (level - gain * centre - mean) / scale)
 
     def __call__(self, states):
-        """States (..., neurons) whose activity is as likely as can be."""
+        """Correct states (..., neurons) so that their activity is as likely as possible."""
         return self.gain * states + self.offset
 
 
 class Baseline(BaseEstimator):
-    """Base of the baselines.
+    """Base class of the baselines.
 
     A subclass has a parameter `observation` and the methods ``_check_parameters()``,
-    ``_learn(data, y)``, which returns its fitted attributes, and ``_expected(X, y)``, the
+    ``_learn(data, y)``, which returns the fitted attributes, and ``_expected(X, y)``, the
     prediction in the units of X.
     """
 
-    _fixed_length = True  # whether trials need as many samples as those of the fit
+    _fixed_length = True  # whether trials must have as many samples as in the fit
     _least_timesteps = 1
-    _two_d = False  # asked for by `choose_observation`
+    _two_d = False  # read by `choose_observation`
 
     def __sklearn_tags__(self):
-        """Input has three axes, and NaN where a sample is missing."""
+        """Mark the input as trials (3-D), with NaN where a sample is missing."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = tags.input_tags.allow_nan = True
@@ -148,25 +149,26 @@ class Baseline(BaseEstimator):
 
     @property
     def observation_(self):
-        """What X was taken as: a name of an observation."""
+        """Name of the observation that X was taken as."""
         if "_observation" not in vars(self):
             raise AttributeError("observation_ is known after a fit.")
         return option_of(self._observation, OBSERVATIONS)
 
     @isolated
     def fit(self, X, y=None):
-        """Fit to trials.
+        """Fit the model to trials.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Spike counts, or rates or any continuous signal. NaN where a sample is missing.
+            Spike counts, rates, or any continuous signal; NaN where a sample is missing.
         y : array-like of shape (n_trials,), optional
             Labels of the trials.
 
         Returns
         -------
         self
+            The fitted model.
         """
         check_option(self.observation, "observation", ("auto", *OBSERVATIONS))
         self._check_parameters()
@@ -177,7 +179,7 @@ class Baseline(BaseEstimator):
         observation = OBSERVATIONS[choose_observation(self, X)].learn(X, "global")
         imputer = Imputer.learn(X, observation.estimate, codes)
         found = self._learn(Data(X, observation, _as_trials(X, observation, imputer)), y)
-        # nothing above touched self: a fit that fails leaves the estimator as it was
+        # nothing above changed self: a fit that fails leaves the estimator as it was
         vars(self).update(found)
         self._observation, self._imputer = observation, imputer
         self.n_features_in_, self.n_timesteps_ = X.shape[2], X.shape[1]
@@ -186,11 +188,11 @@ class Baseline(BaseEstimator):
         return self
 
     def _codes(self, y, n_trials):
-        """Conditions of trials, or None, by which neurons that never meet may be aligned."""
+        """Get the conditions of trials, which align neurons never recorded together; or None."""
         return choose_labels(Bunch(embedding="trial"), y, None, n_trials)[1]
 
     def _complaint(self):
-        """What a user should hear of a fit that has not converged."""
+        """Text of the warning for a fit that has not converged, or None."""
 
     def _check_X(self, X):
         check_is_fitted(self)
@@ -199,14 +201,14 @@ class Baseline(BaseEstimator):
         if self._fixed_length and X.shape[1] != self.n_timesteps_:
             raise ValueError(
                 f"X has {X.shape[1]} samples a trial, but {type(self).__name__} was fitted to "
-                f"trials of {self.n_timesteps_}: it knows no dynamics, only these samples. Cut "
-                "the same window, or pad shorter trials with NaN (preprocessing.pad_trials)."
+                f"trials of {self.n_timesteps_}: it has no dynamics and knows only these samples. "
+                "Cut the same window, or pad shorter trials with NaN (preprocessing.pad_trials)."
             )
         self._observation.check(X)
         return X
 
     def _check_units(self, values, name):
-        """Numbers with one neuron in each place of the last axis."""
+        """Check an array whose last axis is neurons."""
         check_is_fitted(self)
         values = as_numbers(values, name)
         if not values.ndim or values.shape[-1] != self.n_features_in_:
@@ -217,43 +219,43 @@ class Baseline(BaseEstimator):
         return values
 
     def _data(self, X):
-        """Trials to be described, which were checked."""
+        """Convert checked trials to `Data`."""
         return Data(X, self._observation, _as_trials(X, self._observation, self._imputer))
 
     @isolated
     def score(self, X, y=None):
-        """R2 of the prediction, or D2 of spike counts, over all trials, samples and neurons.
+        """Compute R2 (D2 for spike counts) of the prediction over all trials, samples and neurons.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``predict``.
+            Trials, as in ``predict``.
         y : array-like of shape (n_trials,), optional
             Labels, for baselines that need them to predict; otherwise ignored.
 
         Returns
         -------
         float
-            As from :meth:`JEDIEstimator.score`.
+            R2 or D2, defined as in :meth:`JEDIEstimator.score`.
         """
         X = self._check_X(X)
         return free_run_r2(X, self._deviance(X, y), self._observation)
 
     @isolated
     def score_samples(self, X, y=None):
-        """R2, or D2 of spike counts, of the prediction of each trial.
+        """Compute R2 (D2 for spike counts) of the prediction of each trial.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``predict``.
+            Trials, as in ``predict``.
         y : array-like of shape (n_trials,), optional
             Labels, for baselines that need them to predict; otherwise ignored.
 
         Returns
         -------
         ndarray of shape (n_trials,)
-            About the neurons' means in the training data, as from
+            R2 or D2 relative to the neurons' means in the training data, as in
             :meth:`JEDIEstimator.score_samples`.
         """
         X = self._check_X(X)
@@ -262,16 +264,16 @@ class Baseline(BaseEstimator):
         return np.array([one_less(*pair) for pair in pairs])
 
     def _deviance(self, X, y):
-        """Deviance of each trial from its prediction."""
+        """Compute the deviance of each trial from its prediction."""
         pairs = zip(X, self._expected(X, y), strict=True)
         return np.array([self._observation.deviance_of(*pair) for pair in pairs])
 
 
 class EmbeddingBaseline(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Baseline):
-    """Base of the baselines that describe each trial by a few numbers, without labels.
+    """Base class of the baselines that describe each trial by a few numbers, without labels.
 
-    A subclass has the methods ``_embed(data)``, (trials, n_components), and ``_describe(data)``,
-    the states of its prediction; its readout is in ``_readout``.
+    A subclass has the methods ``_embed(data)``, which returns (trials, n_components), and
+    ``_describe(data)``, which returns the states of its prediction. Its readout is ``_readout``.
     """
 
     @property
@@ -280,32 +282,33 @@ class EmbeddingBaseline(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Basel
 
     @isolated
     def transform(self, X):
-        """Numbers that describe each trial.
+        """Describe each trial by a few numbers.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            NaN where a sample is missing. Each row depends on its own trial only.
+            Trials, NaN where a sample is missing.
 
         Returns
         -------
         ndarray of shape (n_trials, n_components)
+            Embeddings. Each row depends only on its own trial.
         """
         return self._embed(self._data(self._check_X(X)))
 
     @isolated
     def predict(self, X):
-        """Reconstruction of trials, which also says what to expect where a sample is missing.
+        """Reconstruct trials, including their missing samples.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``transform``.
+            Trials, as in ``transform``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`; of spike counts what is expected in each bin.
+            Reconstruction in the units of `X`; for spike counts, the expected counts in each bin.
         """
         return self._expected(self._check_X(X), None)
 
@@ -317,9 +320,9 @@ class EmbeddingBaseline(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Basel
 
 
 class ConditionBaseline(Baseline):
-    """Base of the baselines that know of a trial its label, and nothing else.
+    """Base class of the baselines that predict a trial from its label alone.
 
-    A subclass has the method ``_of_conditions(n_timesteps)``: what is expected
+    A subclass has the method ``_of_conditions(n_timesteps)``, which returns the expected activity
     in each condition, (conditions, n_timesteps, neurons).
     """
 
@@ -332,30 +335,30 @@ class ConditionBaseline(Baseline):
         return self._labels(y, n_trials)[1]
 
     def _labels(self, y, n_trials):
-        """Sorted labels, and the number of that of each trial."""
+        """Check labels; return the sorted labels and the index of each trial's label."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} needs the condition of each trial: fit(X, conditions), "
-                "predict(X, conditions) and score(X, conditions). It is told nothing else of a "
-                "trial. For trials without labels take PCATrajectories."
+                "predict(X, conditions) and score(X, conditions). It uses nothing else about a "
+                "trial. For trials without labels use PCATrajectories."
             )
         return check_conditions(y, n_trials, "y (the conditions)")
 
     @isolated
     def predict(self, X, y=None):
-        """What is expected in the conditions of trials.
+        """Predict the expected activity in the conditions of trials.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Only its shape matters.
+            Trials, of which only the shape is used.
         y : array-like of shape (n_trials,)
             Condition of each trial, one of `conditions_`.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`; of spike counts what is expected in each bin.
+            Prediction in the units of `X`; for spike counts, the expected counts in each bin.
         """
         return self._expected(self._check_X(X), y)
 
@@ -364,21 +367,21 @@ class ConditionBaseline(Baseline):
         return self._of_conditions(X.shape[1])[which]
 
     def _which(self, y, n_trials):
-        """Number of the condition of each trial."""
+        """Find the index of each trial's condition in `conditions_`."""
         labels, codes = self._labels(y, n_trials)
         known = self.conditions_.tolist()
         new = [label for label in labels.tolist() if label not in known]
         if new:
             raise ValueError(
                 f"y holds {new[0]!r}, which is no condition of the fit "
-                f"({', '.join(map(repr, known))}). {type(self).__name__} knows nothing of "
+                f"({', '.join(map(repr, known))}). {type(self).__name__} cannot predict "
                 "conditions it has not seen."
             )
         return np.array([known.index(label) for label in labels.tolist()])[codes]
 
 
 def check_embeddings(E, n_components):
-    """Rows of as many finite numbers as there are components."""
+    """Check rows of as many finite numbers as there are components."""
     E = as_numbers(E, "Embeddings")
     if E.ndim != 2 or E.shape[1] != n_components:
         raise ValueError(
@@ -390,9 +393,9 @@ def check_embeddings(E, n_components):
 
 
 def choose_components(value, n_trials, curve):
-    """Numbers a trial: what is asked for, or as many as JEDIEstimator takes by "auto".
+    """Choose the number of components: the given one, or that of JEDIEstimator for "auto".
 
-    `curve` makes the `SizeCurve` of the trials, or None where they are too few to tell.
+    `curve` returns the `SizeCurve` of the trials, or None if they are too few to tell.
     """
     most = n_trials - 1
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The mean trial of each condition: what a label alone says of a trial."""
+"""Predict each trial by the mean trial of its condition: what a label alone says of a trial."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from ._common import ConditionBaseline
 
 __all__ = ["ConditionMean", "means_of_conditions"]
 
-PRIORS = tuple(2.0**k for k in range(-6, 4))  # trials that the neuron's mean counts for
-ROUNDING = 1e-12  # of a likelihood
+PRIORS = tuple(2.0**k for k in range(-6, 4))  # weight of the neuron's mean, trials
+ROUNDING = 1e-12  # relative to a likelihood
 N_FOLDS = 4
 
 
 class ConditionMean(ConditionBaseline):
     """The mean trial of each condition.
 
-    What is left when everything that tells single trials of a condition apart is ignored. It is
-    told the label of each trial and predicts from that alone: it cannot describe a trial without
-    a label or of a condition it has not seen, knows nothing of the end of a trial from its
+    This is what is left if everything that distinguishes single trials of a condition is ignored.
+    The model sees only the label of each trial. It therefore cannot describe a trial without a
+    label or of a condition it has not seen, cannot forecast the end of a trial from its
     beginning, and has no ``transform``. A model without labels that explains more has found
-    something in single trials, or had to do with fewer trials of a condition.
+    structure in single trials, or this one had too few trials per condition.
 
-    Of spike counts the means are smoothed in time and drawn towards the neuron's mean count, by as
-    much as predicts other trials of the condition best; so no expected count is 0.
+    For spike counts, the means are smoothed in time and shrunk towards the neuron's mean count,
+    by the amounts that best predict other trials of the condition. No expected count is 0.
 
     Parameters
     ----------
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        What X holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
+        What `X` holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
 
     Attributes
     ----------
     conditions_ : ndarray of shape (n_conditions,)
         Sorted labels.
     condition_means_ : ndarray of shape (n_conditions, n_timesteps, n_neurons)
-        What is expected in each condition, in the units of `X`.
+        Expected activity in each condition, in the units of `X`.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        What `X` was taken as.
     n_features_in_ : int
         Number of neurons.
     n_timesteps_ : int
@@ -49,8 +49,8 @@ class ConditionMean(ConditionBaseline):
     Raises
     ------
     ValueError, TypeError
-        For data or labels that cannot be used, and in ``predict`` and ``score`` for a label that
-        the fit has not seen; the text says what to try.
+        If data or labels cannot be used, or (in ``predict`` and ``score``) if a label was not in
+        the fit. The text says what to try.
 
     Examples
     --------
@@ -80,11 +80,11 @@ class ConditionMean(ConditionBaseline):
 
 
 def means_of_conditions(X, codes, mean, counts):
-    """What is expected in each condition, (conditions, time, neurons), in the units of X.
+    """Compute the expected activity in each condition, (conditions, time, neurons), as X has it.
 
-    Where a neuron was never observed at that time in a condition, what it does on average in the
-    others, and where it was in none the `mean` of the neuron. Spike `counts` are smoothed, and
-    drawn towards that mean, which must be more than 0.
+    If a neuron was never observed at some time in a condition, its average at that time in the
+    other conditions is used; if it was observed in none, its `mean`. Spike `counts` are smoothed
+    and shrunk towards that mean, which must be above 0.
     """
     if counts:
         return _smoothed_means(X, codes, mean)
@@ -95,15 +95,14 @@ def means_of_conditions(X, codes, mean, counts):
 
 
 def _smoothed_means(X, codes, baseline):
-    """Expected counts, smoothed by the width and prior that predict trials left out best."""
-    order = np.argsort(codes, kind="stable")  # the trials of a condition take turns
+    """Compute expected counts, with the width and prior that best predict left-out trials."""
+    order = np.argsort(codes, kind="stable")  # spread each condition evenly over the folds
     fold = np.empty(len(X), dtype=int)
     first = np.searchsorted(codes[order], np.arange(codes.max() + 1))
     fold[order] = (np.arange(len(X)) - first[codes[order]]) % N_FOLDS
     sums = [_sums(X[fold == k], codes[fold == k], codes.max() + 1) for k in range(N_FOLDS)]
     total, count = (sum(some) for some in zip(*sums, strict=True))
-    # from the smoothest on: what trials left out do not tell, such as one trial of each
-    # condition, is drawn to the mean
+    # start with the smoothest: ties, e.g. with one trial of each condition, favour the mean
     best = None
     for width in (*sorted((w for w in WIDTHS if w <= X.shape[1] / 2), reverse=True), 0.0):
         smooth = [
@@ -121,7 +120,7 @@ def _smoothed_means(X, codes, baseline):
 
 
 def _sums(X, codes, n_conditions=None):
-    """Sums and numbers of values over trials, each (conditions, time, neurons)."""
+    """Sum and count values over trials, each (conditions, time, neurons)."""
     n_conditions = codes.max() + 1 if n_conditions is None else n_conditions
     total, count = np.zeros((2, n_conditions, *X.shape[1:]))
     for trial, code in zip(X, codes, strict=True):
@@ -132,7 +131,7 @@ def _sums(X, codes, n_conditions=None):
 
 
 def _smooth(a, width):
-    """(conditions, time, neurons) smoothed in time; beyond the ends is nothing."""
+    """Smooth (conditions, time, neurons) in time, with nothing beyond the ends."""
     if not width:
         return a
     return np.maximum(gaussian_filter1d(a, width, axis=1, mode="constant"), 0.0)

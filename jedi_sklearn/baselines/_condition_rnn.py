@@ -1,4 +1,4 @@
-"""One data-constrained RNN for each condition, fitted by itself to the mean of its trials."""
+"""Fit one data-constrained RNN to the mean of each condition, independently of the others."""
 
 from __future__ import annotations
 
@@ -20,75 +20,76 @@ from ._condition_mean import means_of_conditions
 
 __all__ = ["ConditionRNN"]
 
-GAIN = 1.5  # of random weights at the start of FORCE: the SD of J times the root of the neurons
-CERTAINTY = 1.0  # that these are right: 1 / P0 of recursive least squares
+GAIN = 1.5  # of random weights at the start of FORCE: SD of J times the root of n_neurons
+CERTAINTY = 1.0  # of these weights: 1 / P0 of recursive least squares
 RIDGE = 1e-3  # of the start of gradient descent, as a share of the mean square of rates
-FLAT = 1e-9  # of the mean square of conditions: one that does not change in time has no R2
+FLAT = 1e-9  # share of the mean square of conditions; one that varies less in time has no R2
 LAST = 0.1  # share of the steps by which convergence is judged
 
 
 class ConditionRNN(ConditionBaseline):
-    """One data-constrained RNN for each condition, none of which knows of the others.
+    """One data-constrained RNN per condition, each fitted independently of the others.
 
-    The RNN of a condition is fitted to the mean of its trials (as :class:`ConditionMean` has it)
-    and runs freely from the first sample of that. Each condition has weights of its own, n_neurons
-    squared of them or 2 rank n_neurons, and nothing makes those of conditions with like dynamics
-    alike: other weights may draw the same trajectory. It is told the label of each trial, cannot
-    describe trials without a label or of a condition it has not seen, and says of single trials
-    what it says of their condition.
+    The RNN of a condition is fitted to the mean of its trials (as in :class:`ConditionMean`) and
+    runs freely from the first sample of that mean. Each condition has its own weights, n_neurons
+    squared or 2 rank n_neurons of them. Nothing makes the weights of conditions with similar
+    dynamics similar, because different weights can produce the same trajectory. The model sees
+    only the label of each trial. It cannot describe trials without a label or of a condition it
+    has not seen, and its prediction for a single trial is that for its condition.
 
-    The RNNs are those of :class:`~jedi_sklearn.RNNBatch`, so all analyses of JEDIEstimator's RNNs
-    work on ``dynamics()``.
+    The RNNs form an :class:`~jedi_sklearn.RNNBatch`, so all analyses of JEDIEstimator's RNNs work
+    on ``dynamics()``.
 
     Parameters
     ----------
     method : {"force", "gradient"}, default="force"
-        "force": full-rank RNNs, by recursive least squares while the RNN runs, as in CURBD (Perich
-        et al.), from random weights; the weights of the best free run are kept. "gradient": RNNs
-        of low rank, by gradient descent (Adam) on the squared error of the free run, as in low-
-        rank inference (Valente et al.); it starts from the regression of each step on the one
-        before.
+        "force": full-rank RNNs, fitted by recursive least squares while the RNN runs, as in CURBD
+        (Perich et al.), from random weights. The weights of the best free run are kept.
+        "gradient": low-rank RNNs, fitted by gradient descent (Adam) on the squared error of the
+        free run, as in low-rank inference (Valente et al.). It starts from the regression of each
+        step on the one before.
     rank : int, default=8
-        Rank of the RNNs of "gradient"; "force" does not use it.
+        Rank of the RNNs of "gradient"; "force" ignores it.
     dt : float, default=0.01
         Sampling interval of the data, s.
     tau : float, default=0.1
         Time constant of the RNN's neurons, s.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        What X holds, as in :class:`~jedi_sklearn.JEDIEstimator`. Of spike counts the RNNs generate
-        log rates.
+        What `X` holds, as in :class:`~jedi_sklearn.JEDIEstimator`. For spike counts the RNNs
+        generate log rates.
     max_iter : int, default=300
-        Gradient steps, or passes of recursive least squares through the trial.
+        Maximum number of gradient steps, or of passes of recursive least squares through the
+        trial.
     learning_rate_init : float, default=0.005
-        Learning rate of Adam in "gradient" at the start; it falls to 0 as a half cosine.
+        Initial learning rate of Adam in "gradient"; it falls to 0 as a half cosine.
     tol : float, default=1e-3
-        The fit has converged when the R2 of the free runs rose by less over the last tenth of the
-        steps. "force" stops then.
+        The fit has converged if the R2 of the free runs rose by less than this over the last
+        tenth of the steps. "force" then stops.
     device : str, default="auto"
-        Torch device of "gradient"; "auto" is CUDA where there is one.
+        Torch device of "gradient"; "auto" uses CUDA if available.
     random_state : int, RandomState or None, default=None
-        Of the random start of "force".
+        Seed of the random start of "force".
 
     Attributes
     ----------
     conditions_ : ndarray of shape (n_conditions,)
         Sorted labels.
     condition_means_ : ndarray of shape (n_conditions, n_timesteps, n_neurons)
-        What the RNNs were fitted to, in the units of `X`.
+        Means to which the RNNs were fitted, in the units of `X`.
     condition_r2_ : ndarray of shape (n_conditions,)
-        R2 of the free run of each RNN, in its units, about the mean over time; NaN where the
-        mean of the condition does not change.
+        R2 of the free run of each RNN, in its own units, relative to the mean over time; NaN if
+        the mean of the condition does not change.
     loss_curve_ : list of float
         1 - R2 of the free runs of all conditions at each step or pass.
     n_iter_ : int
-        Steps or passes made.
+        Number of steps or passes.
     converged_ : bool
         Whether the fit converged.
     mean_, scale_ : ndarray of shape (n_neurons,)
-        ``(X - mean_) / scale_``, or ``to_states(X)``, is what the RNNs generate; with spike counts
-        expected ones are ``exp(mean_ + scale_ * states)``, or ``to_activity(states)``.
+        The RNNs generate ``(X - mean_) / scale_``, which is ``to_states(X)``. For spike counts,
+        expected counts are ``exp(mean_ + scale_ * states)``, which is ``to_activity(states)``.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        What `X` was taken as.
     n_features_in_ : int
         Number of neurons.
     n_timesteps_ : int
@@ -97,12 +98,12 @@ class ConditionRNN(ConditionBaseline):
     Raises
     ------
     ValueError, TypeError
-        For data, labels or parameters that cannot be used; the text says what to try.
+        If data, labels or parameters cannot be used. The text says what to try.
 
     Warns
     -----
     ConvergenceWarning
-        When the fit has not converged.
+        If the fit has not converged.
 
     References
     ----------
@@ -200,7 +201,7 @@ class ConditionRNN(ConditionBaseline):
             worst = int(np.nanargmin(self.condition_r2_))
             return (
                 f"The RNNs have not converged in max_iter={self.max_iter} steps: the R2 of their "
-                f"free runs still changes by more than tol={self.tol:g} in the last tenth, and is "
+                f"free runs still changed by more than tol={self.tol:g} in the last tenth, and is "
                 f"{self.condition_r2_[worst]:.3f} in condition "
                 f"{self.conditions_.tolist()[worst]!r}. Raise max_iter, or tol."
             )
@@ -211,21 +212,21 @@ class ConditionRNN(ConditionBaseline):
 
     @isolated
     def forecast(self, X, n_timesteps, y=None):
-        """What follows trials: the runs of their conditions, beyond as many samples as X has.
+        """Forecast what follows trials: the runs of their conditions beyond the samples of X.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_seen, n_neurons)
-            Only its shape matters.
+            Trials, of which only the shape is used.
         n_timesteps : int
-            Samples to forecast.
+            Number of samples to forecast.
         y : array-like of shape (n_trials,)
             Condition of each trial, one of `conditions_`.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Forecast in the units of `X`.
         """
         check_number(n_timesteps, "n_timesteps", Integral, low=1)
         X = self._check_X(X)
@@ -233,52 +234,55 @@ class ConditionRNN(ConditionBaseline):
         return self._of_conditions(X.shape[1] + n_timesteps)[which, X.shape[1] :]
 
     def dynamics(self, y=None):
-        """Batch of the RNNs.
+        """Get the RNNs as a batch.
 
         Parameters
         ----------
         y : array-like of shape (n_trials,), optional
-            Conditions. By default `conditions_`, each once.
+            Conditions. Default: `conditions_`, each once.
 
         Returns
         -------
         RNNBatch
-            One RNN for each label, which knows start and length of its free run. Its states are
+            One RNN per label, with initial state and length of its free run. Its states are
             ``to_states(activity)``.
         """
         check_is_fitted(self)
         return self._rnns if y is None else self._rnns[self._which(y, len(y))]
 
     def to_states(self, X):
-        """States of the RNNs that stand for activity.
+        """Convert activity to states of the RNNs.
 
         Parameters
         ----------
         X : array-like of shape (..., n_neurons)
-            Activity; of spike counts expected ones.
+            Activity; for spike counts, expected counts.
 
         Returns
         -------
         ndarray of the shape of `X`
+            States of the RNNs.
         """
         return self._observation.states(self._check_units(X, "X"))
 
     def to_activity(self, states):
-        """Activity that states of the RNNs stand for, the inverse of ``to_states``.
+        """Convert states of the RNNs to activity, the inverse of ``to_states``.
 
         Parameters
         ----------
         states : array-like of shape (..., n_neurons)
+            States of the RNNs.
 
         Returns
         -------
         ndarray of the shape of `states`
+            Activity in the units of `X`; for spike counts, expected counts.
         """
         return self._observation.activity(self._check_units(states, "states"))
 
 
 def _descend(est, states, run):
-    """Low-rank RNNs by gradient descent, the loss curve, and whether it has converged."""
+    """Fit low-rank RNNs by gradient descent; return RNNs, loss curve, and if it converged."""
     device, alpha = resolve_device(est.device), est.dt / est.tau
     U, V, bias = _regress(states, alpha, est.rank)
     weights = {"U": U, "V": V, "bias": bias}
@@ -305,10 +309,10 @@ def _descend(est, states, run):
 
 
 def _regress(states, alpha, rank):
-    """Factors and bias of the low-rank regression of each step on the rates before it.
+    """Regress each step on the rates before it, at low rank; return factors and bias.
 
-    Ridge regression, of which the leading singular vectors of what is predicted are kept (reduced-
-    rank regression).
+    This is a ridge regression, of which the leading singular vectors of the prediction are kept
+    (reduced-rank regression).
     """
     rates, drive = np.tanh(states[:, :-1]), (states[:, 1:] - (1 - alpha) * states[:, :-1]) / alpha
     mean_rate, mean_drive = rates.mean(axis=1), drive.mean(axis=1)
@@ -317,7 +321,7 @@ def _regress(states, alpha, rank):
     ridge = RIDGE * np.square(rates).sum(axis=(1, 2))[:, np.newaxis, np.newaxis]
     maps = np.linalg.solve(ratesT @ rates + ridge * np.eye(rates.shape[2]), ratesT @ drive)
     left = np.linalg.svd(rates @ maps, full_matrices=False)[2].transpose(0, 2, 1)[:, :, :rank]
-    if left.shape[2] < rank:  # trials of fewer samples: the rest starts without effect
+    if left.shape[2] < rank:  # short trials: the remaining columns start without effect
         left = np.pad(left, ((0, 0), (0, 0), (0, rank - left.shape[2])))
     V = maps @ left
     balance = np.sqrt(np.linalg.norm(V, axis=1, keepdims=True) + 1e-6)  # of columns of norm 1
@@ -327,7 +331,7 @@ def _regress(states, alpha, rank):
 
 
 def _force(est, states, run):
-    """Full-rank RNNs by recursive least squares, the loss curve, and whether it has converged."""
+    """Fit full-rank RNNs by recursive least squares; return RNNs, loss curve, if it converged."""
     alpha, (n, n_steps, n_neurons) = est.dt / est.tau, states.shape
     rng = check_seed(est.random_state)
     W = np.zeros((n, n_neurons, n_neurons + 1))  # J, and b as the weight of a rate of 1
@@ -352,12 +356,12 @@ def _force(est, states, run):
 
 
 def _dense(W, run):
-    """RNNs of weights (conditions, neurons, neurons + 1), of which the last are biases."""
+    """Make RNNs from weights (conditions, neurons, neurons + 1), the last of which are biases."""
     return RNNBatch.from_dense(W[:, :, :-1], bias=W[:, :, -1], **run)
 
 
 def _settled(curve, max_iter, tol):
-    """Whether a loss has fallen by less over as many steps as a tenth of the most."""
+    """Tell whether the loss changed by less than tol over the last tenth of the maximum steps."""
     n = max(1, round(LAST * max_iter))
     return len(curve) > n and abs(curve[-1 - n] - curve[-1]) < tol
 

@@ -1,10 +1,11 @@
-"""Linear Gaussian state-space models of trials: filter, smoother and EM, with missing values.
+"""Fit linear Gaussian state-space models to trials: filter, smoother and EM with missing values.
 
     x[0] ~ N(m0, P0),  x[t+1] = A x[t] + N(0, Q),  y[t] = C x[t] + d + N(0, diag R)
 
-Observed values enter by their information C' R^-1 C and C' R^-1 (y - d), sums over the neurons
-that were observed, so a step costs matrices of the size of the state, however many neurons there
-are. Covariances depend on what was observed alone: trials with the same gaps share them.
+Observed values enter through their information C' R^-1 C and C' R^-1 (y - d), sums over the
+neurons that were observed. A step therefore costs matrices of the size of the state, however many
+neurons there are. Covariances depend only on what was observed, so trials with the same gaps
+share them.
 """
 
 from __future__ import annotations
@@ -15,23 +16,25 @@ import numpy as np
 
 __all__ = ["LinearGaussian", "Smoothed"]
 
-LEAST_NOISE = 1e-6  # of the variance of a neuron: so that no neuron is taken as free of noise
+LEAST_NOISE = 1e-6  # share of a neuron's variance, so that no neuron counts as free of noise
 
 
 @dataclass
 class Smoothed:
-    """States given all of a trial.
+    """States given the whole trial.
 
     Attributes
     ----------
     mean : ndarray (trials, time, states)
+        Posterior means.
     covariance : ndarray (patterns, time, states, states)
-        By pattern of what was observed.
+        Posterior covariances, by pattern of observed values.
     lagged : ndarray (patterns, time - 1, states, states)
-        Covariance of a state with the one before it.
+        Covariances of each state with the one before it.
     pattern : ndarray of int (trials,)
+        Pattern of each trial.
     log_likelihood : ndarray (trials,)
-        Of what was observed of the trial.
+        Log-likelihood of the observed values of each trial.
     """
 
     mean: np.ndarray
@@ -43,7 +46,7 @@ class Smoothed:
 
 @dataclass
 class LinearGaussian:
-    """The parameters, named as in the equations; R holds variances."""
+    """Parameters, named as in the equations; R holds variances."""
 
     A: np.ndarray
     Q: np.ndarray
@@ -55,7 +58,7 @@ class LinearGaussian:
 
     @classmethod
     def start(cls, components, mean, scores, residual):
-        """From principal components of samples: axes, and scores (trials, time, states)."""
+        """Start from principal components of samples: axes, and scores (trials, time, states)."""
         now, then = scores[:, :-1].reshape(-1, len(components)), scores[:, 1:]
         then = then.reshape(-1, len(components))
         A = np.linalg.lstsq(now, then, rcond=None)[0].T
@@ -67,9 +70,9 @@ class LinearGaussian:
         return cls(A, Q, components.T, mean, residual, first.mean(axis=0), P0)
 
     def smooth(self, Y, seen):
-        """`Smoothed` states of trials (trials, time, neurons), observed where `seen` (None: all).
+        """Smooth the states of trials (trials, time, neurons), observed where `seen` (None: all).
 
-        What is not seen may be any finite number.
+        Values that are not seen may be any finite numbers.
         """
         n_trials, n_steps, _ = Y.shape
         n = len(self.A)
@@ -118,9 +121,9 @@ class LinearGaussian:
 
     @classmethod
     def maximise(cls, Y, seen, found, floor):
-        """The parameters that make trials and smoothed states as likely as can be (M-step).
+        """Find the parameters that maximise the likelihood of trials and smoothed states (M-step).
 
-        `floor` is the least noise of each neuron.
+        `floor` is the minimum noise of each neuron.
         """
         n_trials, n_steps, n_neurons = Y.shape
         x, n = found.mean, found.mean.shape[2]
@@ -158,7 +161,7 @@ class LinearGaussian:
         return cls(A, Q, readout[:, :n], readout[:, n], R, m0, P0)
 
     def turned(self, T):
-        """The same model with states T x."""
+        """Transform the model to states T x."""
         back = np.linalg.inv(T)
         return LinearGaussian(
             T @ self.A @ back,
@@ -171,14 +174,14 @@ class LinearGaussian:
         )
 
     def run(self, x, n_steps):
-        """Noise-free states (trials, time, states) from x on, x included."""
+        """Run states (trials, time, states) without noise, beginning with x."""
         states = [x]
         for _ in range(n_steps - 1):
             states.append(states[-1] @ self.A.T)
         return np.stack(states, axis=1)
 
     def observe(self, x):
-        """Values (..., neurons) to expect of states (..., states)."""
+        """Compute expected values (..., neurons) of states (..., states)."""
         return x @ self.C.T + self.d
 
 

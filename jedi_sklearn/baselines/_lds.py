@@ -1,4 +1,4 @@
-"""A linear dynamical system: one noisy linear map for all trials, fitted by EM."""
+"""Fit a linear dynamical system, one noisy linear map for all trials, by EM."""
 
 from __future__ import annotations
 
@@ -25,76 +25,79 @@ class LinearDynamicalSystem(EmbeddingBaseline):
 
         x_0 \sim N(m_0, P_0), \quad x_{t+1} = A x_t + N(0, Q), \quad y_t = C x_t + d + N(0, R)
 
-    with a state of few dimensions and diagonal R. All trials share one A, so that they differ in
-    where they start and in the noise that drives them: it cannot tell tasks by their dynamics, and
-    has one fixed point. ``transform`` gives the smoothed first state, as many numbers a trial as
-    the state has; ``predict`` the smoothed activity, which takes that many numbers *each sample*.
-    With ``reconstruction="free"`` it gives the noise-free run from the smoothed first state
-    instead, which is what compares with the free runs of JEDIEstimator.
+    with a low-dimensional state and diagonal R. All trials share one A, so they differ only in
+    where they start and in the noise that drives them. The model cannot distinguish tasks by
+    their dynamics, and has one fixed point. ``transform`` returns the smoothed first state, as
+    many numbers per trial as the state has dimensions; ``predict`` returns the smoothed activity,
+    which uses that many numbers *per sample*. With ``reconstruction="free"``, ``predict`` returns
+    the noise-free run from the smoothed first state instead, which is comparable with the free
+    runs of JEDIEstimator.
 
-    Spike counts are smoothed as JEDIEstimator smooths them for its start, and the system is one of
-    log rates, read out by a Poisson regression for each neuron.
+    Spike counts are smoothed as JEDIEstimator smooths them for its start. The system then
+    describes log rates, which are read out by a Poisson regression for each neuron.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Dimensions of the state. "auto" is the number of principal components of samples that help
-        to predict neurons not seen, at most 24.
+        Number of dimensions of the state. "auto" is the number of principal components of samples
+        that help to predict held-out neurons, at most 24.
     reconstruction : {"smoothed", "free"}, default="smoothed"
-        What ``predict`` and the scores take: states given all of the trial, or the noise-free run
-        from the first of them. It may be changed after a fit, but the readout of spike counts is
-        of the one that was fitted.
+        What ``predict`` and the scores use: states given the whole trial, or the noise-free run
+        from the first of them. You may change it after a fit, but the readout of spike counts
+        remains that of the fitted one.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        What X holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
+        What `X` holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
     max_iter : int, default=200
-        EM steps.
+        Maximum number of EM steps.
     tol : float, default=1e-4
-        EM has converged when the log-likelihood per observed value rises by less in a step. With a
-        tenth of the default, scores of trials held out did not rise (five recordings).
+        EM has converged if the log-likelihood per observed value rises by less than this in one
+        step. With a tenth of the default, scores of held-out trials did not rise (five
+        recordings).
 
     Attributes
     ----------
     A_ : ndarray of shape (n_components, n_components)
-        Dynamics, a step of one sample. With a sampling interval dt its eigenvalues stand for
-        growth rates ``log(abs(eigenvalue)) / dt`` and frequencies ``angle(eigenvalue) / 2 pi dt``.
+        Dynamics of one step, that is, one sample. For a sampling interval dt its eigenvalues
+        correspond to growth rates ``log(abs(eigenvalue)) / dt`` and frequencies
+        ``angle(eigenvalue) / 2 pi dt``.
     C_ : ndarray of shape (n_neurons, n_components)
-        Readout of the states, orthonormal columns, in training SDs (of spike counts in the units
-        of log rates that JEDIEstimator uses). Over the training trials smoothed states have
-        uncorrelated components of falling variance.
+        Readout of the states with orthonormal columns, in training SDs (for spike counts, in
+        JEDIEstimator's units of log rates). Over the training trials, the components of smoothed
+        states are uncorrelated and have decreasing variances.
     d_ : ndarray of shape (n_neurons,)
-        Activity of the state 0, in the same units.
+        Activity at state 0, in the same units.
     Q_, P0_ : ndarray of shape (n_components, n_components)
-        Covariance of the noise in a step, and of first states.
+        Covariances of the noise in one step, and of first states.
     R_ : ndarray of shape (n_neurons,)
         Variance of the observation noise.
     m0_ : ndarray of shape (n_components,)
         Mean first state.
     log_likelihood_ : list of float
-        Log-likelihood of the training trials before each step of EM; it never falls.
+        Log-likelihood of the training trials before each EM step; it never falls.
     n_iter_ : int
-        EM steps made.
+        Number of EM steps.
     converged_ : bool
         Whether EM converged.
     embedding_ : ndarray of shape (n_trials, n_components)
-        What ``transform`` gives of the training trials.
+        Embeddings of the training trials, as from ``transform``.
     n_components_ : int
-        Dimensions of the state.
+        Number of dimensions of the state.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        What `X` was taken as.
     n_features_in_ : int
         Number of neurons.
     n_timesteps_ : int
-        Samples per training trial. Other trials may be of any length.
+        Samples per training trial. Other trials may have any length.
 
     Raises
     ------
     ValueError, TypeError
-        For data or parameters that cannot be used; the text says what to try.
+        If data or parameters cannot be used. The text says what to try.
 
     Warns
     -----
     ConvergenceWarning
-        When EM has not converged.
+        If EM has not converged.
 
     References
     ----------
@@ -152,8 +155,8 @@ class LinearDynamicalSystem(EmbeddingBaseline):
             n = min(axes_of_samples(data.trials).best, MAX_COMPONENTS, most)
         elif n > most:
             raise ValueError(
-                f"n_components={n} is more than {most}, which is what {samples.shape[1]} neurons "
-                f"and {len(samples)} samples allow. Lower it."
+                f"n_components={n} is above {most}, the maximum for {samples.shape[1]} neurons "
+                f"and {len(samples)} samples. Lower it."
             )
         pca = PCA(n, svd_solver="full").fit(samples)
         scores = (samples - pca.mean_) @ pca.components_.T
@@ -184,13 +187,13 @@ class LinearDynamicalSystem(EmbeddingBaseline):
         if not self.converged_:
             return (
                 f"EM has not converged in max_iter={self.max_iter} steps: the log-likelihood per "
-                f"observed value still rises by more than tol={self.tol:g} a step. Raise "
+                f"observed value still rises by more than tol={self.tol:g} per step. Raise "
                 "max_iter, or tol."
             )
         return None
 
     def _states(self, model, Y, seen):
-        """States behind the reconstruction, and first states."""
+        """Compute the states behind the reconstruction, and first states."""
         x = model.smooth(Y, seen).mean
         first = x[:, 0].copy()
         return model.run(first, Y.shape[1]) if self.reconstruction == "free" else x, first
@@ -203,18 +206,19 @@ class LinearDynamicalSystem(EmbeddingBaseline):
 
     @isolated
     def inverse_transform(self, E, n_timesteps=None):
-        """Noise-free activity from first states.
+        """Generate noise-free activity from first states.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
+            First states, as from ``transform``.
         n_timesteps : int, optional
-            Samples, the first included; as many as the training trials have by default.
+            Number of samples, including the first. Default: that of the training trials.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Activity in the units of `X`.
         """
         check_is_fitted(self)
         E = check_embeddings(E, self.n_components_)
@@ -224,19 +228,19 @@ class LinearDynamicalSystem(EmbeddingBaseline):
 
     @isolated
     def forecast(self, X, n_timesteps):
-        """What to expect after trials: the state at the last sample, and where A takes it.
+        """Forecast what follows trials, from the state at the last sample.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_seen, n_neurons)
-            What is seen of the trials, NaN where a sample is missing.
+            Samples that are seen, NaN where one is missing.
         n_timesteps : int
-            Samples to forecast.
+            Number of samples to forecast.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Forecast in the units of `X`.
         """
         check_number(n_timesteps, "n_timesteps", Integral, low=1)
         data = self._data(self._check_X(X))
@@ -246,7 +250,7 @@ class LinearDynamicalSystem(EmbeddingBaseline):
 
 
 def _in_principal_axes(model, states):
-    """The same model, with orthonormal readout and uncorrelated states of falling variance."""
+    """Transform the model to orthonormal readout and uncorrelated states by falling variance."""
     states = states.reshape(-1, states.shape[2])
     _, triangle = np.linalg.qr(model.C)
     power, axes = np.linalg.eigh(np.cov((states @ triangle.T).T).reshape(triangle.shape))

@@ -1,4 +1,4 @@
-"""Principal components of whole trials: as few numbers a trial, and no dynamics."""
+"""Describe whole trials by principal components: a few numbers per trial, without dynamics."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ __all__ = ["PCATrajectories", "RowComponents"]
 
 
 class PCATrajectories(EmbeddingBaseline):
-    """Principal components of whole trials, with as many numbers a trial as JEDIEstimator.
+    """Principal components of whole trials, with as many numbers per trial as JEDIEstimator.
 
-    Each trial is one row of samples times neurons, and :class:`sklearn.decomposition.PCA` does the
-    rest. It is the linear map that reconstructs the training trials best with so many numbers, so
-    it says how much of a reconstruction is owed to the numbers alone. It knows no dynamics: trials
-    have the length of those of the fit, and components may be any trajectories.
+    Each trial is one row of samples times neurons, passed to :class:`sklearn.decomposition.PCA`.
+    This is the linear map that best reconstructs the training trials from so many numbers, so it
+    shows how much of a reconstruction the numbers alone achieve. It has no dynamics: trials must
+    be as long as those of the fit, and components may be any trajectories.
 
     Spike counts are smoothed as JEDIEstimator smooths them for its start, and the components are
-    those of log rates; a Poisson regression for each neuron turns reconstructed log rates into
-    expected counts. All neurons are divided by one common SD; put a
-    :class:`~jedi_sklearn.preprocessing.TrialScaler` before it to give them the same weight.
+    those of log rates. A Poisson regression for each neuron converts reconstructed log rates to
+    expected counts. All neurons are divided by one common SD; to give them equal weight, put a
+    :class:`~jedi_sklearn.preprocessing.TrialScaler` before this model.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Numbers a trial. "auto" is what ``JEDIEstimator(n_components="auto")`` takes: the number
-        of components that help to predict neurons not seen, at most 24.
+        Number of components, that is, of numbers per trial. "auto" is the choice of
+        ``JEDIEstimator(n_components="auto")``: as many components as help to predict held-out
+        neurons, at most 24.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        What X holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
+        What `X` holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
     random_state : int, RandomState or None, default=None
-        Of the randomised solver, which PCA uses for large data.
+        Seed of the randomised solver, which PCA uses for large data.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_timesteps, n_neurons)
         Principal axes, of norm 1.
     mean_ : ndarray of shape (n_timesteps, n_neurons)
-        Mean trial, in training SDs about each neuron's mean (of spike counts in the units of log
-        rates that JEDIEstimator uses).
+        Mean trial, in training SDs relative to each neuron's mean (for spike counts, in
+        JEDIEstimator's units of log rates).
     explained_variance_ratio_ : ndarray of shape (n_components,)
         Share of the variance of the (smoothed) training trials.
     embedding_ : ndarray of shape (n_trials, n_components)
-        What ``transform`` gives of the training trials.
+        Embeddings of the training trials, as from ``transform``.
     n_components_ : int
-        Numbers a trial.
+        Number of components.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        What `X` was taken as.
     n_features_in_ : int
         Number of neurons.
     n_timesteps_ : int
@@ -60,15 +61,15 @@ class PCATrajectories(EmbeddingBaseline):
     Raises
     ------
     ValueError, TypeError
-        For data or parameters that cannot be used; the text says what to try.
+        If data or parameters cannot be used. The text says what to try.
 
     Notes
     -----
-    Where neurons were recorded beside those that are missing these are imputed as JEDIEstimator
-    imputes them for its start: in time, and from the others by the principal axes of samples. What
-    nobody recorded, as the ends of shorter trials, is expected under probabilistic principal
-    components, given the rest of the trial; in the fit the last values are held. So ``predict`` of
-    trials with hidden neurons or samples predicts these.
+    Missing values of a neuron at times when others were recorded are imputed as JEDIEstimator
+    imputes them for its start: over time, and from the other neurons by the principal axes of
+    samples. Samples in which nothing was recorded, such as the ends of shorter trials, are
+    predicted by probabilistic principal components from the rest of the trial; in the fit, the
+    last values are held. ``predict`` therefore predicts hidden neurons and samples.
 
     References
     ----------
@@ -129,16 +130,17 @@ class PCATrajectories(EmbeddingBaseline):
 
     @isolated
     def inverse_transform(self, E):
-        """Trials that numbers stand for.
+        """Generate trials from embeddings.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
+            Embeddings, as from ``transform``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Activity in the units of `X`.
         """
         check_is_fitted(self)
         E = check_embeddings(E, self.n_components_)
@@ -146,19 +148,19 @@ class PCATrajectories(EmbeddingBaseline):
 
 
 def _by_value(data):
-    """Whether anybody was recorded at the sample of each value of a row, or None for all."""
+    """Tell for each value of a row if anything was recorded at that sample; None for always."""
     return None if data.recorded is None else np.repeat(data.recorded, data.X.shape[2], axis=1)
 
 
 class RowComponents:
-    """Principal components of rows, and probabilistic ones where values are missing."""
+    """Principal components of rows, probabilistic ones where values are missing."""
 
     def __init__(self, mean, axes, share, gain, noise):
         self.mean, self.axes, self.share, self.gain, self.noise = mean, axes, share, gain, noise
 
     @classmethod
     def learn(cls, rows, n, rng):
-        """The n leading components of rows without gaps."""
+        """Learn the n leading components of rows without gaps."""
         pca = PCA(n, random_state=rng).fit(rows)
         power, whole = pca.explained_variance_, rows.var(axis=0, ddof=1).sum()
         noise = max(whole - power.sum(), 0.0) / max(rows.shape[1] - n, 1)
@@ -167,15 +169,15 @@ class RowComponents:
         return cls(pca.mean_, pca.components_, pca.explained_variance_ratio_, gain, noise)
 
     def scores(self, rows, seen):
-        """Scores of rows, expected ones where not all was seen."""
+        """Compute scores of rows, expected ones if not everything was seen."""
         return (self.complete(rows, seen) - self.mean) @ self.axes.T
 
     def runs(self, scores):
-        """Rows of scores."""
+        """Compute rows from scores."""
         return self.mean + scores @ self.axes
 
     def complete(self, rows, seen):
-        """Rows with what was not seen as it is expected, given the rest of the row."""
+        """Replace values that were not seen by those expected, given the rest of the row."""
         if seen is None:
             return rows
         rows = rows.copy()

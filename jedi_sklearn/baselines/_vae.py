@@ -1,4 +1,4 @@
-"""Variational autoencoders of whole trials, without dynamics and with a recurrent network."""
+"""Fit variational autoencoders to whole trials, without dynamics or with a recurrent network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ._common import EmbeddingBaseline, Readout, check_embeddings, choose_compon
 
 __all__ = ["RNNVAEBaseline", "VAEBaseline"]
 
-LEAST_NOISE = 1e-8  # variance, in units of that of the data: a perfect fit has a likelihood too
+LEAST_NOISE = 1e-8  # variance relative to the data, so that a perfect fit has a likelihood too
 
 
 class _Variational(EmbeddingBaseline):
-    """Base of the autoencoders: training, and what users get of a fit.
+    """Base class of the autoencoders: training, and the results of a fit.
 
     A subclass has the method ``_make_network(n_timesteps, n_neurons, n_components)``.
     """
@@ -41,14 +41,14 @@ class _Variational(EmbeddingBaseline):
         if n_trials - n_held < 2:
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of {n_trials} trials leaves "
-                f"{n_trials - n_held} to train on; at least 2 are needed. Lower it, or give more "
+                f"{n_trials - n_held} to train on; at least 2 are needed. Lower it, or use more "
                 "trials."
             )
         n = choose_components(
             self.n_components, n_trials, lambda: components_of_trials(data.trials)
         )
         order = torch.as_tensor(rng.permutation(n_trials))
-        with torch.random.fork_rng(devices=[]):  # of layers: the user's generator stays as it is
+        with torch.random.fork_rng(devices=[]):  # layers draw from torch's global generator
             torch.manual_seed(int(rng.randint(2**31 - 1)))
             network = self._make_network(n_timesteps, n_neurons, n).to(device)
         trials = data.trials.to(torch.float32, device)
@@ -71,7 +71,7 @@ class _Variational(EmbeddingBaseline):
         }
 
     def _train(self, network, observation, kept, held, generator):
-        """Train with trials kept, until the bound of those held out no longer rises."""
+        """Train on the kept trials until the bound of the held-out trials stops rising."""
         optimiser = torch.optim.Adam(network.parameters(), lr=self.learning_rate_init)
         curve, validation, highest, best = [], [], -math.inf, None
         while len(curve) < self.max_iter:
@@ -111,7 +111,7 @@ class _Variational(EmbeddingBaseline):
     def _complaint(self):
         if not self.converged_:
             return (
-                f"The bound of the trials held out still rises after max_iter={self.max_iter} "
+                f"The bound of the held-out trials still rises after max_iter={self.max_iter} "
                 "epochs. Raise max_iter, or learning_rate_init."
             )
         return None
@@ -128,16 +128,17 @@ class _Variational(EmbeddingBaseline):
 
     @isolated
     def inverse_transform(self, E):
-        """Trials that numbers stand for.
+        """Generate trials from embeddings.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
+            Embeddings, as from ``transform``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Activity in the units of `X`.
         """
         check_is_fitted(self)
         E = check_embeddings(E, self.n_components_)
@@ -145,59 +146,61 @@ class _Variational(EmbeddingBaseline):
 
 
 class VAEBaseline(_Variational):
-    """Variational autoencoder of whole trials, with as many numbers a trial as JEDIEstimator.
+    """Variational autoencoder of whole trials, with as many numbers per trial as JEDIEstimator.
 
-    A multilayer perceptron makes a Gaussian posterior of a few numbers out of all samples of a
-    trial, another one makes the trial out of these. It may bend what principal components keep
-    straight, and knows no dynamics: trials have the length of those of the fit.
+    A multilayer perceptron maps all samples of a trial to a Gaussian posterior of a few numbers;
+    another one maps these back to the trial. Unlike principal components the maps may be
+    nonlinear. The model has no dynamics: trials must be as long as those of the fit.
 
-    One of the two baselines of the JEDI paper, which the settings here need not match: one hidden
-    layer (tanh) on each side, standard normal prior, observation noise of one variance that is
-    re-estimated in each batch (sigma-VAE, Rybkin et al.) or Poisson counts, Adam with a constant
-    learning rate, and training until the evidence lower bound of trials held out has not risen for
-    `n_iter_no_change` epochs, of which the best one counts.
+    This is one of the two baselines of the JEDI paper, whose settings may differ from these: one
+    hidden layer (tanh) on each side, a standard normal prior, Poisson counts or Gaussian noise
+    with one variance that is re-estimated in each batch (sigma-VAE, Rybkin et al.), and Adam with
+    a constant learning rate. Training stops when the evidence lower bound of held-out trials has
+    not risen for `n_iter_no_change` epochs, and the weights of the best epoch are kept.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Numbers a trial. "auto" is what ``JEDIEstimator(n_components="auto")`` takes.
+        Number of components, that is, of numbers per trial. "auto" is the choice of
+        ``JEDIEstimator(n_components="auto")``.
     hidden_size : int, default=128
-        Units of each hidden layer.
+        Number of units in each hidden layer.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        What X holds, as in :class:`~jedi_sklearn.JEDIEstimator`. Of spike counts the encoder sees
-        smoothed log rates, and the decoder is as likely as can be for Poisson counts.
+        What `X` holds, as in :class:`~jedi_sklearn.JEDIEstimator`. For spike counts, the encoder
+        sees smoothed log rates, and the decoder maximises the likelihood of Poisson counts.
     max_iter : int, default=1000
-        Epochs at most.
+        Maximum number of epochs.
     learning_rate_init : float, default=0.001
         Learning rate of Adam.
     batch_size : int, default=32
         Trials per gradient step.
     validation_fraction : float, default=0.1
-        Share of the trials held out to say when to stop.
+        Share of the trials held out to decide when to stop.
     n_iter_no_change : int, default=50
-        Epochs without a rise of their bound before training stops.
+        Number of epochs without a rise of their bound after which training stops.
     device : str, default="auto"
-        Torch device; "auto" is CUDA where there is one. Fitted models are kept on the CPU.
+        Torch device; "auto" uses CUDA if available. Fitted models stay on the CPU.
     random_state : int, RandomState or None, default=None
-        Of weights, batches, samples and the trials held out.
+        Seed of weights, batches, samples and the choice of held-out trials.
 
     Attributes
     ----------
     embedding_ : ndarray of shape (n_trials, n_components)
-        Posterior means of the training trials, as ``transform`` gives them. In no order.
+        Posterior means of the training trials, as from ``transform``. Components have no order.
     elbo_curve_, validation_curve_ : list of float
-        Evidence lower bound per observed value after each epoch: of the trials trained on, and of
-        those held out (at the posterior means). Of spike counts but for a constant of the data.
+        Evidence lower bound per observed value after each epoch, of the training trials and of
+        the held-out trials (at the posterior means). For spike counts, without a constant that
+        depends only on the data.
     noise_variance_ : float
-        Mean squared error of the training trials in training SDs; 1 for spike counts.
+        Mean squared error of the training trials, in training SDs; 1 for spike counts.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     converged_ : bool
         Whether training stopped before `max_iter`.
     n_components_ : int
-        Numbers a trial.
+        Number of components.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        What `X` was taken as.
     n_features_in_ : int
         Number of neurons.
     n_timesteps_ : int
@@ -206,14 +209,14 @@ class VAEBaseline(_Variational):
     Raises
     ------
     ValueError, TypeError
-        For data or parameters that cannot be used; the text says what to try.
+        If data or parameters cannot be used. The text says what to try.
     FloatingPointError
-        When training diverges.
+        If training diverges.
 
     Warns
     -----
     ConvergenceWarning
-        When the bound still rises at the end.
+        If the bound still rises at the end.
 
     References
     ----------
@@ -263,55 +266,56 @@ class VAEBaseline(_Variational):
 
 
 class RNNVAEBaseline(_Variational):
-    """Variational autoencoder with recurrent networks, as many numbers a trial as JEDIEstimator.
+    """Variational autoencoder of recurrent networks, with JEDIEstimator's numbers per trial.
 
-    A bidirectional GRU reads a trial, and the posterior of a few numbers is made of its last
-    states. They set the first state of another GRU, which runs freely and is read out linearly. So
-    one network makes all trials, which differ in its first state alone: a sequential autoencoder
-    as LFADS without inputs. Trials may have any length.
+    A bidirectional GRU reads a trial, and its last states give the posterior of a few numbers.
+    These numbers set the initial state of another GRU, which runs freely and is read out linearly.
+    One network thus generates all trials, which differ only in its initial state: a sequential
+    autoencoder like LFADS without inputs. Trials may have any length.
 
-    One of the two baselines of the JEDI paper, which the settings here need not match: prior,
-    noise, training and stopping are those of :class:`VAEBaseline`.
+    This is one of the two baselines of the JEDI paper, whose settings may differ from these.
+    Prior, noise, training and stopping are those of :class:`VAEBaseline`.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Numbers a trial. "auto" is what ``JEDIEstimator(n_components="auto")`` takes.
+        Number of components, that is, of numbers per trial. "auto" is the choice of
+        ``JEDIEstimator(n_components="auto")``.
     hidden_size : int, default=64
-        Units of each GRU.
+        Number of units in each GRU.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        As in :class:`VAEBaseline`.
+        What `X` holds, as in :class:`VAEBaseline`.
     max_iter : int, default=500
-        Epochs at most.
+        Maximum number of epochs.
     learning_rate_init : float, default=0.005
         Learning rate of Adam.
     batch_size : int, default=32
         Trials per gradient step.
     validation_fraction : float, default=0.1
-        Share of the trials held out to say when to stop.
+        Share of the trials held out to decide when to stop.
     n_iter_no_change : int, default=50
-        Epochs without a rise of their bound before training stops.
+        Number of epochs without a rise of their bound after which training stops.
     device : str, default="auto"
-        Torch device; "auto" is CUDA where there is one. Fitted models are kept on the CPU.
+        Torch device; "auto" uses CUDA if available. Fitted models stay on the CPU.
     random_state : int, RandomState or None, default=None
-        Of weights, batches, samples and the trials held out.
+        Seed of weights, batches, samples and the choice of held-out trials.
 
     Attributes
     ----------
     embedding_ : ndarray of shape (n_trials, n_components)
-        Posterior means of the training trials, as ``transform`` gives them. In no order.
+        Posterior means of the training trials, as from ``transform``. Components have no order.
     elbo_curve_, validation_curve_ : list of float
-        As in :class:`VAEBaseline`.
+        Evidence lower bounds, as in :class:`VAEBaseline`.
     noise_variance_ : float
-        Mean squared error of the training trials in training SDs; 1 for spike counts.
+        Mean squared error of the training trials, in training SDs; 1 for spike counts.
     n_iter_ : int
-        Epochs made.
+        Number of epochs.
     converged_ : bool
         Whether training stopped before `max_iter`.
     n_components_ : int
-        Numbers a trial.
+        Number of components.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        What `X` was taken as.
     n_features_in_ : int
         Number of neurons.
     n_timesteps_ : int
@@ -320,14 +324,14 @@ class RNNVAEBaseline(_Variational):
     Raises
     ------
     ValueError, TypeError
-        For data or parameters that cannot be used; the text says what to try.
+        If data or parameters cannot be used. The text says what to try.
     FloatingPointError
-        When training diverges.
+        If training diverges.
 
     Warns
     -----
     ConvergenceWarning
-        When the bound still rises at the end.
+        If the bound still rises at the end.
 
     References
     ----------
@@ -378,19 +382,19 @@ class RNNVAEBaseline(_Variational):
 
     @isolated
     def forecast(self, X, n_timesteps):
-        """What to expect after trials: the run of the decoder goes on.
+        """Forecast what follows trials: the run of the decoder continues.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_seen, n_neurons)
-            What is seen of the trials, NaN where a sample is missing.
+            Samples that are seen, NaN where one is missing.
         n_timesteps : int
-            Samples to forecast.
+            Number of samples to forecast.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Forecast in the units of `X`.
         """
         check_number(n_timesteps, "n_timesteps", Integral, low=1)
         data = self._data(self._check_X(X))
@@ -399,7 +403,7 @@ class RNNVAEBaseline(_Variational):
 
 
 class _Perceptrons(nn.Module):
-    """Posterior of all samples of a trial, and all samples of a sample of that."""
+    """Map all samples of a trial to a posterior, and a draw from it back to all samples."""
 
     def __init__(self, n_timesteps, n_neurons, n_components, n_hidden):
         super().__init__()
@@ -420,17 +424,17 @@ class _Perceptrons(nn.Module):
         )
 
     def encode(self, guide):
-        """Posterior means and log variances (trials, components) of (time, trials, neurons)."""
+        """Compute posterior means and log variances (trials, components) of the guide."""
         rows = guide.transpose(0, 1).reshape(guide.shape[1], -1)
         return self.encoder(rows).chunk(2, 1)
 
     def decode(self, z, n_timesteps):
-        """States (time, trials, neurons)."""
+        """Compute states (time, trials, neurons) from draws."""
         return self.decoder(z).reshape(len(z), n_timesteps, self.n_neurons).transpose(0, 1)
 
 
 class _GRUs(nn.Module):
-    """Posterior of the last states of a GRU, and a free run of another."""
+    """Map the last states of one GRU to a posterior, and a draw from it to a run of another."""
 
     def __init__(self, n_neurons, n_components, n_hidden):
         super().__init__()
@@ -439,27 +443,27 @@ class _GRUs(nn.Module):
         self.reader = nn.GRU(n_neurons, n_hidden, bidirectional=True, **kind)
         self.posterior = nn.Linear(2 * n_hidden, 2 * n_components, **kind)
         self.first = nn.Linear(n_components, n_hidden, **kind)
-        self.runner = nn.GRU(1, n_hidden, **kind)  # whose input is 0
+        self.runner = nn.GRU(1, n_hidden, **kind)  # its input is 0
         self.readout = nn.Linear(n_hidden, n_neurons, **kind)
 
     def encode(self, guide):
-        """Posterior means and log variances (trials, components) of (time, trials, neurons)."""
+        """Compute posterior means and log variances (trials, components) of the guide."""
         last = self.reader(guide)[1]  # (2, trials, hidden)
         return self.posterior(torch.cat([*last], 1)).chunk(2, 1)
 
     def decode(self, z, n_timesteps):
-        """States (time, trials, neurons)."""
+        """Compute states (time, trials, neurons) from draws."""
         none = z.new_zeros(n_timesteps, len(z), 1)
         return self.readout(self.runner(none, self.first(z)[None])[0])
 
 
 def _bound(network, observation, trials, noise=None):
-    """Evidence lower bound of trials, summed; without `noise` at the means of the posteriors."""
+    """Sum the evidence lower bound over trials; without `noise`, at the posterior means."""
     mean, log_variance = network.encode(trials.guide)
     z = mean if noise is None else mean + noise * (0.5 * log_variance).exp()
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
     deviance = _deviance(network, observation, trials, z)
-    if observation.squared:  # under the variance that is best for these trials
+    if observation.squared:  # with the variance that is best for these trials
         n = trials.n_observed
         deviance = n * (1 + ((deviance / n).clamp_min(LEAST_NOISE) * 2 * math.pi).log())
     return -0.5 * deviance - divergence
