@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from _common import estimator, fit, log, make
-from _report import Result, Table
 from sklearn.exceptions import ConvergenceWarning
 
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.evaluation import permutation_test, permutation_test_features
 from jedi_sklearn.evaluation._quantities import quantities_of
+
+from ._common import estimator, fit, log, make
+from ._report import Result, Table
 
 N_SHUFFLES = 10  # for each teacher
 N_REFITS = 19  # the fewest with which p can be 0.05

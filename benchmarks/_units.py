@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from _common import estimator, fit, log, r2
-from _report import Result, Table
-from _structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
-
 from jedi_sklearn.datasets import make_flip_flop, make_multitask
 from jedi_sklearn.preprocessing import HiddenUnits
+
+from ._common import estimator, fit, log, r2
+from ._report import Result, Table
+from ._structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
 
 N_TRIALS, N_TRAIN = 90, 60  # of many neurons
 
@@ -31,12 +31,17 @@ def hidden_units(options):
     columns = [("observed", "observed neurons", "d"), SEED, which]
     columns += [c for c in MEMORY_COLUMNS if c[0] != "lyapunov_error"]
     tables = [
-        Table(columns, sorted(few, key=lambda r: -r["observed"]), "Flip-flop:", summarise=False),
+        Table(
+            columns,
+            sorted(few, key=lambda r: -r["observed"]),
+            "Flip-flop:",
+            by=("observed", "states"),
+        ),
         Table(
             [SEED, which, ("r2", "R2", ".4f"), "fit_seconds", ("seconds", "predict s", ".1f")],
             many,
             "Many neurons:",
-            summarise=False,
+            by=("states",),
         ),
     ]
     return Result(
