@@ -33,8 +33,8 @@ class HiddenUnits(TrialTransformer):
     hundred units that hold their principal components make fits many times faster, without the
     noise of single neurons. Where few neurons of a circuit are recorded, more units than neurons
     let the RNNs bend more directions, and on average find more of the fixed points
-    (docs/benchmarks.md). :meth:`inverse_transform` is the readout: from units, as those of
-    ``predict`` or of a fixed point in the units of `X`, to neurons.
+    (docs/benchmarks/few_neurons.md). :meth:`inverse_transform` is the readout: from units, as
+    those of ``predict`` or of a fixed point in the units of `X`, to neurons.
 
     The components are read from continuous activity: smooth spike counts first.
 
