@@ -38,6 +38,11 @@ def make(options, maker, seed, **arguments):
     return maker(**arguments, teacher_seed=seed, random_state=100 + seed)
 
 
+def few(options, values):
+    """What is varied, with --quick the second value alone."""
+    return list(values)[1:2] if options.quick else values
+
+
 def split(labels, test_size, seed):
     """Indices of training and test trials, stratified."""
     everyone = np.arange(len(labels))

@@ -131,8 +131,8 @@ def cross_validate(options, name, X, labels, counts, dt, raw=None):
     """
     rows = []
     if options.quick:
-        X, labels, counts = X[::2, :, :20], labels[::2], counts[::2]
-        raw = None if raw is None else raw[::2, :, :20]
+        X, labels, counts = X[::3, :, :12], labels[::3], counts[::3, :12]
+        raw = None if raw is None else raw[::3, :, :12]
     for i, train, test in folds(options, X, labels):
         scaled = TrialScaler().fit(X[train]).transform(X)
         est = estimator(options, dt=dt, tau=TAU)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 
 import numpy as np
@@ -18,7 +17,7 @@ from jedi_sklearn.evaluation import permutation_test
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import cut_epochs
 
-from ._common import estimator, fit, log, make, scaled, split
+from ._common import estimator, few, fit, log, make, scaled, split
 from ._frequency import largest_frequencies
 from ._recordings import BIN_WIDTH, load
 from ._report import Figure, Result, Table
@@ -36,7 +35,7 @@ CONNECTIVITY_SIZES = {"n_components": 8, "rank": 8}
 N_SMALL = 96, 32  # trials to fit, and held out
 NOISES = (0.0, 0.5, 1.0, 2.0)  # SD of what is added, in SDs of the data
 LOST = (0.0, 0.5, 0.75, 0.9)  # share of the neurons
-FEW = (32, 64)  # trials fitted, beside all
+FEW = (32, 64, 96)  # trials fitted
 EMBEDDING_SIZES = (1, 2, 4, 8, 16)
 HIDDEN = ((), (8,), (32,), (128,))  # no hidden layer is the linear hypernetwork
 EPOCH_BINS = 14  # 0.7 s before the go cue, and from the onset of the movement
@@ -46,8 +45,8 @@ NUMBERS = ("n_components", "numbers a trial", "d")
 TASK = ("task_accuracy", "task decoded", ".3f")
 CONDITION = ("condition_accuracy", "condition decoded", ".3f")
 SAME_NUMBERS = (
-    "PCA of whole trials and the autoencoders have as many numbers a trial as JEDI chose; all "
-    "learn from the same trials, with their default settings."
+    "PCA of whole trials and autoencoders have as many numbers a trial as JEDI chose; all learn "
+    "from the same trials, without labels, with their default settings."
 )
 
 
@@ -57,11 +56,6 @@ def trials(options, seed, n_trials, n_conditions=None, size=SIZE, **noise):
         n_conditions = min(n_conditions, 2) if size is SMALL or n_conditions < 8 else 4
     how = {"n_trials": n_trials, "n_conditions_per_task": n_conditions, **size, **noise}
     return make(options, make_multitask, seed, **how)
-
-
-def few(options, values):
-    """What is varied, with --quick the second value alone."""
-    return values[1:2] if options.quick else values
 
 
 def rivals(options, n, autoencoders=("RNN-VAE", "VAE")):
@@ -97,7 +91,7 @@ def reconstruction(options):
         train, test = split(data.condition, 0.2, seed)
         X, y, X_new, y_new = parts(data, train, test)
         est = estimator(options)
-        seconds = fit(est, X, y)
+        seconds = fit(est, X)
         methods = {"JEDI": est} | rivals(options, est.n_components_)
         for name, model in methods.items():
             if name != "JEDI":
@@ -120,9 +114,8 @@ def reconstruction(options):
         [
             f"{MADE.format(**LARGE)}, four tasks with four conditions each, noisy rates as data: "
             f"{len(train)} trials to fit, {len(test)} held out. Task (chance 0.25) and condition "
-            "(0.06) are decoded by "
-            f"logistic regression on embeddings. {SAME_NUMBERS} The condition mean is told the "
-            "condition."
+            f"(0.06) are decoded by logistic regression on embeddings. {SAME_NUMBERS} The "
+            "condition mean is told the condition."
         ],
         NOISE | options.params,
         figures=[
@@ -151,7 +144,7 @@ def unseen_tasks(options):
                 n_each = N_FITTED // n_tasks
                 index = np.concatenate([np.flatnonzero(data.task == k)[:n_each] for k in known])
                 row = {"seed": seed, "task": task, "n_tasks": n_tasks}
-                rows += compared(options, row, data, data.task, index, new)
+                rows += compared(options, row, data, index, new)
     return generalisation(
         options,
         "A task left out of the fit",
@@ -178,7 +171,7 @@ def new_conditions(options):
             index = [np.flatnonzero(data.condition == name)[:n_each] for name in known]
             fitted, left_out = np.concatenate(index), np.concatenate(new)
             row = {"seed": seed, "n_conditions": n}
-            rows += compared(options, row, data, data.condition, fitted, left_out)
+            rows += compared(options, row, data, fitted, left_out)
     return generalisation(
         options,
         "Conditions left out of the fit",
@@ -190,11 +183,11 @@ def new_conditions(options):
     )
 
 
-def compared(options, row, data, labels, index, new):
+def compared(options, row, data, index, new):
     """A row for each method: R2 of new trials after a fit to those of the index."""
     X, X_new, rows = data.X[index], data.X[new], []
     est = estimator(options)
-    fit(est, X, labels[index])
+    fit(est, X)
     methods = {"JEDI": est} | rivals(options, est.n_components_, ["VAE"])
     for name, model in methods.items():
         if name != "JEDI":
@@ -257,7 +250,7 @@ def low_rank(options):
         how = dict.fromkeys(CONNECTIVITY_SIZES, 2) if options.quick else CONNECTIVITY_SIZES
         for connectivity, name in CONNECTIVITIES.items():
             est = estimator(options, connectivity=connectivity, **how)
-            seconds = fit(est, X, y)
+            seconds = fit(est, X)
             clean = quiet(est.transform, X_new)
             row = {"seed": seed, "connectivity": name}
             for size in few(options, NOISES):
@@ -269,8 +262,10 @@ def low_rank(options):
                 lost.append({**row, "lost": share, **stood(est, y, seen, X_new, y_new, clean)})
             for n in few(options, FEW):
                 some = np.argsort(turn, kind="stable")[:n]
-                less = estimator(options, connectivity=connectivity, **how)
-                fit(less, X[some], y[some])
+                less = est
+                if len(some) < len(X):
+                    less = estimator(options, connectivity=connectivity, **how)
+                    fit(less, X[some])
                 found = stood(less, y[some], X_new, X_new, y_new, None)
                 fewer.append({**row, "n_trials": len(some), **found})
             log(f"paper.low_rank: {noisy[-1]}, {lost[-1]}, {fewer[-1]}")
@@ -350,9 +345,9 @@ def sizes(options):
         ],
         [
             f"{MADE.format(**SIZE)}, four tasks with four conditions each, "
-            f"{len(train)} trials to fit, {len(test)} held out; all else by default. The default "
-            "hypernetwork is affine; with "
-            'a hidden layer it is `hypernetwork="mlp"`, and the size of the embedding "auto".'
+            f"{len(train)} trials to fit, {len(test)} held out; no labels, all else by "
+            "default. The default hypernetwork is affine; with a hidden layer it is "
+            '`hypernetwork="mlp"`, and the size of the embedding "auto".'
         ],
         options.params,
         figures=[
@@ -365,7 +360,7 @@ def sizes(options):
 def sized(options, data, train, test, **how):
     """A fit with these sizes."""
     est = estimator(options, **how)
-    seconds = fit(est, data.X[train], data.condition[train])
+    seconds = fit(est, data.X[train])
     E, E_new = est.embedding_, quiet(est.transform, data.X[test])
     return {
         "r2": r2_by(data.X[test], est.inverse_transform(E_new, None, data.X.shape[1])),
@@ -395,8 +390,7 @@ def preparation(options):
         fitted, new = order[: n_trials // 2], order[n_trials // 2 :]
         X, X_new = (np.concatenate([x[k] for x in epochs.values()]) for k in (fitted, new))
         est = estimator(options, dt=BIN_WIDTH, random_state=seed)
-        start = time.perf_counter()
-        fit(est, X)
+        seconds = fit(est, X)
         label, pair = np.repeat(list(epochs), len(new)), np.tile(new, 2)
         n = 99 if options.quick else 999
         how = {"features": [epoch_measures], "groups": pair, "n_permutations": n}
@@ -412,8 +406,7 @@ def preparation(options):
             a, b = (levels[-2][name], levels[-1][name])
             row = {"seed": seed, "quantity": name, "difference": b - a, "p": p}
             tests.append(row | {"differ": p <= 0.05})
-        seconds = time.perf_counter() - start
-        log(f"paper.preparation, seed {seed}: {seconds:.0f} s, D2 {est.score(X_new):.3f}")
+        log(f"paper.preparation, seed {seed}: fitted in {seconds:.0f} s")
     names = list(test.names)
     columns = [("seed", "half", "d"), ("epoch", "epoch", "s"), *((n, n, ".3f") for n in names)]
     differences = [
@@ -438,10 +431,8 @@ def preparation(options):
         ],
         {"dt": BIN_WIDTH, **options.params},
         figures=[
-            Figure("epochs", "epoch", shown[i : i + 4], caption="Preparation and execution")
-            if i == 0
-            else Figure("more", "epoch", shown[i : i + 4], caption="The other quantities")
-            for i in range(0, len(shown), 4)
+            Figure("epochs", "epoch", shown[:4], caption="Preparation and execution"),
+            Figure("more", "epoch", shown[4:], caption="The other quantities"),
         ],
     )
 

@@ -17,7 +17,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from jedi_sklearn import JEDIEstimator, _fit
+from jedi_sklearn import JEDIEstimator, _fit, _solvers
 from jedi_sklearn.datasets import make_multitask
 
 from ._common import QUICK_SIZES, QUICK_STEPS, fit, log
@@ -109,7 +109,7 @@ def measure_parts(options, n_trials, n_timesteps, n_neurons, rank):
     n, steps = (2, QUICK_STEPS) if options.quick else (N_COMPONENTS, MOST_STEPS)
     est = JEDIEstimator(n, rank, max_iter=steps, batch_size=n_trials, random_state=0)
     recorder, started = Recorder(), []
-    closed_form = _fit.warm_start
+    closed_form = _solvers.warm_start
 
     def timed(*arguments):
         start = time.perf_counter()
@@ -119,7 +119,7 @@ def measure_parts(options, n_trials, n_timesteps, n_neurons, rank):
 
     with (
         mock.patch.object(_fit, "Progress", lambda *_: recorder),
-        mock.patch.object(_fit, "warm_start", timed),
+        mock.patch.object(_solvers, "warm_start", timed),
     ):
         fit(est, data.X[HELD_OUT:], data.task[HELD_OUT:])
     seconds = np.diff([second for second, _, _ in recorder.steps])
@@ -293,15 +293,15 @@ def fit_file(job):
     before = peak_bytes()
     est = JEDIEstimator(random_state=0, **job["params"])
     recorder, batches = Recorder(), []
-    make_schedule = _fit.make_schedule
+    check = _fit.check_processes
 
-    def noted(*arguments):
-        batches.append(make_schedule(*arguments))
-        return batches[-1]
+    def noted(batch_size, *rest):
+        batches.append(batch_size)
+        check(batch_size, *rest)
 
     with (
         mock.patch.object(_fit, "Progress", lambda *_: recorder),
-        mock.patch.object(_fit, "make_schedule", noted),
+        mock.patch.object(_fit, "check_processes", noted),
     ):
         start = time.perf_counter()
         fit(est, X)
@@ -313,7 +313,7 @@ def fit_file(job):
         "import_mb": before / 1e6,
         "peak_mb": peak / 1e6,
         "steps": est.n_iter_,
-        "batch": batches[0].batch_size,
+        "batch": batches[0],
         "training_minutes": (recorder.start + recorder.steps[-1][0] - start) / 60,
         "minutes": seconds / 60,
         "r2": est.score(X[:200]),

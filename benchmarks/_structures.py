@@ -17,7 +17,7 @@ from jedi_sklearn.datasets import (
     make_ring_attractor,
 )
 
-from ._common import estimator, fit, log, r2, scaled
+from ._common import estimator, few, fit, log, r2, scaled
 from ._report import Figure, Result, Table
 
 NOISE = {"noise-free": {"process_noise": 0.0, "observation_noise": 0.0}, "noisy": {}}
@@ -35,7 +35,7 @@ PER_CONDITION = {"embedding": "condition"}
 def flip_flop(options):
     """The eight memories of the three-bit flip-flop."""
     rows = []
-    for noise, arguments in NOISE.items():
+    for noise, arguments in few(options, NOISE.items()):
         for seed in options.seeds:
             data = make_flip_flop(8 if options.quick else 40, random_state=seed, **arguments)
             rows.append({"noise": noise, "seed": seed, **flip_flop_row(options, data)})
@@ -121,7 +121,7 @@ def flip_flop_row(options, data, units=None):
 def memory_pro(options):
     """The ring of slow points of the memory phase of MemoryPro."""
     rows, points = [], []
-    for noise, arguments in NOISE.items():
+    for noise, arguments in few(options, NOISE.items()):
         for seed in options.seeds:
             data = make_memory_pro(16 if options.quick else 64, random_state=seed, **arguments)
             row, rings = memory_pro_row(options, data)
@@ -243,7 +243,7 @@ def analytic(options):
     """The ring attractor and the bistable decision network, whose points are known exactly."""
     rows = []
     for name, maker in (("ring", make_ring_attractor), ("decision", make_bistable_decision)):
-        for noise, arguments in NOISE.items():
+        for noise, arguments in few(options, NOISE.items()):
             for seed in options.seeds:
                 data = maker(random_state=seed, **arguments)
                 if name == "decision":  # after the evidence all trials follow one system
@@ -315,12 +315,12 @@ def subsampling(options):
     ring_rows, memory_rows = [], []
     for seed in options.seeds:
         ring = make_ring_attractor(n_neurons=200, random_state=seed)
-        for n in (200, 100, 50, 20):
+        for n in few(options, (200, 100, 50, 20)):
             observed = np.random.default_rng(seed).permutation(200)[:n]
             row = analytic_row(options, "ring", ring, observed)
             ring_rows.append({"observed": n, "seed": seed, **row})
             log(f"ring, {n} of 200 neurons, seed {seed}: {row}")
-        for n in (64, 32, 16, 8):
+        for n in few(options, (64, 32, 16, 8)):
             data = make_flip_flop(
                 8 if options.quick else 40, n_neurons=None if n == 64 else n, random_state=seed
             )

@@ -18,7 +18,7 @@ def hidden_units(options):
     """Memories of a flip-flop few neurons of which are seen, and a recording of many neurons."""
     few, many = [], []
     for seed in options.seeds:
-        for n in (16, 8):
+        for n in few(options, (16, 8)):
             n_trials = 8 if options.quick else 40
             data = make_flip_flop(n_trials, n_neurons=n, random_state=seed)
             for name, units in (("neurons", None), ("units", HiddenUnits().fit(data.X))):
