@@ -15,7 +15,8 @@ from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator
 
-QUICK_STEPS = 20
+QUICK_STEPS = 5
+QUICK_SIZES = {"n_components": 2, "rank": 3}
 
 
 def log(text):
@@ -33,8 +34,13 @@ def make(options, maker, seed, **arguments):
     if options.quick:
         small = {"n_trials": 4, "n_trials_per_frequency": 2}
         arguments = {k: v // small.get(k, 1) if k in small else v for k, v in arguments.items()}
-        arguments |= {"n_neurons": 40, "n_timesteps": 60}
+        arguments |= {"n_neurons": 24, "n_timesteps": 40}
     return maker(**arguments, teacher_seed=seed, random_state=100 + seed)
+
+
+def few(options, values):
+    """What is varied, with --quick the second value alone."""
+    return list(values)[1:2] if options.quick else values
 
 
 def split(labels, test_size, seed):
@@ -46,7 +52,8 @@ def split(labels, test_size, seed):
 def estimator(options, **arguments):
     """Estimator with these arguments, and those of --params on top."""
     if options.quick:
-        arguments["max_iter"] = QUICK_STEPS
+        sizes = {} if arguments.get("embedding") == "condition" else QUICK_SIZES
+        arguments = sizes | arguments | {"max_iter": QUICK_STEPS}
     return JEDIEstimator(**{"random_state": 0, **arguments, **options.params})
 
 

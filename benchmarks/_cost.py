@@ -11,8 +11,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from _common import QUICK_STEPS, estimator, fit, infer, log, make, split
-from _report import Result, Table
 from threadpoolctl import threadpool_limits
 
 from jedi_sklearn import JEDIEstimator, _fit
@@ -22,6 +20,10 @@ from jedi_sklearn._schedule import Progress
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.datasets import make_multitask
 
+from ._common import QUICK_SIZES, QUICK_STEPS, estimator, fit, infer, log, make, split
+from ._report import Result, Table
+
+ROOT = Path(__file__).resolve().parent.parent  # where the package of benchmarks is found
 GOAL = 0.95  # training R2
 # The recipe in the style of the paper: random start, Adam on the free run.
 PAPER = {
@@ -80,7 +82,7 @@ def speed(options):
             # --params are for the default alone: the paper's recipe is as it is
             est = JEDIEstimator(random_state=0, **arguments) if arguments else estimator(options)
             if options.quick:
-                est.set_params(max_iter=QUICK_STEPS)
+                est.set_params(max_iter=QUICK_STEPS, **QUICK_SIZES)
             recorder = Recorder()
             with mock.patch.object(_fit, "Progress", lambda *_, r=recorder: r):
                 fit_seconds = fit(est, data.X[train], data.task[train])
@@ -125,7 +127,7 @@ def speed(options):
         title=f"Time until the free run of the training trials has R2 {GOAL}:",
         summarise=False,
     )
-    gradients = [gradient_floor(rank) for rank in RANKS]
+    gradients = [gradient_floor(options, rank) for rank in RANKS]
     log(f"speed: one gradient {gradients[0]['ratio']:.2f} times its floor")
     floor = Table(
         [
@@ -179,9 +181,10 @@ def speed(options):
     return result
 
 
-def gradient_floor(rank):
+def gradient_floor(options, rank):
     """Time of one gradient and of the arithmetic that it cannot do without, ms."""
     n_trials, n_steps, n_neurons = GRADIENT.values()
+    n_square, n_repeats = (128, 2) if options.quick else (SQUARE, REPEATS)
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape, scale=1.0):
@@ -197,7 +200,7 @@ def gradient_floor(rank):
     for w in weights.values():
         w.requires_grad_()
     data = normal(n_steps, n_trials, n_neurons)
-    square = normal(SQUARE, SQUARE)
+    square = normal(n_square, n_square)
     product = torch.empty_like(square)
     trials, workspace = Trials(data), {}
     observation = Gaussian(torch.zeros(n_neurons), torch.ones(n_neurons))
@@ -217,7 +220,7 @@ def gradient_floor(rank):
             block.tanh_()
 
     seconds = {f: [] for f in (gradient, gemm, own_tanh, torch_tanh)}
-    for i in range(REPEATS + 2):
+    for i in range(n_repeats + 2):
         for f, values in seconds.items():
             scratch = data.clone()
             for w in weights.values():
@@ -231,7 +234,7 @@ def gradient_floor(rank):
 
     def summary(statistic):
         ms = {f.__name__: 1e3 * float(statistic(v)) for f, v in seconds.items()}
-        ms["products"] = ms["gemm"] * flop / (2 * SQUARE**3)
+        ms["products"] = ms["gemm"] * flop / (2 * n_square**3)
         return ms
 
     ms = summary(np.median)
@@ -246,7 +249,7 @@ def gradient_floor(rank):
         "gemm_ms": ms["products"],
         "tanh_ms": ms["own_tanh"],
         "torch_tanh_ms": ms["torch_tanh"],
-        "gflop_per_s": 2 * SQUARE**3 / ms["gemm"] / 1e6,
+        "gflop_per_s": 2 * n_square**3 / ms["gemm"] / 1e6,
         "gflop": flop / 1e9,
     }
 
@@ -260,12 +263,15 @@ def memory(options):
     n_trials = 80 if options.quick else options.memory_trials
     rows = []
     for max_iter in [options.memory_iter] + [None] * options.memory_full:
-        params = dict(options.params)
+        params = (QUICK_SIZES if options.quick else {}) | options.params
         if max_iter:
             params["max_iter"] = max_iter
         job = {"n_trials": n_trials, "size": size, "params": params, "threads": options.threads}
         done = subprocess.run(
-            [sys.executable, __file__, json.dumps(job)], capture_output=True, text=True
+            [sys.executable, "-m", __spec__.name, json.dumps(job)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
         )
         if done.returncode:
             log(done.stderr)

@@ -7,8 +7,15 @@ import warnings
 from functools import partial
 
 import numpy as np
-from _common import estimator, fit, log, make, split
-from _embeddings import (
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import PoissonRegressor
+
+from jedi_sklearn.datasets import make_multitask, make_spike_counts
+from jedi_sklearn.metrics import bits_per_spike, hidden_bits_per_spike, r2_by
+from jedi_sklearn.preprocessing import smooth_counts
+
+from ._common import estimator, fit, log, make, split
+from ._embeddings import (
     COLUMNS,
     COUNTS_NOTE,
     D2,
@@ -22,14 +29,8 @@ from _embeddings import (
     say,
     settings,
 )
-from _recordings import BIN_WIDTH, load
-from _report import Result, Table
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import PoissonRegressor
-
-from jedi_sklearn.datasets import make_multitask, make_spike_counts
-from jedi_sklearn.metrics import bits_per_spike, hidden_bits_per_spike, r2_by
-from jedi_sklearn.preprocessing import smooth_counts
+from ._recordings import BIN_WIDTH, load
+from ._report import Result, Table
 
 HELD_OUT = 0.25  # of the neurons
 SIGMAS = (0.05, 0.1, 0.15)  # s, of which the regression takes what predicts best
@@ -46,8 +47,6 @@ def smoothed_window(recording, sigma):
 def reach_counts(options):
     """Reaches of a macaque, raw counts in bins of 50 ms."""
     recording = load(options, "center_out_m1_trials.npz")
-    if recording is None:
-        return None
     X, counts, direction = centre_out_window(recording, np.asarray)
     how = (smoothed_window(recording, 0.1), direction, counts, BIN_WIDTH)
     table = cross_validate(options, "reach_counts", *how, raw=X.astype(float))
@@ -72,8 +71,6 @@ def visual_counts(options):
     tables = []
     for session in (1, 2, 3):
         recording = load(options, f"visual_mouse_steinmetz2019_s{session}.npz")
-        if recording is None:
-            return None
         X = recording["spike_counts"].astype(float)
         X = X[:, :, X.sum(axis=(0, 1)) > 0]
         smoothed = smooth_counts(X, bin_width=0.01, sigma=0.05)
@@ -98,8 +95,6 @@ def visual_counts(options):
 def reach_cosmoothing(options):
     """Neurons held out, predicted from the others of the same trial."""
     recording = load(options, "center_out_m1_trials.npz")
-    if recording is None:
-        return None
     X, _, direction = centre_out_window(recording, np.asarray)
     rates = {sigma: smoothed_window(recording, sigma) for sigma in SIGMAS}
     if options.quick:

@@ -8,9 +8,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from _common import QUICK_STEPS, fit, log
-from _cost import GRADIENT, Recorder
-from _report import Result, Table
 from joblib import Parallel, delayed
 
 from jedi_sklearn import JEDIEstimator, _fit
@@ -19,6 +16,10 @@ from jedi_sklearn._replay import can_replay, replayed
 from jedi_sklearn._rollout import split_loss
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.datasets import make_multitask
+
+from ._common import QUICK_STEPS, fit, log
+from ._cost import GRADIENT, Recorder
+from ._report import Result, Table
 
 RANK, REPEATS = 20, 11
 BATCHES = (160, 2000)  # trials of a gradient

@@ -7,11 +7,12 @@ import time
 import numpy as np
 import scipy.sparse.linalg
 import torch
-from _common import log
-from _report import Result, Table
 from scipy.optimize import linear_sum_assignment
 
 from jedi_sklearn import RNNBatch, eigenspectrum, find_fixed_points
+
+from ._common import log
+from ._report import Result, Table
 
 N_STARTS = 1024
 LEARNING_RATES = {"neurons": (0.01, 0.03, 0.1), "rank": (0.1, 0.3, 1.0)}  # by the space

@@ -6,10 +6,6 @@ import time
 import warnings
 
 import numpy as np
-from _common import estimator, fit, log, make, split
-from _recordings import BIN_WIDTH, N_SPLITS, WINDOW, load
-from _report import Result, Table
-from _simulated import NOISE, multitask_trials, noisy_trials
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import ConvergenceWarning
@@ -28,6 +24,11 @@ from jedi_sklearn.preprocessing import (
     resample_time,
     smooth_counts,
 )
+
+from ._common import estimator, fit, log, make, split
+from ._recordings import BIN_WIDTH, N_SPLITS, WINDOW, load
+from ._report import Result, Table
+from ._simulated import NOISE, multitask_trials, noisy_trials
 
 TAU = 0.1  # s
 N_PCS = 16  # principal components of whole trials
@@ -55,17 +56,11 @@ COLUMNS = [
 ]
 D2 = ("d2", "D2", ".3f")
 NOTE = (
-    "Default parameters but for `dt` and `tau`. *LR* (`LogisticRegression`), *LDA* and *5-NN* "
-    "learn from the embeddings of the training trials and are scored on those of the held-out "
-    f"trials; beside them the same of {N_PCS} principal components of whole trials (*PCA*: NaN "
-    "is filled by the neuron's mean, components are standardised for LR) and of as many of the "
-    "*free runs*. R2 is that of the free runs, about the neurons' means. *SD of embeddings*: "
-    "that of held-out trials, relative to training trials, mean over components."
+    "Default parameters but for `dt` and `tau`. Decoders learn from the embeddings of training "
+    f"trials and are scored on held-out ones; beside them the same of {N_PCS} principal "
+    "components of whole trials (*PCA*) and of *free runs*."
 )
-COUNTS_NOTE = (
-    " *Counts*: the spikes of each neuron summed over the same window (standardised for LR); "
-    "*shrunken*: with Ledoit-Wolf shrinkage."
-)
+COUNTS_NOTE = " *Counts*: summed over the window; *shrunken*: Ledoit-Wolf shrinkage."
 
 
 def measure(options, est, X, labels, train, test, *, counts=None, smoothed=None, known=True):
@@ -136,8 +131,8 @@ def cross_validate(options, name, X, labels, counts, dt, raw=None):
     """
     rows = []
     if options.quick:
-        X, labels, counts = X[::2, :, :20], labels[::2], counts[::2]
-        raw = None if raw is None else raw[::2, :, :20]
+        X, labels, counts = X[::3, :, :12], labels[::3], counts[::3, :12]
+        raw = None if raw is None else raw[::3, :, :12]
     for i, train, test in folds(options, X, labels):
         scaled = TrialScaler().fit(X[train]).transform(X)
         est = estimator(options, dt=dt, tau=TAU)
@@ -202,8 +197,6 @@ def centre_out_window(recording, smooth):
 def reach_50ms(options):
     """Reaches of a macaque in bins of 50 ms."""
     recording = load(options, "center_out_m1_trials.npz")
-    if recording is None:
-        return None
     X, counts, direction = centre_out_window(
         recording, lambda t: smooth_counts(t, bin_width=BIN_WIDTH, sigma=0.1)
     )
@@ -229,8 +222,6 @@ def reach_50ms(options):
 def reach_10ms(options):
     """The same reaches on a grid of 10 ms."""
     recording = load(options, "center_out_m1_trials.npz")
-    if recording is None:
-        return None
     X, counts, direction = centre_out_window(
         recording, lambda t: np.sqrt(smooth_counts(t, bin_width=BIN_WIDTH, sigma=0.075))
     )
@@ -254,8 +245,6 @@ def visual(options):
     tables = []
     for session in (1, 2, 3):
         recording = load(options, f"visual_mouse_steinmetz2019_s{session}.npz")
-        if recording is None:
-            return None
         counts = recording["spike_counts"].astype(float)
         counts = counts[:, : counts.shape[1] // 2 * 2]
         counts = counts[:, ::2] + counts[:, 1::2]  # 20 ms
@@ -281,8 +270,6 @@ def visual(options):
 def reach_days(options):
     """Short reaches of unequal length, two days."""
     recording = load(options, "reach_sessions_chewie.npz")
-    if recording is None:
-        return None
     tables = []
     for day in (0, 1):
         ends = np.cumsum(recording[f"trial_length_{day}"])[:-1]
@@ -358,7 +345,7 @@ def multitask(options):
         "Several tasks",
         [table],
         [
-            "`make_multitask`, 160 trials to fit, 40 held out, as in `bench_fit.py`. Four tasks. "
+            "`make_multitask`, 160 trials to fit, 40 held out. Four tasks. "
             "*Teacher* is the free run of the true weights from true initial states with the true "
             "inputs. " + NOTE
         ],
@@ -378,7 +365,7 @@ def noisy(options):
         [table],
         [
             "`make_multitask` with four conditions a task, the noisy tanh of the state as data, "
-            "300 trials to fit, 100 held out, as in `bench_fit.py`. Sixteen conditions. " + NOTE
+            "300 trials to fit, 100 held out. Sixteen conditions. " + NOTE
         ],
         settings(options, **NOISE),
     )

@@ -78,9 +78,13 @@ def job(name, seed, n_new, quick):
 
 def commits(options):
     """Fit and transform against those of another commit."""
-    from _common import log
-    from _report import Result, Table
+    from ._common import log
+    from ._report import Result, Skipped, Table
 
+    try:
+        _git("cat-file", "-e", f"{options.old}^{{commit}}")
+    except (OSError, subprocess.CalledProcessError):
+        raise Skipped(f"this is no clone that has commit {options.old}") from None
     n_new = 8 if options.quick else N_NEW
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from _common import estimator, fit, log, make
-from _report import Result, Table
 from sklearn.exceptions import ConvergenceWarning
 
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.evaluation import permutation_test, permutation_test_features
 from jedi_sklearn.evaluation._quantities import quantities_of
+
+from ._common import estimator, fit, log, make
+from ._report import Result, Table
 
 N_SHUFFLES = 10  # for each teacher
 N_REFITS = 19  # the fewest with which p can be 0.05
@@ -25,7 +26,7 @@ def shuffled_labels(options):
         how = {"n_neurons": 12, "n_timesteps": 20, "dt": 0.04, "observation_noise": 0.3}
         X = make(options, make_multitask, seed, n_trials=24, tasks=("reach",), **how).X
         rng = np.random.default_rng(seed)
-        for _ in range(2 if options.quick else N_SHUFFLES):
+        for _ in range(1 if options.quick else N_SHUFFLES):
             y = rng.permutation(np.arange(len(X)) % 2)
             for name, test in tests_of(options, X, y):
                 rows.setdefault(name, []).append((test.statistics[0], test.p_values[0] <= 0.05))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from _common import estimator, evaluate, fit, infer, log, scaled
-from _report import Result, Table
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
 
 from jedi_sklearn.preprocessing import TrialScaler, cut_epochs, smooth_counts
+
+from ._common import estimator, evaluate, fit, infer, log, scaled
+from ._report import Result, Skipped, Table
 
 # Estimator of the M1 single trials: the defaults for bins of 50 ms.
 CENTER_OUT = {"dt": 0.05, "tau": 0.1}
@@ -23,14 +24,12 @@ SURESH = {}
 
 
 def load(options, name):
-    """Arrays of a recording, or None after saying that it is not there."""
+    """Arrays of a recording."""
     if not options.data_dir:
-        print(f"skipped: {name} needs --data-dir or the environment variable JEDI_DATA_DIR\n")
-        return None
+        raise Skipped(f"{name} needs --data-dir or the environment variable JEDI_DATA_DIR")
     path = Path(options.data_dir) / name
     if not path.exists():
-        print(f"skipped: no {name} in the data folder\n")
-        return None
+        raise Skipped(f"there is no {name} in the data folder")
     with np.load(path, allow_pickle=False) as archive:
         return dict(archive)
 
@@ -38,8 +37,6 @@ def load(options, name):
 def center_out(options):
     """Single trials of macaque M1 reaching to eight targets."""
     recording = load(options, "center_out_m1_trials.npz")
-    if recording is None:
-        return None
     trials = np.split(recording["spike_counts"], np.cumsum(recording["trial_length"])[:-1])
     rates = [smooth_counts(t, bin_width=BIN_WIDTH, sigma=options.smoothing) for t in trials]
     window = {"start": round(WINDOW[0] / BIN_WIDTH), "stop": round(WINDOW[1] / BIN_WIDTH)}
@@ -86,6 +83,7 @@ def center_out(options):
             ("embedding_lda", "LDA", ".3f"),
             ("lda", "LDA on counts", ".3f"),
             ("shrunken_lda", "shrunken LDA on counts", ".3f"),
+            ("n_components", "components", "d"),
             "fit_seconds",
             "transform_seconds",
             "converged",
@@ -119,8 +117,6 @@ def center_out(options):
 def suresh(options):
     """Trial-averaged rates of macaque M1."""
     recording = load(options, "reach_m1_suresh2020.npz")
-    if recording is None:
-        return None
     X = recording["firing_rate"].astype(float)
     est = estimator(options, **SURESH)
     seconds = fit(est, X)

@@ -1,21 +1,10 @@
-"""Tables, targets, and the record of a run."""
+"""What a section found: tables, targets and figures, as text, JSON and Markdown."""
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 
-import joblib
 import numpy as np
-import scipy
-import sklearn
-import torch
-
-import jedi_sklearn
 
 # Heading and format of what several tables show, by the key in their rows.
 COLUMNS = {
@@ -32,28 +21,52 @@ COLUMNS = {
     "converged": ("converged", "s"),
     "unconverged": ("trials not converged", "d"),
 }
+REPEATS = ("seed", "split", "repeat", "session", "direction")  # what rows of one kind differ in
+MAX_COLUMNS = 9  # of a page; more quantities are read downwards
+
+
+class Skipped(Exception):
+    """A section cannot be run here; the text says why."""
 
 
 @dataclass
 class Table:
-    """Rows (dicts) under columns, with mean, min and SD below.
+    """Rows (dicts) under columns.
 
-    A column is a key of COLUMNS, or (key, heading, format).
+    A column is a key of COLUMNS, or (key, heading, format). Rows that agree in the columns `by`
+    are repetitions (seeds, splits), of which pages show mean and SD. Without `summarise` each row
+    speaks for itself. One that is not `shown` is there for a figure.
     """
 
     columns: list
     rows: list
     title: str = ""
     summarise: bool = True
+    by: tuple = ()
+    shown: bool = True
 
     def __post_init__(self):
-        self.columns = [(c, *COLUMNS[c]) if isinstance(c, str) else c for c in self.columns]
+        self.columns = [(c, *COLUMNS[c]) if isinstance(c, str) else tuple(c) for c in self.columns]
+        self.by = tuple(self.by)
 
-    def summary(self):
-        """Mean, min, max and SD of each numeric column but the first."""
+    @property
+    def measured(self):
+        """Columns that hold what was measured."""
+        return [c for c in self.columns if c[0] not in (*self.by, *REPEATS)]
+
+    def groups(self):
+        """Rows that are repetitions of each other, by what they agree in."""
+        groups = {}
+        for row in self.rows:
+            groups.setdefault(tuple(row.get(key) for key in self.by), []).append(row)
+        return groups
+
+    def summary(self, **where):
+        """Mean, min, max and SD of each numeric column, of the rows that agree with `where`."""
+        rows = [row for row in self.rows if all(str(row.get(k)) == str(where[k]) for k in where)]
         out = {}
-        for key, _, spec in self.columns[1:]:
-            values = [row.get(key) for row in self.rows]
+        for key, _, spec in self.measured:
+            values = [row.get(key) for row in rows]
             numbers = [v for v in values if isinstance(v, (int, float)) and v == v]
             if spec == "s" or not numbers or isinstance(numbers[0], bool):
                 continue
@@ -66,22 +79,19 @@ class Table:
             }
         return out
 
-    def cells(self):
-        """Heading and rows as text."""
+    def _cells(self):
+        """Heading and all rows as text."""
         body = [[_cell(row.get(key), spec) for key, _, spec in self.columns] for row in self.rows]
-        if self.summarise and len(self.rows) > 1:
-            summary = self.summary()
-            for name in ("mean", "min", "sd"):
-                line = ["SD" if name == "sd" else name]
-                for key, _, spec in self.columns[1:]:
-                    value = summary[key][name] if key in summary else None
-                    line.append(_cell(value, spec.lstrip("+") if name == "sd" else spec))
-                body.append(line)
         return [heading for _, heading, _ in self.columns], body
 
     def text(self):
-        """Aligned columns."""
-        heading, body = self.cells()
+        """Aligned columns of all rows, and of their summary."""
+        heading, body = self._cells()
+        if self.summarise and len(self.rows) > 1:
+            summary = self.summary()
+            for name in ("mean", "min", "sd"):
+                cells = [_statistic(summary, key, name, spec) for key, _, spec in self.columns[1:]]
+                body.append([name, *cells])
         widths = [max(map(len, column)) for column in zip(heading, *body, strict=True)]
         lines = [
             "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True))
@@ -91,11 +101,82 @@ class Table:
         return "\n".join([self.title] * bool(self.title) + lines)
 
     def markdown(self):
-        """Markdown table."""
-        heading, body = self.cells()
-        lines = ["| " + " | ".join(row) + " |" for row in (heading, *body)]
-        lines.insert(1, "|" + " ---: |" * len(heading))
-        return "\n".join([f"{self.title}\n"] * bool(self.title) + lines)
+        """Mean and SD of repetitions, or each row where rows are none."""
+        title = [f"{self.title[:1].upper()}{self.title[1:]}\n"] * bool(self.title)
+        if not self.summarise:
+            rows = [
+                [_cell(row.get(key), spec) for key, _, spec in self.columns] for row in self.rows
+            ]
+            return "\n".join([*title, _lines([h for _, h, _ in self.columns], rows)])
+        if not self.by:
+            return "\n".join([*title, _spread(self)])
+        names = [[str(value) for value in key] for key in self.groups()]
+        columns = [
+            (heading, [_mean(rows, key, spec) for rows in self.groups().values()])
+            for key, heading, spec in self.measured
+        ]
+        columns = [(heading, cells) for heading, cells in columns if any(cells)]
+        heads = [next(h for k, h, _ in self.columns if k == key) for key in self.by]
+        if len(columns) + len(heads) <= MAX_COLUMNS:
+            rows = [[*name, *(cells[i] for _, cells in columns)] for i, name in enumerate(names)]
+            return "\n".join([*title, _lines([*heads, *(h for h, _ in columns)], rows)])
+        downwards = [[heading, *cells] for heading, cells in columns]
+        return "\n".join([*title, _lines(["", *(", ".join(name) for name in names)], downwards)])
+
+
+def _spread(table):
+    """Mean, SD and range of each quantity, read downwards."""
+    summary = table.summary()
+    rows = [
+        [heading, *(_statistic(summary, key, name, spec) for name in ("mean", "sd", "min", "max"))]
+        for key, heading, spec in table.measured
+        if key in summary
+    ]
+    yes = [
+        [heading, _mean(table.rows, key, spec), "", "", ""]
+        for key, heading, spec in table.measured
+        if key not in summary and isinstance(table.rows[0].get(key), bool)
+    ]
+    return _lines([f"n = {len(table.rows)}", "mean", "SD", "least", "greatest"], rows + yes)
+
+
+def side_by_side(tables):
+    """Tables of the same quantities as one, a column of means and SDs for each."""
+    body = []
+    for key, heading, spec in tables[0].measured:
+        cells = [_mean(table.rows, key, spec) for table in tables]
+        body += [[heading, *cells]] * any(cells)
+    return _lines(["", *(table.title for table in tables)], body)
+
+
+def _mean(rows, key, spec):
+    """Mean and SD of repetitions as text, how many are true, or words that all rows share."""
+    values = [row.get(key) for row in rows if row.get(key) is not None]
+    if not values:
+        return ""
+    if isinstance(values[0], bool):
+        return f"{sum(values)} of {len(values)}"
+    if isinstance(values[0], str):
+        return values[0] if len(set(values)) == 1 else ""
+    text = _cell(float(np.mean(values)), spec)
+    if len(values) > 1:
+        text += f" ({_cell(float(np.std(values, ddof=1)), spec.lstrip('+'))})"
+    return text
+
+
+def _lines(heading, rows):
+    """Markdown table."""
+    lines = ["| " + " | ".join(row) + " |" for row in (heading, *rows)]
+    lines.insert(1, "| --- |" + " ---: |" * (len(heading) - 1))
+    return "\n".join(lines)
+
+
+def _statistic(summary, key, name, spec):
+    return (
+        _cell(summary[key][name], spec.lstrip("+") if name == "sd" else spec)
+        if key in summary
+        else "-"
+    )
 
 
 def _cell(value, spec):
@@ -105,20 +186,41 @@ def _cell(value, spec):
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    if spec == "d" and value != int(value):  # the mean of a count
-        spec = ".1f"
-    return format(int(value) if spec == "d" else value, spec)
+    if spec == "d":
+        return str(int(value)) if value == int(value) else format(value, ".1f")  # mean of counts
+    return format(value, spec)
+
+
+@dataclass
+class Figure:
+    """How a table is drawn: what its rows show along x, a panel for each y, a line for each `by`.
+
+    `y` has pairs of a key and its label. Numbers along x are a scale, words are places. With
+    `identity` a line shows where y equals x; `points` are drawn one by one, without means.
+    """
+
+    name: str
+    x: str
+    y: list
+    by: str = ""
+    table: int = 0
+    x_label: str = ""
+    log: bool = False
+    identity: bool = False
+    points: bool = False
+    caption: str = ""
 
 
 @dataclass
 class Result:
-    """What a section measured: tables, notes that say what a number means, and targets."""
+    """What a section measured: tables, notes that say what a number means, targets, figures."""
 
     title: str
     tables: list
     notes: list = field(default_factory=list)
     settings: dict = field(default_factory=dict)
     targets: list = field(default_factory=list)
+    figures: list = field(default_factory=list)
     extra: dict = field(default_factory=dict)  # for the JSON file only
 
     def target(self, text, value, met, spec=".4f"):
@@ -130,68 +232,39 @@ class Result:
         columns = [("target", "target", "s"), ("reached", "reached", "s"), ("met", "met", "s")]
         return Table(columns, self.targets, summarise=False)
 
+    def _shown(self):
+        return [table for table in self.tables if table.rows and table.shown]
+
     def text(self):
         """For the terminal."""
-        parts = [f"== {self.title}", *self.notes, *(t.text() for t in self.tables if t.rows)]
+        parts = [f"== {self.title}", *self.notes, *(t.text() for t in self._shown())]
         return "\n\n".join(parts + [self._targets().text()] * bool(self.targets)) + "\n"
 
     def markdown(self):
-        """For the documentation."""
-        parts = [f"## {self.title}", *self.notes]
+        """Notes, tables and targets for a page."""
+        parts = list(self.notes)
         if self.settings:
             listed = ", ".join(f"`{k}={v!r}`" for k, v in self.settings.items())
             parts.append(f"Settings: {listed}.")
-        parts += [t.markdown() for t in self.tables if t.rows]
-        return "\n\n".join(parts + [self._targets().markdown()] * bool(self.targets)) + "\n"
+        tables = self._shown()
+        alike = {tuple(table.columns) for table in tables}
+        plain = all(table.summarise and not table.by and table.title for table in tables)
+        if len(tables) > 1 and len(alike) == 1 and plain:
+            parts.append(side_by_side(tables))
+        elif len(tables) == 1:
+            parts.append(replace(tables[0], title="").markdown())
+        else:
+            parts += [table.markdown() for table in tables]
+        return "\n\n".join(parts + [self._targets().markdown()] * bool(self.targets))
 
     def record(self):
         """For the JSON file."""
-        return {
-            "title": self.title,
-            "settings": self.settings,
-            "notes": self.notes,
-            "tables": [
-                {"title": t.title, "rows": t.rows, "summary": t.summary() if t.summarise else {}}
-                for t in self.tables
-            ],
-            "targets": self.targets,
-            **self.extra,
-        }
+        return asdict(self)
 
-
-def environment():
-    """Versions, processor and commit of a run."""
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()) + " UTC",
-        "commit": _commit(),
-        "cpu": _processor(),
-        "cpu_count": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            "jedi-sklearn": jedi_sklearn.__version__,
-            **{m.__name__: m.__version__ for m in (torch, np, scipy, sklearn, joblib)},
-        },
-    }
-
-
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
-
-
-def _commit():
-    def git(*words):
-        command = ["git", "-C", str(Path(__file__).parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--", "../jedi_sklearn")
-        return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    @classmethod
+    def from_record(cls, record):
+        """What was measured, from a JSON file."""
+        parts = {key: record[key] for key in cls.__dataclass_fields__}
+        parts["tables"] = [Table(**table) for table in parts["tables"]]
+        parts["figures"] = [Figure(**figure) for figure in parts["figures"]]
+        return cls(**parts)

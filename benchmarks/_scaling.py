@@ -14,14 +14,15 @@ from unittest import mock
 import joblib
 import numpy as np
 import torch
-from _common import QUICK_STEPS, fit, log
-from _cost import Recorder, peak_bytes
-from _report import Result, Table
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from jedi_sklearn import JEDIEstimator, _fit
+from jedi_sklearn import JEDIEstimator, _fit, _solvers
 from jedi_sklearn.datasets import make_multitask
+
+from ._common import QUICK_SIZES, QUICK_STEPS, fit, log
+from ._cost import ROOT, Recorder, peak_bytes
+from ._report import Result, Table
 
 BASE = {"n_trials": 96, "n_timesteps": 100, "n_neurons": 200, "rank": 20}
 VARIED = {
@@ -44,6 +45,8 @@ PARTS = [
     ("step_ms", "gradient step ms", ".0f"),
     ("infer_ms", "inference ms a trial", ".0f"),
 ]
+FIT = {"max_iter": 200, "random_state": 0}
+QUICK = FIT | {"max_iter": QUICK_STEPS, **QUICK_SIZES}
 REPEATS = 3
 MOST_STEPS = 100  # of a fit whose costs are read
 FILE_SHAPE = (100, 1000)  # time steps, neurons
@@ -57,8 +60,9 @@ def cost(options):
     """Seconds of each part of a fit against trials, samples, neurons and rank."""
     rows = []
     for varied, values in VARIED.items():
-        for value in values[:2] if options.quick else values:
-            row = BASE | {varied: value}
+        for value in [v // 4 for v in values[:2]] if options.quick else values:
+            base = {name: v // 4 for name, v in BASE.items()} if options.quick else BASE
+            row = base | {varied: value}
             rows.append({"varied": varied, **row, **measure_parts(options, **row)})
             log(f"cost, {varied}={value}: {rows[-1]['step_ms']:.0f} ms a step")
     slopes = []
@@ -85,7 +89,7 @@ def cost(options):
 
 def large(options):
     """The same for trials of very many neurons, which the estimate in docs/scaling.md rests on."""
-    row = LARGE | ({"n_neurons": 1000, "n_trials": 24} if options.quick else {})
+    row = LARGE | ({"n_neurons": 200, "n_trials": 24, "n_timesteps": 20} if options.quick else {})
     row |= measure_parts(options, **row)
     row["ns"] = 1e6 * row["step_ms"] / (row["n_trials"] * row["n_timesteps"] * row["n_neurons"])
     columns = [*SIZES, *PARTS, ("ns", "step ns a value", ".1f")]
@@ -102,10 +106,10 @@ def measure_parts(options, n_trials, n_timesteps, n_neurons, rank):
         teacher_seed=0,
         random_state=0,
     )
-    steps = QUICK_STEPS if options.quick else MOST_STEPS
-    est = JEDIEstimator(N_COMPONENTS, rank, max_iter=steps, batch_size=n_trials, random_state=0)
+    n, steps = (2, QUICK_STEPS) if options.quick else (N_COMPONENTS, MOST_STEPS)
+    est = JEDIEstimator(n, rank, max_iter=steps, batch_size=n_trials, random_state=0)
     recorder, started = Recorder(), []
-    closed_form = _fit.warm_start
+    closed_form = _solvers.warm_start
 
     def timed(*arguments):
         start = time.perf_counter()
@@ -115,7 +119,7 @@ def measure_parts(options, n_trials, n_timesteps, n_neurons, rank):
 
     with (
         mock.patch.object(_fit, "Progress", lambda *_: recorder),
-        mock.patch.object(_fit, "warm_start", timed),
+        mock.patch.object(_solvers, "warm_start", timed),
     ):
         fit(est, data.X[HELD_OUT:], data.task[HELD_OUT:])
     seconds = np.diff([second for second, _, _ in recorder.steps])
@@ -144,7 +148,7 @@ def workers(options):
     """Inference with one and with two workers of joblib."""
     small = {"n_neurons": 40, "n_timesteps": 40} if options.quick else {}
     data = make_multitask(64 if options.quick else 512, random_state=0, **small)
-    est = JEDIEstimator(max_iter=QUICK_STEPS if options.quick else 200, random_state=0)
+    est = JEDIEstimator(**(QUICK if options.quick else FIT))
     fit(est, data.X[:128], data.task[:128])
     backends = ("loky", "threading")
     rows = []
@@ -165,7 +169,7 @@ def workers(options):
         ("ratio", "times as fast", ".2f"),
     ]
     notes = [f"`transform` of {len(data.X)} multi-task trials; the workers had started before."]
-    return Result("Two workers", [Table(columns, rows, summarise=False)], notes)
+    return Result("Two workers", [Table(columns, rows, by=("backend",))], notes)
 
 
 def processes(options):
@@ -196,7 +200,7 @@ def processes(options):
         f"{n_trials} multi-task trials, mini-batches of 200, default sizes, one thread for each "
         "process. In float32 training, other orders of summation end at slightly other models."
     ]
-    result = Result("Two processes", [Table(columns, rows, summarise=False)], notes)
+    result = Result("Two processes", [Table(columns, rows, by=("n",))], notes)
     apart = max(abs(a["r2"] - b["r2"]) for a, b in zip(rows[::2], rows[1::2], strict=True))
     result.target("training R2 the same within 0.001", apart, apart < 1e-3, ".6f")
     return result
@@ -204,8 +208,8 @@ def processes(options):
 
 def run_job(name, job, start=None):
     """What a function of this module prints, run in a process of its own."""
-    command = [*(start or [sys.executable]), __file__, name, json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [*(start or [sys.executable]), "-m", __spec__.name, name, json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         log(done.stderr)
         raise RuntimeError(f"The measuring process failed with {done.returncode}.")
@@ -218,7 +222,7 @@ def fit_shared(job):
     small = {"n_neurons": 40, "n_timesteps": 40} if job["quick"] else {}
     data = make_multitask(job["n_trials"], random_state=0, **small)
     fit(JEDIEstimator(max_iter=2), data.X[:8, :10])  # imports
-    est = JEDIEstimator(max_iter=QUICK_STEPS if job["quick"] else 200, random_state=0)
+    est = JEDIEstimator(**(QUICK if job["quick"] else FIT))
     est.set_params(distributed=job["distributed"])
     recorder = Recorder()
     with mock.patch.object(_fit, "Progress", lambda *_: recorder):
@@ -261,7 +265,9 @@ def file(options):
         '`np.load(path, mmap_mode="r")` and fitted by a process of its own, whose peak '
         "resident memory is read. MB are 10^6 bytes."
     ]
-    result = Result("A file larger than memory should hold", [Table(columns, [row])], notes)
+    result = Result(
+        "A file larger than memory should hold", [Table(columns, [row], summarise=False)], notes
+    )
     result.settings = FILE_FIT
     peak = row["peak_mb"]
     result.target("peak below 1000 MB", peak, peak < 1000, ".0f")
@@ -287,15 +293,15 @@ def fit_file(job):
     before = peak_bytes()
     est = JEDIEstimator(random_state=0, **job["params"])
     recorder, batches = Recorder(), []
-    make_schedule = _fit.make_schedule
+    check = _fit.check_processes
 
-    def noted(*arguments):
-        batches.append(make_schedule(*arguments))
-        return batches[-1]
+    def noted(batch_size, *rest):
+        batches.append(batch_size)
+        check(batch_size, *rest)
 
     with (
         mock.patch.object(_fit, "Progress", lambda *_: recorder),
-        mock.patch.object(_fit, "make_schedule", noted),
+        mock.patch.object(_fit, "check_processes", noted),
     ):
         start = time.perf_counter()
         fit(est, X)
@@ -307,7 +313,7 @@ def fit_file(job):
         "import_mb": before / 1e6,
         "peak_mb": peak / 1e6,
         "steps": est.n_iter_,
-        "batch": batches[0].batch_size,
+        "batch": batches[0],
         "training_minutes": (recorder.start + recorder.steps[-1][0] - start) / 60,
         "minutes": seconds / 60,
         "r2": est.score(X[:200]),

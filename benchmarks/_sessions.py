@@ -6,15 +6,16 @@ import time
 import warnings
 
 import numpy as np
-from _common import estimator, fit, log, make
-from _embeddings import at_least, decode, folds, settings
-from _recordings import load
-from _report import Result, Table
 from sklearn.exceptions import ConvergenceWarning
 
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import pad_trials, place_neurons, stack_sessions
+
+from ._common import estimator, fit, log, make
+from ._embeddings import at_least, decode, folds, settings
+from ._recordings import load
+from ._report import Result, Table
 
 N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated session
 N_CONDITIONS = 16
@@ -95,7 +96,7 @@ def simulated_sessions(options):
         ("r2_unseen", "R2 of neurons of the others", ".4f"),
     ]
     columns = ["seed", ("session", "session", "d"), *extra, *COLUMNS]
-    table = Table(columns, rows, "simulated_sessions")
+    table = Table(columns, rows)
     result = Result(
         "Simulated sessions with different neurons",
         [table],
@@ -169,7 +170,7 @@ def joined_session(options):
         *COLUMNS[:4],
         ("adapt_seconds", "adapt s", ".1f"),
     ]
-    table = Table(columns, rows, "joined_session")
+    table = Table(columns, rows)
     result = Result(
         "A session that joins a fit",
         [table],
@@ -232,7 +233,7 @@ def shared_neurons(options):
     rows.sort(key=lambda row: (-row["shared"], row["labels"], row["seed"]))
     return Result(
         "Sessions that share neurons",
-        [Table(columns, rows, "shared_neurons", summarise=False)],
+        [Table(columns, rows, by=("shared", "labels"))],
         [
             "`make_multitask` with two conditions a task and 120 neurons: two sessions of 80 "
             "trials, of which 70 % are fitted with default parameters. Some neurons are in both "
@@ -246,8 +247,6 @@ def shared_neurons(options):
 def reach_sessions(options):
     """Two days of reaches with different neurons, raw counts."""
     recording = load(options, "reach_sessions_chewie.npz")
-    if recording is None:
-        return None
     days, labels, splits = [], [], []
     for day in (0, 1):
         ends = np.cumsum(recording[f"trial_length_{day}"])[:-1]
@@ -270,7 +269,7 @@ def reach_sessions(options):
             rows.append({"split": i, "session": k, **row, "fit_seconds": seconds})
         log(f"reach_sessions, split {i}: {rows[-2:]}")
     columns = [("split", "split", "d"), ("session", "day", "d"), *COLUMNS]
-    table = Table(columns, rows, "reach_sessions")
+    table = Table(columns, rows)
     result = Result(
         "Macaque M1, two days with different neurons",
         [table],

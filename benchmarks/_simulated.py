@@ -5,7 +5,15 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from _common import (
+from scipy.optimize import linear_sum_assignment
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+
+from jedi_sklearn.datasets import make_multitask
+from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer, r2_by
+
+from ._common import (
     decay,
     estimator,
     evaluate,
@@ -18,14 +26,7 @@ from _common import (
     split,
     training_r2,
 )
-from _report import Result, Table
-from scipy.optimize import linear_sum_assignment
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
-
-from jedi_sklearn.datasets import make_multitask
-from jedi_sklearn.metrics import CoSmoothingScorer, ForecastScorer, r2_by
+from ._report import Result, Table
 
 TASKS = ("decision", "memory", "oscillation", "reach")
 
@@ -334,6 +335,7 @@ def unseen(options):
             "unconverged",
         ],
         rows,
+        by=("task",),
     )
     result = Result(
         "A task never seen in the fit",

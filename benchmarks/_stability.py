@@ -6,9 +6,6 @@ import time
 import warnings
 
 import numpy as np
-from _common import estimator, log
-from _report import Result, Table
-from _structures import SPURIOUS, cross, nearest
 from scipy.stats import beta
 
 from jedi_sklearn import find_fixed_points, lyapunov_exponents
@@ -20,6 +17,10 @@ from jedi_sklearn.datasets import (
 )
 from jedi_sklearn.evaluation import stability_report
 from jedi_sklearn.evaluation._matching import match_modes, modes_of
+
+from ._common import estimator, few, log
+from ._report import Result, Table
+from ._structures import SPURIOUS, cross, nearest
 
 PER_CONDITION = {"embedding": "condition", "max_iter": 60}
 LONGER = {"embedding": "condition", "max_iter": 200}  # short fits to few neurons invent less
@@ -40,7 +41,7 @@ def flip_flop(options):
     """The fixed points of the three-bit flip-flop, from some of its neurons."""
     rows = []
     for seed in options.seeds:
-        for n in options.observed:
+        for n in few(options, options.observed):
             data = make_flip_flop(8 if options.quick else 40, n_neurons=n, random_state=seed)
             est = estimator(options, **LONGER)
             report, seconds = judge(options, est, data.X, data.condition)
@@ -70,7 +71,7 @@ def ring(options):
     """Points of the ring attractor, which has none but on the ring."""
     rows = []
     for seed in options.seeds:
-        for n in (60, 20):
+        for n in few(options, (60, 20)):
             data = make_ring_attractor(
                 20 if options.quick else 40, n_neurons=60, n_timesteps=60, random_state=seed
             )
@@ -131,7 +132,7 @@ def initial_states(options):
     """Eigenvalues and exponents of a random network without input."""
     rows = []
     for seed in options.seeds:
-        for n in (60, 15):
+        for n in few(options, (60, 15)):
             data = make_initial_states(
                 32 if options.quick else 64,
                 n_neurons=60,
@@ -242,7 +243,7 @@ def table_rows(structures, true, more):
 def result_of(title, rows, note, settings):
     """Table and targets of a section."""
     total = {k: sum(r[k] for r in rows) for k in ("true_stable", "false", "false_stable")}
-    result = Result(title, [Table(COLUMNS, rows, summarise=False)], [note], settings)
+    result = Result(title, [Table(COLUMNS, rows, by=("observed", "structure"))], [note], settings)
     n_stable = total["true_stable"] + total["false_stable"]
     for text, k, n, least in (
         ("true, of those called stable: at least 0.95", total["true_stable"], n_stable, 0.95),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from _common import estimator, fit, log, r2, scaled
-from _report import Result, Table
 from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
@@ -18,6 +16,9 @@ from jedi_sklearn.datasets import (
     make_memory_pro,
     make_ring_attractor,
 )
+
+from ._common import estimator, few, fit, log, r2, scaled
+from ._report import Figure, Result, Table
 
 NOISE = {"noise-free": {"process_noise": 0.0, "observation_noise": 0.0}, "noisy": {}}
 MAX_STARTS = 1500  # states of the data that searches start from
@@ -34,14 +35,14 @@ PER_CONDITION = {"embedding": "condition"}
 def flip_flop(options):
     """The eight memories of the three-bit flip-flop."""
     rows = []
-    for noise, arguments in NOISE.items():
+    for noise, arguments in few(options, NOISE.items()):
         for seed in options.seeds:
             data = make_flip_flop(8 if options.quick else 40, random_state=seed, **arguments)
             rows.append({"noise": noise, "seed": seed, **flip_flop_row(options, data)})
             log(f"flip-flop, {noise}, seed {seed}: {rows[-1]}")
     result = Result(
         "Flip-flop: eight memories",
-        [Table([("noise", "noise", "s"), SEED, *MEMORY_COLUMNS], rows)],
+        [Table([("noise", "noise", "s"), SEED, *MEMORY_COLUMNS], rows, by=("noise",))],
         [
             "`make_flip_flop`, 40 trials cut into 280 segments of constant input; "
             '`JEDIEstimator(embedding="condition")`, all else by default, and the RNN of the '
@@ -119,11 +120,15 @@ def flip_flop_row(options, data, units=None):
 
 def memory_pro(options):
     """The ring of slow points of the memory phase of MemoryPro."""
-    rows = []
-    for noise, arguments in NOISE.items():
+    rows, points = [], []
+    for noise, arguments in few(options, NOISE.items()):
         for seed in options.seeds:
             data = make_memory_pro(16 if options.quick else 64, random_state=seed, **arguments)
-            rows.append({"noise": noise, "seed": seed, **memory_pro_row(options, data)})
+            row, rings = memory_pro_row(options, data)
+            rows.append({"noise": noise, "seed": seed, **row})
+            if noise == "noisy" and seed == options.seeds[0]:
+                for name, ring in rings.items():
+                    points += [{"points": name, "x": x, "y": y} for x, y in ring]
             log(f"MemoryPro, {noise}, seed {seed}: {rows[-1]}")
     columns = [
         ("noise", "noise", "s"),
@@ -145,7 +150,10 @@ def memory_pro(options):
     ]
     result = Result(
         "MemoryPro: the ring of slow points",
-        [Table(columns, rows)],
+        [
+            Table(columns, rows, by=("noise",)),
+            Table([(k, k, "g") for k in ("points", "x", "y")], points, shown=False),
+        ],
         [
             "`make_memory_pro`, 64 trials cut into 256 segments of constant input; "
             '`JEDIEstimator(embedding="condition")`, all else by default, and the RNN of the '
@@ -165,6 +173,10 @@ def memory_pro(options):
         ],
         {**PER_CONDITION, **options.params},
     )
+    figure = Figure("ring", "x", [("y", "PC 2 of the ring / radius")], "points", 1)
+    figure.x_label, figure.points = "PC 1 of the ring / radius", True
+    figure.caption = "Slow points of teacher and RNN, and where trials rest (noisy, first seed)"
+    result.figures.append(figure)
     worst = max(r["chamfer"] for r in rows)
     result.target("symmetric Chamfer <= 0.2, each seed", worst, worst <= 0.2, ".3f")
     worst = max(r["blind"] - r["ends"] for r in rows)
@@ -176,7 +188,7 @@ def memory_pro(options):
 
 
 def memory_pro_row(options, data):
-    """One fit: the slow points of the memory phase beside the teacher's."""
+    """One fit: the slow points of the memory phase beside the teacher's, and both in a plane."""
     est = estimator(options, **PER_CONDITION)
     seconds = fit(est, data.X, data.condition)
     memory = data.phase == "memory"
@@ -196,13 +208,16 @@ def memory_pro_row(options, data):
     blind = ring_of(search(est, rnn_of(est, "memory"), None, slow_speed=slow_speed))
     centre = true.points.mean(axis=0)
     radius = float(np.median(np.linalg.norm(true.points - centre, axis=1)))
-    ends = chamfer(true.points, data.X[memory][:, -1]) / radius
+    resting = data.X[memory][:, -1]
+    plane = np.linalg.svd(true.points - centre, full_matrices=False)[2][:2].T / radius
+    sets = {"teacher": true.points, "RNN": model.points, "activity at rest": resting}
+    rings = {name: ((some - centre) @ plane).tolist() for name, some in sets.items()}
     distance = cross(true.points, model.points)
     angle, true_angle = (decode(p.points, data) for p in (model, true))
     matched = distance.argmin(axis=0)
     forth, back = (float(distance.min(axis=i).mean()) / radius for i in (0, 1))
     types = model.found.n_unstable == true.found.n_unstable[matched]
-    return {
+    row = {
         "r2": r2(scaled(est, data.X), scaled(est, predict(est, data.X))),
         "teacher_points": len(true.points),
         "points": len(model.points),
@@ -210,7 +225,7 @@ def memory_pro_row(options, data):
         "back": back,
         "chamfer": (forth + back) / 2,
         "blind": chamfer(true.points, blind.points) / radius,
-        "ends": ends,
+        "ends": chamfer(true.points, resting) / radius,
         "order": in_order(model.points, angle),
         "angle_error": float(np.degrees(np.median(np.abs(wrap(angle - true_angle[matched]))))),
         "same_type": float(types.mean()),
@@ -221,13 +236,14 @@ def memory_pro_row(options, data):
         "lyapunov_error": lyapunov_error(est, data, np.flatnonzero(memory)[:N_MATCHED]),
         "fit_seconds": seconds,
     }
+    return row, rings
 
 
 def analytic(options):
     """The ring attractor and the bistable decision network, whose points are known exactly."""
     rows = []
     for name, maker in (("ring", make_ring_attractor), ("decision", make_bistable_decision)):
-        for noise, arguments in NOISE.items():
+        for noise, arguments in few(options, NOISE.items()):
             for seed in options.seeds:
                 data = maker(random_state=seed, **arguments)
                 if name == "decision":  # after the evidence all trials follow one system
@@ -240,7 +256,7 @@ def analytic(options):
     columns += ANALYTIC_COLUMNS
     return Result(
         "Ring attractor and bistable decision",
-        [Table(columns, rows)],
+        [Table(columns, rows, by=("network", "noise"))],
         [
             "`make_ring_attractor` and `make_bistable_decision` (after the pulse); all trials "
             "follow one autonomous system. They are given as two conditions of random halves, "
@@ -299,12 +315,12 @@ def subsampling(options):
     ring_rows, memory_rows = [], []
     for seed in options.seeds:
         ring = make_ring_attractor(n_neurons=200, random_state=seed)
-        for n in (200, 100, 50, 20):
+        for n in few(options, (200, 100, 50, 20)):
             observed = np.random.default_rng(seed).permutation(200)[:n]
             row = analytic_row(options, "ring", ring, observed)
             ring_rows.append({"observed": n, "seed": seed, **row})
             log(f"ring, {n} of 200 neurons, seed {seed}: {row}")
-        for n in (64, 32, 16, 8):
+        for n in few(options, (64, 32, 16, 8)):
             data = make_flip_flop(
                 8 if options.quick else 40, n_neurons=None if n == 64 else n, random_state=seed
             )
@@ -316,13 +332,13 @@ def subsampling(options):
             [*columns, R2, *ANALYTIC_COLUMNS],
             sorted(ring_rows, key=lambda r: -r["observed"]),
             title="Ring attractor of 200 neurons:",
-            summarise=False,
+            by=("observed",),
         ),
         Table(
             [*columns, *(c for c in MEMORY_COLUMNS if c[0] != "lyapunov_error")],
             sorted(memory_rows, key=lambda r: -r["observed"]),
             title="Flip-flop of 64 neurons:",
-            summarise=False,
+            by=("observed",),
         ),
     ]
     return Result(

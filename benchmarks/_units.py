@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from _common import estimator, fit, log, r2
-from _report import Result, Table
-from _structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
-
 from jedi_sklearn.datasets import make_flip_flop, make_multitask
 from jedi_sklearn.preprocessing import HiddenUnits
+
+from ._common import estimator, fit, log, r2
+from ._report import Result, Table
+from ._structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
 
 N_TRIALS, N_TRAIN = 90, 60  # of many neurons
 
@@ -18,7 +18,7 @@ def hidden_units(options):
     """Memories of a flip-flop few neurons of which are seen, and a recording of many neurons."""
     few, many = [], []
     for seed in options.seeds:
-        for n in (16, 8):
+        for n in few(options, (16, 8)):
             n_trials = 8 if options.quick else 40
             data = make_flip_flop(n_trials, n_neurons=n, random_state=seed)
             for name, units in (("neurons", None), ("units", HiddenUnits().fit(data.X))):
@@ -31,12 +31,17 @@ def hidden_units(options):
     columns = [("observed", "observed neurons", "d"), SEED, which]
     columns += [c for c in MEMORY_COLUMNS if c[0] != "lyapunov_error"]
     tables = [
-        Table(columns, sorted(few, key=lambda r: -r["observed"]), "Flip-flop:", summarise=False),
+        Table(
+            columns,
+            sorted(few, key=lambda r: -r["observed"]),
+            "Flip-flop:",
+            by=("observed", "states"),
+        ),
         Table(
             [SEED, which, ("r2", "R2", ".4f"), "fit_seconds", ("seconds", "predict s", ".1f")],
             many,
             "Many neurons:",
-            summarise=False,
+            by=("states",),
         ),
     ]
     return Result(

@@ -21,9 +21,7 @@ OURS = [path for path in PAGES if "paper" not in path.parts]  # of the site
 
 
 def test_no_page_is_long():
-    # docs/benchmarks.md is being split into pages of its own
-    short = [path for path in OURS if path.name != "benchmarks.md"]
-    words = {path.name: len(path.read_text(encoding="utf-8").split()) for path in short}
+    words = {path.name: len(path.read_text(encoding="utf-8").split()) for path in OURS}
     assert {name: n for name, n in words.items() if n > 2000} == {}
     assert sum(words.values()) > 20_000
 

@@ -1,0 +1,1 @@
+"""How well, how fast and how reliably the package works: ``python -m benchmarks --help``."""
