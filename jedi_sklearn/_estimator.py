@@ -42,6 +42,9 @@ __all__ = ["JEDIEstimator"]
 # Units: mean square, in training SDs, of samples that hardly come from the same recording, and how
 # often the size of activity that of the training data, or the other way round
 FAR, OTHER_SIZE = 100, 10
+CORRECTION = (
+    0.1  # of forecasts under known inputs, where the embedding alone does not say the state
+)
 
 
 class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -754,8 +757,21 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return run / self.dt if per_second else run
 
     @isolated
-    def forecast(self, X, n_timesteps, *, inputs=None, correction="auto"):
-        """What follows trials: their RNNs run on from the last sample.
+    def forecast(
+        self,
+        X,
+        n_timesteps,
+        *,
+        inputs=None,
+        correction="auto",
+        average=True,
+    ):
+        """What is to be expected after the samples seen of trials.
+
+        A beginning seldom says which embedding a trial has. So the forecast is the mean of what
+        follows under embeddings that the trial may have, weighted by how likely they make what was
+        seen: those of the training trials, and the most likely one under their Gaussian
+        (docs/model.md, eq. 20).
 
         Parameters
         ----------
@@ -766,17 +782,32 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         inputs : array-like of shape (n_trials, n_seen + n_timesteps, n_inputs), optional
             Known inputs, if and only if the fit had them: of what is seen and of what follows.
         correction : float or "auto", default="auto"
-            Share of the difference to each sample seen that the run takes in on its way, while
-            the embedding is inferred and up to the state that the forecast sets out from. With 0
-            it goes on from the end of the free run of ``predict``, with 1 from the last sample.
-            A little averages the noise of single samples, and keeps small errors from growing
-            where the dynamics are unstable (a Kalman filter of fixed gain). "auto" is 0.1, and 0
-            for spike counts, of which the smoothed samples lean to the mean.
+            Share of the difference to each sample seen that a run takes in on its way, while
+            embeddings are inferred and up to the state that the forecast sets out from. With 0
+            it goes on from the end of the free run, with 1 from the last sample. A little averages
+            the noise of single samples, and keeps small errors from growing where the dynamics
+            are unstable (a Kalman filter of fixed gain). "auto" is 0.1 with known inputs; it is 0
+            without, where embeddings say where trials go, and for spike counts, of which the
+            smoothed samples lean to the mean.
+        average : bool, default=True
+            Whether to average. False follows the run of the most likely embedding under the
+            Gaussian alone, which ``transform`` returns of `X` if `correction` is 0: with this the
+            forecast is the end of a single free run, as an RNN of ``dynamics(X)`` makes it.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            In the units of `X`; of spike counts what is expected in each bin.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data and arguments that cannot be used; the text says what to try.
+
+        References
+        ----------
+        Blackwell and MacQueen (1973), "Ferguson distributions via Polya urn schemes", Ann. Stat.
+        1:353-355, for the prior of a new trial.
 
         Examples
         --------
@@ -788,24 +819,25 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         (10, 50, 50)
         """
         check_number(n_timesteps, "n_timesteps", numbers.Integral, low=1)
-        embedding, last, inputs = self._follow(X, n_timesteps, inputs, correction)
-        return self._model.generate(embedding, last, n_timesteps + 1, inputs)[:, 1:]
+        if average:
+            return self._infer_seen(X, n_timesteps, inputs, correction, ahead=n_timesteps)[2].ahead
+        embedding, last, later = self._follow(X, n_timesteps, inputs, correction)
+        return self._model.generate(embedding, last, n_timesteps + 1, later)[:, 1:]
 
     def _follow(self, X, n_timesteps, inputs, correction):
         """Embeddings, states at the last sample (scaled), and inputs from there on."""
+        X, inputs, found = self._infer_seen(X, n_timesteps, inputs, correction)
+        later = None if inputs is None else inputs[:, X.shape[1] - 1 :]
+        return found.p[:, : self.n_components_], found.last, later
+
+    def _infer_seen(self, X, n_timesteps, inputs, correction, **how):
+        """What `_infer` returns of trials that go on, as their inputs do."""
         check_is_fitted(self, "hypernetwork_")
         if isinstance(correction, str):
             check_option(correction, "correction", ("auto",), ", or a number from 0 to 1")
-            correction = self._model.observation.correction
+            correction = self._model.observation.correction if self.n_inputs_ else 0.0
         check_number(correction, "correction", low=0, high=1)
-        later = None
-        if inputs is not None or self.n_inputs_:
-            X = self._check_X(X)
-            whole = np.broadcast_to(np.nan, (len(X), X.shape[1] + n_timesteps, 0))
-            inputs = check_inputs_of_trials(inputs, whole, self.n_inputs_)
-            inputs, later = inputs[:, : X.shape[1]], inputs[:, X.shape[1] - 1 :]
-        _, _, found = self._infer(X, inputs, correction=float(correction))
-        return found.p[:, : self.n_components_], found.last, later
+        return self._infer(X, inputs, n_timesteps, correction=float(correction), **how)
 
     @isolated
     def score(self, X, y=None, *, inputs=None):
@@ -1086,10 +1118,12 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # --------------------------------------------------------------------------- inference
 
-    def _infer(self, X, inputs=None, **how):
+    def _infer(self, X, inputs=None, n_later=0, **how):
+        """Trials and inputs, checked, and what is inferred; inputs go on for `n_later` samples."""
         check_is_fitted(self, "hypernetwork_")
         X = self._check_X(X)
-        inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
+        whole = np.broadcast_to(np.nan, (len(X), X.shape[1] + n_later, 0)) if n_later else X
+        inputs = check_inputs_of_trials(inputs, whole, self.n_inputs_)
         how["n_init"] = setting(self, "n_init")
         check_number(how["n_init"], "n_init", numbers.Integral, low=1)
         found = self._model.infer(X, resolve_device(self.device), inputs, **how)

@@ -36,13 +36,18 @@ LEAST_CURVATURE = 1e-3  # of that of the prior: less is taken as none
 
 
 class GaussianPrior(nn.Module):
-    """Prior of p: mean (m,), precision (m, m); candidate starts of c, (n_centres, d)."""
+    """Prior of p: mean (m,), precision (m, m); candidate starts of c, (n_centres, d).
 
-    def __init__(self, mean, precision, centres):
+    `known` are parameters of training trials (n_known, m), for forecasts; none in older files.
+    """
+
+    def __init__(self, mean, precision, centres, known=None):
         super().__init__()
+        known = mean.new_zeros(0, len(mean)) if known is None else known
         self.register_buffer("mean", mean)
         self.register_buffer("precision", precision)
         self.register_buffer("centres", centres)
+        self.register_buffer("known", known)
 
     def cost(self, p):
         """Minus twice the log density of parameters (problems, m), up to a constant."""

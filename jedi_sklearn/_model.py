@@ -17,6 +17,7 @@ from sklearn.utils import Bunch
 from torch import nn
 
 from ._distributed import ALONE
+from ._forecast import Alternatives, learn_temperature, some_of
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
@@ -26,6 +27,7 @@ from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
 
 __all__ = ["Model"]
 
+N_KNOWN = 256  # training trials that stand for all in forecasts
 N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
 BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # inferred at a time on the CPU: 64 MB of float64
 MEANS = ("H", "first", "distance")  # of what is inferred, kept as a mean over trials
@@ -54,6 +56,8 @@ class Model(nn.Module):
         Samples in time per independent residual.
     steps_per_sample : int
         Of the dynamics, so that each takes dt / steps_per_sample.
+    temperature : float
+        By which the likelihood of a part of a trial is tempered in forecasts.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Model(nn.Module):
         prior=None,
         autocorrelation_time=1.0,
         steps_per_sample=1,
+        temperature=1.0,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
@@ -80,7 +85,7 @@ class Model(nn.Module):
             n_init,
             autocorrelation_time,
         )
-        self.steps_per_sample = steps_per_sample
+        self.steps_per_sample, self.temperature = steps_per_sample, temperature
 
     @property
     def step(self):
@@ -225,6 +230,7 @@ class Model(nn.Module):
         errors=False,
         curvature=False,
         correction=None,
+        ahead=None,
         n_init=None,
         n_jobs=None,
         processes=ALONE,
@@ -242,12 +248,14 @@ class Model(nn.Module):
             With `starts` also ``x0`` (trials, neurons), scaled, and ``lengths`` (trials,), samples
             without padding; with `errors` also ``covariance`` (trials, m, m) of p. With a
             `correction` the errors are those of runs that take in this share of them as they go,
-            and ``last`` (trials, neurons) is where these end, scaled.
+            and ``last`` (trials, neurons) is where these end, scaled. With `ahead`, a number of
+            samples, there is ``ahead`` (trials, samples, neurons) instead, the activity to be
+            expected after X, over what the trials may be; `inputs` then go on to its end.
         """
         size = self._block(X, device)
         parts = [slice(first, first + size) for first in range(0, len(X), size)]
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
-        how |= {"correction": correction, "n_init": n_init or self.n_init}
+        how |= {"correction": correction, "ahead": ahead, "n_init": n_init or self.n_init}
         block = partial(self._infer_block, needed=self._neurons_needed(X), **how)
         with processes.together():
             mine = processes.share(parts)
@@ -293,17 +301,18 @@ class Model(nn.Module):
         """A frozen model that has these parts, and the rest of this one."""
         parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
         rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
-        return Model(*parts, *rest, self.steps_per_sample).requires_grad_(False)
+        rest += (self.steps_per_sample, self.temperature)
+        return Model(*parts, *rest).requires_grad_(False)
 
     @isolated  # workers have a state of their own
     @torch.no_grad()
     def _infer_block(
-        self, X, inputs, *, device, starts, errors, curvature, correction, n_init, needed
+        self, X, inputs, *, device, starts, errors, curvature, correction, ahead, n_init, needed
     ):
         """What `infer` returns of a block of trials, but sums for means."""
         # the CPU needs no copy: nothing is written to
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
-        u = self.scale_inputs(inputs, X.shape[:2])
+        u = self.scale_inputs(None if inputs is None else inputs[:, : X.shape[1]], X.shape[:2])
         kind = (torch.float64, device, self.steps_per_sample)
         trials = as_trials(X, u, self.observation, self.imputer, *kind)
         some, inner = trials, model
@@ -313,8 +322,9 @@ class Model(nn.Module):
             some = as_trials(X[:, :, needed], u, *how, *kind)
         runs, d = inner.runs(), self.hypernetwork.n_components
         weight = 1 / (model.observation.dispersion * self.autocorrelation_time)
+        weight /= self.temperature if ahead else 1.0
         how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
-        how |= {"noise": model.observation.dispersion, "curvature": curvature or errors}
+        how |= {"noise": model.observation.dispersion, "curvature": curvature or errors or ahead}
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
             deviance = deviance + some.constant
@@ -326,7 +336,11 @@ class Model(nn.Module):
         found |= {"first": first.sum(0), "distance": first.square().mean(1).sum(0)}
         if starts:
             found["x0"] = x0
-        if correction is not None:
+        if ahead:
+            likely = Alternatives(model, trials, p, H, weight, correction, runs, some)
+            later = None if inputs is None else inputs[:, X.shape[1] - 1 :]
+            found["ahead"] = likely.forecast(ahead, self.scale_inputs(later, (len(X), ahead + 1)))
+        elif correction is not None:
             run = (self.connectivity, weights, x0, trials, self.alpha)
             found["last"] = follow(*run, correction)
         if errors:
@@ -376,8 +390,14 @@ class Model(nn.Module):
         mean[:d] = torch.linalg.solve(matrix, mean[:d] - shift)
         precision = everything.t() @ prior.precision @ everything
         centres = torch.linalg.solve(matrix, (prior.centres - shift).t()).t()
-        self.prior = GaussianPrior(mean, precision, centres)
+        known = torch.cat([new, torch.as_tensor(found.p[:, d:])], 1)
+        known = known[some_of(len(known), N_KNOWN)]
+        self.prior = GaussianPrior(mean, precision, centres, known)
         return new.numpy()
+
+    def learn_temperature(self, X, inputs):
+        """That of forecasts, from training trials."""
+        self.temperature = learn_temperature(self, X, inputs)
 
     @torch.no_grad()
     def first_states(self, E):

@@ -98,7 +98,7 @@ class Gaussian(Observation):
     # spikes, is predicted a little better with each dimension, which is not worth one
     tolerance = 0.02
     dimensions = 1  # of the state, for each that this curve shows
-    correction = 0.1  # of forecasts, by the guide
+    correction = 0.1  # of forecasts under known inputs, by the guide
     basis_has_prior = False
     squared = True
 

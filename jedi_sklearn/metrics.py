@@ -19,7 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 from ._counts import NEVER
 from ._estimator import JEDIEstimator
 from ._scores import OVER, as_mask, bits_of, bits_per_spike, parts, r2_by, r2_of
-from ._validation import check_number, check_option, check_seed, check_trials
+from ._validation import (
+    check_inputs_of_trials,
+    check_number,
+    check_option,
+    check_seed,
+    check_trials,
+)
 
 __all__ = [
     "CoSmoothingScorer",
@@ -194,6 +200,9 @@ class ForecastScorer(_HidingScorer):
         Score of the forecast samples: R2 (:func:`r2_by`) or bits per spike
         (:func:`bits_per_spike`). "auto" is bits per spike if the estimator was fitted to spike
         counts, and R2 otherwise.
+    average : bool, default=True
+        Whether forecasts are averages over the embeddings that a trial may have, as in
+        ``JEDIEstimator.forecast``.
 
     Examples
     --------
@@ -202,10 +211,11 @@ class ForecastScorer(_HidingScorer):
     ForecastScorer(fraction=0.8)
     """
 
-    def __init__(self, fraction=0.5, correction="auto", *, metric="auto"):
+    def __init__(self, fraction=0.5, correction="auto", *, metric="auto", average=True):
         self.fraction = fraction
         self.correction = correction
         self.metric = metric
+        self.average = average
 
     def score(self, estimator, X, y=None, *, inputs=None):
         """Score the forecast of each trial.
@@ -231,15 +241,14 @@ class ForecastScorer(_HidingScorer):
         measure = _measure(self.metric, estimator, X)
         n_timesteps = X.shape[1]
         n_seen = _count_seen(self.fraction, n_timesteps)
-        n_later = n_timesteps - n_seen
         seen = _Shown(X, time=slice(n_seen))
         _refuse_gone(seen, f"there is nothing in the first {n_seen} samples")
-        how = (seen, n_later, inputs, self.correction)
-        embedding, last, inputs = estimator._follow(*how)
+        inputs = check_inputs_of_trials(inputs, X, estimator.n_inputs_)
+        how = {"correction": self.correction, "average": self.average}
 
         def predict(i):
             u = None if inputs is None else inputs[i]
-            return estimator._model.generate(embedding[i], last[i], n_later + 1, u)[:, 1:]
+            return estimator.forecast(seen[i], n_timesteps - n_seen, inputs=u, **how)
 
         return measure(_Shown(X, time=slice(n_seen, None)), predict)
 

@@ -652,10 +652,11 @@ def test_validation_is_the_score_of_trials_left_out(short, few, left_out):
 
 def test_forecasts_of_counts_go_on_with_the_free_run(spiking, short):
     est, X = short().fit(spiking.X[TRAIN]), spiking.X[TEST]
-    assert_array_equal(est.forecast(X[:, :20], 5), est.forecast(X[:, :20], 5, correction=0))
-    assert (
-        np.abs(est.forecast(X[:, :20], 5, correction=0.1) - est.forecast(X[:, :20], 5)).max() > 0
-    )
+    for average in (True, False):
+        free = est.forecast(X[:, :20], 5, average=average)
+        assert_array_equal(free, est.forecast(X[:, :20], 5, correction=0, average=average))
+        corrected = est.forecast(X[:, :20], 5, correction=0.1, average=average)
+        assert np.abs(corrected - free).max() > 0
     with pytest.raises(ValueError, match="one of 'auto', or a number from 0 to 1"):
         est.forecast(X, 5, correction="atuo")
 

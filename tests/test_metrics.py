@@ -128,8 +128,9 @@ def test_a_forecast_without_correction_goes_on_with_the_free_run(either, trials)
     E = est.transform(X[:, :60])
     run = est.inverse_transform(E, start_of(est, E, X), n_timesteps=80)
     assert_allclose(run[:, :60], est.predict(X[:, :60]), atol=1e-9)
-    assert_allclose(est.forecast(X[:, :60], 20, correction=0), run[:, 60:])
-    assert_allclose(ForecastScorer(0.75, correction=0)(est, X), r2_by(X[:, 60:], run[:, 60:]))
+    how = {"correction": 0, "average": False}
+    assert_allclose(est.forecast(X[:, :60], 20, **how), run[:, 60:])
+    assert_allclose(ForecastScorer(0.75, **how)(est, X), r2_by(X[:, 60:], run[:, 60:]))
 
 
 def test_a_forecast_with_full_correction_sets_out_at_the_last_sample(est, trials):
@@ -137,7 +138,7 @@ def test_a_forecast_with_full_correction_sets_out_at_the_last_sample(est, trials
     embedding, last, _ = est._follow(X, 20, None, 1.0)
     assert_allclose(est.to_activity(last), X[:, -1])
     run = est.inverse_transform(embedding, X[:, -1], n_timesteps=21)[:, 1:]
-    assert_allclose(est.forecast(X, 20, correction=1), run)
+    assert_allclose(est.forecast(X, 20, correction=1, average=False), run)
 
 
 def test_the_state_takes_in_its_share_of_each_sample_that_was_seen(either, trials):

@@ -1,0 +1,107 @@
+"""Forecasts: averages over what trials may be of which the beginning was seen."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from jedi_sklearn import JEDIEstimator, _forecast
+from jedi_sklearn._trials import Trials
+from jedi_sklearn.metrics import ForecastScorer, bits_per_spike
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+N_TRAINING, N_SEEN, N_LATER = 60, 15, 15
+
+
+@pytest.fixture(scope="module")
+def spikes():
+    """Waves of 20 neurons that start anywhere, in few spikes; expected counts, and counts."""
+    rng = np.random.default_rng(0)
+    phase = rng.uniform(0, 2 * np.pi, size=(100, 1, 1))
+    time = 0.2 * np.arange(N_SEEN + N_LATER)[:, np.newaxis]
+    rates = np.exp(np.cos(phase + time + np.arange(20)) - 1.7)
+    return rates, rng.poisson(rates).astype(float)
+
+
+@pytest.fixture(scope="module")
+def est(spikes):
+    est = JEDIEstimator(4, 6, max_iter=60, tol=1, random_state=0)
+    return est.fit(spikes[1][:N_TRAINING])
+
+
+def seen(spikes):
+    return spikes[1][N_TRAINING:, :N_SEEN]
+
+
+def test_averages_foresee_more_of_few_spikes_than_the_most_likely_run(est, spikes):
+    X = spikes[1][N_TRAINING:]
+    bits = [
+        ForecastScorer(N_SEEN / X.shape[1], average=average)(est, X) for average in (True, False)
+    ]
+    assert bits[0] > bits[1] + 0.015
+    average = est.forecast(seen(spikes), N_LATER)
+    assert bits[0] == pytest.approx(bits_per_spike(X[:, N_SEEN:], average))
+
+
+def test_where_hardly_anything_was_seen_the_forecast_is_what_training_trials_do(est, spikes):
+    X = seen(spikes)[:3].copy()
+    X[:, :, 1:], X[:, 1:] = np.nan, np.nan
+    mean = est.forecast(X, N_LATER)
+    runs = est.inverse_transform(est.embedding_, n_timesteps=N_SEEN + N_LATER)[:, N_SEEN:]
+    assert_allclose(mean, np.broadcast_to(runs.mean(axis=0), mean.shape), rtol=0.2, atol=0.02)
+
+
+def test_forecasts_belong_to_trials_and_are_the_same_each_time(est, spikes, tmp_path):
+    X = seen(spikes)
+    whole = est.forecast(X, 5)
+    assert_array_equal(est.forecast(X, 5), whole)
+    assert_allclose(est.forecast(X[7:8], 5), whole[7:8], rtol=1e-9)
+    assert_allclose(est.forecast(X, 3), whole[:, :3], rtol=1e-9)
+    est.save(tmp_path / "est.npz")
+    assert_array_equal(JEDIEstimator.load(tmp_path / "est.npz").forecast(X, 5), whole)
+
+
+def test_runs_that_trials_have_in_common_are_not_made_for_each(est, spikes, monkeypatch):
+    X = seen(spikes)[:4].copy()
+    X[0, 3:5], X[1, :, :10] = np.nan, np.nan
+    together = est.forecast(X, 5)
+    monkeypatch.setattr(_forecast, "deviance_along", None)  # is not called
+    monkeypatch.setattr(Trials, "n_inputs", 1)
+    assert_allclose(est.forecast(X, 5), together, rtol=1e-6, atol=1e-9)
+
+
+def test_a_file_without_training_trials_follows_the_likeliest_run(est, spikes):
+    without = copy.deepcopy(est)
+    assert len(without._model.prior.known) == N_TRAINING
+    without._model.prior.known = torch.zeros(0, 4, dtype=torch.float64)
+    without._model.temperature = 1.0
+    X = seen(spikes)
+    assert_allclose(without.forecast(X, 5), est.forecast(X, 5, average=False), rtol=1e-6)
+
+
+def test_the_temperature_is_what_residuals_ask_for(est, spikes):
+    # each spike counted eight times over: the same rates, and misleading evidence
+    assert est._model.temperature <= 2
+    counted = copy.deepcopy(est._model)
+    counted.observation.noise /= 8
+    counted.learn_temperature(spikes[1][:N_TRAINING], None)
+    assert counted.temperature >= 4
+
+
+def test_a_run_that_explodes_is_not_believed(est, spikes):
+    wild = copy.deepcopy(est)
+    prior = wild._model.prior
+    prior.mean += 100.0  # modes are pulled far from all training trials
+    prior.precision *= 1e6
+    runs = est.inverse_transform(est.embedding_, n_timesteps=N_SEEN + N_LATER)
+    assert wild.forecast(seen(spikes), N_LATER).max() <= runs.max()
+
+
+def test_very_many_trials_are_stood_for_by_some():
+    few = _forecast.some_of(1000, 256)
+    assert len(few) == len(set(few.tolist())) == 256
+    assert_array_equal(few, np.sort(few))
+    assert_array_equal(_forecast.some_of(5, 256), np.arange(5))
