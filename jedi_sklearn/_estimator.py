@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._adapt import adapt, check_adapts
 from ._advice import describe_gap, describe_spread
+from ._callbacks import CallbackSupportMixin, watch_fit, with_callbacks
 from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
@@ -47,7 +48,9 @@ CORRECTION = (
 )
 
 
-class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class JEDIEstimator(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Jointly Embedded Inference of Neural Dynamics.
 
     A hypernetwork maps an embedding of every trial to the weights of an RNN whose free run
@@ -364,6 +367,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # ----------------------------------------------------------------------------- fitting
 
+    @with_callbacks
     @isolated
     def fit(self, X, y=None, *, conditions=None, inputs=None):
         """Fit hypernetwork and embeddings.
@@ -403,42 +407,20 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             warn_of_axes(X)
             warn_of_zeros(part(X, processes.slice(len(X))))
         previous = getattr(self, "_model", None) if self.warm_start else None
-        fit = fit_model(self, X, y, conditions, inputs, previous, processes)
-        model, embedding, found, labels = fit.model, fit.embedding, fit.found, fit.labels
-        observation, trajectory = model.observation, None
+        watch = watch_fit(self, X, y if conditions is None else conditions, inputs, self._learned)
+        fit = fit_model(self, X, y, conditions, inputs, previous, processes, watch)
+        learned, found = self._learned(fit), fit.found
         if self.output == "trajectory":
             run = (found.x0, X.shape[1], inputs)
-            trajectory = RunComponents.learn(_blocks_of_runs(model, embedding, *run))
+            runs = _blocks_of_runs(fit.model, fit.embedding, *run)
+            learned["_trajectory"] = RunComponents.learn(runs)
 
         # nothing above touched self: a fit that fails leaves the estimator as it was
-        self.n_features_in_ = X.shape[2]
-        self.n_timesteps_ = X.shape[1]
-        self.n_components_ = embedding.shape[1]
-        self.rank_ = model.connectivity.rank
-        self.mean_, self.scale_ = (
-            a.detach().numpy().copy() for a in (observation.mean, observation.scale)
-        )
-        self.hypernetwork_ = model.hypernetwork
-        self.noise_variance_ = float(observation.noise)
-        self.autocorrelation_time_ = model.autocorrelation_time
-        self._model = model
-        self._structure = {name: getattr(self, name) for name in STRUCTURE}
-        self._mean_initial_state = observation.activity(found.first)
-        self.embedding_ = embedding
-        self._training_r2, self._trajectory = fit.training_r2, trajectory
-        self.n_inputs_ = len(model.input_scale)
-        self.loss_curve_ = fit.training.loss_curve
-        self.validation_curve_ = fit.training.validation_curve
-        self.n_iter_ = len(self.loss_curve_)
-        self.converged_ = fit.training.converged
-        self._messages = [fit.training.complaint] if fit.training.complaint else []
         for name in ("conditions_", "condition_embeddings_"):
             self.__dict__.pop(name, None)
-        if labels is not None:
-            self.conditions_ = labels
-            self.condition_embeddings_ = np.stack(
-                [embedding[fit.codes == i].mean(axis=0) for i in range(len(labels))]
-            )
+        vars(self).update(learned)
+        if watch is not None:
+            watch.close(fit)
         try:
             if fit.training.complaint:
                 warn_user(fit.training.complaint, ConvergenceWarning)
@@ -448,6 +430,41 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
                 raise KeyboardInterrupt
         return found
 
+    def _learned(self, fit):
+        """What an estimator has after a fit, by name."""
+        model, embedding, training = fit.model, fit.embedding, fit.training
+        observation = model.observation
+        learned = {
+            "n_features_in_": len(observation.mean),
+            "n_timesteps_": fit.n_timesteps,
+            "n_components_": embedding.shape[1],
+            "rank_": model.connectivity.rank,
+            "mean_": observation.mean.detach().numpy().copy(),
+            "scale_": observation.scale.detach().numpy().copy(),
+            "hypernetwork_": model.hypernetwork,
+            "noise_variance_": float(observation.noise),
+            "autocorrelation_time_": model.autocorrelation_time,
+            "_model": model,
+            "_structure": {name: getattr(self, name) for name in STRUCTURE},
+            "_mean_initial_state": observation.activity(fit.found.first),
+            "embedding_": embedding,
+            "_training_r2": fit.training_r2,
+            "_trajectory": None,
+            "n_inputs_": len(model.input_scale),
+            "loss_curve_": training.loss_curve,
+            "validation_curve_": training.validation_curve,
+            "n_iter_": len(training.loss_curve),
+            "converged_": training.converged,
+            "_messages": [training.complaint] if training.complaint else [],
+        }
+        if fit.labels is not None:
+            learned["conditions_"] = fit.labels
+            learned["condition_embeddings_"] = np.stack(
+                [embedding[fit.codes == i].mean(axis=0) for i in range(len(fit.labels))]
+            )
+        return learned
+
+    @with_callbacks
     @isolated
     def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
         """Fit and return what ``fit(X, y).transform(X)`` would, without inferring it twice.

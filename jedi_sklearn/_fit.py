@@ -61,6 +61,7 @@ class Fit:
     codes: np.ndarray | None
     training: Trained
     training_r2: float | None  # of the free runs of all trials, where it was asked for
+    n_timesteps: int
 
 
 @dataclass
@@ -108,7 +109,7 @@ class Plan:
             print(f"[JEDI] {line}", flush=True)
 
 
-def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
+def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE, watch=None):
     """Fit a model to trials that were checked.
 
     Parameters
@@ -122,6 +123,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         To go on from.
     processes : Processes
         That fit together; all get the same result.
+    watch : Watch, optional
+        Callbacks that hear of the fit.
 
     Returns
     -------
@@ -145,6 +148,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         ),
         checkpoint=plan.checkpoint,
         processes=processes,
+        watch=None if watch is None else _Watched(watch, data, plan),
     )
     model = settle(model, training, data, plan)
     try:
@@ -162,7 +166,33 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         with processes.together():
             if processes.rank == 0:
                 plan.checkpoint.remove()
-    return Fit(model, embedding, found, data.labels, data.codes, training, training_r2)
+    return Fit(model, embedding, found, data.labels, data.codes, training, training_r2, X.shape[1])
+
+
+@dataclass
+class _Watched:
+    """What training tells callbacks: its steps, and a few times the fit as it stands."""
+
+    watch: Any
+    data: Data
+    plan: Plan
+
+    def begin(self):
+        """A step begins."""
+        self.watch.begin()
+
+    def end(self, model, training):
+        """Whether to stop after a step."""
+        due = len(training.loss_curve) % self.plan.schedule.refresh == 0
+        return self.watch.end(partial(self._stand, model, training) if due else None)
+
+    def _stand(self, model, training):
+        data = self.data
+        model = settle(model, training, data, self.plan)
+        model, embedding, found = infer(model, data, self.plan)
+        return Fit(
+            model, embedding, found, data.labels, data.codes, training, None, data.X.shape[1]
+        )
 
 
 # The steps

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from sklearn import config_context
 
+from ._callbacks import STATE
 from ._components import RunComponents
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior
@@ -64,7 +65,8 @@ def save_estimator(est, path):
     """Write parameters and everything learned, if anything, to `path`."""
     names = est.get_params(deep=False)
     parameters = {name: setting(est, name) for name in names if name not in OLD_NAMES.values()}
-    fitted = {name: value for name, value in vars(est).items() if name not in names}
+    skipped = {*names, *STATE}
+    fitted = {name: value for name, value in vars(est).items() if name not in skipped}
     fitted.pop("hypernetwork_", None)  # that of _model
     if fitted.pop("_metadata_request", None) is not None:
         fitted["_metadata_request"] = _read_requests(est)

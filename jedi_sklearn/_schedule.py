@@ -75,6 +75,7 @@ class Trained:
     validation_curve: list = field(default_factory=list)
     converged: bool = False
     interrupted: bool = False
+    stopped: bool = False  # by a callback
     complaint: str = ""
     failed: bool = False  # no better than the mean of the data
 
@@ -182,6 +183,15 @@ def judge(result, schedule, checkpoint=None, share="R2"):
             result.complaint += " The checkpoint is kept: the same fit goes on from there."
         return result
     if result.converged:
+        return result
+    if result.stopped and result.loss < 1:
+        result.converged = schedule.settled(n)
+        if not result.converged:
+            result.complaint = (
+                f"A callback stopped training after {n} of {schedule.max_iter} steps, before "
+                "teacher forcing had ended: the free run may leave the data. Let it run for "
+                "longer, or lower teacher_forcing."
+            )
         return result
     tail, last = max(1, n // 10), result.loss
     before = result.loss_curve[-2 * tail : -tail]

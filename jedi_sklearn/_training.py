@@ -39,6 +39,7 @@ def train(
     progress=None,
     checkpoint=None,
     processes=ALONE,
+    watch=None,
 ):
     """Minimise the deviance of the run plus the prior of the embeddings.
 
@@ -68,6 +69,9 @@ def train(
         its ``write(state)``: training goes on from there, as if never interrupted.
     processes : Processes
         Each works on its share of every mini-batch; all keep the whole state.
+    watch : object, optional
+        Its ``begin()`` is called before each step, and after it ``end(model, trained)``, which
+        says whether to stop there.
 
     Returns
     -------
@@ -97,6 +101,8 @@ def train(
     progress.skip(run.n_steps)
     try:
         for step in range(run.n_steps, schedule.max_iter):
+            if watch is not None:
+                watch.begin()
             if step % schedule.refresh == 0:
                 run.estimate_prior()
             teacher_forcing = schedule.teacher_forcing_at(step)
@@ -108,6 +114,9 @@ def train(
             progress(step, loss, teacher_forcing)
             if best.is_due(step) and best.look(run):
                 run.result.converged = True
+                break
+            if watch is not None and processes.total(watch.end(model, run.snapshot())):
+                run.result.stopped = True
                 break
             saved.write(step)
     except KeyboardInterrupt:
@@ -201,6 +210,11 @@ class _Run:
         score = validate(*self._parameters())
         self.result.validation_curve.append((self.n_steps, score))
         return score
+
+    def snapshot(self):
+        """What was trained so far, to look at."""
+        curves = (list(self.result.loss_curve), list(self.result.validation_curve))
+        return Trained(self.c.detach(), self.q.detach(), *curves)
 
     def finish(self):
         """What was trained."""
