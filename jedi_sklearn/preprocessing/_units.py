@@ -34,7 +34,8 @@ class HiddenUnits(TrialTransformer):
     and leave out the noise of single neurons. If only a few neurons of a circuit were recorded,
     more units than neurons let the RNNs bend more directions, and on average they find more of
     the fixed points (docs/benchmarks/few_neurons.md). :meth:`inverse_transform` is the readout
-    from units to neurons. It takes units as ``predict`` returns them, or fixed points in the units of `X`.
+    from units to neurons. It takes units as ``predict`` returns them, or fixed points in the units
+    of `X`.
 
     Principal components need continuous activity: smooth spike counts first.
 
