@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import PoissonRegressor
 
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
+from jedi_sklearn.evaluation import compare
 from jedi_sklearn.metrics import bits_per_spike, hidden_bits_per_spike, r2_by
 from jedi_sklearn.preprocessing import smooth_counts
 
@@ -29,7 +30,7 @@ from ._embeddings import (
     say,
     settings,
 )
-from ._recordings import BIN_WIDTH, load
+from ._recordings import BIN_WIDTH, N_SPLITS, load
 from ._report import Result, Table
 
 HELD_OUT = 0.25  # of the neurons
@@ -149,6 +150,48 @@ def reach_cosmoothing(options):
     gain = s["jedi"]["mean"] - s["regression"]["mean"]
     at_least(result, "as much as smoothing and Poisson regression", gain, 0.0, "+.3f")
     return result
+
+
+def compared(options):
+    """What `compare` says of raw counts, as a user gets it."""
+    recording = load(options, "center_out_m1_trials.npz")
+    X, _, direction = centre_out_window(recording, np.asarray)
+    recordings = {"macaque M1, 50 ms": (X.astype(float), direction, BIN_WIDTH)}
+    recording = load(options, "visual_mouse_steinmetz2019_s1.npz")
+    X = recording["spike_counts"].astype(float)
+    side = np.sign(recording["contrast_left"] - recording["contrast_right"]).astype(int)
+    recordings["mouse visual cortex, 10 ms"] = X[:, :, X.sum(axis=(0, 1)) > 0], side, 0.01
+    if options.quick:
+        name, (X, y, bin_width) = recordings.popitem()
+        recordings = {name: (X[::3, :, :20], y[::3], bin_width)}
+    tables = []
+    for name, (X, y, bin_width) in recordings.items():
+        n_splits = 2 if options.quick else N_SPLITS
+        found = compare(
+            X, y, estimator=estimator(options, dt=bin_width), cv=n_splits, random_state=0
+        )
+        log(f"compared, {name}: {found.summary()}")
+        rows = [row | {"interval": "{low:.3f} to {high:.3f}".format(**row)} for row in found.rows]
+        for row in rows:
+            row["difference"] = None if np.isnan(row["difference"]) else row["difference"]
+        columns = [
+            ("question", "question", "s"),
+            ("method", "method", "s"),
+            ("metric", "metric", "s"),
+            ("value", "value", ".3f"),
+            ("interval", "95 % interval", "s"),
+            ("difference", "JEDI less this", "+.3f"),
+        ]
+        tables.append(Table(columns, rows, name, summarise=False))
+    return Result(
+        "compare on raw counts",
+        tables,
+        [
+            "`compare(X, y)`, default parameters. Forecasts: the second half of held-out trials, "
+            "from the first. The condition mean is told the condition, which JEDI is not."
+        ],
+        settings(options),
+    )
 
 
 def regressed(X, rates, hidden, train, test):

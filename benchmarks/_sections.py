@@ -46,6 +46,7 @@ GROUPS = {
     "counts": (
         _counts.reach_counts,
         _counts.reach_cosmoothing,
+        _counts.compared,
         _counts.visual_counts,
         _counts.simulated_counts,
         _counts.cost,
