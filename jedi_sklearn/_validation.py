@@ -331,7 +331,7 @@ def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
             raise ValueError(
                 f"The model was fitted with {name} of {n_inputs} channels and cannot do without "
                 f"them: give {name}, of shape ({len(X)}, {X.shape[1]}, {n_inputs}). In a Pipeline "
-                "they are routed, see the user guide."
+                "they are routed (docs/how_to/inputs.md)."
             )
         return None
     if n_inputs == 0:
