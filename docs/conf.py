@@ -36,7 +36,6 @@ extensions = [
 exclude_patterns = ["_build", "paper", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 default_role = "literal"  # `X` in a docstring is code
-suppress_warnings = ["toc.empty_glob"]  # a folder that has no page yet
 
 html_theme = "pydata_sphinx_theme"
 html_title = "jedi-sklearn"

@@ -334,7 +334,7 @@ def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
             raise ValueError(
                 f"The model was fitted with {name} of {n_inputs} channels and needs them here "
                 f"too: pass {name} of shape ({len(X)}, {X.shape[1]}, {n_inputs}). In a Pipeline "
-                "metadata routing passes them on, see the user guide."
+                "metadata routing passes them on: docs/how_to/inputs.md."
             )
         return None
     if n_inputs == 0:

@@ -1,6 +1,7 @@
-"""Facts about the documentation that do not need Sphinx: length, blocks, equations, links."""
+"""Facts about the documentation that need no Sphinx: length, code, equations, links, examples."""
 
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -71,3 +72,19 @@ def test_links_of_the_front_page_lead_somewhere(name):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_examples_without_their_recording_are_shown_and_not_run(monkeypatch, tmp_path):
+    runnable = runpy.run_path(str(DOCS / "_ext" / "gallery.py"))["runnable"]
+    examples = {path.name for path in (ROOT / "examples").glob("plot_*.py")}
+
+    def run():
+        return {name for name in examples if re.search(runnable(ROOT / "examples"), name)}
+
+    monkeypatch.delenv("JEDI_DATA_DIR", raising=False)
+    simulated = run()
+    assert {"plot_quickstart.py", "plot_choosing_sizes.py"} <= simulated < examples
+    monkeypatch.setenv("JEDI_DATA_DIR", str(tmp_path))
+    assert run() == simulated
+    (tmp_path / "center_out_m1_trials.npz").touch()
+    assert run() - simulated == {"plot_center_out.py", "plot_preparation_execution.py"}

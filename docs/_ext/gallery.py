@@ -31,7 +31,5 @@ def quickstart_first(filename):
 
 def figure_elsewhere(gallery_conf, script_vars):
     """Arguments of an example: what it saves goes to a folder for temporary files."""
-    return [
-        "--output",
-        str(Path(tempfile.gettempdir()) / f"{Path(script_vars['src_file']).stem}.png"),
-    ]
+    name = Path(script_vars["src_file"]).with_suffix(".png").name
+    return ["--output", str(Path(tempfile.gettempdir()) / name)]

@@ -153,7 +153,7 @@ def stability_report(
     trials of the condition, the same in each refit. Where inputs change within a trial, states
     need not rest there.
 
-    Stable is not the same as true: the user guide says what no refit can see.
+    Stable is not the same as true: docs/how_to/stability.md says what no refit can see.
 
     References
     ----------

@@ -128,7 +128,8 @@ class StabilityReport:
         sentences = (fill(s, WIDTH, subsequent_indent="  ") for s in self.summary().splitlines())
         notes = (
             f"{self._rule()} {self._intervals()} Stable is not the same as true: "
-            "what data of this kind make every fit invent looks stable, too (user guide)."
+            "what data of this kind make every fit invent looks stable, too "
+            "(docs/how_to/stability.md)."
         )
         return "\n".join(
             [*lines, "", *sentences, "", *_table(self.structures), "", fill(notes, WIDTH)]
