@@ -31,7 +31,7 @@ class _NeuronScaler(TrialTransformer):
 
         Returns
         -------
-        self : object
+        self
             The fitted transformer.
         """
         X = check(X, missing=True)
@@ -57,7 +57,7 @@ class _NeuronScaler(TrialTransformer):
 
         Returns
         -------
-        X_scaled : ndarray of shape (n_trials, n_timesteps, n_neurons)
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
             Scaled activity, unitless.
         """
         X, center, scale = self._prepare(X)
@@ -73,7 +73,7 @@ class _NeuronScaler(TrialTransformer):
 
         Returns
         -------
-        X_original : ndarray of shape (n_trials, n_timesteps, n_neurons)
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
             Activity in the unit of the data seen in :meth:`fit`.
         """
         X, center, scale = self._prepare(X)
