@@ -185,7 +185,9 @@ def stability_report(
     if not isinstance(estimator, JEDIEstimator):
         advice = ""
         if hasattr(estimator, "named_steps"):
-            advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
+            advice = (
+                " Of a Pipeline pass the JEDIEstimator, and X as the earlier steps transform it."
+            )
         raise TypeError(
             f"estimator must be a JEDIEstimator, got {type(estimator).__name__}.{advice}"
         )

@@ -43,7 +43,7 @@ class Structure:
     quantities : dict of str to (float, float, float)
         By name and unit: the value in the fit (for comparisons with refits, the median), and the
         5th and 95th percentile of the matched values in the refits to halves of the trials, or in
-        all refits if no such ones were made; NaN if there are none. R2 of embeddings has an
+        all refits if there were no halves; NaN if there are none. R2 of embeddings has an
         interval for each kind of refit. Fixed points are matched only within the tolerance. Their
         values come from refits that have them, perhaps with another stability, and they cannot
         have moved farther than the tolerance.
