@@ -108,7 +108,7 @@ def mean_of_neurons(X, counts=False):
 
 
 class Smoother:
-    """Impute missing values by means of the training trials, and smooth."""
+    """Imputation of missing values by means of the training trials, and smoothing."""
 
     def __init__(self, X, sigma):
         everyone, mean = np.zeros(len(X), dtype=int), mean_of_neurons(X)
@@ -120,7 +120,7 @@ class Smoother:
 
 
 class MeanRate:
-    """Predict each neuron's mean."""
+    """Prediction of each neuron by its mean."""
 
     def __init__(self, counts):
         self.counts = counts
@@ -138,7 +138,7 @@ class MeanRate:
 
 
 class ConditionMean:
-    """Predict by smoothed condition means as in ``baselines``; new conditions by their average.
+    """Prediction by smoothed condition means as in ``baselines``; of new conditions by their mean.
 
     For spike counts, no further smoothing is needed.
     """
@@ -198,7 +198,7 @@ class TrialComponents:
 
 
 class TunedComponents:
-    """Decode components of whole trials; cross-validation chooses their number and smoothness.
+    """Decoder of components of whole trials, with cross-validated number and smoothness.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class TunedComponents:
 
 
 class TrialPCA:
-    """Reconstruct whole trials from as many numbers as the model has.
+    """Reconstruction of whole trials by PCA, from as many numbers as the model has.
 
     If the model's free runs start at the first sample, they get the decay of that sample for
     free. So do these reconstructions: `decay` (time,), otherwise None.
@@ -293,7 +293,7 @@ class Factors:
 
 
 class FactorTrajectories:
-    """Reconstruct whole trials from factor trajectories, with as many numbers as the model."""
+    """Reconstruction of whole trials by factor trajectories, from as many numbers as the model."""
 
     def __init__(self, n_factors, n_numbers, sigma):
         self.n_factors, self.sigma = n_factors, sigma
@@ -315,7 +315,7 @@ class FactorTrajectories:
 
 
 class FactorCoSmoothing:
-    """Predict held-out neurons from the factors of the others."""
+    """Prediction of held-out neurons from the factors of the others."""
 
     def __init__(self, n_factors, sigma):
         self.n_factors, self.sigma = n_factors, sigma
@@ -335,7 +335,7 @@ class FactorCoSmoothing:
 
 
 class NeuronRegression:
-    """Predict held-out neurons by ridge regression on the smoothed others (and on inputs).
+    """Prediction of held-out neurons by ridge regression on the smoothed others (and inputs).
 
     For spike counts this is Poisson regression; `penalty` is that of ``metrics._Readout``.
     """
@@ -366,7 +366,7 @@ class NeuronRegression:
 
 
 class LaterRegression:
-    """Forecast the later part of trials by ridge regression on the first (and on inputs).
+    """Forecast of the later part of trials by ridge regression on the first (and on inputs).
 
     This is the conditional mean of Gaussian trials with the covariance of the training trials and
     a ridge, whose penalty minimises the error on left-out trials.
