@@ -110,9 +110,9 @@ def check_rnns(rnns):
         elif hasattr(rnns, "shape"):
             got += f" of shape {rnns.shape}"
         raise TypeError(
-            f"Expected a batch of RNNs (RNNBatch), got {got}. They come from "
+            f"Expected a batch of RNNs (RNNBatch), got {got}. Get one from "
             'JEDIEstimator.dynamics(X), in a Pipeline from JEDIEstimator(output="dynamics"), '
-            "and for known weights from RNNBatch(U, V) or RNNBatch.from_dense(J)."
+            "or for known weights from RNNBatch(U, V) or RNNBatch.from_dense(J)."
         )
     if not len(batch):
         raise ValueError("Expected at least one RNN, got an empty batch.")

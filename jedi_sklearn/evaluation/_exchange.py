@@ -110,7 +110,7 @@ class Design:
                 advice = " For a continuous quantity compare its halves, y > np.median(y)."
             raise ValueError(
                 f"At least 2 trials of each label are needed: {self._few(each)}. Leave out labels "
-                f"that are so rare, or merge them.{advice}"
+                f"as rare as that, or merge them.{advice}"
             )
         self.sizes = np.bincount(self.block)
         in_block = np.zeros((len(self.sizes), n_labels))
