@@ -1,4 +1,4 @@
-"""One RNN in the coordinates of the space its recurrent weights write to.
+"""Reduce an RNN to coordinates of the space that its recurrent weights write to.
 
 The weights of an RNN of rank r write to an r-dimensional space, J = Q P^T with orthonormal
 columns of Q (n_neurons, r). With the constant drive h = b + B u, every state decays at the rate
@@ -30,13 +30,16 @@ WORK = 4_000_000  # numbers in the largest temporary array
 
 
 class ReducedRNN:
-    """RNN `k` of a batch under a constant input, see the module's text.
+    """RNN `k` of a batch under a constant input, in the coordinates of the module docstring.
 
     Parameters
     ----------
     rnns : RNNBatch
+        Batch of RNNs.
     k : int
+        Index of the RNN.
     inputs : ndarray of shape (n_inputs,), optional
+        Constant input.
     """
 
     def __init__(self, rnns, k, inputs=None):
@@ -54,48 +57,48 @@ class ReducedRNN:
             self.Q, T = np.linalg.qr(U if rnn.core is None else U @ rnn.core[0])
             self.P = V @ T.T
         self.n_neurons, self.rank = self.P.shape
-        # P_i Q_i^T of each neuron i: Jacobians of many states are one product with it
+        # P_i Q_i^T of each neuron i: Jacobians at many states are one product with it
         self._outer = None
         if self.Q is not None:
             outer = self.P[:, :, np.newaxis] * self.Q[:, np.newaxis, :]
             self._outer = outer.reshape(self.n_neurons, -1)
 
     def lift(self, y):
-        """States of coordinates (n, rank)."""
+        """Convert coordinates (n, rank) to states."""
         return self.h + (y if self.Q is None else y @ self.Q.T)
 
     def project(self, x):
-        """Coordinates of the states (n, n_neurons), and of what is nearest to them."""
+        """Convert states (n, n_neurons) to coordinates (of the nearest point of the space)."""
         return (x - self.h) @ self.Q if self.Q is not None else x - self.h
 
     def target(self, x):
-        """Coordinates to which the state moves, P^T tanh(x)."""
+        """Compute the coordinates that the state moves towards, P^T tanh(x)."""
         return np.tanh(x) @ self.P
 
     def weights_at(self, x):
-        """Effective weights P^T diag(tanh'(x)) Q at states (n, n_neurons), (n, rank, rank)."""
+        """Compute effective weights P^T diag(tanh'(x)) Q, (n, rank, rank), at n states."""
         return self.effective_weights(1 - np.tanh(x) ** 2)
 
     def effective_weights(self, slope):
-        """P^T diag(slope) Q for slopes (n, n_neurons)."""
+        """Compute P^T diag(slope) Q for slopes (n, n_neurons)."""
         if self._outer is None:
             return self.P.T * slope[:, np.newaxis, :]
         return (slope @ self._outer).reshape(-1, self.rank, self.rank)
 
     def blocks(self, n):
-        """Slices of n states whose temporary arrays stay small."""
+        """Divide n states into slices whose temporary arrays stay small."""
         size = max(1, WORK // max(self.n_neurons, self.rank**2))
         return [slice(i, i + size) for i in range(0, n, size)]
 
 
 def sort_by_size(values):
-    """Multipliers by falling modulus, of a pair the one with positive imaginary part first."""
+    """Sort multipliers by decreasing modulus; of a pair, positive imaginary part comes first."""
     order = np.lexsort((-values.imag, -values.real, -np.round(np.abs(values), 12)), axis=-1)
     return np.take_along_axis(values, order, axis=-1)
 
 
 def check_rnns(rnns):
-    """A batch of RNNs, from one or from a sequence of batches of one size."""
+    """Check a batch of RNNs, or join a sequence of batches of one size."""
     if isinstance(rnns, RNNBatch):
         batch = rnns
     elif isinstance(rnns, (list, tuple)) and rnns and all(isinstance(r, RNNBatch) for r in rnns):
@@ -107,9 +110,9 @@ def check_rnns(rnns):
         elif hasattr(rnns, "shape"):
             got += f" of shape {rnns.shape}"
         raise TypeError(
-            f"Expected a batch of RNNs (RNNBatch), got {got}. They come from "
+            f"Expected a batch of RNNs (RNNBatch), got {got}. Get one from "
             'JEDIEstimator.dynamics(X), in a Pipeline from JEDIEstimator(output="dynamics"), '
-            "and for known weights from RNNBatch(U, V) or RNNBatch.from_dense(J)."
+            "or for known weights from RNNBatch(U, V) or RNNBatch.from_dense(J)."
         )
     if not len(batch):
         raise ValueError("Expected at least one RNN, got an empty batch.")
@@ -117,12 +120,12 @@ def check_rnns(rnns):
 
 
 def own_runs(rnns):
-    """The free run of each RNN to the end of its own trial, a list of (length, n_neurons)."""
+    """List the free run of each RNN up to the end of its own trial, (length, n_neurons)."""
     return [run[:n] for run, n in zip(rnns.free_run(), rnns.lengths, strict=True)]
 
 
 def check_inputs(inputs, rnns):
-    """Constant input of each RNN, (n_rnns, n_inputs), or None."""
+    """Check constant inputs; return that of each RNN, (n_rnns, n_inputs), or None."""
     if inputs is None:
         return None
     if not rnns.n_inputs:
@@ -142,7 +145,7 @@ def check_inputs(inputs, rnns):
 
 
 def check_states(states, rnns, ndim=(2, 3), name="states"):
-    """States of each RNN: (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons), as floats."""
+    """Check states of each RNN, (n_rnns, n_neurons) or (n_rnns, n_states, n_neurons)."""
     states = as_numbers(states, name)
     shapes = {
         2: f"(n_rnns = {len(rnns)}, n_neurons = {rnns.n_neurons})",

@@ -1,4 +1,4 @@
-"""How near is a prediction to what was observed? R2 of activity, bits per spike of counts."""
+"""Score predictions of observed activity: R2, and bits per spike of counts."""
 
 from __future__ import annotations
 
@@ -12,28 +12,34 @@ from ._validation import as_plain_array, check_option, check_trials, describe_in
 __all__ = ["OVER", "as_mask", "bits_of", "bits_per_spike", "parts", "r2_by", "r2_of"]
 
 OVER = ("all", "neuron", "trial")
-PART = 2**23  # values of which copies are made at a time: 64 MB of float64
-NO_VARIATION = 1e-24  # sum of squares about the mean, as a share of that about 0: rounding
-NO_RATE = 1e-9  # expected counts that stand for 0, as in the Neural Latents Benchmark
+PART = 2**23  # values copied at a time: 64 MB of float64
+NO_VARIATION = 1e-24  # sum of squares about the mean relative to that about 0: rounding
+NO_RATE = 1e-9  # expected count that replaces 0, as in the Neural Latents Benchmark
 
 
 def r2_by(X, prediction, over="all", counted=None):
-    """R2 of predicted activity, over everything, or of each neuron or trial.
+    """Compute R2 of predicted activity, overall or for each neuron or trial.
 
     Parameters
     ----------
     X, prediction : array-like of shape (n_trials, n_timesteps, n_neurons)
-        Observed (NaN where missing) and predicted activity.
+        Observed activity (NaN where missing) and predicted activity.
     over : {"all", "neuron", "trial"}, default="all"
-        "all": one number, the variance-weighted R2 of scikit-learn.
+        Whether to return one number (scikit-learn's variance-weighted R2), or one per neuron or
+        trial.
     counted : array-like of bool of the shape of `X`, optional
-        Which values count; all that were observed by default.
+        Which values count. Default: all observed ones.
 
     Returns
     -------
     float, or ndarray of shape (n_neurons,) or (n_trials,)
-        ``1 - SSE / SST``, SST about each neuron's mean over the values that count. NaN for a
-        neuron or trial of which none counts, or which does not vary.
+        ``1 - SSE / SST``, where SST is relative to each neuron's mean over the values that count.
+        NaN for a neuron or trial without such values, or without variation.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes do not match, or no observed value counts.
 
     Examples
     --------
@@ -52,45 +58,45 @@ def r2_by(X, prediction, over="all", counted=None):
 
 
 def r2_of(X, predict, counted=None, over="all"):
-    """What `r2_by` returns, of predictions that ``predict(slice)`` makes of some trials."""
+    """Compute `r2_by` of predictions that ``predict(slice)`` makes for some trials."""
     mean = _means(X, counted)
     terms = _sums(X, lambda i, x: (x - predict(i), x - mean, x), counted, over, squared=True)
-    error, variation, size = terms  # of each trial or neuron
+    error, variation, size = terms  # one per trial or neuron
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(variation > NO_VARIATION * size, 1 - error / variation, np.nan)
     return float(r2) if over == "all" else r2
 
 
 def bits_per_spike(counts, rates, over="all", counted=None):
-    """Information that expected counts have about spikes, beyond each neuron's mean.
+    """Compute the information of expected counts about spikes, beyond each neuron's mean.
 
-    The logarithm of the likelihood of Poisson counts, less that under each neuron's mean count,
-    in bits, divided by the number of spikes. With the conventions of the Neural Latents Benchmark
-    (co-bps, fp-bps): the means are those of the values scored themselves, and an expected count
-    of 0 is taken as 1e-9.
+    This is the log-likelihood of Poisson counts minus that under each neuron's mean count, in
+    bits, divided by the number of spikes. It follows the conventions of the Neural Latents
+    Benchmark (co-bps, fp-bps): the means are those of the scored values themselves, and an
+    expected count of 0 is replaced by 1e-9.
 
     Parameters
     ----------
     counts : array-like of shape (n_trials, n_timesteps, n_neurons)
         Spikes in each bin, NaN where missing.
     rates : array-like of shape (n_trials, n_timesteps, n_neurons)
-        Expected counts in each bin, as from ``JEDIEstimator.predict``: not spikes/s.
+        Expected counts in each bin, as from ``JEDIEstimator.predict``; not spikes/s.
     over : {"all", "neuron", "trial"}, default="all"
-        "all": one number. Otherwise those of each neuron or trial, with the same means.
+        Whether to return one number, or one per neuron or trial, relative to the same means.
     counted : array-like of bool of the shape of `counts`, optional
-        Which values count; all that were observed by default.
+        Which values count. Default: all observed ones.
 
     Returns
     -------
     float, or ndarray of shape (n_neurons,) or (n_trials,)
-        0 for mean counts, less where `rates` are worse than these. NaN for a neuron or trial
-        without spikes.
+        Bits per spike: 0 for mean counts, negative if `rates` are worse than these. NaN for a
+        neuron or trial without spikes.
 
     Raises
     ------
     ValueError
-        If counts are negative or no whole numbers, expected counts negative or NaN, or no value
-        that counts holds a spike.
+        If counts are negative or not whole numbers, if expected counts are negative or NaN, or if
+        no value that counts holds a spike.
 
     References
     ----------
@@ -111,7 +117,7 @@ def bits_per_spike(counts, rates, over="all", counted=None):
     array([0.8, 0.6, 0.7])
     """
     counts = check_trials(counts, name="counts", missing=True, min_timesteps=1, stored=True)
-    advice = "A model expects a number in each bin; where nothing was observed counts are NaN."
+    advice = "A model predicts a number in each bin; only counts may be NaN, where not observed."
     how = {"name": "rates", "min_timesteps": 1, "stored": True, "advice": advice}
     rates = check_trials(rates, **how)
     _refuse_other_shape(rates, "rates", counts, "counts")
@@ -121,19 +127,19 @@ def bits_per_spike(counts, rates, over="all", counted=None):
         counts,
         lambda y: (y < 0) | (y != np.round(y)) & ~np.isnan(y),
         "counts must be whole numbers from 0, NaN where missing",
-        "Give spikes per bin, neither smoothed nor divided by the bin width.",
+        "Pass spikes per bin, neither smoothed nor divided by the bin width.",
     )
     _refuse_any(
         rates,
         lambda y: y < 0,
         "rates must be expected counts per bin, from 0",
-        "Are these their logarithms, or activity less its mean?",
+        "Are these their logarithms, or activity minus its mean?",
     )
     return bits_of(counts, lambda i: rates[i], counted, over)
 
 
 def bits_of(counts, predict, counted=None, over="all"):
-    """What `bits_per_spike` returns, of expected counts by ``predict(slice)`` of some trials."""
+    """Compute `bits_per_spike` of expected counts that ``predict(slice)`` makes for trials."""
     mean = _no_zeros(_means(counts, counted))
 
     def terms(i, y):
@@ -142,7 +148,7 @@ def bits_of(counts, predict, counted=None, over="all"):
 
     gain, spikes = _sums(counts, terms, counted, over)
     if not np.any(spikes):
-        raise ValueError("No value that counts holds a spike: there are no bits per spike.")
+        raise ValueError("No value that counts holds a spike, so bits per spike are undefined.")
     with np.errstate(divide="ignore", invalid="ignore"):
         bits = np.where(spikes > 0, gain / spikes / math.log(2), np.nan)
     return float(bits) if over == "all" else bits
@@ -153,7 +159,7 @@ def _no_zeros(rate):
 
 
 def _means(X, counted):
-    """Mean of each neuron over the values that count, 0 where none does."""
+    """Compute the mean of each neuron over the values that count, 0 if there are none."""
     n, total = _sums(X, lambda i, x: (np.ones_like(x), x), counted, "neuron")
     if not n.any():
         raise ValueError("No observed value counts: there is nothing to score.")
@@ -161,7 +167,7 @@ def _means(X, counted):
 
 
 def _sums(X, terms, counted, over, squared=False):
-    """Sums of ``terms(slice, x)`` of trials x over the values that count, by neuron or trial."""
+    """Sum ``terms(slice, x)`` of trials x over the values that count, by neuron or trial."""
     counted = np.broadcast_to(True if counted is None else counted, X.shape)
     sums = []
     for i in parts(X):
@@ -177,13 +183,13 @@ def _sums(X, terms, counted, over, squared=False):
 
 
 def parts(X):
-    """Slices of trials of which a copy may be made."""
+    """Divide the trials into slices small enough to copy."""
     each = max(1, PART // (X.shape[1] * X.shape[2]))
     return [slice(first, first + each) for first in range(0, len(X), each)]
 
 
 def as_mask(mask, X, name):
-    """A boolean array, broadcast to the shape of X."""
+    """Check a boolean mask and broadcast it to the shape of X."""
     mask = as_plain_array(mask, name)
     if mask.dtype != bool:
         raise TypeError(f"{name} must be boolean, got dtype {mask.dtype}.")
@@ -202,7 +208,7 @@ def _refuse_other_shape(prediction, name, X, of):
 
 
 def _refuse_any(X, is_bad, expected, advice):
-    """Raise where ``is_bad(x)`` holds for a value of trials X."""
+    """Raise an error if ``is_bad(x)`` holds for any value of trials X."""
     for i in parts(X):
         x = X[i]
         with np.errstate(invalid="ignore"):  # NaN

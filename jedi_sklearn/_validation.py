@@ -350,7 +350,9 @@ def check_inputs_of_trials(inputs, X, n_inputs=None, name="inputs"):
             f"({len(X)}, {X.shape[1]}, {n}), got {inputs.shape}."
         )
     if not np.isfinite(inputs).all():
-        raise ValueError(f"{name} hold NaN or infinite values. Where a trial is padded, pad by 0.")
+        raise ValueError(
+            f"{name} hold NaN or infinite values. Pad the inputs of shorter trials with 0."
+        )
     return inputs.astype(np.float64)
 
 

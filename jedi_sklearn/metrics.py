@@ -182,7 +182,7 @@ class _HidingScorer(BaseEstimator):
 
 
 class ForecastScorer(_HidingScorer):
-    """Score the end of each trial, forecast from its beginning, by R2 or bits per spike.
+    """Scorer of forecasts: the end of each trial, predicted from its beginning.
 
     Use it as a scorer in ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The
     score refers to the activity in its own units, whatever the `scale` of the estimator. With
@@ -254,7 +254,7 @@ class ForecastScorer(_HidingScorer):
 
 
 class CoSmoothingScorer(_HidingScorer):
-    """Score held-out neurons, predicted from the other neurons, by R2 or bits per spike.
+    """Scorer of co-smoothing: held-out neurons, predicted from the other neurons.
 
     Use it as a scorer in ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The
     fit has seen the held-out neurons, but the embedding of a test trial is inferred without them.
@@ -319,7 +319,7 @@ class CoSmoothingScorer(_HidingScorer):
 
 
 class FewShotCoSmoothingScorer(_HidingScorer):
-    """Score held-out neurons, read out from the states of the others by regression on few trials.
+    """Scorer of few-shot co-smoothing: held-out neurons, read out by regression on few trials.
 
     Some neurons are hidden from inference in all trials of `X`: embeddings and free runs are
     inferred from the other neurons. In `n_trials` trials, the counts of the hidden neurons are

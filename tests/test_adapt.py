@@ -288,7 +288,7 @@ def test_other_models_are_refused(session, name, value):
         (slice(0, 2), ValueError, "X has 3 neurons, but columns has 2 of the 5"),
         ([0, 1, 1], ValueError, "different numbers from 0 to n_neurons - 1 = 4"),
         ([0, 1, 5], ValueError, "different numbers"),
-        ([0.0, 1.0, 2.0], TypeError, "columns must be a slice or the number"),
+        ([0.0, 1.0, 2.0], TypeError, "columns must be a slice or one column number"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(columns, error, words):

@@ -153,7 +153,7 @@ def test_condition_means_know_nothing_else(multitask):
             call()
     with pytest.raises(ValueError, match=r"y holds 'rest', which is no condition of the fit \("):
         mean.predict(X[:2], ["rest", task[0]])
-    with pytest.raises(ValueError, match="49 samples a trial, but ConditionMean was fitted to"):
+    with pytest.raises(ValueError, match="49 samples per trial, but ConditionMean was fitted to"):
         mean.predict(X[:, :49], task)
     assert not hasattr(mean, "transform")
     scores = cross_val_score(ConditionMean(), X, task, cv=[(np.arange(30), np.arange(30, 40))])
@@ -399,7 +399,7 @@ def test_the_end_of_a_trial_from_the_run_of_a_recurrent_autoencoder(vae):
         whole = model.inverse_transform(model.transform(X[50:, :6]))
         assert_allclose(model.forecast(X[50:, :6], 4), whole[:, 6:], atol=1e-10)
     else:
-        with pytest.raises(ValueError, match="6 samples a trial, but VAEBaseline was fitted"):
+        with pytest.raises(ValueError, match="6 samples per trial, but VAEBaseline was fitted"):
             model.transform(X[50:, :6])
 
 

@@ -358,13 +358,15 @@ def test_three_training_trials_of_many_labels_are_enough_to_decode(activity):
     labels, how = np.arange(40) % 10, {**EASY, "cv": 4, "questions": "decoding"}
     found = compare(activity, labels, **how)
     assert all(0 <= row["value"] <= 1 for row in found.rows)
-    with pytest.raises(ValueError, match=r"label \d only twice: .*at least 3\)\. .* join rare"):
+    with pytest.raises(ValueError, match=r"label \d only twice: .*at least 3\)\. .* merge rare"):
         compare(activity, labels, **how | {"cv": 2})
 
 
 def test_blocks_that_hold_conditions_are_pointed_out(activity):
     blocks, how = np.arange(40) // 10, {**EASY, "cv": 4, "questions": "reconstruction"}
-    with pytest.warns(UserWarning, match=r"40 of 40 held-out trials have a condition of which no"):
+    with pytest.warns(
+        UserWarning, match=r"40 of 40 held-out trials have a condition without any training"
+    ):
         compare(activity, conditions=blocks, groups=blocks, **how)
 
 
@@ -700,8 +702,12 @@ MISSING[3, :8] = np.nan
         ({"hidden_neurons": "all"}, TypeError, ["hidden_neurons", "'all'"]),
         ({"confidence": 1}, ValueError, ["confidence", "less than 1"]),
         ({"confidence": 95}, ValueError, ["confidence", "<= 1", "95"]),
-        ({"decoder": "lda"}, TypeError, ["decoder", "a classifier", "labels", "str"]),
-        ({"decoder": RidgeCV()}, TypeError, ["decoder", "a classifier", "labels", "RidgeCV"]),
+        ({"decoder": "lda"}, TypeError, ["decoder", "scikit-learn classifier", "labels", "str"]),
+        (
+            {"decoder": RidgeCV()},
+            TypeError,
+            ["decoder", "scikit-learn classifier", "labels", "RidgeCV"],
+        ),
         ({"random_state": "x"}, ValueError, ["random_state", "'x'"]),
         ({"groups": np.zeros(3)}, ValueError, ["groups", "(40,)"]),
         ({"conditions": np.zeros(3)}, ValueError, ["conditions", "(40,)"]),

@@ -352,7 +352,7 @@ def test_a_neuron_without_spikes_has_no_bits_but_what_is_expected_of_it_costs():
         (lambda y, r: (y + 0.5, r), ["counts", "whole numbers", "got", "trial 0"]),
         (lambda y, r: (np.where(np.arange(3) == 2, -1, y), r), ["-1", "neuron 2"]),
         (lambda y, r: (y, np.log(r)), ["rates", "expected counts", "logarithms"]),
-        (lambda y, r: (y, np.where(y == 1, np.nan, r)), ["rates", "NaN", "expects a number"]),
+        (lambda y, r: (y, np.where(y == 1, np.nan, r)), ["rates", "NaN", "predicts a number"]),
         (lambda y, r: (y, r[:, :-1]), ["rates", "shape of counts", "(6, 19, 3)"]),
         (lambda y, r: (0 * y, r), ["spike"]),
         (lambda y, r: (y, r, "neurons"), ["over", 'did you mean "neuron"']),

@@ -257,11 +257,15 @@ def test_animals_stay_the_units_where_the_fit_had_conditions(rng):
 def test_conditions_of_the_fit_must_not_tell_the_labels():
     direction, session = np.tile(np.arange(6), 8), np.repeat(np.arange(4), 12)
     for groups, where in ((None, "condition holds"), (session, "condition of a group holds")):
-        with pytest.raises(ValueError, match=f"conditions tell y: each {where} one label of y"):
+        with pytest.raises(
+            ValueError, match=f"conditions determine y: each {where} only one label of y"
+        ):
             _refined(direction < 3, groups, direction, 48)
     mutant = session < 2
     told = np.where(mutant & (direction == 0), "rare", "common")
-    with pytest.raises(ValueError, match="4 of 48 trials are of conditions that hold one label"):
+    with pytest.raises(
+        ValueError, match="4 of 48 trials belong to conditions that each hold only one label"
+    ):
         _refined(mutant, session, told, 48)
     assert _refined(mutant, session, direction, 48) is session
 
@@ -428,7 +432,7 @@ def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks,
     assert test.n_groups == 4
     with pytest.raises(ValueError, match="conditions must be the labels that the fit was given"):
         permutation_test(est, X, other, conditions=block, **how)
-    with pytest.raises(ValueError, match="conditions tell y"):
+    with pytest.raises(ValueError, match="conditions determine y"):
         permutation_test(est, X, y, conditions=y, **how)
 
 
@@ -439,7 +443,7 @@ def test_conditions_of_a_fit_are_checked_where_it_knows_the_trials(two_tasks, sm
     swapped = y.copy()
     swapped[[np.argmax(y == "reach"), np.argmax(y != "reach")]] = "oscillation", "reach"
     for wrong in (np.full(24, "reach"), y[::-1], swapped):
-        with pytest.raises(ValueError, match=r"these give '[a-z]*' to other trials"):
+        with pytest.raises(ValueError, match=r"these assign '[a-z]*' to other trials"):
             permutation_test(est, X, other, conditions=wrong, **how)
     order = np.r_[np.arange(24)[::-1], 3]  # all trials, one of them twice
     permutation_test(est, X[order], other[order], conditions=y[order], **how)
@@ -451,7 +455,7 @@ def test_a_fit_of_conditions_is_told_that_trials_are_not_its_own(two_tasks, smal
     est = small(n_components=1, rank=6, max_iter=20, embedding="condition").fit(X[:14], y[:14])
     how = {"features": "embedding", "n_permutations": 19}
     for trials, labels in ((X[:14, :30], y[:14]), (X[14:], y[14:])):
-        with pytest.raises(ValueError, match=r"say so by held_out=True\. If not: fit without"):
+        with pytest.raises(ValueError, match=r"held_out=True\. Otherwise: Fit without"):
             permutation_test(est, trials, labels, **how)
     other = np.arange(10) // 2 % 2
     permutation_test(est, X[14:], other, conditions=y[14:], **how)
@@ -476,7 +480,7 @@ def test_a_fit_pulls_random_labels_apart_and_refits_know_it(small):
     with joblib.parallel_config(backend="threading"):
         again = permutation_test(est, X, y, n_permutations=2, n_jobs=2, **how)
     np.testing.assert_array_equal(again.null, test.null[:2])
-    with pytest.raises(ValueError, match="conditions have no part"):
+    with pytest.raises(ValueError, match="conditions have no role"):
         permutation_test(est, X, y, conditions=y, **how)
 
 
@@ -624,6 +628,6 @@ def test_a_column_of_a_table_is_one_quantity(unlabelled, two_tasks, rng):
 
 def test_few_ways_to_exchange_labels_are_pointed_out(rng):
     y = np.repeat([0, 1], 3)
-    with pytest.warns(UserWarning, match=r"in only 10 ways that differ.*smaller than 1/10"):
+    with pytest.warns(UserWarning, match=r"in only 10 distinct ways.*smaller than 1/10"):
         test = permutation_test_features(np.arange(6.0), y)
     assert test.p_values[0] == pytest.approx(0.1, abs=0.02)

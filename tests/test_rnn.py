@@ -370,7 +370,7 @@ def test_an_index_past_the_end_is_an_index_error(rnns):
 
 @pytest.mark.parametrize("index", [[[0, 1], [2, 3]], np.newaxis], ids=str)
 def test_an_index_of_two_axes_is_an_index_error(rnns, index):
-    with pytest.raises(IndexError, match=r"array of integers of one axis, got .* shape \("):
+    with pytest.raises(IndexError, match=r"1-D array of integers, got .* shape \("):
         rnns[index]
 
 

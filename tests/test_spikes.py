@@ -210,7 +210,7 @@ def test_trials_may_have_names(spikes):
     assert rec.dropped_trials == {"t3": 'no "event"'}
     with pytest.raises(ValueError, match=r"of trial t1 .* is before that of trial t0"):
         bin_spikes(spikes, EVENTS[::-1], trials=names, **WINDOW)
-    with pytest.raises(ValueError, match="trials must hold one for each of the 49 trials"):
+    with pytest.raises(ValueError, match="trials must hold one entry for each of the 49 trials"):
         bin_spikes(spikes, EVENTS, trials=names[:3], **WINDOW)
 
 

@@ -290,7 +290,9 @@ def test_the_page_says_what_to_report(report):
     assert "In brackets: 90 % of the refits to halves of the trials, the sampling un" in flat
     assert "they cannot have moved farther" in flat
     without = StabilityReport(report.structures, ["go"], {"seeds": 5})
-    assert "90 % of the refits; this is no sampling uncertainty" in " ".join(str(without).split())
+    assert "90 % of the refits; this is not the sampling uncertainty" in " ".join(
+        str(without).split()
+    )
     assert max(map(len, page.split("\n\n")[1].splitlines())) <= 99
     assert repr(report) == "StabilityReport(3 stable, 2 unstable; 20 refits)"
 
@@ -513,7 +515,7 @@ def test_a_kind_of_which_no_refit_can_be_made_is_refused(decision, est):
     X = np.full_like(decision[0], np.nan)
     for k in range(16):
         X[k, :, k // 2] = decision[0][k, :, k // 2]  # no half has a neuron of every trial
-    words = r"2 of 2 refits to halves of the neurons could not be made\. n_halves=0 does.*no value"
+    words = r"2 of 2 refits to halves of the neurons could not be made\. Set n_halves=0.*no value"
     with pytest.raises(ValueError, match=words):
         stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
 

@@ -83,7 +83,7 @@ def test_trials_in_an_array_of_objects_as_of_a_cell_are_stacked(shape):
 def test_two_axes_are_a_recording_to_cut_or_trials_of_one_neuron():
     with pytest.raises(ValueError, match=r"X\[:, :, np\.newaxis\].*cut_epochs\(X, events, start"):
         check_trials(X[0], min_trials=2)
-    with pytest.raises(ValueError, match=r"at least 2 are needed.*cut at its events by"):
+    with pytest.raises(ValueError, match=r"at least 2 are needed.*at its events use"):
         check_trials(X[:1], min_trials=2)
     with pytest.raises(ValueError, match=r"reshape\(-1, .*before time.*n_timesteps, -1\).* after"):
         check_trials(X[np.newaxis])
@@ -125,9 +125,13 @@ def test_a_refused_number_reads_with_its_bounds_and_unit():
 @pytest.mark.parametrize(
     ("dt", "tau", "words"),
     [
-        (20, 100, r"tau=100 and dt=20 are in s.*give tau=0\.1 and dt=0\.02; frequencies"),
-        (1, 10, r"give tau=0\.01 and dt=0\.001"),
-        (1, 0.1, r"dt=1 s is 10 times tau=0\.1 s.*give dt=0\.001; if samples.*raise tau"),
+        (
+            20,
+            100,
+            r"tau=100 and dt=20 are in s.*pass tau=0\.1 and dt=0\.02; otherwise frequencies",
+        ),
+        (1, 10, r"pass tau=0\.01 and dt=0\.001"),
+        (1, 0.1, r"dt=1 s is 10 times tau=0\.1 s.*pass dt=0\.001; if samples.*raise tau"),
     ],
 )
 def test_milliseconds_are_told_from_seconds_in_a_fit(small, dt, tau, words):

@@ -200,7 +200,7 @@ class Baseline(BaseEstimator):
         X = check_trials(X, n_neurons=self.n_features_in_, min_timesteps=1, **how)
         if self._fixed_length and X.shape[1] != self.n_timesteps_:
             raise ValueError(
-                f"X has {X.shape[1]} samples a trial, but {type(self).__name__} was fitted to "
+                f"X has {X.shape[1]} samples per trial, but {type(self).__name__} was fitted to "
                 f"trials of {self.n_timesteps_}: it has no dynamics and knows only these samples. "
                 "Cut the same window, or pad shorter trials with NaN (preprocessing.pad_trials)."
             )

@@ -403,7 +403,7 @@ class RNNVAEBaseline(_Variational):
 
 
 class _Perceptrons(nn.Module):
-    """Map all samples of a trial to a posterior, and a draw from it back to all samples."""
+    """Multilayer perceptrons: from a trial to a posterior, and from a draw back to the trial."""
 
     def __init__(self, n_timesteps, n_neurons, n_components, n_hidden):
         super().__init__()
@@ -434,7 +434,7 @@ class _Perceptrons(nn.Module):
 
 
 class _GRUs(nn.Module):
-    """Map the last states of one GRU to a posterior, and a draw from it to a run of another."""
+    """GRUs: from the last states of one to a posterior, and from a draw to a run of another."""
 
     def __init__(self, n_neurons, n_components, n_hidden):
         super().__init__()

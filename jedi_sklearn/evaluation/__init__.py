@@ -1,4 +1,4 @@
-"""How far to believe what a fit shows: tests and comparisons on the user's own trials."""
+"""How far to believe a fit: comparisons, stability and tests on your own trials."""
 
 from ._compare import compare
 from ._comparison import Comparison

@@ -1,4 +1,4 @@
-"""The answers of all methods in one fold."""
+"""Compute the answers of all methods in one fold."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ from ._simple import (
 
 __all__ = ["OURS", "Plan", "answer_fold", "mean_rates"]
 
-OURS = "JEDI"  # how the names of our rows begin
-WIDTHS = (0.0, 0.5, 1.0, 2.0)  # SDs of the Gaussians that simple methods may smooth with, in tau
-PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)  # samples that the ridge of a neuron weighs as much as
+OURS = "JEDI"  # names of JEDI's rows begin with this
+WIDTHS = (0.0, 0.5, 1.0, 2.0)  # SDs with which simple methods may smooth, in units of tau
+PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)  # weight of a neuron's ridge penalty, in samples
 RATE, PCA, FACTORS = "mean rate", "PCA of trials", "factor analysis"
 LINEAR = "linear dynamical system"
 
 
 @dataclass
 class Plan:
-    """What is asked, and of whom."""
+    """What is asked, and of which estimator and decoder."""
 
     estimator: JEDIEstimator
     questions: tuple
@@ -67,11 +67,11 @@ class Plan:
 
     @property
     def sigmas(self):
-        """SDs of Gaussians, in samples."""
+        """SDs of the Gaussians, in samples."""
         return [width * self.estimator.tau / self.estimator.dt for width in WIDTHS]
 
     def measure(self, question):
-        """Name of the metric of a question about activity, and its function."""
+        """Name and function of the metric for a question about activity."""
         if not self.counts:
             return "R2", lambda X, run: r2_of(X, lambda i: run[i])
         if question == "reconstruction":
@@ -80,16 +80,17 @@ class Plan:
 
 
 def _d2(counts, rates):
-    """Share of the Poisson deviance about each neuron's mean that expected counts explain."""
+    """Share of the Poisson deviance from each neuron's mean that expected counts explain."""
     best = bits_of(counts, lambda i: counts[i])
     return bits_of(counts, lambda i: rates[i]) / best if best > 0 else np.nan
 
 
 def answer_fold(plan, data, fold, process):
-    """Values of all questions and methods in one fold.
+    """Compute the values of all questions and methods in one fold.
 
-    Fits that do not converge are counted, and no warning says so: in threads of `process` (its
-    number), which have their filters of warnings in common, that is the caller's part.
+    Fits that do not converge are counted without a warning; the caller warns once. `process` is
+    the caller's process number: its threads share the caller's warning filters, so only workers
+    in other processes set their own.
     """
     with warnings.catch_warnings() if os.getpid() != process else nullcontext():
         if os.getpid() != process:
@@ -98,7 +99,7 @@ def answer_fold(plan, data, fold, process):
 
 
 class _Answers:
-    """Those of the estimator, fitted once, and of all other methods; a method a question."""
+    """Answers of the estimator (fitted once) and of all other methods; one method per question."""
 
     def __init__(self, plan, data, fold):
         self.plan, self.data, self.fold = plan, data, fold
@@ -116,7 +117,7 @@ class _Answers:
         self.hits = {}
 
     def collect(self):
-        """Scores of all questions, whether trials were decoded, and whether the fit converged."""
+        """Collect the scores, which trials were decoded correctly, and if the fit converged."""
         scores = {question: getattr(self, question)() for question in self.plan.questions}
         return Bunch(scores=scores, hits=self.hits, converged=self.est.converged_)
 
@@ -125,25 +126,25 @@ class _Answers:
 
     @property
     def n_numbers(self):
-        """Numbers by which the estimator describes a trial, but for a measured first sample."""
+        """How many numbers describe a trial in the estimator, without a measured first sample."""
         return self.est.n_components_ + self.est._model.initial_state.size
 
     @cached_property
     def linear(self):
-        """A linear dynamical system whose first state has as many numbers, fitted once."""
+        """Linear dynamical system whose first state has as many numbers, fitted once."""
         n = min(self.n_numbers, self.X.shape[2])
         how = {"reconstruction": "free", "observation": self.plan.estimator.observation}
         return LinearDynamicalSystem(n, **how).fit(self.X[self.train], self.labels)
 
     def _pose(self, shown, scored, inputs):
-        """Training and held-out trials of a question about activity."""
+        """Split the trials of a question about activity into training and held-out trials."""
         posed = Posed(shown, scored, self.data.codes, inputs)
         return posed[self.train], posed[self.test]
 
     def _answer(self, question, ours, posed, methods, linear=None):
-        """Values of ours and of other methods, each of which has some settings.
+        """Score ours and the other methods, each of which may have several settings.
 
-        `linear` has predictions of the linear dynamical system, if that is asked.
+        `linear` holds predictions of the linear dynamical system, if it takes part.
         """
         (train, test), counts = posed, self.plan.counts
         _, measure = self.plan.measure(question)
@@ -160,7 +161,7 @@ class _Answers:
         return values
 
     def reconstruction(self):
-        """Held-out trials from few numbers."""
+        """Reconstruct held-out trials from few numbers."""
         est, sigmas = self.est, self.plan.sigmas
         test = self.X[self.test]
         start, n_timesteps = est._model.initial_state, test.shape[1]
@@ -182,7 +183,7 @@ class _Answers:
         )
 
     def forecast(self):
-        """The later part of held-out trials from the first."""
+        """Forecast the later part of held-out trials from the first part."""
         n, sigmas = self.plan.n_seen, self.plan.sigmas
         scorer = ForecastScorer(self.plan.forecast_from)
         score = scorer.score(self.est, self.X[self.test], **self._inputs(self.test))
@@ -195,7 +196,7 @@ class _Answers:
         )
 
     def co_smoothing(self):
-        """Neurons held out from the others."""
+        """Predict held-out neurons from the others."""
         neurons, counts, sigmas = self.fold.neurons, self.plan.counts, self.plan.sigmas
         score = hidden_bits_per_spike if counts else hidden_r2
         value = score(self.est, self.X[self.test], neurons, **self._inputs(self.test))
@@ -211,7 +212,7 @@ class _Answers:
         )
 
     def decoding(self):
-        """The target of held-out trials."""
+        """Decode the target in held-out trials."""
         target, X = self.data.target, self.X
         y, labels = target.values[self.train], target.codes is not None
         decoder = self.plan.decoder
@@ -244,7 +245,7 @@ class _Answers:
         return values
 
     def embedding(self):
-        """Sizes, and how sure held-out embeddings are."""
+        """Report the sizes of the embedding, and how certain held-out embeddings are."""
         sd = np.sqrt(np.diagonal(self.found.covariance, axis1=1, axis2=2))
         share = float(np.median(sd / self.est.embedding_.std(axis=0)))
         names = ("components", "rank", "posterior SD")
@@ -253,6 +254,6 @@ class _Answers:
 
 
 def mean_rates(X):
-    """Mean over the samples of each neuron and trial; NaN where there are none."""
+    """Average over the samples of each neuron and trial; NaN if there are none."""
     n = np.isfinite(X).sum(axis=1)
     return np.where(n > 0, np.nansum(X, axis=1) / np.maximum(n, 1), np.nan)

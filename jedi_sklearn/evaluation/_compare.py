@@ -1,4 +1,4 @@
-"""What does JEDI give on these trials beyond simple methods? `compare`, cross-validated."""
+"""Compare JEDI with simple methods on held-out trials: `compare`, cross-validated."""
 
 from __future__ import annotations
 
@@ -55,124 +55,126 @@ def compare(
     n_jobs=None,
     random_state=0,
 ):
-    """Compare JEDI with simple methods on trials held out, the same for all.
+    """Compare JEDI with simple methods on the same held-out trials.
 
-    In each fold the estimator and the simple methods are fitted to the training trials. Scalers,
-    means that stand in for missing samples, principal components and penalties are learned there,
-    too, and settings are chosen there; of a held-out trial a method sees what the question shows.
+    In each fold, the estimator and the simple methods are fitted to the training trials.
+    Everything else is learned or chosen there too: scalers, means that impute missing samples,
+    principal components, penalties and settings. Of a held-out trial, a method sees only what the
+    question shows.
 
     Parameters
     ----------
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
-        Spike counts in bins, or rates or another continuous signal, as for
-        ``JEDIEstimator.fit``; NaN where a sample is missing.
+        Spike counts in bins, rates, or another continuous signal, as for ``JEDIEstimator.fit``;
+        NaN where a sample is missing.
     y : array-like of shape (n_trials,), optional
-        What to decode: labels, or values of a continuous quantity. What passes for labels is
-        said in ``JEDIEstimator.fit``.
+        What to decode: labels, or values of a continuous quantity. ``JEDIEstimator.fit`` says
+        what counts as labels.
     estimator : JEDIEstimator, optional
-        Copies with its parameters are fitted; `dt` must be that of your bins. Default:
-        ``JEDIEstimator()``.
+        Estimator whose parameters are used (copies are fitted). Its `dt` must match your bins.
+        Default: ``JEDIEstimator()``.
     questions : "all" or sequence of str, default="all"
-        Of "reconstruction", "forecast", "co_smoothing", "decoding" and "embedding". "all" leaves
-        out decoding without `y`.
+        Any of "reconstruction", "forecast", "co_smoothing", "decoding" and "embedding". "all"
+        omits decoding if there is no `y`.
     conditions : array-like of shape (n_trials,), optional
-        Labels for the fits and for condition means. Default: `y`, if these are labels.
+        Labels for the fits and for condition means. Default: `y`, if it holds labels.
     groups : array-like of shape (n_trials,), optional
-        Trials of one group, as of a block or a day, are held out together.
+        Groups of trials, such as blocks or days, that are held out together.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-        Known inputs. Regressions get them as well.
+        Known inputs. Regressions get them too.
     cv : int, splitter or iterable of (training, held-out) trials, default=5
-        An int is a number of folds with trials in random order: stratified by labels, grouped by
-        `groups`.
+        An int is a number of folds with trials in random order, stratified by labels and grouped
+        by `groups`.
     decoder : classifier or regressor, optional
-        Decoder of `y`, for all features alike, which are standardised. Default: LDA with
-        shrinkage (Ledoit-Wolf); for a continuous `y` ridge regression, whose penalty minimises
-        the error of training trials left out. One without a ``score`` of its own cannot be used.
+        Decoder of `y`, the same for all features, which are standardised. Default: LDA with
+        shrinkage (Ledoit-Wolf); for a continuous `y`, ridge regression with the penalty that
+        minimises the error on left-out training trials. It needs a ``score`` method of its own.
     forecast_from : float, default=0.5
         Share of the samples of a trial from which the others are forecast.
     hidden_neurons : float, default=0.25
-        Share of the neurons held out in co-smoothing, drawn anew for each fold: values differ by
-        the neurons, and differences between methods are what to read.
+        Share of the neurons that co-smoothing holds out. They are drawn anew in each fold, so
+        values vary with the neurons; look at the differences between methods.
     confidence : float, default=0.95
-        Of each interval.
+        Confidence level of each interval.
     n_jobs : int, optional
-        Workers of joblib that share the folds. None is 1, or what an enclosing
-        ``joblib.parallel_config`` says. The result does not depend on it, but for rounding where
-        workers use other numbers of threads.
+        Number of joblib workers that share the folds. None means 1, or the setting of an
+        enclosing ``joblib.parallel_config``. The result does not depend on it, except for
+        rounding if workers use different numbers of threads.
     random_state : int, RandomState or None, default=0
-        Of folds and of neurons held out; of the fits too, if `estimator` has none.
+        Seed of the folds and held-out neurons, and of the fits if `estimator` has none.
 
     Returns
     -------
     Comparison
-        Prints as a table. ``summary()`` says it in words, ``rows`` and ``to_frame()`` have the
-        numbers, ``folds`` those of each fold.
+        Results, printed as a table. ``summary()`` describes them in words, ``rows`` and
+        ``to_frame()`` hold the numbers, and ``folds`` the values of each fold.
 
     Raises
     ------
     ValueError, TypeError
-        For data and arguments that cannot be used, and for folds that leave nothing to learn
-        from; the text says what to try.
+        If data or arguments cannot be used, or if folds leave nothing to learn from. The text
+        says what to try.
 
     Warns
     -----
     ConvergenceWarning
-        When fits of the estimator did not converge.
+        If fits of the estimator did not converge.
 
     See Also
     --------
-    jedi_sklearn.plotting.ComparisonDisplay : The same as a figure.
-    jedi_sklearn.baselines : Simpler models to fit and look into by themselves.
+    jedi_sklearn.plotting.ComparisonDisplay : Draws the result.
+    jedi_sklearn.baselines : Holds simple models to fit and inspect by themselves.
 
     Notes
     -----
-    *Reconstruction* (R2, or D2 of spike counts, the share of the deviance explained): free runs
-    from embeddings inferred from the whole trial, against each neuron's mean rate; the mean of the
-    trial's condition, which the free runs are not told; principal components of whole trials, as
-    many as a trial has numbers in the model; factor analysis of single samples (with as many
-    factors as the rank), of whose trajectories there are as many principal components; and the
-    noise-free runs of a linear dynamical system from as many numbers.
+    *Reconstruction* (R2, or for spike counts D2, the share of the deviance explained): free runs
+    from embeddings inferred from the whole trial. They are compared with each neuron's mean rate;
+    the mean of the trial's condition, which the free runs are not told; principal components of
+    whole trials, as many as the model has numbers per trial; factor analysis of single samples
+    (with as many factors as the rank), whose trajectories are described by as many principal
+    components; and the noise-free runs of a linear dynamical system from as many numbers.
 
-    *Forecast* (R2, or bits per spike): :class:`~jedi_sklearn.metrics.ForecastScorer`, against
-    the mean rate, the condition mean, ridge regression of the later part of trials on all of
-    the first, which is their conditional mean under a Gaussian, and the same linear dynamical
-    system.
+    *Forecast* (R2, or bits per spike): :class:`~jedi_sklearn.metrics.ForecastScorer`. It is
+    compared with the mean rate, the condition mean, ridge regression of the later part of trials
+    on all of the first part (the conditional mean of Gaussian trials), and the same linear
+    dynamical system.
 
-    *Co-smoothing* (R2, or bits per spike): neurons held out, predicted from the others of the
-    trial, against the mean rate, the condition mean, a regression for each neuron on the smoothed
-    others (of spike counts a Poisson regression), and factor analysis of samples with as many
-    factors as the rank.
+    *Co-smoothing* (R2, or bits per spike): held-out neurons, predicted from the other neurons of
+    the trial. It is compared with the mean rate, the condition mean, a regression for each neuron
+    on the smoothed others (Poisson regression for spike counts), and factor analysis of samples
+    with as many factors as the rank.
 
-    *Decoding* (accuracy, or R2 of a continuous `y`): from embeddings, against the most frequent
-    label (or the mean of `y`), mean rates (summed counts, where trials have one length), and
-    principal components of whole trials, of which half as many, as many or twice as many as the
-    embedding has are taken, by inner cross-validation.
+    *Decoding* (accuracy, or R2 of a continuous `y`): from embeddings. It is compared with the
+    most frequent label (or the mean of `y`), mean rates (summed counts, if trials have one
+    length), and principal components of whole trials. Inner cross-validation chooses half as many
+    components as the embedding has, as many, or twice as many.
 
-    *Embedding*: the sizes chosen, and the posterior SD of components of held-out embeddings as a
-    share of the SD between training trials, the median over both.
+    *Embedding*: the chosen sizes, and the posterior SD of the components of held-out embeddings
+    relative to their SD between training trials (median over components and trials).
 
-    Simple methods may smooth what they see, by a Gaussian with an SD of 0, 1/2, 1 or 2 times the
-    `tau` of the estimator, and expected counts are mixed with mean rates. Widths, shares and the
-    penalties of regressions are those that predict best in a quarter of the training trials. Two
-    methods are taken as they are: the condition mean of spike counts, which is
+    Simple methods may smooth what they see by a Gaussian with an SD of 0, 1/2, 1 or 2 times the
+    `tau` of the estimator, and their expected counts are mixed with mean rates. The widths,
+    shares and regression penalties are those that predict best in a quarter of the training
+    trials. Two methods are used as they are: the condition mean of spike counts, which is
     :class:`~jedi_sklearn.baselines.ConditionMean` and chooses its own smoothing, and
-    :class:`~jedi_sklearn.baselines.LinearDynamicalSystem`. The latter is told no inputs; one fit
-    answers both questions, in 10 to 20 % of the time of the estimator's fit.
+    :class:`~jedi_sklearn.baselines.LinearDynamicalSystem`. The latter does not use inputs; one
+    fit of it serves both questions and takes 10 to 20 % of the time of the estimator's fit.
 
-    Simple methods impute what is missing by the mean of the training trials at that time. Two need
-    not: the linear dynamical system skips it, and the components of a held-out trial are those to
-    expect given the rest of the trial. Only observed values are scored.
+    Simple methods impute missing values by the mean of the training trials at that time. There
+    are two exceptions: the linear dynamical system skips missing values, and the components of a
+    held-out trial are those expected given the rest of the trial. Only observed values are
+    scored.
 
-    With ``scale="neuron"`` neurons are divided by their SD in the training trials first. R2, D2
-    and bits per spike are about the means of the held-out trials, so that training means may have
-    less than 0.
+    With ``scale="neuron"``, neurons are first divided by their SD in the training trials. R2, D2
+    and bits per spike are relative to the means of the held-out trials, so training means may
+    score below 0.
 
-    Intervals are those of Nadeau and Bengio: a t interval of the values of the folds, of which the
-    variance counts ``1 / n_folds + n_held_out / n_training`` times, because folds share training
-    trials. That of a difference is of the paired differences. Intervals of accuracies are no
-    narrower than those of as many single trials that are hit or missed (Wilson; Agresti and Min
-    for differences), so that decoders without an error have one, too. Each interval stands by
-    itself: of many, some exclude the truth.
+    Intervals are t intervals over folds after Nadeau and Bengio. Because folds share training
+    trials, the variance is multiplied by ``1 / n_folds + n_held_out / n_training``. Intervals of
+    differences are based on paired differences. Intervals of accuracies are no narrower than
+    those of the same number of single trials that are correct or not (Wilson; Agresti and Min for
+    differences), so decoders without an error have an interval too. Each interval holds by
+    itself: of many intervals, some exclude the truth.
 
     References
     ----------
@@ -232,7 +234,7 @@ def compare(
             _refuse_unseen(X[:, :, ~neurons], what, "co_smoothing")
         folds.append(Fold(train, test, inner, neurons))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # said once, for all folds
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one warning below covers all folds
         found = Parallel(n_jobs=n_jobs)(
             delayed(answer_fold)(plan, data, fold, os.getpid()) for fold in folds
         )
@@ -240,7 +242,7 @@ def compare(
     if not converged.all():
         warn_user(
             f"{np.sum(~converged)} of {len(converged)} fits of the estimator did not converge. "
-            "Raise its max_iter; or its tol, if little R2 does not matter.",
+            "Raise its max_iter; or its tol, if a little less R2 does not matter.",
             ConvergenceWarning,
         )
     return _collect(found, splits, converged, plan, data, confidence)
@@ -252,11 +254,11 @@ def _check_estimator(estimator):
     if not isinstance(estimator, JEDIEstimator):
         raise TypeError(
             f"estimator must be a JEDIEstimator, got {type(estimator).__name__}. Of a Pipeline "
-            'give its last step; scale="neuron" does within the fit what TrialScaler does, and '
-            "smoothing and cuts see no other trials: make them before."
+            'pass the last step. In place of TrialScaler set scale="neuron"; do smoothing and '
+            "cutting beforehand, because they use no other trials."
         )
     check_parameters(estimator)
-    # fits of folds at the same time would share a checkpoint
+    # parallel fits of folds would share a checkpoint
     return clone(estimator).set_params(checkpoint=None, warm_start=False)
 
 
@@ -270,13 +272,13 @@ def _read_target(y, n_trials):
     if values.size != n_trials:
         raise ValueError(
             f"y must hold one number or label per trial, ({n_trials},), got shape "
-            f"{values.shape}. Compare once for each column."
+            f"{values.shape}. Call compare once for each column."
         )
     return Target(values.ravel(), None)
 
 
 def _read_conditions(estimator, target, conditions, n_trials):
-    """Labels and codes of the trials for fits and condition means, or None."""
+    """Get labels and codes of the trials for fits and condition means, or None."""
     if conditions is not None:
         return choose_labels(estimator, None, conditions, n_trials)
     if target is not None and target.codes is not None:
@@ -291,16 +293,16 @@ def _check_questions(questions, target):
     for question in given:
         check_option(question, "questions", QUESTIONS, ', or "all"')
     if not given:
-        raise ValueError(f"questions is empty: give some of {', '.join(QUESTIONS)}.")
+        raise ValueError(f"questions is empty: pass some of {', '.join(QUESTIONS)}.")
     if "decoding" in given and target is None:
-        raise ValueError('questions has "decoding", but there is no y to decode: give y.')
+        raise ValueError('questions has "decoding", but there is no y to decode: pass y.')
     return tuple(q for q in QUESTIONS if q in given)
 
 
 def _check_confidence(confidence):
     check_number(confidence, "confidence", low=0, closed=False, high=1)
     if confidence == 1:
-        raise ValueError("confidence must be less than 1: all numbers are no interval.")
+        raise ValueError("confidence must be less than 1: that interval would be infinite.")
 
 
 def _check_decoder(decoder, target):
@@ -311,7 +313,7 @@ def _check_decoder(decoder, target):
     if not hasattr(decoder, "fit") or not suits(decoder):
         kinds = ("classifier", "labels") if labels else ("regressor", "a continuous quantity")
         raise TypeError(
-            f"decoder must be a {kinds[0]} of scikit-learn, since y holds {kinds[1]}, got "
+            f"decoder must be a scikit-learn {kinds[0]}, because y holds {kinds[1]}, got "
             f"{type(decoder).__name__}."
         )
 
@@ -326,7 +328,7 @@ def _refuse_unseen(X, what, question):
 
 
 def _collect(found, splits, converged, plan, data, confidence):
-    """The comparison that the folds make up."""
+    """Combine the folds into a comparison."""
     rows, folds = [], {}
     hits = {name: np.concatenate([f.hits[name] for f in found]) for name in found[0].hits}
     for question in plan.questions:

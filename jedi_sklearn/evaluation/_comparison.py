@@ -1,4 +1,4 @@
-"""What a comparison found: values with intervals over folds, as a table and in words."""
+"""Present what a comparison found: values with intervals over folds, as a table and in words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "row_of",
 ]
 
-# in which words the summary says what ours reached
+# sentences of the summary about JEDI's value
 SENTENCES = {
     "reconstruction": "Free runs explain {value} of held-out trials ({metric}).",
     "forecast": "The second part of held-out trials is forecast with {score}.",
@@ -36,9 +36,9 @@ BOUNDS = {
 
 
 def corrected_interval(values, test_share, confidence):
-    """Interval of the mean of fold values after Nadeau and Bengio (2003): low, high.
+    """Compute the interval (low, high) of the mean over folds after Nadeau and Bengio (2003).
 
-    `test_share` is the number of held-out trials as a share of the training trials, which folds
+    `test_share` is the number of held-out trials divided by that of training trials, which folds
     have in common.
     """
     n, mean = len(values), np.mean(values)
@@ -48,9 +48,9 @@ def corrected_interval(values, test_share, confidence):
 
 
 def accuracy_interval(hits, n_trials, confidence):
-    """Interval of the share of trials that are hit, as if folds had none in common (Wilson 1927).
+    """Compute the interval of an accuracy, as if folds shared no training trials (Wilson 1927).
 
-    `hits` may have the same trials several times, `n_trials` counts them once.
+    `hits` may contain trials several times; `n_trials` counts each once.
     """
     p, z2 = hits.mean(), norm.ppf((1 + confidence) / 2) ** 2
     half = np.sqrt(z2 * (p * (1 - p) / n_trials + z2 / (4 * n_trials**2)))
@@ -58,9 +58,9 @@ def accuracy_interval(hits, n_trials, confidence):
 
 
 def difference_interval(hits, other, n_trials, confidence):
-    """The same of the difference to another decoder of these trials (Agresti and Min 2005)."""
+    """Compute the same for the difference between two decoders (Agresti and Min 2005)."""
     d = hits.astype(float) - other
-    n = n_trials + 2  # half a trial more in each cell of the table of both
+    n = n_trials + 2  # half a trial is added to each cell of their joint table
     centre = d.mean() * n_trials / n
     variance = (np.square(d).mean() * n_trials + 1) / n - np.square(centre)
     half = norm.ppf((1 + confidence) / 2) * np.sqrt(variance / n)
@@ -68,9 +68,9 @@ def difference_interval(hits, other, n_trials, confidence):
 
 
 def row_of(values, hits, name, ours, metric, splits, confidence):
-    """Numbers of one row: a method's value and the difference to that of `ours`, if there is one.
+    """Compute one row: a method's value, and its difference to that of `ours` if given.
 
-    `values` of the folds and `hits` (whether held-out trials were decoded) are those of all
+    `values` of the folds and `hits` (whether held-out trials were decoded correctly) contain all
     methods; `hits` may be empty.
     """
     test_share = np.mean([len(test) / len(train) for train, test in splits])
@@ -92,29 +92,32 @@ def row_of(values, hits, name, ours, metric, splits, confidence):
 
 
 def _hull(intervals):
-    """The interval that has all of some intervals in it."""
+    """Find the smallest interval that contains all given intervals."""
     low, high = zip(*intervals, strict=True)
     return min(low), max(high)
 
 
 @dataclass(repr=False, eq=False)
 class Comparison:
-    """What :func:`compare` returns; printed, it is a table.
+    """Result of :func:`compare`, printed as a table.
 
-    Attributes
+    The parameters are attributes of the same names.
+
+    Parameters
     ----------
     rows : list of dict
-        One for each question and method: "question", "method", "metric", "value" (mean over
-        folds) with its interval "low" to "high", and "difference", the value of JEDI less that of
-        the method, with "difference_low" to "difference_high" (NaN in rows of JEDI itself).
+        One entry per question and method: "question", "method", "metric", "value" (mean over
+        folds) with its interval from "low" to "high", and "difference", JEDI's value minus that
+        of the method, with its interval from "difference_low" to "difference_high" (NaN in JEDI's
+        own rows).
     folds : dict of dict of ndarray of shape (n_folds,)
-        Values of the folds: ``folds[question][method]``.
+        Values of each fold, ``folds[question][method]``.
     splits : list of tuple of ndarray
         Training and held-out trials of each fold.
     converged : ndarray of bool of shape (n_folds,)
-        Whether the fits of the estimator converged.
-    confidence : float
-        Of each interval by itself.
+        Whether the estimator's fit converged in each fold.
+    confidence : float, default=0.95
+        Confidence level of each interval by itself.
     """
 
     rows: list
@@ -124,23 +127,24 @@ class Comparison:
     confidence: float = 0.95
 
     def to_frame(self):
-        """The rows as a table of pandas.
+        """Convert the rows to a pandas DataFrame.
 
         Returns
         -------
         pandas.DataFrame
+            One row per question and method.
 
         Raises
         ------
         ImportError
-            Without pandas.
+            If pandas is not installed.
         """
         try:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
                 "to_frame needs pandas, which cannot be imported. Install it with pip install "
-                "pandas, or take the rows, a list of dictionaries."
+                "pandas, or use rows, a list of dictionaries."
             ) from error
         return pd.DataFrame(self.rows)
 
@@ -171,14 +175,14 @@ class Comparison:
     __repr__ = __str__
 
     def summary(self):
-        """What the table says, in sentences.
+        """Describe the table in sentences.
 
         Returns
         -------
         str
-            One paragraph for each question: the value of JEDI; which methods it exceeds or falls
-            short of, by intervals of the paired difference that exclude 0; and those of which
-            these folds do not tell.
+            One paragraph per question: JEDI's value, which methods it exceeds or falls short of
+            (by intervals of the paired difference that exclude 0), and from which methods these
+            folds cannot distinguish it.
         """
         questions = dict.fromkeys(row["question"] for row in self.rows)
         parts, lost = [], []

@@ -1,11 +1,11 @@
-"""Which labels may be exchanged, and how far apart do they lie? Designs and statistics.
+"""Define which labels may be exchanged (designs), and how far apart they lie (statistics).
 
-Quantities are regressed on labels with a constant for each block of trials among which labels are
-exchanged. The statistic of a number is the squares that labels explain over what is expected of
-them by chance, where each label has a variance of its own (HC2 of MacKinnon and White): of two
-labels the square of Welch's t, of pairs that of the paired t, of more labels the F* of Brown and
-Forsythe. That of a vector has the sums of both over its principal axes, all of one length (the
-ANOVA-type statistic of Brunner, Dette and Munk).
+Quantities are regressed on labels, with a constant for each block of trials within which labels
+are exchanged. The statistic of a scalar is the sum of squares that labels explain, divided by its
+expectation under chance if each label has its own variance (HC2 of MacKinnon and White). For two
+labels this is the square of Welch's t, for pairs that of the paired t, for more labels the F* of
+Brown and Forsythe. For a vector, numerator and denominator are summed over its principal axes,
+scaled to the same length (the ANOVA-type statistic of Brunner, Dette and Munk).
 """
 
 from __future__ import annotations
@@ -21,33 +21,40 @@ __all__ = ["Design", "Prepared", "statistics_of", "surprise"]
 
 WORK = 4_000_000  # numbers in the largest temporary array
 PER_AXIS = 5  # residual degrees of freedom: tests lose power long before axes outnumber trials
-ROUNDING = 1e-12  # of the largest value: a smaller SD is that of a constant
-NO_SPREAD = 1e-12  # variance of a label, of a quantity of variance 1, that stands for 0
-ENOUGH = 20  # ways to exchange labels, below which no p can be under 0.05
+ROUNDING = 1e-12  # relative to the largest value: a quantity with a smaller SD is constant
+NO_SPREAD = 1e-12  # variance within a label that replaces 0, for a quantity of variance 1
+ENOUGH = 20  # ways to exchange labels below which no p can be under 0.05
 
 
 class Design:
-    """Labels of units (trials, or groups of trials), and the blocks within which they change.
+    """Labels of units (trials or groups of trials), and the blocks within which they change.
 
     Parameters
     ----------
     y : array-like of shape (n_trials,)
+        Labels of the trials.
     groups : array-like of shape (n_trials,) or None
-        Where labels differ within groups they are exchanged there. Where each group has one label
-        it is one unit, and labels of groups are exchanged.
+        If labels differ within groups, they are exchanged there. If each group has one label, it
+        is one unit, and labels of groups are exchanged.
+    n_trials : int
+        Number of trials.
 
     Attributes
     ----------
     labels : ndarray of shape (n_labels,)
+        Sorted labels.
     exchange : {"free", "within", "between"}
+        Whether labels are exchanged among all trials, within groups or between groups.
     codes, block : ndarray of int of shape (n_units,)
+        Label and block of each unit.
     basis : ndarray of shape (n_labels, n_contrasts)
-        Of the labels of units, the block means taken out: its columns are then orthonormal.
+        Contrasts of the labels of units, orthonormal once block means are removed.
     freedom : int
         Residual degrees of freedom.
     n_trials : int
-        That count.
+        Number of trials that count.
     n_groups : int or None
+        Number of groups.
     """
 
     def __init__(self, y, groups, n_trials):
@@ -75,7 +82,7 @@ class Design:
         self._solve()
 
     def _take(self, mixed, codes):
-        """Leave out trials of groups that have one label, and tell nothing of labels."""
+        """Leave out trials of groups with a single label, which carry no information on labels."""
         kept = mixed[self._group]
         if not kept.all():
             warn_user(
@@ -93,27 +100,27 @@ class Design:
         each = np.bincount(self.codes, minlength=n_labels)
         if self.exchange == "between" and each.min() < 2:
             raise ValueError(
-                "All trials of a group have one label, so that groups are compared and not "
+                "All trials of a group have one label, so groups are compared rather than "
                 f"trials, and at least 2 groups of each label are needed: {self._few(each)}. "
                 "If trials of one group may be exchanged, leave groups out."
             )
         if each.min() < 2:
             advice = ""
             if self.labels.dtype.kind == "f":
-                advice = " Of a continuous quantity compare its halves, y > np.median(y)."
+                advice = " For a continuous quantity compare its halves, y > np.median(y)."
             raise ValueError(
                 f"At least 2 trials of each label are needed: {self._few(each)}. Leave out labels "
-                f"that are so rare, or merge them.{advice}"
+                f"as rare as that, or merge them.{advice}"
             )
         self.sizes = np.bincount(self.block)
         in_block = np.zeros((len(self.sizes), n_labels))
         np.add.at(in_block, (self.block, self.codes), 1)
         self.shares = in_block / self.sizes[:, np.newaxis]
-        cross = np.diag(each) - in_block.T @ self.shares  # of labels, block means taken out
+        cross = np.diag(each) - in_block.T @ self.shares  # of labels, without block means
         size, axes = np.linalg.eigh(cross)
         kept = size > 1e-9 * size[-1]
         self.basis = axes[:, kept] / np.sqrt(size[kept])
-        if n_labels == 2:  # the second less the first
+        if n_labels == 2:  # the second minus the first
             self.basis *= np.sign(self.basis[1] - self.basis[0])
         self.freedom = len(self.codes) - len(self.sizes) - self.basis.shape[1]
         self._warn_of_few(in_block)
@@ -123,20 +130,20 @@ class Design:
         return f"{each[k]} of label {self.labels[k]!s}"
 
     def _warn_of_few(self, in_block):
-        """Warn where exchanges are too few for a small p."""
+        """Warn if there are too few exchanges for a small p."""
         ways = gammaln(self.sizes + 1).sum() - gammaln(in_block + 1).sum()
-        # exchanging whole labels changes nothing where they are balanced in all blocks
+        # exchanging whole labels changes nothing if they are balanced in all blocks
         if (in_block == in_block[:, :1]).all():
             ways -= gammaln(len(self.labels) + 1)
         if ways < math.log(ENOUGH) - 1e-9:
             n = round(math.exp(ways))
             warn_user(
-                f"Labels can be exchanged in only {n} ways that differ, so that no p can be "
-                f"smaller than 1/{n}."
+                f"Labels can be exchanged in only {n} distinct ways, so no p can be smaller than "
+                f"1/{n}."
             )
 
     def reduce(self, values):
-        """Values of trials as values of units."""
+        """Convert values of trials to values of units."""
         if self.exchange != "between":
             return values[self.trials]
         sums = np.zeros((len(self.codes), *values.shape[1:]))
@@ -145,14 +152,14 @@ class Design:
         return sums / sizes.reshape(-1, *[1] * (values.ndim - 1))
 
     def centred(self, values):
-        """Values of units (n_units, ...) without the means of their blocks."""
+        """Remove the block means from values of units (n_units, ...)."""
         sums = np.zeros((len(self.sizes), *values.shape[1:]))
         np.add.at(sums, self.block, values)
         sizes = self.sizes.reshape(-1, *[1] * (values.ndim - 1))
         return values - (sums / sizes)[self.block]
 
     def permute(self, n, rng):
-        """Codes of n permutations, (n, n_units)."""
+        """Draw codes of n permutations, (n, n_units)."""
         order = np.argsort(self.block, kind="stable")
         keys = self.block[order] + rng.random_sample((n, len(order)))
         codes = np.empty((n, len(order)), dtype=int)
@@ -160,11 +167,11 @@ class Design:
         return codes
 
     def contrasts(self, codes):
-        """Orthonormal contrasts of labels (n, n_units), block means taken out."""
+        """Compute orthonormal contrasts of labels (n, n_units), with block means removed."""
         return self.basis[codes] - (self.shares @ self.basis)[self.block]
 
     def labels_of(self, codes, y):
-        """Labels of trials y where units have other codes."""
+        """Convert codes of units back to labels of trials y."""
         permuted = np.array(y)
         if self.exchange == "between":
             permuted[:] = self.labels[codes][self._group]
@@ -173,31 +180,34 @@ class Design:
         return permuted
 
     def parts(self, n, n_columns):
-        """Numbers of permutations that are worked on at a time."""
+        """Divide n permutations into blocks that fit into memory."""
         most = max(1, WORK // (len(self.codes) * max(n_columns, len(self.labels))))
         return [min(most, n - first) for first in range(0, n, most)]
 
 
 class Prepared:
-    """Quantities of units, ready for the statistics of any labels.
+    """Quantities of units, prepared for the statistics of any labels.
 
     Parameters
     ----------
     quantities : dict of ndarray of shape (n_trials,) or (n_trials, d)
+        Scalars and vectors by name.
     design : Design
+        Units and blocks.
 
     Attributes
     ----------
     is_number : ndarray of bool of shape (n_quantities,)
+        Whether a quantity is a scalar.
     columns : ndarray of shape (n_units, n_columns)
-        Numbers, and the principal axes of vectors: block means taken out, of variance 1, or 0
-        where a quantity is constant.
+        Scalars, and principal axes of vectors: without block means, and with variance 1, or 0 if
+        a quantity is constant.
     scale : ndarray of shape (n_quantities,)
-        SD by which numbers were divided.
+        SD by which scalars were divided.
     first, n_axes : ndarray of int of shape (n_quantities,)
-        The first column of each quantity, and how many it has.
+        First column of each quantity, and number of its columns.
     freedom : ndarray of shape (n_quantities, 2)
-        Degrees of freedom that F is taken to have, where statistics are put on one scale.
+        Assumed degrees of freedom of F, to put statistics on one scale.
     """
 
     def __init__(self, quantities, design):
@@ -222,15 +232,16 @@ class Prepared:
 
 
 def statistics_of(design, codes, prepared):
-    """F of all quantities under permuted labels `codes` (n, n_units), and what it was made of.
+    """Compute F of all quantities for labels `codes` (n, n_units), and its parts.
 
     Returns
     -------
     F : ndarray of shape (n, n_quantities)
+        Statistics.
     slopes : ndarray of shape (n, n_columns, n_contrasts)
-        Of columns on orthonormal contrasts of the labels.
+        Slopes of columns on orthonormal contrasts of the labels.
     variance : ndarray of shape (n, n_columns)
-        Of the slopes by chance, the sum over contrasts.
+        Variance of the slopes expected by chance, summed over contrasts.
     """
     contrasts = design.contrasts(codes)
     columns = prepared.columns.T
@@ -246,6 +257,6 @@ def statistics_of(design, codes, prepared):
 
 
 def surprise(F, freedom):
-    """F of quantities on one scale: -log of the p that normal quantities would give it."""
-    with np.errstate(divide="ignore"):  # infinite where p is 0
+    """Put F of all quantities on one scale: -log of the p that normal quantities would have."""
+    with np.errstate(divide="ignore"):  # infinite if p is 0
         return -np.log(fdtrc(*freedom.T, F))

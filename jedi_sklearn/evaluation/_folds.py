@@ -1,4 +1,4 @@
-"""Which trials are held out together, and whether they leave enough to learn from."""
+"""Choose which trials are held out together, and check that enough are left to learn from."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .._validation import check_number, warn_user
 
 __all__ = ["Data", "Fold", "Target", "check_splits", "inner_splits", "make_splits"]
 
-N_INNER = 4  # parts of the training trials, of which one judges settings
-FEWEST = 2 * N_INNER  # training trials, so that a part has two
-LEAST_OF_LABEL = 3  # training trials, of which inner folds leave two: one has no spread
+N_INNER = 4  # parts of the training trials, one of which judges settings
+FEWEST = 2 * N_INNER  # training trials, so that each part has two
+LEAST_OF_LABEL = 3  # training trials, so that inner folds leave two: one trial has no spread
 
 
 @dataclass
 class Target:
-    """What is to be decoded: labels, or values of a continuous quantity."""
+    """What to decode: labels, or values of a continuous quantity."""
 
     values: np.ndarray  # (trials,)
-    codes: np.ndarray | None  # (trials,) of labels
+    codes: np.ndarray | None  # (trials,), for labels
 
 
 @dataclass
 class Data:
-    """Trials, and what is known of them."""
+    """Trials, and everything known about them."""
 
     X: np.ndarray
     inputs: np.ndarray | None
@@ -48,7 +48,7 @@ class Data:
 
     @property
     def strata(self):
-        """What folds should have in equal shares, or None."""
+        """Labels that folds should contain in equal shares, or None."""
         if self.target is not None and self.target.codes is not None:
             return self.target.codes
         return self.codes
@@ -60,12 +60,12 @@ class Fold:
 
     train: np.ndarray
     test: np.ndarray
-    inner: list  # folds of the training trials, by which settings are chosen
-    neurons: np.ndarray | None = None  # mask of those held out
+    inner: list  # folds of the training trials that choose settings
+    neurons: np.ndarray | None = None  # mask of held-out neurons
 
 
 def make_splits(cv, data, rng):
-    """Training and held-out trials of each fold."""
+    """Make the training and held-out trials of each fold."""
     n = len(data.X)
     if isinstance(cv, Integral) and not isinstance(cv, bool):
         check_number(cv, "cv", Integral, low=2)
@@ -78,7 +78,7 @@ def make_splits(cv, data, rng):
         cv = _splitter(cv, data.strata, data.groups, rng.randint(2**31 - 1))
     elif not hasattr(cv, "split") and not np.iterable(cv):
         raise TypeError(
-            "cv must be a number of folds, a splitter of scikit-learn or (training, held-out) "
+            "cv must be a number of folds, a scikit-learn splitter, or the (training, held-out) "
             f"trials of each fold, got {cv!r}."
         )
     strata = np.zeros(n) if data.strata is None else data.strata
@@ -91,7 +91,7 @@ def make_splits(cv, data, rng):
 
 
 def _splitter(n_splits, strata, groups, seed):
-    """Folds in random order, stratified, grouped, or both."""
+    """Make folds in random order: stratified, grouped, or both."""
     how = {"n_splits": n_splits, "shuffle": True, "random_state": seed}
     if groups is not None:
         return GroupKFold(**how) if strata is None else StratifiedGroupKFold(**how)
@@ -103,12 +103,12 @@ def _times(n):
 
 
 def _fewer(n):
-    """What to try where there are too few of something for the folds."""
+    """Advise what to try if there are too few of something for the folds."""
     return f"Set cv={n}, or record more." if n >= 2 else "Record more."
 
 
 def _check_folds(cv, data):
-    """Raise where labels or groups are too few for so many folds."""
+    """Raise an error if there are too few labels or groups for so many folds."""
     if data.groups is not None:
         n = len(np.unique(data.groups))
         if n < cv:
@@ -118,18 +118,18 @@ def _check_folds(cv, data):
         if sizes.min() < cv:
             raise ValueError(
                 f"The rarest label has {sizes.min()} trial(s), fewer than the cv={cv} folds, each "
-                "of which needs one. Leave its trials out, join it with another label, or lower "
+                "of which needs one. Leave its trials out, merge it with another label, or lower "
                 "cv."
             )
 
 
 def check_splits(splits, data, asked):
-    """Raise where a fold leaves too little to learn from, or trials in both of its parts."""
+    """Raise an error if a fold leaves too little to learn from, or if its parts share trials."""
     for k, (train, test) in enumerate(splits):
         if len(train) < FEWEST or len(test) < 2:
             raise ValueError(
                 f"Fold {k} has {len(train)} training and {len(test)} held-out trials; at least "
-                f"{FEWEST} and 2 are needed. Give more trials, or another number of folds (cv)."
+                f"{FEWEST} and 2 are needed. Use more trials, or another number of folds (cv)."
             )
         both = np.intersect1d(train, test)
         if both.size:
@@ -138,7 +138,7 @@ def check_splits(splits, data, asked):
             continue
         codes = data.target.codes
         advice = (
-            "Give groups, or a cv, that leave training trials of every label, join rare labels, "
+            "Pass groups or a cv that leave training trials of every label, merge rare labels, "
             'or leave "decoding" out of questions.'
         )
         known, sizes = np.unique(codes[train], return_counts=True)
@@ -148,8 +148,8 @@ def check_splits(splits, data, asked):
             if len(known) > 1:
                 what = f"have the label {rare!s} only {_times(sizes.min())}"
             raise ValueError(
-                f"The training trials of fold {k} {what}: too little to learn to decode, and to "
-                f"choose settings by (at least {LEAST_OF_LABEL}). {advice}"
+                f"The training trials of fold {k} {what}: too few to learn to decode and to "
+                f"choose settings (at least {LEAST_OF_LABEL}). {advice}"
             )
         new = ~np.isin(codes[test], known)
         if new.any():
@@ -161,20 +161,21 @@ def check_splits(splits, data, asked):
 
 
 def warn_of_new_conditions(splits, codes):
-    """Say for how many held-out trials the mean of their condition is not known."""
+    """Warn of held-out trials whose condition has no training trials."""
     new = sum((~np.isin(codes[test], codes[train])).sum() for train, test in splits)
     if new:
         n = sum(len(test) for _, test in splits)
         warn_user(
-            f"{new} of {n} held-out trials have a condition of which no training trial is left. "
-            "For these the condition mean is the mean of all trials."
+            f"{new} of {n} held-out trials have a condition without any training trials. "
+            "For these, the condition mean is the mean of all trials."
         )
 
 
 def inner_splits(train, data, seed):
-    """Folds of the training trials, by which settings are chosen: indices within `train`.
+    """Make folds of the training trials to choose settings by: indices within `train`.
 
-    Grouped as the others are, if that leaves all labels in what is fitted; else by labels alone.
+    They are grouped like the outer folds if this leaves all labels in each fit; otherwise they
+    are only stratified.
     """
     strata = None if data.strata is None else data.strata[train]
     trials, n = np.zeros(len(train)), N_INNER

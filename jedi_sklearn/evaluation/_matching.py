@@ -1,4 +1,4 @@
-"""Structures of the RNN of a condition, and whether the RNN of another fit has the same."""
+"""Describe the structures of a condition's RNN, and find them in the RNN of another fit."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
     "tolerances",
 ]
 
-# Of the SD of the activity: states as near as that have 99 % of its variance in common. Attractors
-# that lie between two of the network's, as fits to few neurons have them, move farther than that
+# Share of the SD of the activity: states this close have 99 % of its variance in common. Spurious
+# attractors between two of the network's, as in fits to few neurons, move farther than that
 SAME = 0.1
 N_STARTS = 256  # random starts for fixed points: saddles need more than attractors do
-MAX_STATES = 512  # states of the runs that searches start from
-LASTING = 2.0  # time constants that a mode outlasts: what decays faster is fitted to noise
-N_PERMUTATIONS = 20  # of trials, for how well embeddings agree by chance
+MAX_STATES = 512  # states of the runs from which searches start
+LASTING = 2.0  # time constants that a mode must outlast: faster ones are fitted to noise
+N_PERMUTATIONS = 20  # of trials, to estimate how well embeddings agree by chance
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Dynamics:
     Attributes
     ----------
     points : FixedPoints
-        Exact ones, with known inputs under a constant one.
+        Exact fixed points; with known inputs, those under a constant input.
     positions : ndarray of shape (n_points, n_neurons)
-        Those points as activity, in the units of X.
+        The same points as activity, in the units of X.
     modes : ndarray of shape (n_modes,), complex
-        Growth rate (1/s) + 2 pi i frequency (Hz) of the equivalent eigenvalues, of a pair once,
-        the slowest first.
+        Growth rate (1/s) + 2 pi i frequency (Hz) of the equivalent eigenvalues, slowest first.
+        Complex-conjugate pairs are listed once.
     exponent : float
         Leading Lyapunov exponent, 1/s, mean over the runs.
     """
@@ -60,14 +60,14 @@ class Dynamics:
 
 
 def dynamics_of(rnns, to_activity, inputs=None):
-    """Structures of one RNN, of which the batch holds copies started in different states.
+    """Describe the structures of one RNN, given as a batch of copies with different starts.
 
-    Each copy runs with inputs of its own, if there are any; the fixed points are those under the
+    Each copy runs with its own inputs, if there are any. The fixed points are those under the
     constant `inputs` of shape (n_inputs,).
     """
     runs = own_runs(rnns)
     states = np.concatenate(runs)
-    with warnings.catch_warnings():  # no fixed point, one far away, a transient: this is said
+    with warnings.catch_warnings():  # the report itself covers what these warnings would say
         warnings.filterwarnings("ignore", "No fixed point was found", UserWarning)
         warnings.filterwarnings("ignore", "The largest exponent", UserWarning)
         starts = states[:: -(-len(states) // MAX_STATES)]
@@ -79,7 +79,7 @@ def dynamics_of(rnns, to_activity, inputs=None):
 
 
 def modes_of(rnns, states):
-    """Equivalent eigenvalues of the first RNN of a batch over its states (n_states, n_neurons)."""
+    """Compute equivalent eigenvalues of a batch's first RNN over states (n_states, n_neurons)."""
     weights = ReducedRNN(rnns, 0).effective_weights(equivalent_gains(states)[np.newaxis])[0]
     multipliers = 1 + rnns.alpha * (np.linalg.eigvals(weights).astype(complex) - 1)
     modes = growth_rates(multipliers, rnns.dt) + 2j * np.pi * frequencies(multipliers, rnns.dt)
@@ -88,17 +88,17 @@ def modes_of(rnns, states):
 
 
 def lasting(modes, tau):
-    """Modes that outlast some time constants, and are no fit to noise."""
+    """Keep modes that outlast a few time constants, and are therefore not fitted to noise."""
     return modes[modes.real >= -1 / (LASTING * tau)]
 
 
 def point_distances(a, b, spread):
-    """RMS distances over neurons of points (n, neurons) and (m, neurons), over a spread."""
+    """Compute RMS distances over neurons of points (n, neurons) and (m, neurons), per spread."""
     return cdist(a, b) / np.sqrt(a.shape[1]) / spread
 
 
 def tolerances(positions, spread):
-    """How far each point may move and still be itself: nearer than any other is to it."""
+    """Compute how far each point may move and still be closer to itself than to any other."""
     distance = point_distances(positions, positions, spread)
     np.fill_diagonal(distance, np.inf)
     return np.minimum(SAME, distance.min(axis=1, initial=np.inf) / 2)
@@ -110,21 +110,22 @@ def match_points(distance, n_unstable, other_n_unstable, tolerance):
     Parameters
     ----------
     distance : ndarray of shape (n_points, n_others)
-        In SDs of the activity.
+        Distances, in SDs of the activity.
     n_unstable, other_n_unstable : ndarray of shape (n_points,) and (n_others,)
-        Unstable directions of the points of either fit.
+        Numbers of unstable directions in the two fits.
     tolerance : ndarray of shape (n_points,)
+        Largest distance at which a point counts as the same.
 
     Returns
     -------
     index : ndarray of int of shape (n_points,)
-        The point of the other fit within the tolerance, -1 where there is none; of two the one of
-        the same stability.
+        Point of the other fit within the tolerance, -1 if there is none. Of two candidates, the
+        one with the same stability is chosen.
     """
     index = np.full(len(distance), -1)
     away = distance > tolerance[:, np.newaxis]
     unlike = n_unstable[:, np.newaxis] != other_n_unstable
-    # first as many matches as can be, then as many of one stability, then short distances
+    # first maximise the number of matches, then those of equal stability, then minimise distances
     cost = np.where(away, 2.0 * len(distance) + 1, unlike + distance / SAME)
     i, j = linear_sum_assignment(cost)
     found = ~away[i, j]
@@ -135,14 +136,15 @@ def match_points(distance, n_unstable, other_n_unstable, tolerance):
 def match_modes(modes, others, duration):
     """Match modes of two fits one to one.
 
-    Two modes are the same where a run of this duration hardly tells them apart: they grow or decay
+    Two modes are the same if a run of this duration hardly distinguishes them: they grow or decay
     by factors that differ by less than e, and stay within half a cycle of each other.
 
     Returns
     -------
     nearest : ndarray of shape (n_modes,), complex
-        The mode that each is assigned to, NaN where there are too few.
+        Mode of the other fit assigned to each, NaN if there are too few.
     same : ndarray of bool of shape (n_modes,)
+        Whether the two are the same.
     """
     nearest = np.full(len(modes), np.nan, dtype=complex)
     i, j = linear_sum_assignment(np.abs(modes[:, np.newaxis] - others))
@@ -153,20 +155,22 @@ def match_modes(modes, others, duration):
 
 
 def embedding_agreement(a, b, rng):
-    """R2 of embeddings of the same trials after the best orthogonal map, and that by chance.
+    """Compute R2 of embeddings of the same trials after the best orthogonal map, and by chance.
 
-    Also after the best common scale: in each fit the last component has an SD of 1, whatever it
-    does.
+    Embeddings are also scaled by the best common factor, because in each fit the last component
+    has an SD of 1 whatever its effect.
 
     Parameters
     ----------
     a, b : ndarray of shape (n_trials, n_components) and (n_trials, n_other_components)
+        Embeddings.
     rng : RandomState
-        Permutes the trials of one, for what is expected by chance.
+        Generator that permutes the trials of one fit, to estimate the agreement by chance.
 
     Returns
     -------
     r2, chance : float
+        R2 of the embeddings, and its mean over permuted trials.
     """
     width = max(a.shape[1], b.shape[1])
     a, b = (np.pad(e, ((0, 0), (0, width - e.shape[1]))) for e in (a, b))

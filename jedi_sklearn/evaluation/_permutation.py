@@ -1,4 +1,4 @@
-"""Do embeddings and RNNs differ between labels or epochs? Permutation tests."""
+"""Test whether embeddings and RNNs differ between labels or epochs, by permutation."""
 
 from __future__ import annotations
 
@@ -38,102 +38,111 @@ def permutation_test(
 ):
     """Test whether embeddings and RNNs of trials differ between labels or epochs.
 
-    Labels are exchanged at random between trials. A quantity differs where exchanged labels hardly
-    ever make as large a difference as those that were observed.
+    Labels are exchanged at random between trials. A quantity differs if exchanged labels hardly
+    ever produce a difference as large as the observed one.
 
     Parameters
     ----------
     estimator : JEDIEstimator, or Pipeline or search that ends in one
-        Fitted (with `refit` it need not be).
+        Fitted estimator (with `refit` it need not be fitted).
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
         Trials to compare, those of the fit or others.
     y : array-like of shape (n_trials,)
-        Labels to compare: conditions, or which epoch of its trial each row of `X` is.
+        Labels to compare: conditions, or the epoch of its trial that each row of `X` holds.
     features : str, analyzer, callable, or list or dict of these, default=all names
-        What is compared. Names: "embedding"; "growth_rate" of the leading eigenvalue, mean along
-        the free run (1/s); "frequency" of the fastest lasting rhythm (equivalent linearisation,
-        Hz); "lyapunov", the largest exponent (1/s); "speed" of the free run (RMS, units of the
-        states per s). Of an analyzer each column is a quantity. A function takes the
-        :class:`~jedi_sklearn.RNNBatch` of the trials and returns numbers (n_trials,), vectors
-        (n_trials, d) that are compared as a whole, or a dict of them. The keys of a dict name
-        what it holds, which may also be arrays of these shapes. Of a DataFrame each column is a
+        Quantities to compare. Names: "embedding"; "growth_rate" of the leading eigenvalue, mean
+        along the free run (1/s); "frequency" of the fastest lasting rhythm (equivalent
+        linearisation, Hz); "lyapunov", the largest exponent (1/s); "speed" of the free run (RMS,
+        units of the states per s). Each column of an analyzer is a quantity. A function takes
+        the :class:`~jedi_sklearn.RNNBatch` of the trials and returns scalars (n_trials,), vectors
+        (n_trials, d) that are compared as a whole, or a dict of these. The keys of a dict name
+        its values, which may also be arrays of these shapes. Each column of a DataFrame is a
         quantity.
     groups : array-like of shape (n_trials,), optional
-        What makes trials alike beside their label. Where labels differ within groups, they are
-        exchanged within each alone: the trial from which several epochs come (a paired test),
-        or session or animal. Where all trials of each group have one label (animals of two
-        genotypes), the means of groups are compared, and labels of whole groups exchanged.
+        What makes trials similar besides their label. If labels differ within groups, they are
+        exchanged only within each group: the trial from which several epochs come (a paired
+        test), the session, or the animal. If all trials of each group have one label (animals of
+        two genotypes), the means of groups are compared and labels of whole groups exchanged.
     conditions : array-like of shape (n_trials,), optional
-        Labels that the fit was given, where these are others than `y`: `y` is exchanged within
-        them alone (with `groups`, within the conditions of each group). Where all trials of each
-        group have one label, groups are compared as wholes, and keep their conditions. If `X`
-        holds all trials of the fit, their conditions are checked; those of only some cannot be.
+        Labels that the fit was given, if they differ from `y`. `y` is then exchanged only within
+        conditions (with `groups`, within the conditions of each group). If all trials of each
+        group have one label, groups are compared as wholes and keep their conditions. If `X`
+        holds all trials of the fit, the conditions are checked; for a subset this is not
+        possible.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them.
     refit : bool, default=False
-        False: one fit, whose features get other labels. Right where the fit did not see the
-        labels of these trials. True: `estimator` is fitted anew to `X` with each permutation of
-        `y` as its labels. Needed where labels make the fit, as with ``embedding="condition"``:
-        a fit with labels pulls them apart, whatever they are.
+        If False, labels are permuted under one fit. This is correct if the fit did not see the
+        labels of these trials. If True, `estimator` is fitted again to `X` with each permutation
+        of `y` as its labels. This is needed if labels shape the fit, as with
+        ``embedding="condition"``: a fit with labels pulls them apart, whatever they are.
     held_out : bool, default=False
-        True says that no part of `X` is from trials of the fit, which a fit that had labels and
-        ``embedding="condition"`` needs to hear, unless `conditions` are given: trials of the fit
-        are recognised only where they are whole and unchanged, not by a window of their samples.
+        Set to True to confirm that no part of `X` comes from trials of the fit. A fit with labels
+        and ``embedding="condition"`` requires this unless `conditions` are given, because trials
+        of the fit are recognised only if they are whole and unchanged, not from a window of their
+        samples.
     n_permutations : int or "auto", default="auto"
-        9999, or with `refit` 99. No p is smaller than 1 / (1 + n_permutations).
+        Number of permutations. "auto" is 9999, or 99 with `refit`. No p is smaller than
+        1 / (1 + n_permutations).
     confidence : float, default=0.95
-        Of the intervals of effects.
+        Confidence level of the intervals of effects.
     random_state : int, RandomState or None, default=0
-        Of the permutations.
+        Seed of the permutations.
     n_jobs : int, optional
-        Workers of joblib that share the fits, or the trials of one fit. The result does not
-        depend on it.
+        Number of joblib workers that share the fits, or the trials of one fit. The result does
+        not depend on it.
 
     Returns
     -------
     PermutationTest
-        Its ``str`` is a table, ``summary()`` says it in words, ``to_frame()`` needs pandas.
+        Result, printed as a table. ``summary()`` describes it in words, and ``to_frame()``
+        (needs pandas) returns the numbers.
 
     Raises
     ------
     ValueError, TypeError
-        If the fit knew the labels of these trials, or may have (see `held_out`), and `refit` is
-        False; for `conditions` that are not those of the fit, or that tell `y`, because they hold
-        one label of it each; for fewer than two labels, or fewer than two trials (or groups) of
-        one; for quantities that are not finite.
+        If the fit knew the labels of these trials, or may have known them (see `held_out`), and
+        `refit` is False; if `conditions` are not those of the fit, or determine `y` because each
+        holds only one of its labels; if there are fewer than two labels, or fewer than two trials
+        (or groups) of a label; if quantities are not finite.
 
     Warns
     -----
     UserWarning
-        Where trials do not count, because their group has one label and others have more, or
+        If trials do not count because their group has one label and others have more, or if
         labels can be exchanged in too few ways for a p of 0.05.
+
+    See Also
+    --------
+    permutation_test_features : Tests quantities that are already known.
 
     Notes
     -----
-    Under the null hypothesis trials have the same distribution whatever their label (within
-    groups), and p = (1 + b) / (1 + m) for b of m permutations that reach the statistic observed
-    (Phipson and Smyth). Statistics allow labels a spread of their own, so that with many trials
-    a label with more spread, but the same mean, is not taken for a difference (Chung and Romano):
-    Welch's t of numbers with two labels, the paired t where groups are pairs, F* of Brown and
-    Forsythe with more labels, and of vectors the sums of its numerator and denominator over
-    principal axes of one length (Brunner, Dette and Munk). These axes are those of all trials, at
-    most one for five residual degrees of freedom, the largest first.
+    Under the null hypothesis, trials have the same distribution whatever their label (within
+    groups). If b of m permutations reach the observed statistic, p = (1 + b) / (1 + m) (Phipson
+    and Smyth). Statistics allow each label its own variance. With many trials, a label with more
+    variance but the same mean is therefore not mistaken for a difference (Chung and Romano). The
+    statistics are Welch's t for scalars with two labels, the paired t if groups are pairs, and F*
+    of Brown and Forsythe for more labels. For vectors, numerator and denominator of F* are summed
+    over principal axes scaled to the same length (Brunner, Dette and Munk). The axes are the
+    leading ones of all trials, at most one for every five residual degrees of freedom.
 
-    Corrected p control the error over all quantities of the call: step-down maxima of Westfall and
-    Young over the same permutations, which know how quantities are correlated. Statistics are
-    compared as the logarithms of the p that normal quantities would give them.
+    Corrected p-values control the error over all quantities of the call. They use the step-down
+    maxima of Westfall and Young over the same permutations, which account for correlations
+    between quantities. Statistics are compared as the logarithms of the p-values that normal
+    quantities would have.
 
-    Of two labels the effect of a number is the difference of the second (in sorted order) and the
-    first, the constants of groups taken out. Its interval is the effect plus and minus its
-    standard error times the quantile of its absolute t over the permutations: it leaves out 0
-    where the uncorrected p is small enough. The effect of a vector is the Mahalanobis distance of
-    the means, in SDs within labels, and with more labels it is the share of the variance that they
-    explain. Both are corrected for their bias, with intervals from the noncentral F distribution,
-    which take quantities as normal and equally spread. With `refit` effects are those of a fit
-    that pulls labels apart, and have no intervals.
+    For two labels, the effect on a scalar is the mean of the second label (in sorted order) minus
+    that of the first, with the constants of groups removed. Its interval is the effect plus and
+    minus its standard error times the quantile of its absolute t over the permutations; it
+    excludes 0 if the uncorrected p is small enough. The effect on a vector is the Mahalanobis
+    distance of the means, in SDs within labels. For more labels, the effect is the share of the
+    variance that they explain. Distance and share are corrected for bias, and their intervals
+    come from the noncentral F distribution, which assumes normal quantities of equal variance.
+    With `refit`, effects are those of a fit that pulls labels apart, and have no intervals.
 
-    Trials in a row resemble each other in other ways than by their label, where a recording
-    drifts: labels that came in blocks of time cannot be exchanged (docs/how_to/drift.md).
+    If a recording drifts, neighbouring trials resemble each other for reasons other than their
+    label. Labels that came in blocks of time can then not be exchanged (docs/how_to/drift.md).
 
     References
     ----------
@@ -166,9 +175,9 @@ def permutation_test(
         return _test(found, design, m, confidence, rng)
     if conditions is not None:
         raise ValueError(
-            "With refit=True labels y are those of the fit, and conditions have no part in it. "
-            "Where the fit had other labels than y it need not be repeated: give them as "
-            "conditions, with refit=False."
+            "With refit=True the fit uses the labels y, so conditions have no role. If the fit "
+            "had other labels than y, it need not be repeated: pass them as conditions, with "
+            "refit=False."
         )
     design = Design(y, groups, len(X))
     found = _refitted(estimator, X, y, how)
@@ -184,30 +193,45 @@ def permutation_test_features(
 ):
     """Test whether given values of trials differ between labels or epochs.
 
-    As :func:`permutation_test`, for quantities that are known: features of RNNs from known
-    weights, or what needs no model. They must not have been made with the labels `y`.
+    This is :func:`permutation_test` for quantities that are already known, such as features of
+    RNNs with known weights, or quantities that need no model. They must have been computed
+    without the labels `y`.
 
     Parameters
     ----------
     values : dict or DataFrame of columns, or array-like of shape (n_trials,) or (n_trials, d)
-        A dict has numbers (n_trials,) or vectors (n_trials, d), compared as a whole, by name. An
-        array is one quantity, and so is a Series, which keeps its name. Of a DataFrame each
-        column is one, also in a dict.
-    y, groups, n_permutations, confidence, random_state :
-        As in :func:`permutation_test`.
+        Quantities. A dict holds, by name, scalars (n_trials,) or vectors (n_trials, d), which are
+        compared as a whole. An array is one quantity, and so is a Series, which keeps its name.
+        Each column of a DataFrame is a quantity, also inside a dict.
+    y : array-like of shape (n_trials,)
+        Labels to compare.
+    groups : array-like of shape (n_trials,), optional
+        What makes trials similar besides their label, as in :func:`permutation_test`.
+    n_permutations : int or "auto", default="auto"
+        Number of permutations. "auto" is 9999.
+    confidence : float, default=0.95
+        Confidence level of the intervals of effects.
+    random_state : int, RandomState or None, default=0
+        Seed of the permutations.
 
     Returns
     -------
     PermutationTest
+        Result, printed as a table.
 
     Raises
     ------
     ValueError, TypeError
-        As :func:`permutation_test` does.
+        In the same cases as :func:`permutation_test`.
+
+    Warns
+    -----
+    UserWarning
+        In the same cases as :func:`permutation_test`.
 
     Examples
     --------
-    Two epochs of 30 trials, of which the second is faster:
+    Two epochs of 30 trials, the second of which is faster:
 
     >>> import numpy as np
     >>> from jedi_sklearn.evaluation import permutation_test_features
@@ -226,7 +250,7 @@ def permutation_test_features(
 
 
 def _check(n_permutations, confidence, random_state, refit=False, held_out=False):
-    """Number of permutations, and a generator of random numbers."""
+    """Check arguments; return the number of permutations and a random number generator."""
     for name, value in (("refit", refit), ("held_out", held_out)):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {value!r}.")
@@ -242,7 +266,7 @@ def _check(n_permutations, confidence, random_state, refit=False, held_out=False
 
 
 def _refined(y, groups, conditions, n_trials):
-    """Groups, divided by the conditions of the fit where labels are exchanged within groups."""
+    """Divide groups by the conditions of the fit, if labels are exchanged within groups."""
     if conditions is None:
         return groups
     _, codes = check_conditions(y, n_trials, "y")
@@ -253,31 +277,31 @@ def _refined(y, groups, conditions, n_trials):
             telling = ~_mixed(codes, cell)
             if telling.any():
                 raise ValueError(
-                    f"{telling.sum()} of {n_trials} trials are of conditions that hold one label "
-                    "of y each. All trials of a group have one label, so that groups are "
-                    "compared as wholes, and what the fit knew of these trials tells the labels "
-                    "of their groups. Leave these trials out, or fit without labels."
+                    f"{telling.sum()} of {n_trials} trials belong to conditions that each hold "
+                    "only one label of y. All trials of a group have one label, so groups are "
+                    "compared as wholes, and what the fit knew of these trials gives away the "
+                    "labels of their groups. Leave these trials out, or fit without labels."
                 )
             return groups
         cell = by * len(names) + cell
     if not _mixed(codes, cell).any():
         where = "condition" if groups is None else "condition of a group"
         raise ValueError(
-            f"conditions tell y: each {where} holds one label of y, so that none can be "
-            "exchanged within it. A fit that was given these conditions pulls the labels of y "
-            "apart, too. Fit without labels (the cheapest); or give the fit y and refit=True."
+            f"conditions determine y: each {where} holds only one label of y, so no labels can be "
+            "exchanged within it. A fit that was given these conditions also pulls the labels of "
+            "y apart. Fit without labels (the cheapest option), or fit with y and set refit=True."
         )
     return cell
 
 
 def _mixed(codes, cell):
-    """Whether the cell of each trial holds more than one label."""
+    """Tell for each trial whether its cell holds more than one label."""
     occupied = np.unique(np.stack([cell, codes]), axis=1)[0]
     return np.bincount(occupied)[cell] > 1
 
 
 def _test(quantities, design, m, confidence, rng):
-    """Permutations under one fit."""
+    """Run the permutations under one fit."""
     prepared = Prepared(quantities, design)
     null = [
         statistics_of(design, design.permute(n, rng), prepared)[0]
@@ -287,13 +311,13 @@ def _test(quantities, design, m, confidence, rng):
 
 
 def _refitted(estimator, X, labels, how):
-    """Quantities of trials under a fit with these labels."""
+    """Compute quantities of trials under a fit with these labels."""
     known = {} if how["inputs"] is None else {"inputs": how["inputs"]}
     return quantities_of(clone(estimator).fit(X, labels, **known), X, **how, check=False)
 
 
 def _null_of_refit(estimator, X, y, how, design, codes):
-    """Statistics of a fit with permuted labels; of convergence that to `y` has warned."""
+    """Compute statistics of a fit with permuted labels, without repeating convergence warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         quantities = _refitted(estimator, X, design.labels_of(codes, y), how)

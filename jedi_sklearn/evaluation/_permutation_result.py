@@ -1,4 +1,4 @@
-"""What did a permutation test find? p, effects and their intervals, as table, frame and words."""
+"""Present what a permutation test found: p-values, effects and intervals, as table and words."""
 
 from __future__ import annotations
 
@@ -13,44 +13,51 @@ from ._exchange import NO_SPREAD, statistics_of, surprise
 
 __all__ = ["PermutationTest", "judge"]
 
-ROUNDING = 1e-9  # share by which statistics that are the same may differ
-SHOWN = 0.05  # level of the words of `summary`
-UNITS = {"distance": "SD", "share": "of the variance"}  # of effects that have none of their own
+ROUNDING = 1e-9  # relative difference up to which statistics count as equal
+SHOWN = 0.05  # significance level in the words of `summary`
+UNITS = {"distance": "SD", "share": "of the variance"}  # of effects without a unit of their own
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PermutationTest:
-    """Result of :func:`permutation_test`; printed, it is a table.
+    """Result of :func:`permutation_test`, printed as a table.
 
-    Attributes
+    The parameters are attributes of the same names.
+
+    Parameters
     ----------
     names : list of str
-        Of the quantities.
+        Names of the quantities.
     labels : list
         Labels that were compared, sorted.
     means : ndarray of shape (n_quantities, n_labels)
-        Of each label; NaN for vectors.
+        Mean of each label; NaN for vectors.
     kinds : list of {"difference", "distance", "share"}
-        What `effects` are: of two labels, the difference of the means of the second and the first
-        (numbers, in their units), or the Mahalanobis distance of the means (vectors); of more
-        labels the share of the variance that they explain.
+        Kinds of `effects`. For two labels: the mean of the second minus that of the first
+        (scalars, in their units), or the Mahalanobis distance of the means (vectors). For more
+        labels: the share of the variance that they explain.
     effects : ndarray of shape (n_quantities,)
+        Effect sizes.
     intervals : ndarray of shape (n_quantities, 2)
-        Of the effects, with confidence `confidence`; NaN where the fit was repeated.
+        Intervals of the effects at level `confidence`; NaN if the fit was repeated.
     statistics : ndarray of shape (n_quantities,)
-        F, which is t squared for the difference of two means.
-    p_values, corrected_p_values : ndarray of shape (n_quantities,)
-        Of each quantity alone, and corrected for the number of quantities.
+        F; for the difference of two means, t squared.
+    p_values : ndarray of shape (n_quantities,)
+        P-value of each quantity by itself.
+    corrected_p_values : ndarray of shape (n_quantities,)
+        P-values corrected for the number of quantities.
     null : ndarray of shape (n_permutations, n_quantities)
-        The statistics under permuted labels.
+        Statistics under permuted labels.
     exchange : {"free", "within", "between"}
         Whether labels were exchanged among all trials, within groups, or between whole groups.
     n_trials : int
-        That count.
+        Number of trials that count.
     n_groups : int or None
+        Number of groups.
     refit : bool
         Whether the fit was repeated for each permutation.
     confidence : float
+        Confidence level of the intervals.
     """
 
     names: list
@@ -75,13 +82,18 @@ class PermutationTest:
         return len(self.null)
 
     def to_frame(self):
-        """Table of all numbers as a pandas DataFrame, a row for each quantity.
+        """Convert all numbers to a pandas DataFrame, one row per quantity.
 
         Returns
         -------
-        DataFrame
-            With the columns mean_<label>, effect, kind, low, high, statistic, p_value and
+        pandas.DataFrame
+            Columns mean_<label>, effect, kind, low, high, statistic, p_value and
             corrected_p_value.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -95,17 +107,18 @@ class PermutationTest:
         return pd.DataFrame(columns, index=pd.Index(self.names, name="quantity"))
 
     def summary(self):
-        """What was found, in words: a sentence for each quantity, and how it was tested.
+        """Describe in words what was found: one sentence per quantity, and how it was tested.
 
         Returns
         -------
         str
+            One line per sentence.
         """
         lines = [self._sentence(k) for k in range(len(self.names))]
         if self.refit:
             lines.append(
-                "The fit was given the labels, and pulls them apart: p take that into account, "
-                "sizes of differences do not."
+                "The fit was given the labels, and pulls them apart: p-values take that into "
+                "account, effect sizes do not."
             )
         elif len(self.names) > 1:
             lines.append("Intervals are those of each quantity alone: they are not corrected.")
@@ -164,14 +177,14 @@ class PermutationTest:
 
 
 def judge(quantities, design, prepared, null, confidence, refit=False):
-    """The result of a test, of the statistics under permuted labels (m, n_quantities)."""
+    """Compute the result of a test from the statistics under permuted labels."""
     F, slopes, variance = statistics_of(design, design.codes[np.newaxis], prepared)
     p, corrected = p_values(F[0], null, prepared.freedom)
     kinds = ["share"] * len(quantities)
     if len(design.labels) == 2:
         kinds = ["difference" if number else "distance" for number in prepared.is_number]
     effects, intervals = np.empty(len(quantities)), np.empty((len(quantities), 2))
-    unit = design.basis[1, 0] - design.basis[0, 0]  # of two labels: difference for a slope of 1
+    unit = design.basis[1, 0] - design.basis[0, 0]  # difference of two labels for a slope of 1
     for k, kind in enumerate(kinds):
         first = prepared.first[k]
         if kind == "difference":
@@ -206,11 +219,11 @@ def judge(quantities, design, prepared, null, confidence, refit=False):
 
 
 def p_values(F, null, freedom):
-    """p of each quantity, and corrected by the step-down maxima of Westfall and Young."""
+    """Compute p of each quantity, also corrected by step-down maxima (Westfall and Young)."""
     m = len(null)
     p = (1 + (null >= F * (1 - ROUNDING)).sum(axis=0)) / (1 + m)
     observed, permuted = surprise(F, freedom), surprise(null, freedom)
-    order = np.argsort(observed)  # the largest of each and all less surprising ones
+    order = np.argsort(observed)  # maximum over each quantity and all less surprising ones
     largest = np.maximum.accumulate(permuted[:, order], axis=1)
     reached = largest >= observed[order] * (1 - ROUNDING)
     stepped = (1 + reached.sum(axis=0)) / (1 + m)
@@ -220,10 +233,10 @@ def p_values(F, null, freedom):
 
 
 def _explained(trace, n_axes, kind, design, confidence):
-    """Distance of means, or share of the variance, by Pillai's trace: unbiased, and its interval.
+    """Estimate the distance of means or share of variance without bias, and its interval.
 
-    Pillai's trace of normal quantities has about an F distribution, exactly of two labels, that is
-    noncentral where means differ.
+    Both follow from Pillai's trace. For normal quantities it has approximately an F distribution
+    (exactly so for two labels), which is noncentral if means differ.
     """
     n_contrasts = design.basis.shape[1]
     rank = min(n_contrasts, n_axes)
@@ -252,13 +265,13 @@ def _explained(trace, n_axes, kind, design, confidence):
 
 
 def _quantile(null, confidence):
-    """|t| above which p is at most 1 - confidence; infinite with too few permutations."""
+    """Find the |t| above which p is at most 1 - confidence; infinite with few permutations."""
     rank = math.floor((1 - confidence) * (len(null) + 1) + ROUNDING)
     return np.sort(null)[-rank] if rank else np.inf
 
 
 def _means(quantities, design):
-    """Mean of each label, (n_quantities, n_labels); NaN of vectors."""
+    """Compute the mean of each label, (n_quantities, n_labels); NaN for vectors."""
     means = np.full((len(quantities), len(design.labels)), np.nan)
     for row, values in zip(means, quantities.values(), strict=True):
         if values.ndim == 1:
@@ -268,13 +281,13 @@ def _means(quantities, design):
 
 
 def _name_and_unit(name):
-    """Turn "growth rate (1/s)" into "growth rate" and "1/s"."""
+    """Split "growth rate (1/s)" into "growth rate" and "1/s"."""
     head, bracket, tail = name.rpartition(" (")
     return (head, tail[:-1]) if bracket and tail.endswith(")") else (name, "")
 
 
 def _number(value):
-    """Three digits, without an exponent where the number is of common size."""
+    """Format three digits, without an exponent for numbers of common size."""
     if np.isnan(value):
         return "-"
     if not np.isfinite(value) or value == 0:

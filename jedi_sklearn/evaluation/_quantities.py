@@ -1,4 +1,4 @@
-"""Which quantities of trials are compared? Embeddings, and numbers taken from their RNNs."""
+"""Compute the quantities of trials to compare: embeddings, and features of their RNNs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..metrics import _unwrap
 
 __all__ = ["NAMES", "as_quantities", "quantities_of"]
 
-SAME = 1e-6  # of the SD of the embeddings: two inferences of one trial differ by rounding
+SAME = 1e-6  # of the SD of the embeddings: two inferences of one trial differ only by rounding
 
 
 def quantities_of(
     fitted, X, features, inputs=None, n_jobs=None, conditions=None, held_out=False, check=True
 ):
-    """Quantities of trials under a fitted model, a dict of (n_trials,) or (n_trials, d) arrays.
+    """Compute quantities of trials under a fitted model, a dict of (n_trials[, d]) arrays.
 
-    With `check`, trials are refused of which the fit knew labels other than `conditions`, or may
-    have known them and is not told that they are `held_out`.
+    With `check`, it refuses trials whose labels the fit knew, unless these are `conditions`, and
+    trials whose labels it may have known, unless they are said to be `held_out`.
     """
     X, est = _unwrap(fitted, X)
     X, inputs, found = est._infer(X, inputs, starts=True, n_jobs=n_jobs)
@@ -34,16 +34,16 @@ def quantities_of(
     for name, values in _evaluate_all(features, embedding, rnns):
         if name in quantities:
             raise ValueError(
-                f'features has two quantities with the name "{name}". Tell them apart by a dict, '
-                'e.g. features={"origin": EigenspectrumAnalyzer(), "trajectory": '
-                'EigenspectrumAnalyzer("trajectory")}.'
+                f'features has two quantities with the name "{name}". Use a dict to give them '
+                'different names, e.g. features={"origin": EigenspectrumAnalyzer(), '
+                '"trajectory": EigenspectrumAnalyzer("trajectory")}.'
             )
         quantities[name] = values
     return as_quantities(quantities, len(X))
 
 
 def as_quantities(values, n_trials, name="features"):
-    """A dict of finite (n_trials,) or (n_trials, d) arrays, from what `_named` takes."""
+    """Check quantities; return a dict of finite (n_trials,) or (n_trials, d) arrays."""
     items = [
         item for key, value in _named(values, "values") for item in _under(key, _named(value, key))
     ]
@@ -63,7 +63,7 @@ def as_quantities(values, n_trials, name="features"):
         if bad.any():
             raise ValueError(
                 f'{name}["{key}"] is NaN or infinite in {bad.sum()} of {n_trials} trials, first '
-                f"in trial {np.argmax(bad)}. Leave these trials out, or take a quantity that "
+                f"in trial {np.argmax(bad)}. Leave these trials out, or use a quantity that "
                 "every trial has."
             )
         quantities[str(key)] = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
@@ -71,20 +71,20 @@ def as_quantities(values, n_trials, name="features"):
 
 
 def _named(values, name):
-    """Names and values: of a dict or DataFrame each column, of a Series its own, else `name`."""
-    if getattr(values, "ndim", None) == 1:  # a Series has items, too: its rows
+    """List names and values: columns of a dict or DataFrame, a named Series, or one value."""
+    if getattr(values, "ndim", None) == 1:  # a Series also has items, its rows
         own = getattr(values, "name", None)
         return [(name if own is None else own, values)]
     return list(values.items()) if hasattr(values, "items") else [(name, values)]
 
 
 def _under(label, found):
-    """Names and values that stand in a dict under one label."""
+    """List names and values of quantities under one dict key."""
     return [(label if len(found) == 1 else f"{label}: {name}", value) for name, value in found]
 
 
 def _refuse_labelled_fit(est, embedding, conditions, held_out):
-    """Raise where the fit knew labels of these trials that permutations would not keep."""
+    """Raise an error if the fit knew labels of these trials that permutations would break."""
     if not hasattr(est, "conditions_"):
         return
     nearest, distance = pairwise_distances_argmin_min(embedding, est.embedding_)
@@ -94,27 +94,27 @@ def _refuse_labelled_fit(est, embedding, conditions, held_out):
         _refuse_other_conditions(est, conditions, nearest, seen, same)
         return
     ways = (
-        "Fit without labels (the cheapest); or test trials that the fit has not seen; or, where "
-        "the fit had other labels than those compared, give them as conditions=; or refit=True, "
-        "which fits again for every permutation."
+        "Fit without labels (the cheapest option), test trials that the fit has not seen, pass "
+        "the labels of the fit as conditions= if they differ from those compared, or set "
+        "refit=True, which repeats the fit for every permutation."
     )
     if seen.any():
         raise ValueError(
             f"{seen.sum()} of the {len(embedding)} trials were fitted with labels. The fit itself "
-            "pulls labels apart, so that a permutation of labels under the same fit finds "
-            f"differences that are not there. {ways}"
+            "pulls labels apart, so permuting labels under the same fit finds differences that "
+            f"do not exist. {ways}"
         )
     if est.embedding == "condition" and not held_out:
         raise ValueError(
             'The fit had labels and embedding="condition", which pulls trials of one label '
             "together, whatever the labels are. None of these trials is recognised as one of the "
-            "fit, but windows of its trials would not be. If no part of X is from trials of the "
-            f"fit, say so by held_out=True. If not: {ways[0].lower()}{ways[1:]}"
+            "fit, but windows cut from its trials would not be recognised either. If no part of "
+            f"X comes from trials of the fit, confirm it with held_out=True. Otherwise: {ways}"
         )
 
 
 def _refuse_other_conditions(est, conditions, nearest, seen, same):
-    """Raise for conditions that the fit was not given."""
+    """Raise an error if `conditions` are not those of the fit."""
     given, codes = check_conditions(conditions, len(nearest))
     known = est.conditions_.tolist()
     unknown = set(given.tolist()) - set(known)
@@ -124,7 +124,7 @@ def _refuse_other_conditions(est, conditions, nearest, seen, same):
             f"{sorted(unknown, key=str)[0]!r}."
         )
     trials, first = np.unique(nearest[seen], return_index=True)
-    if len(trials) < len(est.embedding_):  # a fit keeps the mean of each label, not who had it
+    if len(trials) < len(est.embedding_):  # a fit keeps the mean of each label, not its trials
         return
     label = given[codes[seen][first]]
     for value, mean in zip(known, est.condition_embeddings_, strict=True):
@@ -132,12 +132,12 @@ def _refuse_other_conditions(est, conditions, nearest, seen, same):
         if not len(own) or np.abs(own.mean(axis=0) - mean).max() > same:
             raise ValueError(
                 "conditions must be the labels that the fit was given, in the order of X, but "
-                f"these give {value!r} to other trials than the fit was told."
+                f"these assign {value!r} to other trials than in the fit."
             )
 
 
 def _evaluate_all(features, embedding, rnns):
-    """Yield name and values of every quantity."""
+    """Yield the name and values of every quantity."""
     if isinstance(features, dict):
         for label, feature in features.items():
             yield from _under(label, _evaluate(feature, embedding, rnns))
@@ -149,7 +149,7 @@ def _evaluate_all(features, embedding, rnns):
 
 
 def _evaluate(feature, embedding, rnns):
-    """Names and values of one feature."""
+    """Compute one feature; return names and values."""
     if isinstance(feature, str):
         more = ", an analyzer, a function of the RNNs, or a list or dict of these"
         check_option(feature, "features", tuple(NAMES), more)
@@ -169,12 +169,12 @@ def _evaluate(feature, embedding, rnns):
 
 
 def _growth_rate(embedding, rnns):
-    """Of the leading eigenvalue along the free run, mean over its samples."""
+    """Growth rate of the leading eigenvalue along the free run, mean over its samples."""
     return EigenspectrumAnalyzer("trajectory", n_eigenvalues=1).fit_transform(rnns)[:, 0]
 
 
 def _frequency(embedding, rnns):
-    """Of the fastest rhythm that lasts; the bound is that of docs/dynamics/spectra.md."""
+    """Frequency of the fastest lasting rhythm; docs/dynamics/spectra.md explains the bound."""
     analyzer = EigenspectrumAnalyzer(
         "equivalent", n_eigenvalues=0, min_growth_rate=-1 / (5 * rnns.tau)
     )
@@ -182,12 +182,12 @@ def _frequency(embedding, rnns):
 
 
 def _speed(embedding, rnns):
-    """Of the free run, RMS over samples and neurons, in units of the states per s."""
+    """Speed of the free run, RMS over samples and neurons, in units of the states per s."""
     steps = (np.diff(run, axis=0) / rnns.dt for run in own_runs(rnns))
     return np.array([np.sqrt(np.square(step).mean()) for step in steps])
 
 
-# what `features` may be called, how a quantity is named in tables, and its values
+# option of `features`: name of the quantity in tables, and function that computes it
 NAMES = {
     "embedding": ("embedding", lambda embedding, rnns: embedding),
     "growth_rate": ("growth rate (1/s)", _growth_rate),

@@ -1,7 +1,7 @@
-"""What simple methods make of trials: the opponents of `compare`, with settings chosen honestly.
+"""Provide the simple methods that `compare` uses, with settings chosen without held-out trials.
 
-All have ``fit(trials)`` and ``predict(trials)`` of `Posed` trials. What they learn, means that
-stand in for missing samples too, comes from the trials of ``fit`` alone.
+All have ``fit(trials)`` and ``predict(trials)`` of `Posed` trials. Everything they learn,
+including means that impute missing samples, comes from the trials of ``fit`` alone.
 """
 
 from __future__ import annotations
@@ -34,25 +34,26 @@ __all__ = [
     "predict_tuned",
 ]
 
-# mean rates in expected counts, as a share: without any a spike may be taken as impossible
+# share of mean rates in expected counts: without it a spike could count as impossible
 MEAN_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-RIDGES = np.logspace(-6, 6, 25)  # penalties from hardly any to nothing but the mean
-NO_NOISE = 1e-9  # variance of a neuron beside its factors, as a share of that of all: rounding
+RIDGES = np.logspace(-6, 6, 25)  # penalties from almost none to one that leaves only the mean
+NO_NOISE = 1e-9  # smallest noise of a neuron relative to the mean over neurons: rounding
 
 
 @dataclass
 class Posed:
-    """Trials as a question poses them.
+    """Trials in the form in which a question poses them.
 
     Attributes
     ----------
     shown : ndarray (trials, samples, neurons)
-        What may be seen of a trial whose rest is to be predicted; NaN where missing.
+        The part of a trial that methods may see; NaN where missing.
     scored : ndarray (trials, samples, neurons) or None
-        What is to be predicted; None where it must not be seen.
+        The part to predict; None if it must not be seen.
     codes : ndarray (trials,) or None
         Condition of each trial.
     inputs : ndarray (trials, all samples, inputs) or None
+        Known inputs.
     """
 
     shown: np.ndarray
@@ -65,16 +66,16 @@ class Posed:
         return Posed(*(None if a is None else a[i] for a in parts))
 
     def hide(self):
-        """The same without what is to be predicted."""
+        """Copy without the part to predict."""
         return replace(self, scored=None)
 
 
 def predict_tuned(methods, train, test, inner, measure, counts):
-    """Predictions of `test` by the best of some methods, or settings of one, fitted to `train`.
+    """Predict `test` with the best of several methods or settings, fitted to `train`.
 
-    The best one predicts most of the trials ``inner[1]`` of `train` after a fit to ``inner[0]``.
-    Expected counts are mixed with mean rates, whose share is chosen alike. One method alone has
-    nothing to choose, and predicts by itself.
+    The best one predicts the trials ``inner[1]`` of `train` best after a fit to ``inner[0]``.
+    Expected counts are mixed with mean rates, and the share is chosen in the same way. A single
+    method needs no choice and predicts directly.
     """
     if len(methods) == 1:
         return methods[0].fit(train).predict(test.hide())
@@ -96,18 +97,18 @@ def _mix(run, mean, share):
 
 
 def smooth(X, sigma):
-    """Trials (..., time, neurons) smoothed by a Gaussian of this SD, in samples."""
+    """Smooth trials (..., time, neurons) by a Gaussian of this SD, in samples."""
     return gaussian_filter1d(X, sigma, axis=-2, mode="nearest") if sigma else X
 
 
 def mean_of_neurons(X, counts=False):
-    """Mean of each neuron; of spike counts more than 0."""
+    """Compute the mean of each neuron; above 0 for spike counts."""
     n, total = np.maximum(np.isfinite(X).sum(axis=(0, 1)), 1), np.nansum(X, axis=(0, 1))
     return (np.maximum(total, NEVER) if counts else total) / n
 
 
 class Smoother:
-    """Trials without gaps, which become means of the trials learned from, and smoothed."""
+    """Imputation of missing values by means of the training trials, and smoothing."""
 
     def __init__(self, X, sigma):
         everyone, mean = np.zeros(len(X), dtype=int), mean_of_neurons(X)
@@ -119,7 +120,7 @@ class Smoother:
 
 
 class MeanRate:
-    """Each neuron's mean."""
+    """Prediction of each neuron by its mean."""
 
     def __init__(self, counts):
         self.counts = counts
@@ -131,15 +132,15 @@ class MeanRate:
         return self
 
     def predict(self, trials):
-        """The same for all samples."""
+        """Predict the means at all samples."""
         shape = (len(trials.shown), self.n_samples, len(self.mean))
         return np.broadcast_to(self.mean, shape)
 
 
 class ConditionMean:
-    """What ``baselines.ConditionMean`` expects, smoothed; the mean of it for a condition not seen.
+    """Prediction by smoothed condition means as in ``baselines``; of new conditions by their mean.
 
-    Of spike counts nothing more need be smoothed.
+    For spike counts, no further smoothing is needed.
     """
 
     def __init__(self, sigma, counts):
@@ -161,14 +162,14 @@ class ConditionMean:
 
 
 class TrialComponents:
-    """Principal components of whole trials, smoothed, as ``baselines.PCATrajectories`` has them.
+    """Principal components of whole, smoothed trials, as in ``baselines.PCATrajectories``.
 
-    Gaps of the trials of ``fit`` are imputed by means.
+    Missing values in the trials of ``fit`` are imputed by means.
 
     Parameters
     ----------
     n_components : int
-        At most; there are no more than trials less one.
+        Maximum number of components; there are fewer than trials.
     sigma : float
         SD of the Gaussian, in samples.
     """
@@ -177,7 +178,7 @@ class TrialComponents:
         self.n_components, self.sigma = n_components, sigma
 
     def fit(self, X):
-        """Learn them of trials (trials, time, neurons)."""
+        """Learn the components of trials (trials, time, neurons)."""
         self.smoother = Smoother(X, self.sigma)
         n = min(self.n_components, len(X) - 1, X.shape[1] * X.shape[2])
         self.components = RowComponents.learn(self._rows(X), n, rng=0)
@@ -187,32 +188,35 @@ class TrialComponents:
         return self.smoother(X).reshape(len(X), -1)
 
     def transform(self, X):
-        """Components (trials, components), expected ones where something is missing."""
+        """Compute components (trials, components), expected ones if values are missing."""
         seen = np.isfinite(X).reshape(len(X), -1)
         return self.components.scores(self._rows(X), None if seen.all() else seen)
 
     def inverse_transform(self, Z):
-        """Trials (trials, time, neurons) of their components."""
+        """Reconstruct trials (trials, time, neurons) from components."""
         return self.components.runs(Z).reshape(len(Z), *self.smoother.imputer.shape)
 
 
 class TunedComponents:
-    """A decoder of components of whole trials: as many, and as smooth, as serve it best.
+    """Decoder of components of whole trials, with cross-validated number and smoothness.
 
     Parameters
     ----------
     decoder : classifier or regressor
+        Decoder of the components.
     sizes : sequence of int
+        Numbers of components to try.
     sigmas : sequence of float
+        SDs of the Gaussian to try, in samples.
     inner : list of (fit, judge)
-        Folds of the trials of ``fit``, over which the mean score decides.
+        Folds of the trials of ``fit``; the mean score over them decides.
     """
 
     def __init__(self, decoder, sizes, sigmas, inner):
         self.decoder, self.sizes, self.sigmas, self.inner = decoder, sizes, sigmas, inner
 
     def fit(self, X, y):
-        """Choose both, and learn components and decoder of all trials."""
+        """Choose number and smoothness, then learn components and decoder from all trials."""
         scores = np.zeros((len(self.sigmas), len(self.sizes)))
         for i, sigma in enumerate(self.sigmas):
             for fit, judge in self.inner:
@@ -232,10 +236,10 @@ class TunedComponents:
 
 
 class TrialPCA:
-    """Whole trials from as many numbers as the model has.
+    """Reconstruction of whole trials by PCA, from as many numbers as the model has.
 
-    Where its free runs start at the first sample, they have the decay of that sample for nothing;
-    so have these: `decay` (time,), and else None.
+    If the model's free runs start at the first sample, they get the decay of that sample for
+    free. So do these reconstructions: `decay` (time,), otherwise None.
     """
 
     def __init__(self, n_numbers, sigma, decay=None):
@@ -243,7 +247,7 @@ class TrialPCA:
         self.decay = decay
 
     def _start(self, X):
-        """The part of trials that the first sample gives."""
+        """Compute the part of trials that follows from the first sample."""
         if self.decay is None:
             return 0.0
         first = smooth(np.where(np.isnan(X), self.mean, X), self.components.sigma)[:, :1]
@@ -257,7 +261,7 @@ class TrialPCA:
         return self
 
     def predict(self, trials):
-        """Reconstruct trials that are shown."""
+        """Reconstruct the trials shown."""
         start = self._start(trials.shown)
         numbers = self.components.transform(trials.shown - start)
         return self.components.inverse_transform(numbers) + start
@@ -269,7 +273,7 @@ class Factors:
     def __init__(self, X, n_factors):
         X = X.reshape(-1, X.shape[-1])
         self.mean = X.mean(axis=0)
-        # few rows with the covariance of all samples: all that the likelihood sees of them
+        # few rows with the covariance of all samples, which is all that the likelihood uses
         root = np.linalg.qr(X - self.mean, mode="r") * np.sqrt(X.shape[1] / len(X))
         n_factors = min(n_factors, X.shape[1])
         found = FactorAnalysis(n_factors, random_state=0).fit(np.concatenate([root, -root]))
@@ -277,19 +281,19 @@ class Factors:
         self.noise = np.maximum(noise, NO_NOISE * max(noise.mean(), np.finfo(float).tiny))
 
     def infer(self, X, neurons=slice(None)):
-        """Posterior means of the factors from some of the neurons."""
+        """Compute posterior means of the factors from some of the neurons."""
         W = self.loadings[:, neurons]
         weighted = W / self.noise[neurons]
         precision = np.eye(len(W)) + weighted @ W.T
         return (X - self.mean[neurons]) @ np.linalg.solve(precision, weighted).T
 
     def generate(self, Z, neurons=slice(None)):
-        """Activity of some of the neurons that factors stand for."""
+        """Compute the activity of some of the neurons from factors."""
         return Z @ self.loadings[:, neurons] + self.mean[neurons]
 
 
 class FactorTrajectories:
-    """Trajectories of factors, and of these whole trials from as many numbers as the model has."""
+    """Reconstruction of whole trials by factor trajectories, from as many numbers as the model."""
 
     def __init__(self, n_factors, n_numbers, sigma):
         self.n_factors, self.sigma = n_factors, sigma
@@ -304,14 +308,14 @@ class FactorTrajectories:
         return self
 
     def predict(self, trials):
-        """Reconstruct trials that are shown."""
+        """Reconstruct the trials shown."""
         Z = self.factors.infer(self.smoother(trials.shown))
         Z = self.components.inverse_transform(self.components.transform(Z))
         return self.factors.generate(Z)
 
 
 class FactorCoSmoothing:
-    """Neurons held out, from the factors that the others show."""
+    """Prediction of held-out neurons from the factors of the others."""
 
     def __init__(self, n_factors, sigma):
         self.n_factors, self.sigma = n_factors, sigma
@@ -325,15 +329,15 @@ class FactorCoSmoothing:
         return self
 
     def predict(self, trials):
-        """Predict the neurons held out."""
+        """Predict the held-out neurons."""
         Z = self.factors.infer(self.smoother(trials.shown), slice(self.n_shown))
         return self.factors.generate(Z, slice(self.n_shown, None))
 
 
 class NeuronRegression:
-    """Neurons held out, by ridge regressions on the smoothed others (and on inputs).
+    """Prediction of held-out neurons by ridge regression on the smoothed others (and inputs).
 
-    Of spike counts Poisson regressions; `penalty` is as that of ``metrics._Readout``.
+    For spike counts this is Poisson regression; `penalty` is that of ``metrics._Readout``.
     """
 
     def __init__(self, sigma, penalty, counts):
@@ -357,15 +361,15 @@ class NeuronRegression:
         return self.scaler.transform(X.reshape(-1, X.shape[2])).reshape(X.shape)
 
     def predict(self, trials):
-        """Predict the neurons held out."""
+        """Predict the held-out neurons."""
         return self.readout(self._scale(self._features(trials)))
 
 
 class LaterRegression:
-    """The later part of trials, by ridge regression on all of the first (and on inputs).
+    """Forecast of the later part of trials by ridge regression on the first (and on inputs).
 
-    The mean of the later part given the first under Gaussian trials whose covariance is that of
-    the trials learned from, with a ridge; its penalty minimises the error of trials left out.
+    This is the conditional mean of Gaussian trials with the covariance of the training trials and
+    a ridge, whose penalty minimises the error on left-out trials.
     """
 
     def __init__(self, sigma):
@@ -375,12 +379,12 @@ class LaterRegression:
         X = self.seen(trials.shown).reshape(len(trials.shown), -1)
         if trials.inputs is None:
             return X
-        # neurons keep their units; inputs have none in common with them
+        # neurons keep their units; inputs, whose units differ, are scaled to match
         U = trials.inputs.reshape(len(X), -1) / self.input_rms * self.size
         return np.concatenate([X, U], axis=1)
 
     def fit(self, trials):
-        """Learn the regression; both parts are smoothed by themselves."""
+        """Learn the regression; the two parts are smoothed separately."""
         self.seen = Smoother(trials.shown, self.sigma)
         later = Smoother(trials.scored, self.sigma)(trials.scored)
         self.shape = later.shape[1:]

@@ -1,7 +1,7 @@
-"""What of a fit survives other seeds, half of the trials, half of the neurons.
+"""Find what of a fit survives other seeds, half of the trials, and half of the neurons.
 
 A fit and its refits are taken apart (`_describe`), and each structure of the fit is looked for in
-the refits (`structures_of`, which knows nothing of fits).
+the refits (`structures_of`, which does not depend on how fits are made).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from ._stability_report import (
 
 __all__ = ["stability_report"]
 
-MAX_RUNS = 16  # trials of a condition from whose starts its RNN runs
+MAX_RUNS = 16  # trials of a condition in whose initial states its RNN starts
 EVERYTHING = "all trials"  # the condition of trials without labels
 
 
@@ -66,94 +66,102 @@ def stability_report(
     n_jobs=None,
     random_state=0,
 ):
-    """Fit again and again, and say which structures of the dynamics are always there.
+    """Repeat a fit, and report which structures of the dynamics it finds every time.
 
-    An estimator with the parameters of `estimator` is fitted to all of `X`; then with other seeds,
-    to halves of the trials, and to halves of the neurons. The fixed points, slow eigenvalues
-    and leading Lyapunov exponent of each condition's RNN, and the embeddings, are looked for in
-    each of these refits. What is found often enough in each kind of refit is called stable.
+    An estimator with the parameters of `estimator` is fitted to all of `X`, then with other seeds,
+    to halves of the trials, and to halves of the neurons. Each of these refits is searched for
+    the embeddings, and for the fixed points, slow eigenvalues and leading Lyapunov exponent of
+    each condition's RNN. A structure found often enough in each kind of refit is called stable.
 
     Parameters
     ----------
     estimator : JEDIEstimator
-        Its parameters count; whether it is fitted does not matter. With an integer `random_state`
-        the first fit here is bit by bit that of ``est.fit(X, y)`` on one machine.
+        Estimator whose parameters are used; whether it is fitted does not matter. With an integer
+        `random_state`, the first fit equals ``est.fit(X, y)`` on the same machine bit by bit.
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
         Activity, as in ``JEDIEstimator.fit``.
     y : array-like of shape (n_trials,), optional
         Labels, taken as conditions as in ``JEDIEstimator.fit``. The RNN of a condition is that of
-        the mean embedding of its trials. Without labels all trials are one condition.
+        the mean embedding of its trials. Without labels, all trials are one condition.
     conditions : array-like of shape (n_trials,), optional
-        Labels that are conditions, whatever they look like.
+        Labels that are always taken as conditions.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, as in ``JEDIEstimator.fit``; see Notes.
     n_seeds : int, default=10
-        Refits to all of X with other seeds.
+        Number of refits to all of `X` with other seeds.
     n_resamples : int, default=10
-        Refits to half of the trials of each condition, drawn without replacement; the second of
-        each two has the trials that the first has not. See Notes.
+        Number of refits to half of the trials of each condition, drawn without replacement. The
+        second refit of each pair uses the trials that the first did not; see Notes.
     n_halves : int, default=10
-        Refits to half of the neurons, all trials; the second of each two has the other neurons.
+        Number of refits to half of the neurons and all trials. The second refit of each pair uses
+        the other neurons.
     n_jobs : int, optional
-        Workers of joblib that share the refits. None is 1, or what an enclosing
-        ``joblib.parallel_config`` says. The result does not depend on it.
+        Number of joblib workers that share the refits. None means 1, or the setting of an
+        enclosing ``joblib.parallel_config``. The result does not depend on it.
     random_state : int, RandomState or None, default=0
-        Of seeds and halves.
+        Seed of the seeds and halves.
 
     Returns
     -------
     StabilityReport
-        ``print(report)`` is a page to read, ``report.structures`` the list behind it.
+        Result. ``print(report)`` is a page to read, ``report.structures`` the list behind it.
 
     Raises
     ------
     TypeError
-        If `estimator` is no JEDIEstimator.
+        If `estimator` is not a JEDIEstimator.
     ValueError
-        If there is nothing to refit, there are fewer than four trials, two of a condition or four
-        neurons to halve; for data that cannot be fitted, as in ``fit``; and if no refit of a kind
-        can be made.
+        If there is nothing to refit; if there are fewer than four trials, two trials of a
+        condition or four neurons to halve; if data cannot be fitted, as in ``fit``; or if no
+        refit of some kind is possible.
 
     Warns
     -----
-    ConvergenceWarning, UserWarning
-        As the first fit does. Of the refits that did not converge the report gives the number.
-        UserWarning, too, for refits that cannot be made, with their number and the reason: some
-        trial may have no neuron in a half, where sessions are stacked. They do not count.
+    ConvergenceWarning
+        If the first fit does not converge. The report counts the refits that do not.
+    UserWarning
+        If the first fit warns of its data. Also if refits fail, with their number and the reason;
+        with stacked sessions, for example, a trial may have no neuron in one half. Failed refits
+        do not count.
 
     Notes
     -----
-    A structure is *stable* if, for each kind of refit, a one-sided 95 % confidence bound
-    (Clopper-Pearson) on the share of refits that have it lies above a half: 9 of 10, 15 of 20. A
-    structure that half of the refits have passes with a probability of at most 5 % then. Fewer
-    than five refits of a kind cannot show that much: structures that all of them have are
-    *undecided*, as where a kind was left out. A fixed point must also lie where trials were: no
-    farther from the free run of one than it may move between fits.
+    A structure is *stable* if, for each kind of refit, the one-sided 95 % confidence bound
+    (Clopper-Pearson) on the share of refits that have it lies above one half: 9 of 10, 15 of 20.
+    A structure that half of the refits have then passes with a probability of at most 5 %. Fewer
+    than five refits of a kind cannot show this. If all of them have a structure it is
+    *undecided*, as it is if a kind was left out. A fixed point must also lie where trials were:
+    its distance from the free run of some trial must be no larger than it may move between fits.
 
-    Halves without replacement, because a bootstrap repeats trials, and a trial whose copy is held
-    out spoils the choice of sizes; because two complementary halves share no noise [2]_; and
-    because an estimate varies over halves by its standard error with all trials [1]_: halves of
-    the trials move a structure as far as its own noise does. Halves have other seeds, too.
-    Intervals of values are therefore over the refits to halves of the trials. With
-    ``n_resamples=0`` they are over all refits, and no sampling uncertainty: other seeds hardly
-    move anything. Of a fixed point only refits that match it have values, so "moved" cannot
-    exceed the tolerance below, and its intervals are too narrow where few refits do.
+    Halves are drawn without replacement for three reasons. A bootstrap repeats trials, and trials
+    whose copies are held out distort the choice of sizes. Two complementary halves share no noise
+    [2]_. And the spread of an estimate over halves equals its standard error with all trials
+    [1]_, so halves of the trials move a structure as far as its own noise does. Halves also use
+    other seeds.
 
-    *The same* is: for fixed points of one condition, within a tenth of the SD of the activity (of
-    all trials, RMS over neurons), or half the distance to the next point of the fit, where that is
-    less, and as many unstable directions, matched one to one in the neurons that both fits have.
-    For eigenvalues (equivalent linearisation, those that outlast two time constants): growth rates
-    that differ by less than 1 / duration of a trial and frequencies by less than half of that. For
-    exponents: the sign. For embeddings: more than half of their variance in common after the best
-    orthogonal map and a common scale, what is expected by chance taken off.
+    Intervals of values therefore cover the refits to halves of the trials. With ``n_resamples=0``
+    they cover all refits and do not show the sampling uncertainty, because other seeds hardly
+    move anything. For fixed points, values exist only in refits that match them. "moved" can
+    therefore not exceed the tolerance below, and the intervals are too narrow if few refits
+    match.
 
-    With known `inputs` the RNN of a condition runs with those of each of its trials, as those of
-    ``JEDIEstimator.dynamics(X, inputs=inputs)`` do: eigenvalues and exponents are of these driven
-    runs. Its fixed points are those under one constant input, the mean over time and over all
-    trials of the condition, the same in each refit. Where inputs change within a trial, states
-    need not rest there.
+    When structures count as *the same*: fixed points of one condition, if their distance is
+    within a tenth of the SD of the activity (of all trials, RMS over neurons) or half the
+    distance to the next point of the fit, whichever is less, and if they have the same number of
+    unstable directions. They are matched one to one in the neurons that both fits have.
+    Eigenvalues (equivalent linearisation, those that outlast two time constants), if growth rates
+    differ by less than 1 / duration of a trial and frequencies by less than half of that.
+    Exponents, if they have the same sign. Embeddings, if they share more than half of their
+    variance after the best orthogonal map and a common scale, corrected for chance.
 
-    Stable is not the same as true: docs/how_to/stability.md says what no refit can see.
+    With known `inputs`, the RNN of a condition runs with the inputs of each of its trials, like
+    the RNNs of ``JEDIEstimator.dynamics(X, inputs=inputs)``. Eigenvalues and exponents are those
+    of these driven runs. Fixed points are those under one constant input, the mean over time and
+    over all trials of the condition, which is the same in each refit. If inputs change within a
+    trial, states need not rest there.
+
+    Stable is not the same as true: docs/how_to/stability.md describes what no refit can
+    reveal.
 
     References
     ----------
@@ -178,7 +186,9 @@ def stability_report(
     if not isinstance(estimator, JEDIEstimator):
         advice = ""
         if hasattr(estimator, "named_steps"):
-            advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
+            advice = (
+                " Of a Pipeline pass the JEDIEstimator, and X as the earlier steps transform it."
+            )
         raise TypeError(
             f"estimator must be a JEDIEstimator, got {type(estimator).__name__}.{advice}"
         )
@@ -188,7 +198,7 @@ def stability_report(
     if not any(numbers.values()):
         raise ValueError(
             "There is nothing to refit: n_seeds, n_resamples and n_halves are all 0. At least 5 "
-            "of each can tell what is stable; leave them out for 10."
+            "of each are needed to tell what is stable; the default is 10."
         )
     rng = check_seed(random_state)
     X = check_trials(X, min_trials=2, missing=True)
@@ -231,7 +241,7 @@ def stability_report(
 
 @dataclass(frozen=True)
 class _Job:
-    """What a refit is given: a kind, a seed, and indices of trials and of neurons."""
+    """Specification of a refit: its kind, seed, and indices of trials and neurons."""
 
     kind: str
     seed: int | None
@@ -241,19 +251,19 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What is kept of a fit."""
+    """Results kept from a fit."""
 
     kind: str
     trials: np.ndarray
     neurons: np.ndarray
     embedding: np.ndarray
     converged: bool
-    dynamics: list[Dynamics]  # of each condition
+    dynamics: list[Dynamics]  # one per condition
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A refit that could not be made, and what the fit said of its data."""
+    """A refit that failed, and the reason given by the fit."""
 
     kind: str
     reason: str
@@ -261,9 +271,9 @@ class _Failure:
 
 @dataclass(frozen=True)
 class Found:
-    """Dynamics of one condition in one fit, with its points in units that all fits share.
+    """Dynamics of one condition in one fit, with its points in units common to all fits.
 
-    `kind` is that of the refit, `neurons` are the neurons it has, as indices.
+    `kind` is the kind of refit, `neurons` are the indices of its neurons.
     """
 
     kind: str
@@ -273,47 +283,47 @@ class Found:
 
 
 def _check_halves(X, labels, codes, n_resamples, n_halves):
-    """Raise where there are too few trials, or neurons, to halve."""
+    """Raise an error if there are too few trials or neurons to halve."""
     if n_resamples and len(X) < 4:
         raise ValueError(
-            f"Halves of the trials need at least four trials, got {len(X)}. Give n_resamples=0."
+            f"Halves of the trials need at least four trials, got {len(X)}. Set n_resamples=0."
         )
     if n_resamples and labels is not None and np.bincount(codes).min() < 2:
         least = np.bincount(codes).argmin()
         raise ValueError(
             "Halves of the trials need at least two trials of each condition, got one of "
-            f"{labels.tolist()[least]!r}. Leave such conditions out, or give n_resamples=0."
+            f"{labels.tolist()[least]!r}. Leave such conditions out, or set n_resamples=0."
         )
     if n_halves and X.shape[2] < 4:
         raise ValueError(
-            f"Halves of the neurons need at least four neurons, got {X.shape[2]}. Give n_halves=0."
+            f"Halves of the neurons need at least four neurons, got {X.shape[2]}. Set n_halves=0."
         )
 
 
 def _tell_failures(failures, jobs):
-    """Warn of refits that could not be made; raise where that is all of a kind."""
+    """Warn of refits that failed; raise an error if all of one kind did."""
     for kind, option in zip(KINDS, ("n_seeds", "n_resamples", "n_halves"), strict=True):
         reasons = [failure.reason for failure in failures if failure.kind == kind]
         if not reasons:
             continue
         n = sum(job.kind == kind for job in jobs)
         text = f"{len(reasons)} of {n} refits {KINDS[kind]} could not be made"
-        said = f"Of the data of the first, not of all X, the fit said: {reasons[0]}"
+        said = f"The reason given for the data of the first such refit: {reasons[0]}"
         if len(reasons) == n:
-            raise ValueError(f"{text}. {option}=0 does without them. {said}")
+            raise ValueError(f"{text}. Set {option}=0 to leave them out. {said}")
         warn_user(f"{text} and do not count. {said}")
 
 
 def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
-    """The refits to make."""
+    """Plan the refits."""
     trials, neurons = np.arange(len(groups)), np.arange(n_neurons)
 
     def halves(groups, n):
-        """Halves of each group, and what is left."""
+        """Yield halves of each group and their complements."""
         for _ in range(-(-n // 2)):
             order = rng.permutation(len(groups))
             order = order[np.argsort(groups[order], kind="stable")]
-            # every other one: of a group of an odd number, either half may have the larger part
+            # every other one: in a group of odd size, either half may be the larger one
             first = np.isin(np.arange(len(groups)), order[rng.randint(2) :: 2])
             yield from (np.flatnonzero(first), np.flatnonzero(~first))
 
@@ -328,7 +338,7 @@ def _plan(rng, groups, n_neurons, n_seeds, n_resamples, n_halves):
 
 
 def _constant_inputs(trials, groups):
-    """Mean input of each condition's trials up to their ends, or None for each."""
+    """Compute the mean input of each condition's trials up to their ends; None without inputs."""
     if trials.inputs is None:
         return [None] * (groups.max() + 1)
     during = np.arange(trials.n_timesteps) < trials.lengths[:, np.newaxis]
@@ -339,9 +349,9 @@ def _constant_inputs(trials, groups):
 
 
 def _refit(estimator, X, each, groups, inputs, constant, job):
-    """Fit a copy of `estimator` to the trials and neurons of a job, without a word.
+    """Fit a copy of `estimator` to the trials and neurons of a job, without warnings.
 
-    A _Failure where that cannot be done though all of X can be fitted.
+    Returns a _Failure if this is not possible, although all of X can be fitted.
     """
     X, groups = X[job.trials][:, :, job.neurons], groups[job.trials]
     each = None if each is None else each[job.trials]
@@ -353,7 +363,7 @@ def _refit(estimator, X, each, groups, inputs, constant, job):
         d = min(d, n_embeddings - 1)
         d = d if rank == "auto" else min(d, rank * (rank + 1))
     estimator = clone(estimator).set_params(rank=rank, n_components=d, random_state=job.seed)
-    with warnings.catch_warnings():  # what is to be said of the data the first fit says
+    with warnings.catch_warnings():  # the first fit has given all warnings about the data
         warnings.simplefilter("ignore")
         try:
             trials = estimator.fit_transform(X, conditions=each, inputs=inputs)
@@ -363,7 +373,7 @@ def _refit(estimator, X, each, groups, inputs, constant, job):
 
 
 def _describe(estimator, trials, groups, job, inputs, constant):
-    """What is kept of a fit, of whose trials these are the RNNs."""
+    """Extract what is kept of a fit; `trials` are the RNNs of its trials."""
     dynamics = []
     for k in range(groups.max() + 1):
         rows = np.flatnonzero(groups == k)
@@ -372,7 +382,7 @@ def _describe(estimator, trials, groups, job, inputs, constant):
         starts = estimator.to_activity(trials[rows].initial_states)
         given = None if inputs is None else inputs[rows]
         rnns = estimator.generate_rnns(np.tile(embedding, (len(rows), 1)), starts, inputs=given)
-        rnns._lengths = trials[rows].lengths  # of trials that are padded
+        rnns._lengths = trials[rows].lengths  # for padded trials
         dynamics.append(dynamics_of(rnns, estimator.to_activity, constant[k]))
     return _Fit(
         job.kind, job.trials, job.neurons, estimator.embedding_, estimator.converged_, dynamics
@@ -380,31 +390,32 @@ def _describe(estimator, trials, groups, job, inputs, constant):
 
 
 def _in_units_of(estimator, fit, k):
-    """Dynamics of condition k, with points as states of `estimator`."""
+    """Get the dynamics of condition k, with points converted to states of `estimator`."""
     activity = np.full((len(fit.dynamics[k].positions), estimator.n_features_in_), np.nan)
     activity[:, fit.neurons] = fit.dynamics[k].positions
-    if estimator.observation_ == "poisson":  # of a point far away exp may have made 0
+    if estimator.observation_ == "poisson":  # exp may have rounded a distant point to 0
         activity = np.maximum(activity, np.finfo(float).tiny)
     positions = estimator.to_states(activity)[:, fit.neurons]
     return Found(fit.kind, fit.neurons, fit.dynamics[k], positions)
 
 
 def structures_of(own, others, runs, variance, tau, condition=EVERYTHING):
-    """Structures of one condition in a fit, and in what share of other fits they are.
+    """Find the structures of one condition in a fit, and their share of the other fits.
 
     Parameters
     ----------
     own : Found
-        In the fit, with all neurons.
+        Dynamics in the fit, with all neurons.
     others : list of Found
-        In other fits, with the same units of positions.
+        Dynamics in other fits, with positions in the same units.
     runs : list of ndarray of shape (n_timesteps, n_neurons)
-        What the fit says of the condition's trials, in those units.
+        Free runs of the condition's trials in the fit, in those units.
     variance : ndarray of shape (n_neurons,)
-        Of the states of the trials of all conditions.
+        Variance of the states over trials of all conditions.
     tau : float
         Time constant, s.
     condition : label
+        Label of the condition.
 
     Returns
     -------
@@ -420,7 +431,7 @@ def structures_of(own, others, runs, variance, tau, condition=EVERYTHING):
 
 
 def _compare_points(own, others, states, variance):
-    """What is said of each fixed point; `states` are those of the trials' free runs."""
+    """Yield the results for each fixed point; `states` are those of the trials' free runs."""
     points, spread = own.dynamics.points, np.sqrt(variance.mean())
     tolerance = tolerances(own.positions, spread)
     visited = point_distances(own.positions, states, spread).min(axis=1, initial=np.inf)
@@ -460,7 +471,7 @@ def _compare_points(own, others, states, variance):
 
 
 def _compare_modes(own, others, tau, duration):
-    """What is said of each eigenvalue that lasts."""
+    """Yield the results for each eigenvalue that lasts."""
     modes = lasting(own.dynamics.modes, tau)
     pairs = [match_modes(modes, other.dynamics.modes, duration) for other in others]
     nearest, same = (
@@ -479,7 +490,7 @@ def _compare_modes(own, others, tau, duration):
 
 
 def _compare_exponents(own, others):
-    """What is said of the leading Lyapunov exponent."""
+    """Compare the leading Lyapunov exponent."""
     exponent = own.dynamics.exponent
     each = np.array([other.dynamics.exponent for other in others])
     return {
@@ -491,12 +502,12 @@ def _compare_exponents(own, others):
 
 
 def _compare_embeddings(first, refits, rng):
-    """How far embeddings of the trials that two fits share agree."""
+    """Compare embeddings of the trials that two fits share."""
     r2, agree = [], []
     for fit in refits:
         value, chance = embedding_agreement(first.embedding[fit.trials], fit.embedding, rng)
         r2.append(value)
-        # of what agreement by chance leaves
+        # more than half of what agreement by chance leaves open
         agree.append(value - chance > MOST * (1 - chance))
     found = _count(np.array(agree), refits)
     kinds, r2 = np.array([fit.kind for fit in refits]), np.array(r2)
@@ -505,13 +516,13 @@ def _compare_embeddings(first, refits, rng):
 
 
 def _sampled(others):
-    """Which refits tell how uncertain a value is: to halves of the trials, or all without any."""
+    """Select the refits that show uncertainty: to halves of trials, or all if there are none."""
     kinds = np.array([other.kind for other in others])
     return kinds == SAMPLING if SAMPLING in kinds else np.ones(len(kinds), dtype=bool)
 
 
 def _count(found, others):
-    """(number found, number of refits) of each kind of refit that was made."""
+    """Count (found, refits) for each kind of refit that was made."""
     kinds = np.array([other.kind for other in others])
     return {
         kind: (int(found[kinds == kind].sum()), int((kinds == kind).sum()))

@@ -1,4 +1,4 @@
-"""What a stability report holds, which verdict a structure gets, and how that reads."""
+"""Hold the results of a stability report, reach a verdict on each structure, and describe them."""
 
 from __future__ import annotations
 
@@ -10,50 +10,55 @@ from scipy.stats import beta
 
 __all__ = ["KINDS", "MOST", "SAMPLING", "StabilityReport", "Structure"]
 
-# What refits differ in, and how the texts call it
+# Kinds of refits, and how texts describe them
 KINDS = {
     "seeds": "with other seeds",
     "trials": "to halves of the trials",
     "neurons": "to halves of the neurons",
 }
 SAMPLING = "trials"  # the kind whose spread is the standard error of an estimate
-MOST = 0.5  # more refits have a structure than lack it
-ERROR = 0.05  # probability with which a structure that half of the refits have passes nevertheless
-WIDTH = 99  # of the page
-COVERED = (5, 95)  # percentiles of refits between which an interval reaches
+MOST = 0.5  # a structure must be in more than this share of refits
+ERROR = 0.05  # probability that a structure present in half of the refits passes nevertheless
+WIDTH = 99  # of the page, characters
+COVERED = (5, 95)  # percentiles of the refits between which intervals reach
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """A structure of a fit, and what other fits say of it.
+    """A structure of a fit, and its presence in refits.
 
-    Attributes
+    The parameters are attributes of the same names.
+
+    Parameters
     ----------
     kind : {"embedding", "fixed point", "eigenvalue", "exponent"}
+        Kind of structure.
     name : str
-        What it is, in words.
+        Description in words.
     condition : label or None
-        Whose RNN has it; None for embeddings.
+        Condition whose RNN has it; None for embeddings.
     found : dict of str to (int, int)
-        For each kind of refit ("seeds", "trials", "neurons") how many have it, and how many there
-        are.
+        For each kind of refit ("seeds", "trials", "neurons"), the number that have it and the
+        number made.
     quantities : dict of str to (float, float, float)
-        By name and unit: the value in the fit (of what compares it with refits, the median), and
-        the 5th and 95th percentile of the values of what it is matched with in the refits to
-        halves of the trials, or, where no such refits were made, in all; NaN where there is none.
-        R2 of embeddings has an interval for each kind of refit. A fixed point is matched within
-        the tolerance alone: its values are those of the refits that have it, perhaps with another
-        stability, and it cannot have moved farther than that.
-    visited : bool
-        Whether trials came near, of a fixed point; what else is in the trials themselves.
-    from_trials : float
-        Distance from the nearest state of a trial, of a fixed point, in SDs of the activity.
-    n_unstable : int or None
-        Unstable directions of a fixed point.
-    n_other_stability : int
-        Refits that have a fixed point here with another number of unstable directions.
-    position : ndarray of shape (n_neurons,) or None
-        A fixed point, in the units of X.
+        By name and unit: the value in the fit (for comparisons with refits, the median), and the
+        5th and 95th percentile of the matched values in the refits to halves of the trials, or in
+        all refits if there were no halves; NaN if there are none. R2 of embeddings has an
+        interval for each kind of refit. Fixed points are matched only within the tolerance. Their
+        values come from refits that have them, perhaps with another stability, and they cannot
+        have moved farther than the tolerance.
+    visited : bool, default=True
+        For a fixed point, whether trials came near it. Other structures are in the trials
+        themselves.
+    from_trials : float, default=nan
+        For a fixed point, its distance from the nearest state of a trial, in SDs of the activity.
+    n_unstable : int or None, default=None
+        Number of unstable directions of a fixed point.
+    n_other_stability : int, default=0
+        Number of refits that have a fixed point here with a different number of unstable
+        directions.
+    position : ndarray of shape (n_neurons,) or None, default=None
+        Fixed point, in the units of `X`.
     """
 
     kind: str
@@ -69,15 +74,16 @@ class Structure:
 
     @property
     def fails(self):
-        """Kinds of refits that lack it too often, and "visited" where no trial came near."""
+        """Kinds of refits that lack it too often; also "visited" if no trial came near."""
         lacking = [kind for kind, (k, n) in self.found.items() if k < min(enough(n), n)]
         return lacking if self.visited else [*lacking, "visited"]
 
     @property
     def verdict(self):
-        """What to think of it: "stable", "unstable", or "undecided" for want of refits.
+        """Verdict: "stable", "unstable", or "undecided" if there are too few refits.
 
-        Each kind of refit must have been tried: seeds alone do not tell an invented attractor.
+        "stable" requires each kind of refit, because seeds alone do not reveal an attractor that
+        the fit invents.
         """
         if self.fails:
             return "unstable"
@@ -87,22 +93,23 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class StabilityReport:
-    """What :func:`stability_report` found.
+    """Result of :func:`stability_report`.
 
-    ``print(report)`` is a page to read; ``report.summary()`` its sentences.
+    ``print(report)`` is a page to read, and ``report.summary()`` returns its sentences. The
+    parameters are attributes of the same names.
 
-    Attributes
+    Parameters
     ----------
     structures : list of Structure
         Embeddings, then fixed points, eigenvalues and exponents of each condition.
     conditions : list
         Labels of the conditions.
     n_refits : dict of str to int
-        How many refits of each kind were made.
-    n_unconverged : int
-        Refits that did not converge.
-    n_failed : int
-        Refits that could not be made; they do not count.
+        Number of refits of each kind.
+    n_unconverged : int, default=0
+        Number of refits that did not converge.
+    n_failed : int, default=0
+        Number of refits that could not be made; they do not count.
     """
 
     structures: list
@@ -127,8 +134,8 @@ class StabilityReport:
             lines.append(f"{self.n_unconverged} of those made did not converge: raise max_iter.")
         sentences = (fill(s, WIDTH, subsequent_indent="  ") for s in self.summary().splitlines())
         notes = (
-            f"{self._rule()} {self._intervals()} Stable is not the same as true: "
-            "what data of this kind make every fit invent looks stable, too "
+            f"{self._rule()} {self._intervals()} Stable is not the same as true: an artefact that "
+            "data of this kind produce in every fit looks stable, too "
             "(docs/how_to/stability.md)."
         )
         return "\n".join(
@@ -136,36 +143,42 @@ class StabilityReport:
         )
 
     def _rule(self):
-        """What it takes to be called stable, in words."""
+        """Describe in words what it takes to be called stable."""
         numbers = sorted({self.n_refits.get(kind, 0) for kind in KINDS})
         if numbers[0] < least_refits():
             least = least_refits()
             return f"Nothing can be called stable: it takes at least {least} refits of each kind."
         needed = " or ".join(f"{enough(n)} of {n}" for n in numbers)
         return (
-            f"Stable: in at least {needed} refits of each kind; fixed points lie where trials "
-            "were, too."
+            f"Stable: in at least {needed} refits of each kind; fixed points must also lie where "
+            "trials were."
         )
 
     def _intervals(self):
-        """What the intervals of the table are, in words."""
+        """Describe in words what the intervals of the table are."""
         text = "In brackets: 90 % of the refits to halves of the trials, the sampling uncertainty"
         if not self.n_refits.get(SAMPLING):
             text = (
-                "In brackets: 90 % of the refits; this is no sampling uncertainty, which takes "
-                "halves of the trials"
+                "In brackets: 90 % of the refits; this is not the sampling uncertainty, which "
+                "takes halves of the trials"
             )
         if any(s.kind == "embedding" for s in self.structures):
-            text += "; of R2 90 % of each kind"
+            text += "; for R2, 90 % of each kind"
         if any(s.kind == "fixed point" for s in self.structures):
             text += (
-                ". Fixed points are matched within a tolerance, so that they cannot have moved "
+                ". Fixed points are matched within a tolerance, so they cannot have moved "
                 "farther, and their values are from refits that have them"
             )
         return f"{text}."
 
     def summary(self):
-        """What to report and what not, a sentence for each sort of structure."""
+        """Describe what to report and what not, in one sentence per sort of structure.
+
+        Returns
+        -------
+        str
+            One line per sentence.
+        """
         groups = {}
         for s in self.structures:
             groups.setdefault((s.condition, s.name, s.verdict), []).append(s)
@@ -174,18 +187,18 @@ class StabilityReport:
         return "\n".join(_sentence(*key, groups[key]) for key in keys)
 
     def to_frame(self):
-        """A table of the structures.
+        """Convert the structures to a pandas DataFrame.
 
         Returns
         -------
         pandas.DataFrame
-            One row for each structure: shares of each kind of refit, and of each quantity the
+            One row per structure: its share of each kind of refit, and for each quantity the
             value in the fit and the ends of the interval.
 
         Raises
         ------
         ImportError
-            Without pandas.
+            If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -207,10 +220,10 @@ class StabilityReport:
 
 
 def enough(n):
-    """How many of n refits must have a structure; more than n where n are too few to tell.
+    """Compute how many of n refits must have a structure; more than n if n are too few to tell.
 
-    So many that a structure that no more than a half of the refits have gets there with a
-    probability of at most ERROR: the one-sided bound of Clopper and Pearson is above a half then.
+    A structure that at most half of the refits have reaches this number with a probability of at
+    most ERROR: the one-sided bound of Clopper and Pearson is then above one half.
     """
     k = np.arange(1, n + 1)
     sure = beta.ppf(ERROR, k, n - k + 1) > MOST
@@ -218,31 +231,31 @@ def enough(n):
 
 
 def interval(values, own=None):
-    """The fit's own value, by default the median, and where most of refits' values lie."""
+    """Compute the value in the fit (default: the median), and where most of the refits lie."""
     values = values[~np.isnan(values)]
     if not len(values):
         return np.nan if own is None else float(own), np.nan, np.nan
-    # of ten values numpy's default would leave out more than 10 %
+    # numpy's default percentiles would leave out more than 10 % of ten values
     low, high = np.percentile(values, COVERED, method="median_unbiased")
     return float(np.median(values) if own is None else own), float(low), float(high)
 
 
 def name_of_point(n_unstable):
-    """What a fixed point with so many unstable directions is called."""
+    """Name a fixed point by its number of unstable directions."""
     if n_unstable < 2:
         return "saddle" if n_unstable else "stable fixed point"
     return f"fixed point with {n_unstable} unstable directions"
 
 
 def name_of_mode(mode):
-    """What an eigenvalue, growth rate + 2 pi i frequency, is called."""
+    """Name an eigenvalue, growth rate + 2 pi i frequency."""
     if mode.imag:
         return f"oscillation of {mode.imag / (2 * np.pi):.2g} Hz"
     return f"real eigenvalue of {mode.real:+.2g}/s"
 
 
 def _sentence(condition, name, verdict, structures):
-    """What is said of structures of one name, condition and verdict."""
+    """Describe structures that share name, condition and verdict."""
     n, first = len(structures), structures[0]
     what = f"{name} alike" if first.kind == "embedding" else name
     if first.kind == "fixed point":
@@ -267,7 +280,7 @@ def _sentence(condition, name, verdict, structures):
 
 
 def _shares(kinds, structures):
-    """In how many refits of each kind structures are."""
+    """Describe in how many refits of each kind structures are."""
     words = []
     for kind in kinds:
         counts, n = [s.found[kind][0] for s in structures], structures[0].found[kind][1]
@@ -277,13 +290,13 @@ def _shares(kinds, structures):
 
 
 def least_refits():
-    """Fewest refits of a kind that can tell."""
+    """Compute the fewest refits of a kind that can decide."""
     return next(n for n in range(1, 1000) if enough(n) <= n)
 
 
 def _quantity(name, value, low, high):
-    """A quantity with its unit and interval, as far as there are any."""
-    # the frequency of what does not turn goes without saying
+    """Format a quantity with its unit and interval, as far as there are any."""
+    # the frequency of something that does not oscillate needs no mention
     if np.isnan(value) or not np.nan_to_num((value, low, high)).any():
         return ""
     name, _, unit = name.partition(" (")
@@ -292,7 +305,7 @@ def _quantity(name, value, low, high):
 
 
 def _table(structures):
-    """Lines of text, one for each structure, in columns."""
+    """Format the structures as lines of a table."""
     kinds = list(structures[0].found)
     rows = [["", "condition", "structure", *kinds, "in the fit [in the refits]"]]
     for s in structures:

@@ -267,5 +267,7 @@ def as_names(values: Any, name: str, n: int, word: str) -> NDArray:
     """Check labels or names, one per item (n,)."""
     array = as_labels(values, name)
     if array.shape != (n,):
-        raise ValueError(f"{name} must hold one for each of the {n} {word}s, got {array.shape}.")
+        raise ValueError(
+            f"{name} must hold one entry for each of the {n} {word}s, got shape {array.shape}."
+        )
     return array

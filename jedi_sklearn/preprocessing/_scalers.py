@@ -17,7 +17,7 @@ __all__ = ["SoftNormalizer", "TrialScaler"]
 
 
 class _NeuronScaler(TrialTransformer):
-    """Subtract `center_` and divide by `scale_`, both learned per neuron by `_learn`."""
+    """Base of the scalers: subtraction of `center_`, division by `scale_`, learned by `_learn`."""
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn the centre and scale of each neuron over all trials and time steps.
@@ -31,7 +31,7 @@ class _NeuronScaler(TrialTransformer):
 
         Returns
         -------
-        self : object
+        self
             The fitted transformer.
         """
         X = check(X, missing=True)
@@ -57,7 +57,7 @@ class _NeuronScaler(TrialTransformer):
 
         Returns
         -------
-        X_scaled : ndarray of shape (n_trials, n_timesteps, n_neurons)
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
             Scaled activity, unitless.
         """
         X, center, scale = self._prepare(X)
@@ -73,7 +73,7 @@ class _NeuronScaler(TrialTransformer):
 
         Returns
         -------
-        X_original : ndarray of shape (n_trials, n_timesteps, n_neurons)
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
             Activity in the unit of the data seen in :meth:`fit`.
         """
         X, center, scale = self._prepare(X)
@@ -97,7 +97,7 @@ def _constant(mean: NDArray, size: NDArray, dtype: Any) -> NDArray:
 
 
 class TrialScaler(_NeuronScaler):
-    """Standardise each neuron over all trials and time steps.
+    """Z-scoring of each neuron over all trials and time steps.
 
     Each neuron is z-scored, as :class:`~sklearn.preprocessing.StandardScaler` does for single
     samples: its mean is subtracted and it is divided by its standard deviation. A neuron that is
@@ -140,7 +140,7 @@ class TrialScaler(_NeuronScaler):
 
 
 class SoftNormalizer(_NeuronScaler):
-    """Divide each neuron by its range plus a constant.
+    """Soft normalisation: division of each neuron by its range plus a constant.
 
     Strongly active neurons get a range near 1. Neurons whose range is small compared with the
     constant stay small, so that their noise is not amplified [1]_.

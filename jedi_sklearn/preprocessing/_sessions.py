@@ -197,7 +197,7 @@ def place_neurons(X: ArrayLike, columns: slice | ArrayLike, n_neurons: int) -> N
             )
     if len(index) != trials.shape[2]:
         raise ValueError(
-            f"X has {trials.shape[2]} neurons, but columns selects {len(index)} of the "
+            f"X has {trials.shape[2]} neurons, but columns has {len(index)} of the "
             f"{n_neurons} columns. Give each neuron of X one column."
         )
     if len(np.unique(index)) < len(index) or not 0 <= index.min() <= index.max() < n_neurons:

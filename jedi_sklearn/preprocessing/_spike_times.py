@@ -248,7 +248,10 @@ def read_events(events: Any, align: Any) -> tuple[dict[str, NDArray], str, str]:
                 f"of {name!r} and {n_trials} of {ends[0]!r}."
             )
         if np.isinf(values).any():
-            raise ValueError(f"{name!r} of trial {np.argmax(np.isinf(values))} is infinite.")
+            raise ValueError(
+                f"{name!r} of trial {np.argmax(np.isinf(values))} is infinite. Use NaN where a "
+                "trial has no such event."
+            )
     return times, ends[0], ends[-1]
 
 

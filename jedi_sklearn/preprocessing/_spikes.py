@@ -430,8 +430,8 @@ def _warn_of_pauses(X: NDArray, duration: NDArray, begin: NDArray, trials: NDArr
         warn_user(
             f"No neuron fires in {len(silent)} of {len(trials)} trials (trial "
             f"{listed(trials[silent].tolist())}; the first begins at {begin[silent[0]]:.6g} s), "
-            f"where {expected[silent[0]]:.3g} spikes are expected. If the recording paused, say "
-            "when it ran: recorded=[(start, stop), ...]. If not, pass recorded=(start, stop)."
+            f"where {expected[silent[0]]:.3g} spikes are expected. Did the recording pause? Then "
+            "say when it ran: recorded=[(start, stop), ...]. If not, pass recorded=(start, stop)."
         )
 
 

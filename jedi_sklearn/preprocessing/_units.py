@@ -26,7 +26,7 @@ MAX_NEURONS = 500  # a random subset of at most this many chooses the number of 
 
 
 class HiddenUnits(TrialTransformer):
-    """Mix the principal components of the activity at random into hidden units.
+    """Hidden units in place of neurons: random mixtures of principal components.
 
     An RNN has one unit for each column of `X`, and the tanh of each unit bends one direction of
     its state space. Hidden units let you choose how many there are. If thousands of neurons were
