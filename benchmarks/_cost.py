@@ -260,7 +260,7 @@ def gradient_floor(options, rank):
 def memory(options):
     """Peak memory of a process that fits many trials."""
     size = {"n_timesteps": 60, "n_neurons": 40} if options.quick else {}
-    n_trials = 80 if options.quick else options.memory_trials
+    n_trials = 40 if options.quick else options.memory_trials
     rows = []
     for max_iter in [options.memory_iter] + [None] * options.memory_full:
         params = (QUICK_SIZES if options.quick else {}) | options.params

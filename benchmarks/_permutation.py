@@ -78,5 +78,9 @@ def tests_of(options, X, y):
     est = estimator(options, **SIZES, **by_condition)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        how = {"features": "embedding", "refit": True, "n_permutations": N_REFITS}
+        how = {
+            "features": "embedding",
+            "refit": True,
+            "n_permutations": 4 if options.quick else N_REFITS,
+        }
         yield "the same, refit=True", permutation_test(est, X, y, **how)

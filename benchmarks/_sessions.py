@@ -12,7 +12,7 @@ from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import pad_trials, place_neurons, stack_sessions
 
-from ._common import estimator, fit, log, make
+from ._common import estimator, few, fit, log, make
 from ._embeddings import at_least, decode, folds, settings
 from ._recordings import load
 from ._report import Result, Table
@@ -193,19 +193,19 @@ def shared_neurons(options):
     """Two sessions of one teacher that have some neurons in common."""
     rows = []
     for seed in options.seeds:
-        n_trials, n_neurons = (80, 60) if options.quick else (160, 120)
+        n_trials, n_neurons = (48, 30) if options.quick else (160, 120)
         how = {"n_conditions_per_task": 2, "observation_noise": 0.1, "n_neurons": n_neurons}
         data = make_multitask(n_trials, **how, random_state=seed)
         n_conditions = len(np.unique(data.condition))
         session = np.arange(n_trials) // n_conditions % 2
         train = np.arange(n_trials) < 0.7 * n_trials
-        for n_shared in N_SHARED:
+        for n_shared in few(options, N_SHARED):
             middle = (n_neurons + n_shared) // 2
             never = [slice(middle, n_neurons), slice(n_shared, middle)]  # of each session
             X = data.X.copy()
             for k in range(2):
                 X[session == k, :, never[k]] = np.nan
-            for labels in ("none", "conditions", "shuffled"):
+            for labels in few(options, ("none", "conditions", "shuffled")):
                 y = None if labels == "none" else data.condition[train]
                 if labels == "shuffled":
                     y = np.random.default_rng(seed).permutation(y)
@@ -250,7 +250,8 @@ def reach_sessions(options):
     days, labels, splits = [], [], []
     for day in (0, 1):
         ends = np.cumsum(recording[f"trial_length_{day}"])[:-1]
-        days.append(pad_trials(np.split(recording[f"spike_counts_{day}"].astype(float), ends)))
+        X = pad_trials(np.split(recording[f"spike_counts_{day}"].astype(float), ends))
+        days.append(X[:, :, :20] if options.quick else X)
         labels.append(recording[f"direction_deg_{day}"].astype(int))
         splits.append(folds(options, days[day], labels[day]))
     rows = []

@@ -7,7 +7,7 @@ import time
 from jedi_sklearn.datasets import make_flip_flop, make_multitask
 from jedi_sklearn.preprocessing import HiddenUnits
 
-from ._common import estimator, fit, log, r2
+from ._common import estimator, few, fit, log, r2
 from ._report import Result, Table
 from ._structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
 
@@ -16,15 +16,15 @@ N_TRIALS, N_TRAIN = 90, 60  # of many neurons
 
 def hidden_units(options):
     """Memories of a flip-flop few neurons of which are seen, and a recording of many neurons."""
-    few, many = [], []
+    memories, many = [], []
     for seed in options.seeds:
         for n in few(options, (16, 8)):
             n_trials = 8 if options.quick else 40
             data = make_flip_flop(n_trials, n_neurons=n, random_state=seed)
             for name, units in (("neurons", None), ("units", HiddenUnits().fit(data.X))):
                 row = flip_flop_row(options, data, units)
-                few.append({"observed": n, "seed": seed, "states": name, **row})
-                log(f"hidden_units: {few[-1]}")
+                memories.append({"observed": n, "seed": seed, "states": name, **row})
+                log(f"hidden_units: {memories[-1]}")
     for seed in options.seeds[:2]:
         many += large_rows(options, seed)
     which = ("states", "states", "s")
@@ -33,7 +33,7 @@ def hidden_units(options):
     tables = [
         Table(
             columns,
-            sorted(few, key=lambda r: -r["observed"]),
+            sorted(memories, key=lambda r: -r["observed"]),
             "Flip-flop:",
             by=("observed", "states"),
         ),
