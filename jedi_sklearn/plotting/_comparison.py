@@ -147,24 +147,13 @@ class ComparisonDisplay:
         ax.set_ylim(len(rows) - 0.5, -0.5)  # ours on top
         low, high = _view(rows)
         ax.set_xlim(low, high)
+        edge = low + 0.04 * (high - low)
         for i, row in enumerate(rows):
             if row["value"] < low:
-                ax.plot(
-                    [low + 0.04 * (high - low)],
-                    [i],
-                    marker="<",
-                    ms=7,
-                    color=OTHER,
-                    clip_on=False,
-                    gid="far",
-                )
-                ax.annotate(
-                    f"{row['value']:.2g}",
-                    (low, i),
-                    (8, 0),
-                    textcoords="offset points",
-                    va="center",
-                )
+                style = {"marker": "<", "ms": 7, "color": OTHER, "gid": "far"}
+                ax.plot([edge], [i], linestyle="none", **style)
+                where = {"textcoords": "offset points", "va": "center"}
+                ax.annotate(f"{row['value']:.2g}", (edge, i), (8, 0), **where)
         ax.tick_params(axis="y", length=0)
         ax.set_title(title, fontsize="medium")
         ax.set_xlabel(rows[0]["metric"])
