@@ -112,10 +112,11 @@ def train(
             run.descend(schedule.learning_rate_at(step))
             run.result.loss_curve.append(loss)
             progress(step, loss, teacher_forcing)
+            stop = watch is not None and processes.total(watch.end(model, run.snapshot()))
             if best.is_due(step) and best.look(run):
                 run.result.converged = True
                 break
-            if watch is not None and processes.total(watch.end(model, run.snapshot())):
+            if stop:
                 run.result.stopped = True
                 break
             saved.write(step)

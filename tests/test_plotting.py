@@ -1040,14 +1040,18 @@ def test_neurons_do_not_cross_and_far_values_are_cut():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3, 40, 4)) * [1, 5, 1, 3]
     X[1, 7, 2] = 1e4
-    display = FreeRunDisplay.from_activity(X, np.clip(X, -20, 20), 0.02, neurons=range(4))
+    X[:, 10:12, 0] += 15  # a brief response, which stays
+    run = np.where(X > 1e3, 0, X)
+    display = FreeRunDisplay.from_activity(X, run, 0.02, neurons=range(4))
     for ax in display.ax_:
         rows = [line.get_ydata() for line in lines(ax, "observed")]
         for above, below in itertools.pairwise(rows):
             assert above.min() > below.max()
         assert np.ptp(ax.get_ylim()) < 100
     texts = [t.get_text() for t in display.figure_.legends[0].get_texts()]
-    assert texts[-1] == "2 far values cut off"
+    assert texts[-1] == "1 far value cut off"
+    top = lines(display.ax_[0], "observed")[0].get_ydata()
+    np.testing.assert_allclose(np.ptp(top), np.ptp(X[0, :, 0]))
 
 
 def test_long_names_stay_over_their_panel(fitted, multitask):
@@ -1103,6 +1107,28 @@ def test_wide_intervals_do_not_hide_differences(comparison):
     comparison.rows[1]["low"] = -90.0
     ax = ComparisonDisplay(comparison).plot("reconstruction").ax_[0]
     assert -0.5 < ax.get_xlim()[0] < 0.5
+
+
+def test_a_method_that_is_far_worse_does_not_set_the_axis(comparison):
+    bad = comparison.rows[1] | {"method": "bad", "value": -50.0, "low": -51.0, "high": -49.0}
+    comparison.rows.insert(3, bad)
+    ax = ComparisonDisplay(comparison).plot("reconstruction").ax_[0]
+    assert 0 < ax.get_xlim()[0] < 0.5
+    assert [text.get_text() for text in ax.texts] == ["-50"]
+    assert lines(ax, "far")[0].get_ydata() == [3]
+
+
+def test_long_names_fit_into_figures_of_tests():
+    y = np.repeat(["a condition with a very long name", "another one, in the dark"], 20)
+    values = {
+        f"a quantity with a long name {i}": np.random.default_rng(i).normal(size=40)
+        for i in range(3)
+    }
+    display = PermutationDisplay.from_test(permutation_test_features(values, y, n_permutations=99))
+    display.figure_.draw_without_rendering()
+    for artist in (display.ax_.title, display.ax_.get_legend()):
+        box = artist.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= display.figure_.bbox.x1
 
 
 def test_a_comparison_on_given_axes(comparison):

@@ -256,8 +256,11 @@ def label_axes(ax, labels):
         getattr(ax, f"set_{name}label")(label)
 
 
-def robust_range(values):
-    """Lowest and highest of values, but for a few that lie far from all others; NaN left out."""
+def robust_range(values, few=FEW):
+    """Lowest and highest of values, but for a few that lie far from all others; NaN left out.
+
+    Where more than a share `few` of them (or one) lie there, all count.
+    """
     values = np.sort(values[np.isfinite(values)], axis=None)
     if len(values) >= ENOUGH:
         for share in (0.25, 0.05, 0.01):  # most spike counts may be 0
@@ -265,8 +268,8 @@ def robust_range(values):
             if high > low:
                 room = FENCE * (high - low)
                 near = values[(values >= low - room) & (values <= high + room)]
-                few = len(values) - len(near) <= max(1, FEW * len(values))
-                if few and near[-1] > near[0]:
+                n_far = len(values) - len(near)
+                if n_far <= max(1, few * len(values)) and near[-1] > near[0]:
                     values = near
                 break
     return float(values[0]), float(values[-1])
@@ -326,8 +329,14 @@ def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
         return legend.get_window_extent()
 
     size, n = draw(handles), len(handles) + len(others)
+    if below:
+        if ax.figure.get_layout_engine() is not None:
+            ax.figure.draw_without_rendering()  # the axes are as wide as they come out
+        if size.width > ax.figure.bbox.x1 - ax.bbox.x0:
+            draw(handles, ncols=1)
+        return
     room = 0.93 * (size.y1 - ax.figure.bbox.y0)  # from its top down
-    if size.height > room and not below:
+    if size.height > room:
         n_rows = int(n * room / draw(handles, fontsize="small").height)
         n_columns = min(-(-n // n_rows), MAX_COLUMNS)
         n_more = n - n_rows * n_columns

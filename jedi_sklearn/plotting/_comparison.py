@@ -18,6 +18,7 @@ TITLES = {
     "co_smoothing": "co-smoothing",
     "decoding": "decoding",
 }
+FAR, FEWEST = 10, 3  # times the range of all others, of so many methods or more
 ROOM = 0.06  # beside an interval, as a share of the range of all values of a panel
 
 
@@ -81,7 +82,8 @@ class ComparisonDisplay:
     def plot(self, questions=None, ax=None, *, legend=True):
         """Draw the questions.
 
-        Intervals that are much wider than the differences between methods end at the edges.
+        Intervals that are much wider than the differences between methods end at the edges. A
+        method that is far worse than all others stands there, with its value.
 
         Parameters
         ----------
@@ -145,15 +147,24 @@ class ComparisonDisplay:
         ax.set_ylim(len(rows) - 0.5, -0.5)  # ours on top
         low, high = _view(rows)
         ax.set_xlim(low, high)
+        edge = low + 0.04 * (high - low)
+        for i, row in enumerate(rows):
+            if row["value"] < low:
+                style = {"marker": "<", "ms": 7, "color": OTHER, "gid": "far"}
+                ax.plot([edge], [i], linestyle="none", **style)
+                where = {"textcoords": "offset points", "va": "center"}
+                ax.annotate(f"{row['value']:.2g}", (edge, i), (8, 0), **where)
         ax.tick_params(axis="y", length=0)
         ax.set_title(title, fontsize="medium")
         ax.set_xlabel(rows[0]["metric"])
 
 
 def _view(rows):
-    """Limits that show all values, and as much of wide intervals as twice their range."""
-    values = [row["value"] for row in rows]
-    low, high = min(values), max(values)
+    """Limits that show all values that are near, and of intervals twice their range."""
+    values = sorted(row["value"] for row in rows)
+    while len(values) > FEWEST and values[-1] - values[0] > FAR * (values[-1] - values[1]):
+        values = values[1:]
+    low, high = values[0], values[-1]
     room = max(high - low, np.abs(values).max() / 100, np.finfo(float).tiny)
     low = max(min(row["low"] for row in rows), low - room)
     high = min(max(row["high"] for row in rows), high + room)

@@ -33,6 +33,7 @@ MAX_COLUMNS = 4
 SHOWN = 4  # trials, and neurons, by default
 MOST_TITLE = 24  # characters over a panel
 GAP = 0.1  # between neurons, as a share of the largest range of one
+BRIEF = 0.001  # of the samples: an artefact; responses may be brief, but not so brief
 SCORES = {"R2": "$R^2$", "D2": "$D^2$"}
 OBSERVED, EVENT = "0.7", "0.35"
 
@@ -291,7 +292,7 @@ class FreeRunDisplay:
 
         observed, generated = observed[:, :, neurons], generated[:, :, neurons]
         both = np.stack([observed, generated])
-        ranges = np.array([robust_range(both[..., i]) for i in range(len(neurons))])
+        ranges = np.array([robust_range(both[..., i], BRIEF) for i in range(len(neurons))])
         n_cut = int(((both < ranges[:, 0]) | (both > ranges[:, 1])).sum())
         seen, _, count = trial_moments(np.clip(observed, *ranges.T))
         centre = np.where(count > 0, seen, generated.mean(axis=(0, 1)))

@@ -12,6 +12,7 @@ __all__ = ["PermutationDisplay"]
 
 HEIGHT = 0.75  # of a distribution, where rows are 1 apart
 N_BINS = 40
+MOST_LABEL, MOST_TITLE = 20, 30  # characters
 
 
 class PermutationDisplay:
@@ -115,7 +116,9 @@ class PermutationDisplay:
         ax.set_yticklabels([as_text(name) for name in test.names])
         ax.tick_params(axis="y", length=0, pad=8)
         ax.set_xlabel(f"root of the statistic (1: {100 * level:g} % of the permutations reach it)")
-        ax.set_title(f"{', '.join(map(as_text, test.labels))}: {test.n_trials} trials")
+        labels = ", ".join(as_text(label, MOST_LABEL) for label in test.labels)
+        between = " " if len(labels) <= MOST_TITLE else "\n"
+        ax.set_title(f"{labels}:{between}{test.n_trials} trials")
         if legend:
             handles = [
                 handle("observed, differs", **_dot(markerfacecolor=PALETTE[0])),

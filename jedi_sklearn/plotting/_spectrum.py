@@ -176,8 +176,8 @@ class EigenspectrumDisplay:
         EigenspectrumDisplay
         """
         check_option(kind, "kind", KINDS)
-        for name, given in (("whole_circle", whole_circle), ("medians", medians)):
-            check_option(given, name, (True, False, "auto"))
+        for name, choice in (("whole_circle", whole_circle), ("medians", medians)):
+            check_option(choice, name, (True, False, "auto"))
         spectra = np.asarray(self.spectrum.multipliers)
         n = len(spectra)
         values = spectra.reshape(n, -1)  # eigenvalues at all states of an RNN look alike
@@ -186,18 +186,21 @@ class EigenspectrumDisplay:
         how = {"cyclic": cyclic, "order": order, "palette": palette}
         colours, given = colour_points(self.conditions, n, scatter_kwargs, **how)
         n_labels = len(np.unique(colours.codes))
-        if colours.mappable is not None or len(np.unique(colours.rgba, axis=0)) > n_labels:
-            medians = medians is True and self._refuse_medians()
-        elif medians == "auto":
-            medians = values.size > MANY and values.size >= EACH * n_labels * spectra.shape[-1]
+        labelled = colours.mappable is None and len(np.unique(colours.rgba, axis=0)) <= n_labels
+        if medians == "auto":
+            enough = values.size >= EACH * n_labels * spectra.shape[-1]
+            medians = labelled and enough and values.size > MANY
+        elif medians and not labelled:
+            raise ValueError(
+                "medians need conditions that are labels: give values of a continuous quantity "
+                "in groups, or leave medians out."
+            )
         make_figure = ax is None
         ax = make_axes(ax, figsize=(5.8, 4.2))
         size = 14 if values.size < 5000 else 6
-        options = {
-            "alpha": fade((4 if medians else 1) * values.size, 0.015 if medians else 0.08),
-            "s": size,
-        }
-        options |= {"zorder": 2, "rasterized": values.size > 5000} | given
+        alpha = fade(4 * values.size, 0.015) if medians else fade(values.size)
+        options = {"alpha": alpha, "s": size, "zorder": 2, "rasterized": values.size > 5000}
+        options |= given
         place = _in_the_plane if kind == "multipliers" else self._as_rates
         draw = self._multipliers if kind == "multipliers" else self._rates
         handles = draw(ax, values, rows, colours, options, whole_circle)
@@ -211,12 +214,6 @@ class EigenspectrumDisplay:
             colours.explain(ax, conditions_label, handles, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _refuse_medians(self):
-        raise ValueError(
-            "medians need conditions that are labels: give values of a continuous quantity in "
-            "groups, or leave medians out."
-        )
 
     def _mark_leak(self, ax, x):
         style = {"marker": "x", "ms": 7, "color": "black", "markeredgewidth": 1.3}
@@ -312,7 +309,8 @@ def _draw_medians(ax, matched, place, colours):
     for k, spectra in enumerate(matched):
         shape = (*spectra.shape, 2)
         points = place(spectra.ravel()).reshape(shape)  # (n, rank, 2)
-        low, middle, high = np.quantile(points, [0.25, 0.5, 0.75], axis=0)
+        with np.errstate(invalid="ignore"):  # of multipliers that are 0 the growth is -inf
+            low, middle, high = np.quantile(points, [0.25, 0.5, 0.75], axis=0)
         style = {"color": colours.rgba[k], "lw": width, "zorder": 3, "gid": "quartiles"}
         ax.hlines(middle[:, 1], low[:, 0], high[:, 0], **style)
         ax.vlines(middle[:, 0], low[:, 1], high[:, 1], **style)
