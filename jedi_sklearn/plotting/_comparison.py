@@ -6,7 +6,8 @@ import numpy as np
 
 from .._validation import check_option
 from ..evaluation import Comparison
-from ._common import PALETTE, as_text, handle, make_panels
+from ._colours import PALETTE
+from ._common import as_text, handle, make_panels
 
 __all__ = ["ComparisonDisplay"]
 

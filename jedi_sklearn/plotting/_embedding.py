@@ -8,15 +8,14 @@ import numpy as np
 from scipy.special import ndtri
 
 from .._validation import as_numbers
+from ._colours import colour_points, scatter
 from ._common import (
     check_jedi,
-    colour_points,
     fade,
     import_pyplot,
     label_axes,
     labels_of,
     make_axes,
-    scatter,
     share_text,
     view_points,
 )

@@ -10,14 +10,12 @@ from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import principal_axes
 from ..preprocessing._recording import time_axis
 from ..rnn import warn_if_far
-from ._common import (
-    LINES,
-    Colours,
+from ._colours import LINES, Colours
+from ._common import label_axes, make_axes
+from ._trajectories import (
     as_trajectories,
     draw_fixed_points,
     draw_trajectories,
-    label_axes,
-    make_axes,
     place_events,
     runs_of_mean,
     samples_of,

@@ -10,16 +10,12 @@ from ..fixed_points import FixedPoints, find_fixed_points
 from ..flow import flow_field
 from ..preprocessing._recording import time_axis
 from ..rnn import warn_if_far
-from ._common import (
-    LINES,
-    Colours,
-    add_colorbar,
-    add_legend,
+from ._colours import LINES, Colours
+from ._common import add_colorbar, add_legend, label_axes, make_axes
+from ._trajectories import (
     as_trajectories,
     draw_fixed_points,
     draw_trajectories,
-    label_axes,
-    make_axes,
     place_events,
     runs_of_mean,
     samples_of,

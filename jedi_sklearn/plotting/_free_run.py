@@ -14,9 +14,8 @@ from .._validation import (
 )
 from ..preprocessing import Recording
 from ..preprocessing._recording import check_events, time_axis
+from ._colours import LINES, PALETTE
 from ._common import (
-    LINES,
-    PALETTE,
     as_text,
     check_jedi,
     handle,

@@ -6,7 +6,8 @@ import numpy as np
 
 from .._validation import check_number
 from ..evaluation import PermutationTest
-from ._common import PALETTE, add_legend, as_text, handle, make_axes
+from ._colours import PALETTE
+from ._common import add_legend, as_text, handle, make_axes
 
 __all__ = ["PermutationDisplay"]
 

@@ -32,7 +32,8 @@ from ..evaluation._comparison import accuracy_interval
 from ..fixed_points import find_fixed_points
 from ..preprocessing import Recording
 from ..preprocessing._recording import check_events, time_axis
-from ._common import PALETTE, check_jedi, import_pyplot, labels_of, make_axes, time_of
+from ._colours import PALETTE
+from ._common import check_jedi, import_pyplot, labels_of, make_axes, time_of
 from ._embedding import EmbeddingDisplay
 from ._free_run import FreeRunDisplay
 from ._html import embed_figure, embed_svg, frame, page, paragraphs, section, table

@@ -8,18 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from .._validation import check_option
 from ..fixed_points import frequencies, growth_rates
 from ..spectra import eigenspectrum
-from ._common import (
-    check_jedi,
-    colour_points,
-    fade,
-    handle,
-    label_axes,
-    labels_of,
-    make_axes,
-    note,
-    robust_range,
-    scatter,
-)
+from ._colours import colour_points, scatter
+from ._common import check_jedi, fade, handle, label_axes, labels_of, make_axes, note, robust_range
 
 __all__ = ["EigenspectrumDisplay"]
 

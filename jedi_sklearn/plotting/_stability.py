@@ -6,7 +6,8 @@ import numpy as np
 
 from ..evaluation import StabilityReport
 from ..evaluation._stability_report import KINDS, MOST
-from ._common import PALETTE, add_legend, as_text, handle, make_axes
+from ._colours import PALETTE
+from ._common import add_legend, as_text, handle, make_axes
 
 __all__ = ["StabilityDisplay"]
 
