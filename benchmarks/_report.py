@@ -121,7 +121,8 @@ class Table:
             rows = [[*name, *(cells[i] for _, cells in columns)] for i, name in enumerate(names)]
             return "\n".join([*title, _lines([*heads, *(h for h, _ in columns)], rows)])
         downwards = [[heading, *cells] for heading, cells in columns]
-        return "\n".join([*title, _lines(["", *(", ".join(name) for name in names)], downwards)])
+        heading = [", ".join(heads), *(", ".join(name) for name in names)]
+        return "\n".join([*title, _lines(heading, downwards)])
 
 
 def _spread(table):

@@ -241,7 +241,7 @@ def fit_shared(job):
 def file(options):
     """Peak memory of a process that fits a file much larger than that."""
     n_steps, n_neurons = (40, 100) if options.quick else FILE_SHAPE
-    size = 0.15 if options.quick else options.file_gb
+    size = 0.005 if options.quick else options.file_gb
     n_trials = int(size * 1e9 / (4 * n_steps * n_neurons))
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         job = {"path": str(Path(folder) / "activity.npy"), "shape": [n_trials, n_steps, n_neurons]}
