@@ -252,10 +252,8 @@ class _Run:
     def load(self, state):
         """Go on from what `state` gave."""
         self.load_weights(state["weights"])
-        condition_index = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict(
-            {"state": state["optimiser"], "param_groups": condition_index}
-        )
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
         if self.prior is not None:
             self.prior.load(state["prior"], self.c.device)
         self.batches.load(state["batches"])

@@ -608,7 +608,7 @@ def test_the_checkpoint_of_an_earlier_format_is_refused(started, tiny, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(_persistence, "FORMAT", 1)
         est = started()
-    with pytest.raises(ValueError, match=r"another fit \(format: 1 there, 2 here\)"):
+    with pytest.raises(ValueError, match=r"another fit \(format: 1 there, 3 here\)"):
         est.fit(tiny.X[:16], tiny.labels[:16])
 
 
