@@ -13,6 +13,7 @@ from _embeddings import (
     COUNTS_NOTE,
     D2,
     NOTE,
+    TAU,
     at_least,
     centre_out_window,
     cross_validate,
@@ -27,8 +28,11 @@ from _report import Result, Table
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import PoissonRegressor
 
+from jedi_sklearn.baselines import ConditionMean
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
-from jedi_sklearn.metrics import bits_per_spike, hidden_bits_per_spike, r2_by
+from jedi_sklearn.evaluation._answers import WIDTHS
+from jedi_sklearn.evaluation._simple import LaterRegression, Posed, predict_tuned
+from jedi_sklearn.metrics import ForecastScorer, bits_per_spike, hidden_bits_per_spike, r2_by
 from jedi_sklearn.preprocessing import smooth_counts
 
 HELD_OUT = 0.25  # of the neurons
@@ -153,6 +157,71 @@ def reach_cosmoothing(options):
     s = table.summary()
     gain = s["jedi"]["mean"] - s["regression"]["mean"]
     at_least(result, "as much as smoothing and Poisson regression", gain, 0.0, "+.3f")
+    return result
+
+
+def reach_forecasts(options):
+    """Second halves of reaches from the first."""
+    recording = load(options, "center_out_m1_trials.npz")
+    if recording is None:
+        return None
+    X, _, direction = centre_out_window(recording, np.asarray)
+    X = X.astype(float)
+    if options.quick:
+        X, direction = X[::2, :, :20], direction[::2]
+    half = X.shape[1] // 2
+    ridges = [LaterRegression(width * TAU / BIN_WIDTH) for width in WIDTHS]
+    rows = []
+    for i, train, test in folds(options, X, direction):
+        est = estimator(options, dt=BIN_WIDTH)
+        row = {"split": i, "fit_seconds": fit(est, X[train], direction[train])}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            start = time.perf_counter()
+            row["average"] = ForecastScorer()(est, X[test])
+            row["forecast_seconds"] = time.perf_counter() - start
+            row["mode"] = ForecastScorer(average=False)(est, X[test])
+        means = ConditionMean(observation="poisson").fit(X[train], direction[train])
+        means = means.predict(X[test], direction[test])[:, half:]
+        row["condition"] = bits_per_spike(X[test][:, half:], means)
+        codes = np.unique(direction, return_inverse=True)[1]
+        posed = Posed(X[:, :half], X[:, half:], codes)
+        some = np.arange(len(train)) % 4 == 0
+        inner = np.flatnonzero(~some), np.flatnonzero(some)
+        ridge = predict_tuned(ridges, posed[train], posed[test], inner, bits_per_spike, True)
+        row["ridge"] = bits_per_spike(X[test][:, half:], ridge)
+        rows.append(row)
+        names = ("average", "mode", "ridge", "condition")
+        scores = ", ".join(f"{name} {row[name]:.4f}" for name in names)
+        log(f"reach_forecasts, split {i}: {scores}")
+    table = Table(
+        [
+            ("split", "split", "d"),
+            ("average", "JEDI", ".3f"),
+            ("mode", "JEDI, likeliest run", ".3f"),
+            ("ridge", "ridge regression", ".3f"),
+            ("condition", "condition mean", ".3f"),
+            "fit_seconds",
+            ("forecast_seconds", "forecast s", ".1f"),
+        ],
+        rows,
+        "reach_forecasts",
+    )
+    result = Result(
+        "Macaque M1, second halves forecast from the first: bits per spike",
+        [table],
+        [
+            "*JEDI*: default parameters, raw counts; *likeliest run*: with `average=False`. "
+            "*Ridge regression* of all later counts on all earlier ones, smoothed: width, penalty "
+            "and share of mean rates are those that predict best in a quarter of the training "
+            "trials. *Condition mean*: of the training trials of the same direction, which JEDI "
+            "is not told."
+        ],
+        settings(options, dt=BIN_WIDTH),
+    )
+    s = table.summary()
+    gain = s["average"]["mean"] - s["ridge"]["mean"]
+    at_least(result, "as much as ridge regression", gain, 0.0, "+.3f")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Fits to spike counts with default parameters: decoding, unseen neurons, true rates, cost.
+"""Fits to spike counts with default parameters: decoding, predictions, true rates, cost.
 
     python benchmarks/bench_counts.py --output counts.json --markdown counts.md
     python benchmarks/bench_counts.py --sections reach_counts --splits 1
@@ -11,13 +11,27 @@ from __future__ import annotations
 
 import sys
 
-from _counts import cost, reach_cosmoothing, reach_counts, simulated_counts, visual_counts
+from _counts import (
+    cost,
+    reach_cosmoothing,
+    reach_counts,
+    reach_forecasts,
+    simulated_counts,
+    visual_counts,
+)
 from _embeddings import add_options
 from _run import make_parser, run_sections
 
 SECTIONS = {
     section.__name__: section
-    for section in (reach_counts, reach_cosmoothing, visual_counts, simulated_counts, cost)
+    for section in (
+        reach_counts,
+        reach_cosmoothing,
+        reach_forecasts,
+        visual_counts,
+        simulated_counts,
+        cost,
+    )
 }
 
 
