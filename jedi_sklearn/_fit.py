@@ -328,7 +328,7 @@ def infer(model, data, plan):
     how = {"starts": starts, "curvature": True, "processes": processes}
     found = model.infer(data.X, plan.device, data.inputs, **how)
     embedding = model.fix_gauge(found)
-    model.learn_temperature(data.X, data.inputs)
+    model.learn_reliance(data.X, data.inputs)
     return *processes.agree((model, embedding)), found
 
 

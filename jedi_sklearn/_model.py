@@ -17,7 +17,7 @@ from sklearn.utils import Bunch
 from torch import nn
 
 from ._distributed import ALONE
-from ._forecast import Alternatives, learn_temperature, some_of
+from ._forecast import Alternatives, learn_reliance, some_of
 from ._inference import GaussianPrior, error_bars, infer
 from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
@@ -57,7 +57,9 @@ class Model(nn.Module):
     steps_per_sample : int
         Of the dynamics, so that each takes dt / steps_per_sample.
     temperature : float
-        By which the likelihood of a part of a trial is tempered in forecasts.
+        By which the likelihood of a part of a trial is tempered in forecasts, and
+    largest : float
+        Mean square over neurons of the largest state that these believe in.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Model(nn.Module):
         autocorrelation_time=1.0,
         steps_per_sample=1,
         temperature=1.0,
+        largest=np.inf,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
@@ -85,7 +88,8 @@ class Model(nn.Module):
             n_init,
             autocorrelation_time,
         )
-        self.steps_per_sample, self.temperature = steps_per_sample, temperature
+        self.steps_per_sample = steps_per_sample
+        self.temperature, self.largest = temperature, largest
 
     @property
     def step(self):
@@ -301,7 +305,7 @@ class Model(nn.Module):
         """A frozen model that has these parts, and the rest of this one."""
         parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
         rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
-        rest += (self.steps_per_sample, self.temperature)
+        rest += (self.steps_per_sample, self.temperature, self.largest)
         return Model(*parts, *rest).requires_grad_(False)
 
     @isolated  # workers have a state of their own
@@ -395,9 +399,9 @@ class Model(nn.Module):
         self.prior = GaussianPrior(mean, precision, centres, known)
         return new.numpy()
 
-    def learn_temperature(self, X, inputs):
-        """That of forecasts, from training trials."""
-        self.temperature = learn_temperature(self, X, inputs)
+    def learn_reliance(self, X, inputs):
+        """How far forecasts are to rely on what was seen, from training trials."""
+        self.temperature, self.largest = learn_reliance(self, X, inputs)
 
     @torch.no_grad()
     def first_states(self, E):

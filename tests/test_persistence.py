@@ -4,8 +4,10 @@ import json
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -371,8 +373,12 @@ def test_a_file_cut_short_or_spoilt_is_damaged(saved, tmp_path):
         bad.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"bad\.npz is damaged or was cut short"):
             JEDIEstimator.load(bad)
-    for share in (0.1, 0.3, 0.5, 0.7):
-        place = int(share * len(whole))
+    with zipfile.ZipFile(saved) as archive:  # in the middle of arrays: between them nothing counts
+        members = archive.infolist()
+    for member in members[:: len(members) // 4]:
+        start = member.header_offset
+        lengths = struct.unpack("<HH", whole[start + 26 : start + 30])  # of name and extra field
+        place = start + 30 + sum(lengths) + member.file_size // 2
         bad.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with pytest.raises(ValueError, match=r"bad\.npz is damaged|not written by JEDIEstimator"):
             JEDIEstimator.load(bad)
