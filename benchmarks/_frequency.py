@@ -22,8 +22,8 @@ MEASURES = {
     "trajectory": ("trajectory", 2),
     "equivalent": ("equivalent", 5),
 }
-# Gain of the teacher, amplitude of its input, steps and scale of the fit: where units saturate, and
-# where the response is nearly linear, which the RNNs can only know in the units of the teacher.
+# Gain of the teacher, amplitude of its input, steps and scale of the fit: where units saturate,
+# and where the response is nearly linear, as it is for RNNs in the units of the teacher alone.
 CASES = ((1.8, 3.0, 600, "global"), (0.4, 1.0, 400, None))
 SIZES = {"n_components": 8, "rank": 8}  # the teacher's weights and input write to 6 directions
 
