@@ -1,5 +1,6 @@
 """Facts about the documentation that need no Sphinx: length, code, equations, links, examples."""
 
+import ast
 import re
 import runpy
 from importlib import import_module
@@ -88,3 +89,25 @@ def test_examples_without_their_recording_are_shown_and_not_run(monkeypatch, tmp
     assert run() == simulated
     (tmp_path / "center_out_m1_trials.npz").touch()
     assert run() - simulated == {"plot_center_out.py", "plot_preparation_execution.py"}
+
+
+def literals():
+    """All text in the package's code, string literals that stand side by side joined."""
+    found = []
+    for path in (ROOT / "jedi_sklearn").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            if isinstance(node, ast.JoinedStr):
+                parts = [p.value if isinstance(p, ast.Constant) else "..." for p in node.values]
+                found.append("".join(parts))
+    return "\n".join(found)
+
+
+def test_messages_are_quoted_as_they_are():
+    page = (DOCS / "how_to" / "messages.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `\w+(?:Error|Warning)`: ([^|]+) \|", page, flags=re.MULTILINE)
+    text, named = literals().lower(), r"\.\.\.|; |: |s is |\(n_.*\)|\b(?:R2|X|NaN|inputs)\b"
+    parts = [part.strip(" .,`?").lower() for row in rows for part in re.split(named, row)]
+    wrong = [part for part in parts if part not in text]
+    assert len(rows) > 20 and wrong == ["found array with dim 3 (from `standardscaler`)"]
