@@ -40,198 +40,214 @@ from ._validation import (
 
 __all__ = ["JEDIEstimator"]
 
-# Units: mean square, in training SDs, of samples that hardly come from the same recording, and how
-# often the size of activity that of the training data, or the other way round
+# Signs of wrong units: mean square of the samples in training SDs, and the ratio of the size of
+# the activity to that of the training data, or its inverse
 FAR, OTHER_SIZE = 100, 10
 CORRECTION = (
-    0.1  # of forecasts under known inputs, where the embedding alone does not say the state
+    0.1  # of forecasts under known inputs, where the embedding alone does not give the state
 )
 
 
 class JEDIEstimator(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Jointly Embedded Inference of Neural Dynamics.
+    """Jointly Embedded Inference of Neural Dynamics (JEDI).
 
-    A hypernetwork maps an embedding of every trial to the weights of an RNN whose free run
-    reproduces that trial's population activity. ``transform`` infers the embeddings of trials
-    never seen, ``score`` is the R2 of their free runs, and ``dynamics`` returns the RNNs.
-    After a fit, `output`, `device`, `n_init` and `verbose` may be changed without fitting again;
-    other parameters have no effect before the next fit.
+    JEDI describes each trial by an RNN of its own, one unit per neuron, whose free run reproduces
+    the population activity of the trial. A hypernetwork maps an embedding of the trial, a short
+    vector, to the weights of this RNN. Trials with similar dynamics have similar embeddings.
+
+    ``fit`` learns the hypernetwork and the embeddings of the training trials. ``transform`` infers
+    the embeddings of new trials, ``score`` is the R2 of their free runs, and ``dynamics`` returns
+    their RNNs, whose fixed points, eigenvalues and Lyapunov exponents the analyzers compute.
+
+    After a fit, `output`, `device`, `n_init` and `verbose` may be changed without fitting again.
+    Changes of other parameters take effect at the next fit.
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
         Size of the embedding. "auto" is the number of principal components of whole trials that
-        help to predict neurons not seen, in trials left out (docs/model.md, eq. 16), but at most
-        24. With fewer than 16 trials, or one embedding a condition, it is one less than the number
-        of embeddings, at most 24.
+        help to predict held-out neurons in held-out trials (docs/model.md, eq. 16), at most 24.
+        With fewer than 16 trials, or with one embedding per condition, it is one less than the
+        number of embeddings, at most 24.
     rank : int or "auto", default="auto"
         Rank of the connectivity. "auto" is the number of principal components of single samples
-        that help to predict neurons not seen, at least as many as those of whole trials (but 24),
-        at most 40; 40 with fewer than 16 trials, which do not tell.
+        that help to predict held-out neurons, at most 40, but at least the number for whole
+        trials (up to 24). With fewer than 16 trials, which are too few to tell, it is 40.
     connectivity : {"shared", "low_rank", "full_rank"}, default="shared"
-        Form of the weights J of an RNN with embedding c: ``U G(c) V^T`` with bases common to
-        all trials, ``U(c) V(c)^T``, or dense ``J(c)``.
+        Form of the weights J of an RNN with embedding c. "shared" is ``U G(c) V^T``, with bases U
+        and V common to all trials; "low_rank" is ``U(c) V(c)^T``; "full_rank" is a dense ``J(c)``.
     hypernetwork : {"linear", "mlp"}, default="linear"
-        Affine in the embedding, or with a multilayer perceptron beside the affine path.
+        Map from embeddings to weights. "linear" is affine in the embedding; "mlp" adds a
+        multilayer perceptron beside the affine path.
     hidden_layer_sizes : tuple of int, default=(64,)
-        Hidden layers of the "mlp" hypernetwork (tanh).
+        Sizes of the hidden layers (tanh) of the "mlp" hypernetwork.
     embedding : {"trial", "condition"}, default="trial"
-        One embedding per trial, or one shared by the trials of a condition, during the fit.
-        ``transform`` infers one per trial in either case.
+        During the fit, "trial" gives each trial its own embedding, and "condition" gives all
+        trials of a condition the same one. ``transform`` infers one embedding per trial in either
+        case.
     initial_state : {"auto", "generated", "inferred", "observed"}, default="auto"
-        Where free runs start. "auto" is "generated", but "observed" with known inputs or with one
-        embedding a condition. "generated": where the embedding says, so that it determines the
-        whole free run. "inferred": at the mean plus a few shared directions, whose coordinates are
-        inferred with the embedding but are not part of it. "observed": at the first sample, noise
-        and all, which suits clean trials that start in more ways than an embedding holds.
+        Where free runs start. "generated" starts at a state generated from the embedding, which
+        then determines the whole free run. "inferred" starts at the mean plus a few shared
+        directions; the coordinates along these are inferred with the embedding but are not part
+        of it. "observed" starts at the first sample, including its noise, which suits clean
+        trials that start in more ways than an embedding can hold. "auto" is "observed" with known
+        inputs or with one embedding per condition, else "generated".
     dt : float, default=0.01
-        Sampling interval of the data, s.
+        Sampling interval of the data (or bin width), s.
     tau : float, default=0.1
-        Time constant of the RNN's neurons, s.
+        Time constant of the units of the RNN, s.
     steps_per_sample : int or "auto", default="auto"
-        Steps of the dynamics from one sample to the next, so that bins may be as long as `tau` or
-        longer: a step takes ``dt / steps_per_sample``, which is the `dt` of the RNNs. "auto" is
-        the smallest number with steps of at most ``tau / 2``, which is 1 if `dt` is at most
-        ``tau / 2``; where that takes more than 20 the units of `dt` and `tau` are in doubt, and
-        the fit is refused. Time and memory of a fit grow with it.
+        Number of time steps of the RNN from one sample to the next. More than one allows bins as
+        long as `tau` or longer: the step is ``dt / steps_per_sample``, which is the `dt` of the
+        RNNs. "auto" is the smallest number that makes steps at most ``tau / 2`` long, which is 1
+        if `dt` is at most ``tau / 2``. If this takes more than 20 steps, the units of `dt` and
+        `tau` are doubtful and ``fit`` raises an error. The time and memory of a fit grow with
+        this number.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
-        What X holds. "poisson": spike counts per bin, as they were recorded; the RNNs generate
-        log rates, and the free runs are as likely as can be for Poisson counts. "gaussian": rates
-        or any other continuous signal, of which the squared error is minimised. "auto" is
-        "poisson" where X holds nothing but whole numbers from 0 to 100.
+        What X holds. "poisson": spike counts per bin, as recorded; the RNNs generate log rates,
+        and the fit maximises the Poisson likelihood of the counts. "gaussian": rates or any other
+        continuous signal; the fit minimises the squared error. "auto" is "poisson" if X holds
+        nothing but whole numbers from 0 to 100, else "gaussian".
     scale : {"global", "neuron"} or None, default="global"
-        The model sees the activity less each neuron's mean, divided by one common SD
-        ("global") or by each neuron's SD ("neuron"), or untouched (None). Undone on output. Of
-        spike counts it is their logarithm that is scaled, and "global" means units in which the
-        noise of all neurons is alike: proportional to the root of one over the mean count.
+        Scaling of the activity that the model sees: the mean of each neuron is subtracted, and
+        the result is divided by one SD for all neurons ("global") or by the SD of each neuron
+        ("neuron"). None leaves the activity unchanged. Outputs are scaled back. For spike counts,
+        the logarithm of the counts is scaled, and "global" means units in which the noise of all
+        neurons is alike: proportional to one over the square root of the mean count.
     solver : {"annealed", "paper"}, default="annealed"
-        Closed-form start and annealed teacher forcing, or random start and Adam on the free
-        run, as in the paper.
+        "annealed" starts from a closed-form solution and trains with teacher forcing that
+        declines. "paper" starts at random and trains with Adam on the free run, as in the paper.
     max_iter : int, default=400
-        Gradient steps.
+        Number of gradient steps.
     learning_rate_init : float, default=0.005
-        Learning rate of Adam at the start; it falls to 0 as a half cosine.
+        Initial learning rate of Adam. It falls to 0 along half a cosine.
     teacher_forcing : float, default=0.1
-        Share of the data mixed into the state at the start of the fit; it goes to
-        `final_teacher_forcing` over the first half of the steps. Not used by the "paper" solver.
+        Share of the data mixed into the state at the start of training. Over the first half of
+        the steps it changes to `final_teacher_forcing`. Not used by the "paper" solver.
     final_teacher_forcing : float or "auto", default="auto"
-        Share of the data mixed in from then on. 0 minimises the error of the free run itself.
-        With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
-        to the true weights where it can know them. "auto" is half of `teacher_forcing` with known
-        inputs, else 0. Not used by the "paper" solver.
+        Share of the data mixed into the state from then on. With 0, the fit minimises the error
+        of the free run itself. A small share keeps noise that unstable dynamics amplify from
+        misleading the fit, which then comes closer to the true weights if the data determine
+        them. "auto" is half of `teacher_forcing` with known inputs, else 0. Not used by the
+        "paper" solver.
     batch_size : int or "auto", default="auto"
-        Trials per gradient step; "auto" is 200, fewer (but at least 16) where these have more than
-        2^24 values together, or all trials where there are no more.
+        Trials per gradient step. "auto" is 200, or all trials if there are fewer. If 200 trials
+        have more than 2^24 values together, it is fewer, but at least 16.
     n_init : int, default=2
-        Starts in the inference of an embedding; the best one counts. With shared connectivity
-        1 or 2, and more for trials that these do not serve (docs/model.md).
+        Number of starts in the inference of an embedding; the best result is kept. With shared
+        connectivity it is 1 or 2, and trials for which these fail get more (docs/model.md).
     tol : float, default=1e-3
-        The fit has converged when R2 rose by less over the last tenth of the steps. With
-        `early_stopping`, the least rise of the validation R2 that counts.
+        Training has converged when R2 rises by less than this over the last tenth of the steps.
+        With `early_stopping`, the smallest rise of the validation R2 that counts as progress.
     early_stopping : bool, default=False
-        Leave out a share of the trials, stop when their R2 no longer rises, and return to the
-        best state.
+        Hold out some trials for validation, stop when their R2 no longer rises, and keep the best
+        state.
     validation_fraction : float, default=0.1
-        Share of trials left out for `early_stopping`.
+        Share of trials held out for `early_stopping`.
     n_iter_no_change : int, default=2
-        Looks at the validation R2 (one every tenth of `max_iter`) without a rise before the
-        fit stops.
+        Number of consecutive evaluations of the validation R2 without a rise after which training
+        stops. The validation R2 is evaluated at every tenth of `max_iter`.
     warm_start : bool, default=False
-        Go on from the fitted model, if there is one, instead of a closed-form or random start:
-        the embeddings of the trials given, the same or others of the same neurons, are inferred,
-        and training makes `max_iter` more steps with 0.3 times the learning rate. Sizes ("auto"
-        keeps them), form of the weights, `initial_state`, `dt`, `tau` and `scale` must be the
-        same; `scale_` stays what it was, and so does `mean_`, but for spike counts, of which it
-        is fitted.
+        Continue from the fitted model, if there is one, instead of a closed-form or random start.
+        The embeddings of the given trials are inferred, and training makes `max_iter` more steps
+        with 0.3 times the learning rate. The trials may be new, but must have the same neurons.
+        Sizes ("auto" keeps them), the form of the weights, `initial_state`, `dt`, `tau` and
+        `scale` must be the same. `scale_` does not change, nor does `mean_`, except that for
+        spike counts `mean_` is trained.
     checkpoint : str, path or None, default=None
-        File that keeps the state of the training, replaced 20 times during a fit and removed
-        when it is complete. ``fit`` with the same data and parameters goes on from it, with the
-        result of an uninterrupted fit. The file of another fit is refused.
+        File that stores the state of training. It is replaced 20 times during a fit and removed
+        when the fit is complete. After an interruption, ``fit`` with the same data and parameters
+        continues from the file, with the same result as an uninterrupted fit. The file of a
+        different fit is refused.
     output : {"embedding", "trajectory", "dynamics"}, default="embedding"
-        What ``transform`` returns: the embeddings; the principal components of the free runs, as
-        many as have 99 % of their variance in the training trials; or an :class:`RNNBatch` for the
-        analyzers.
+        What ``transform`` returns. "embedding": the embeddings. "trajectory": the principal
+        components of the free runs, as many as explain 99 % of their variance in the training
+        trials. "dynamics": an :class:`RNNBatch` for the analyzers.
     device : str, default="auto"
-        Torch device; "auto" is CUDA where there is one. Fitted models are kept on the CPU.
+        Torch device. "auto" is CUDA if available, else the CPU. Fitted models are kept on the CPU.
     distributed : bool, default=False
-        Share the work of ``fit`` among the processes of torch.distributed, each of which calls it
-        with the same arguments: docs/scaling.md. All end with the same model.
+        Share the work of ``fit`` among the processes of torch.distributed, each of which calls
+        ``fit`` with the same arguments (docs/scaling.md). All end with the same model.
     random_state : int, RandomState or None, default=None
-        Fixes random starts, mini-batches and validation trials: two fits with the same int
-        are bit-identical on one machine.
+        Seed of random starts, mini-batches and validation trials. Two fits with the same int are
+        bit-identical on the same machine.
     verbose : bool, default=False
-        Show progress (a bar where tqdm is installed), why sizes were chosen, and signs of a model
-        that is too large for its data.
+        Show progress (as a bar if tqdm is installed), how sizes were chosen, and signs that the
+        model is too large for the data.
     forcing, final_forcing, n_starts : "deprecated"
         Old names of `teacher_forcing`, `final_teacher_forcing` and `n_init`. They still work, with
-        a FutureWarning, and go in version 0.2.
+        a FutureWarning, and will be removed in version 0.2.
 
     Attributes
     ----------
     embedding_ : ndarray of shape (n_trials, n_components)
-        Embeddings of the training trials, as ``transform`` gives them: zero mean, uncorrelated
-        components that move the generated activity less and less. The SD of the last is 1; the
-        others are as much larger as the fourth root of their effect is (docs/model.md, eq. 10).
+        Embeddings of the training trials, as ``transform`` returns them. The components have zero
+        mean and are uncorrelated, in decreasing order of their effect on the generated activity.
+        The SD of a component is proportional to the fourth root of its effect, and that of the
+        last component is 1 (docs/model.md, eq. 10).
     conditions_ : ndarray of shape (n_conditions,)
-        Sorted condition labels, where conditions were given.
+        Sorted labels of the conditions. Exists only if conditions were given.
     condition_embeddings_ : ndarray of shape (n_conditions, n_components)
-        Mean embedding of each condition, where conditions were given.
+        Mean embedding of each condition. Exists only if conditions were given.
     loss_curve_ : list of float
-        1 - R2 (of spike counts 1 - D2) of the (forced) run at each step of the last fit.
+        1 - R2 (1 - D2 for spike counts) of the run, with teacher forcing, at each step of the
+        last fit.
     validation_curve_ : list of (int, float)
-        Step and R2, or D2, of the validation trials, with `early_stopping`.
+        Step and R2 (or D2) of the validation trials, with `early_stopping`.
     n_iter_ : int
-        Gradient steps made.
+        Number of gradient steps made.
     converged_ : bool
         Whether training converged.
     noise_variance_ : float
-        Variance of the free run's residuals on the training trials, in scaled units, or of spike
-        counts in units of what they are expected to be (1 for Poisson counts); on at most 512 of
-        the trials where training does not end with the embeddings of free runs (docs/model.md).
+        Variance of the residuals of free runs on the training trials, in scaled units. For spike
+        counts it is relative to the expected count, so that it is 1 for Poisson counts. If
+        training does not end with the embeddings of free runs, at most 512 of the trials are used
+        (docs/model.md).
     autocorrelation_time_ : float
-        Samples in time that carry the information of one independent residual; the posterior
-        counts the data that much less.
+        Number of consecutive samples that carry the information of one independent residual. The
+        posterior divides the information in the data by this number.
     observation_ : {"gaussian", "poisson"}
-        What X was taken as.
+        The observation model used.
     mean_, scale_ : ndarray of shape (n_neurons,)
-        ``(X - mean_) / scale_``, or ``to_states(X)``, is what the RNNs generate; with spike counts
-        expected ones are ``exp(mean_ + scale_ * states)``, or ``to_activity(states)``.
+        The states of the RNNs are ``(X - mean_) / scale_``, or ``to_states(X)``. For spike counts
+        the expected counts are ``exp(mean_ + scale_ * states)``, or ``to_activity(states)``.
     n_components_, rank_ : int
-        Sizes used.
+        Size of the embedding and rank used.
     steps_per_sample_ : int
-        Steps used, from one sample to the next.
+        Number of time steps of the RNN from one sample to the next.
     n_features_in_ : int
         Number of neurons.
     n_inputs_ : int
-        Channels of known input, 0 without.
+        Number of channels of known input; 0 without inputs.
     n_timesteps_ : int
-        Samples per training trial.
+        Number of samples per training trial.
     hypernetwork_ : torch.nn.Module
         The trained hypernetwork, float64, on the CPU.
 
     Raises
     ------
     ValueError, TypeError
-        In ``fit``, for data or parameters that cannot be used; the text says what to try.
+        By ``fit``, if data or parameters cannot be used; the message says what to try.
     FloatingPointError
-        In ``fit``, when training diverges. The estimator keeps what it was.
+        By ``fit``, if training diverges. The estimator stays as it was.
     KeyboardInterrupt
-        In ``fit``, after Ctrl-C: the estimator is fitted as far as training came, and says so in a
-        warning. A second Ctrl-C leaves it as it was.
+        By ``fit``, after Ctrl-C. The estimator is fitted as far as training had come, and a
+        warning says so. After a second Ctrl-C it stays as it was.
 
     Warns
     -----
     ConvergenceWarning
-        When training or the inference of some trials has not converged, with cause and remedy.
+        If training, or the inference of some trials, has not converged; the message gives the
+        cause and a remedy.
     UserWarning
-        For data or parameters that are hardly what was meant, such as `dt` and `tau` in ms.
+        If data or parameters look unintended, such as `dt` and `tau` in ms.
 
     References
     ----------
     Jamkhandi, Korojy, Codol, Lajoie, Perich (2026), "JEDI: Jointly Embedded Inference of Neural
-    Dynamics", arXiv:2603.10489. Estimation differs: docs/model.md says how and why.
+    Dynamics", arXiv:2603.10489. The estimation here differs; docs/model.md says how and why.
 
     Examples
     --------
@@ -316,12 +332,12 @@ class JEDIEstimator(
         self.final_forcing = final_forcing
         self.n_starts = n_starts
 
-    # Private, for the common checks of scikit-learn, which know arrays of two axes only: with
-    # True in a subclass X is 2-D, and each row is a trial of one step from zero.
+    # Private, for the common checks of scikit-learn, which only know arrays of two axes: if True
+    # in a subclass, X is 2-D, and each row is a trial of one step from zero.
     _two_d = False
 
     def __sklearn_tags__(self):
-        """Input has three axes, and NaN where a sample is missing."""
+        """Declare that X has three axes and may hold NaN."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = self._two_d
         tags.input_tags.three_d_array = tags.input_tags.allow_nan = not self._two_d
@@ -329,16 +345,18 @@ class JEDIEstimator(
 
     @property
     def observation_(self):
-        """What X was taken as: a name of an observation."""
+        """Observation model used, "gaussian" or "poisson"."""
         if "_model" not in vars(self):
-            raise AttributeError("observation_ is known after a fit.")
+            raise AttributeError("observation_ is available only after a fit. Call fit first.")
         return option_of(self._model.observation, OBSERVATIONS)
 
     @property
     def steps_per_sample_(self):
-        """Steps of the dynamics from one sample to the next."""
+        """Number of time steps of the RNN from one sample to the next."""
         if "_model" not in vars(self):
-            raise AttributeError("steps_per_sample_ is known after a fit.")
+            raise AttributeError(
+                "steps_per_sample_ is available only after a fit. Call fit first."
+            )
         return self._model.steps_per_sample
 
     @property
@@ -346,8 +364,8 @@ class JEDIEstimator(
         """Old name of `autocorrelation_time_`."""
         if "_model" not in vars(self):
             raise AttributeError("noise_inflation_ is now called autocorrelation_time_.")
-        text = "noise_inflation_ is now called autocorrelation_time_. The old name goes in 0.2."
-        warn_user(text, FutureWarning)
+        text = "noise_inflation_ is now called autocorrelation_time_."
+        warn_user(f"{text} The old name will be removed in 0.2.", FutureWarning)
         return self.autocorrelation_time_
 
     def _check_X(self, X, fit=False, processes=ALONE):
@@ -356,8 +374,8 @@ class JEDIEstimator(
             return np.stack([np.zeros_like(X), X], axis=1)
         if getattr(X, "in_memory", False) and not np.isclose(X.dt, self.dt, rtol=1e-6):
             raise ValueError(
-                f"X is a recording of samples {X.dt:g} s apart, but the estimator has "
-                f"dt={self.dt:g}. Make it with dt=rec.dt, here JEDIEstimator(dt={X.dt:g})."
+                f"X is a recording with samples {X.dt:g} s apart, but the estimator has "
+                f"dt={self.dt:g}. Set dt=rec.dt, here JEDIEstimator(dt={X.dt:g})."
             )
         if fit:
             return check_trials(X, min_trials=2, missing=True, stored=True, processes=processes)
@@ -370,36 +388,39 @@ class JEDIEstimator(
     @with_callbacks
     @isolated
     def fit(self, X, y=None, *, conditions=None, inputs=None):
-        """Fit hypernetwork and embeddings.
+        """Fit the hypernetwork and the embeddings.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Activity: spike counts in bins of `dt` seconds, or rates or any continuous signal,
-            every `dt` seconds. NaN where a sample is missing: the end of a shorter trial, a
-            neuron that was not recorded. A large ``np.memmap``, or other array that is not in
-            memory, is read some trials at a time. Groups of neurons that no trial links, as those
-            of sessions, need labels that they share.
+            Activity: spike counts in bins of `dt` seconds, or rates or any other continuous
+            signal sampled every `dt` seconds. NaN marks missing samples, such as the end of a
+            shorter trial or a neuron that was not recorded. A large ``np.memmap``, or another
+            array that is not in memory, is read a few trials at a time. Groups of neurons that
+            were never recorded in the same trial, such as those of different sessions, need
+            conditions in common.
         y : array-like of shape (n_trials,), optional
-            Labels, taken as conditions unless `conditions` are given. A continuous `y`, as of
-            a regression, or one of several columns is ignored; so are, with a warning, whole
-            numbers of which more than 20, and more than half as many as trials, are different.
+            Labels, used as conditions unless `conditions` is given. A continuous `y`, as in a
+            regression, or a `y` of several columns is ignored. So are whole numbers with more
+            than 20 distinct values that are also more than half as many as the trials; a warning
+            says so.
         conditions : array-like of shape (n_trials,), optional
-            Task or condition of each trial. They centre the prior of the embeddings during
-            the fit; the embeddings of ``transform`` never see them.
+            Task or condition of each trial. The prior of the embeddings is centred on the
+            conditions during the fit; ``transform`` never uses them.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs: sample t drives the step to t + 1 through input weights common to all
-            trials. Embeddings need not explain them then; every later call needs them too.
+            Known inputs. Sample t drives the step to t + 1 through input weights common to all
+            trials, so embeddings need not explain the inputs. All later calls need inputs too.
 
         Returns
         -------
-        self
+        JEDIEstimator
+            The fitted estimator itself.
         """
         self._fit(X, y, conditions, inputs)
         return self
 
     def _fit(self, X, y, conditions, inputs):
-        """Fit, and return what was inferred of the training trials."""
+        """Fit, and return what was inferred for the training trials."""
         check_parameters(self)
         processes = join(self.distributed)
         X = self._check_X(X, fit=True, processes=processes)
@@ -415,7 +436,7 @@ class JEDIEstimator(
             runs = _blocks_of_runs(fit.model, fit.embedding, *run)
             learned["_trajectory"] = RunComponents.learn(runs)
 
-        # nothing above touched self: a fit that fails leaves the estimator as it was
+        # nothing above changes self, so a failed fit leaves the estimator as it was
         for name in ("conditions_", "condition_embeddings_"):
             self.__dict__.pop(name, None)
         vars(self).update(learned)
@@ -426,12 +447,12 @@ class JEDIEstimator(
                 warn_user(fit.training.complaint, ConvergenceWarning)
             _warn_unconverged(found.converged)
         finally:
-            if fit.training.interrupted:  # self is usable; what called fit is to stop
+            if fit.training.interrupted:  # self is usable, but the caller should stop
                 raise KeyboardInterrupt
         return found
 
     def _learned(self, fit):
-        """What an estimator has after a fit, by name."""
+        """Collect the attributes of a fitted estimator by name."""
         model, embedding, training = fit.model, fit.embedding, fit.training
         observation = model.observation
         learned = {
@@ -467,17 +488,23 @@ class JEDIEstimator(
     @with_callbacks
     @isolated
     def fit_transform(self, X, y=None, *, conditions=None, inputs=None):
-        """Fit and return what ``fit(X, y).transform(X)`` would, without inferring it twice.
+        """Fit, and return what ``fit(X, y).transform(X)`` returns, with a single inference.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-        y, conditions, inputs :
-            As in ``fit``.
+            Activity, as in ``fit``.
+        y : array-like of shape (n_trials,), optional
+            Labels, as in ``fit``.
+        conditions : array-like of shape (n_trials,), optional
+            Task or condition of each trial, as in ``fit``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, as in ``fit``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_features), or RNNBatch
+            Embeddings, principal components of free runs, or RNNs, depending on `output`.
         """
         found = self._fit(X, y, conditions, inputs)
         return self._output(self.embedding_, found, self.n_timesteps_, inputs)
@@ -582,7 +609,7 @@ class JEDIEstimator(
 
     # --------------------------------------------------------------------- unseen trials
 
-    # not metadata: a number of workers is nothing to route
+    # n_jobs is not metadata, so there is nothing to route
     __metadata_request__transform: ClassVar = {"n_jobs": UNUSED}
 
     @isolated
@@ -592,21 +619,21 @@ class JEDIEstimator(
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Any number of samples per trial, at the interval `dt`; NaN where one is missing.
+            Activity with any number of samples per trial, `dt` apart. NaN marks missing samples.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
         n_jobs : int, optional
-            Workers of joblib that share the trials. None is what an enclosing
-            ``joblib.parallel_config`` says, as it does for all other methods; else as many
-            threads as torch has, where each has 64 trials or more. The result does not depend on
-            it, but for rounding if workers have several threads each.
+            Number of joblib workers that share the trials. None uses the setting of an enclosing
+            ``joblib.parallel_config``, which also applies to all other methods; without one it
+            uses the threads of torch, provided that each has 64 trials or more. The result does
+            not depend on it, except for rounding if workers have several threads each.
 
         Returns
         -------
         ndarray of shape (n_trials, n_features), or RNNBatch
-            With ``output="embedding"`` the posterior modes, (n_trials, n_components); with
-            "trajectory" the principal components of their free runs; with "dynamics" their RNNs.
-            Each depends on its own trial only.
+            With ``output="embedding"``, the posterior modes, (n_trials, n_components); with
+            "trajectory", the principal components of their free runs; with "dynamics", their
+            RNNs. The result of a trial depends on that trial alone.
         """
         how = {"starts": self.output != "embedding", "n_jobs": n_jobs}
         X, inputs, found = self._infer(X, inputs, **how)
@@ -614,16 +641,18 @@ class JEDIEstimator(
         return self._output(found.p[:, : self.n_components_], found, X.shape[1], inputs)
 
     def set_output(self, *, transform=None):
-        """Choose the container of ``transform``, as in scikit-learn.
+        """Set the container that ``transform`` returns, as in scikit-learn.
 
         Parameters
         ----------
-        transform : {"default", "pandas", "polars"} or None
+        transform : {"default", "pandas", "polars"} or None, default=None
+            Container; None leaves the setting as it is.
 
         Returns
         -------
-        self
-            With ``output="dynamics"`` unchanged: RNNs are not columns.
+        JEDIEstimator
+            The estimator itself. With ``output="dynamics"`` nothing changes, because RNNs are not
+            columns.
         """
         if self.output == "dynamics":
             return self
@@ -631,7 +660,10 @@ class JEDIEstimator(
 
     @available_if(lambda self: self.output != "dynamics")
     def get_feature_names_out(self, input_features=None):
-        """Names of the components: "jediestimator0", ...
+        """Return the names of the components: "jediestimator0", ...
+
+        Not available with ``output="dynamics"``: RNNs are not columns, and scikit-learn leaves
+        them unchanged, whatever ``set_output`` asks for.
 
         Parameters
         ----------
@@ -641,8 +673,7 @@ class JEDIEstimator(
         Returns
         -------
         ndarray of str
-            Not available with ``output="dynamics"``: RNNs are not columns, and scikit-learn
-            then leaves them as they are, whatever ``set_output`` asks for.
+            A name for each column that ``transform`` returns.
         """
         return super().get_feature_names_out(input_features)
 
@@ -654,25 +685,25 @@ class JEDIEstimator(
             if inputs is not None and n_timesteps != self.n_timesteps_:
                 raise ValueError(
                     f'output="trajectory" compares free runs of {self.n_timesteps_} samples, as '
-                    f"in the fit: with inputs trials need as many, got {n_timesteps}."
+                    f"in the fit. With inputs, trials must have that length, got {n_timesteps}."
                 )
             run = (found.x0, self.n_timesteps_, inputs)
             return components(_blocks_of_runs(self._model, embedding, *run))
         return embedding.copy()
 
     def _rnns(self, embedding, found, n_timesteps, inputs):
-        """RNNs that know start and length of their trials, padding left out."""
+        """Make RNNs with the initial states and lengths (without padding) of their trials."""
         run = {"initial_states": found.x0, "n_timesteps": n_timesteps, "inputs": inputs}
         return self._model.rnns(embedding, **run, lengths=found.lengths)
 
     @isolated
     def _run_components(self):
-        """The components of the training trials' free runs, made when first asked for."""
-        if getattr(self, "_trajectory", None) is None:  # older files have none
+        """Return the components of the training trials' free runs, made at the first call."""
+        if getattr(self, "_trajectory", None) is None:  # also in older files
             if not self._model.initial_state.generated or self.n_inputs_:
                 raise ValueError(
-                    'output="trajectory" needs the free runs of the training trials, and their '
-                    "inputs or initial states were not kept. Fit with this output, or use "
+                    'output="trajectory" needs the free runs of the training trials, but their '
+                    'inputs or initial states were not kept. Fit with output="trajectory", or use '
                     'initial_state="generated" without inputs.'
                 )
             x0 = self._model.first_states(self.embedding_)
@@ -683,31 +714,31 @@ class JEDIEstimator(
 
     @property
     def _n_features_out(self):
-        """Columns of what ``transform`` returns."""
+        """Number of columns that ``transform`` returns."""
         if self.output == "trajectory":
             return len(self._run_components().axes)
         return self.n_components_
 
     @isolated
     def posterior(self, X, *, inputs=None):
-        """Embeddings of trials with their uncertainty.
+        """Infer the embeddings of trials with their uncertainty.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``transform``.
+            Activity, as in ``transform``.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            As in ``transform``.
+            Known inputs, as in ``transform``.
 
         Returns
         -------
         Bunch
-            - ``mean`` (n_trials, n_components): as from ``transform``,
-            - ``covariance`` (n_trials, n_components, n_components): of ``mean`` under the
-              noise of the trial, with the residuals' variance of each neuron and their
+            - ``mean`` (n_trials, n_components): embeddings, as ``transform`` returns them,
+            - ``covariance`` (n_trials, n_components, n_components): covariance of ``mean`` under
+              the noise of the trial, with the variance of each neuron's residuals and their
               correlation in time as in the training data (docs/model.md, eq. 11),
-            - ``initial_state`` (n_trials, n_neurons): where the free runs start,
-            - ``r2`` (n_trials,): as from ``score_samples``,
+            - ``initial_state`` (n_trials, n_neurons): initial states of the free runs,
+            - ``r2`` (n_trials,): scores, as ``score_samples`` returns them,
             - ``converged`` (n_trials,): whether the inference converged.
         """
         X, inputs, found = self._infer(X, inputs, starts=True, errors=True)
@@ -722,51 +753,53 @@ class JEDIEstimator(
 
     @isolated
     def inverse_transform(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
-        """Activity generated from embeddings: the free runs of their RNNs.
+        """Generate activity from embeddings: the free runs of their RNNs.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
+            Embeddings.
         initial_state : array-like of shape (n_neurons,) or (n_trials, n_neurons), optional
-            Start of the free runs, in the units of `X`. By default what the embeddings say; with
-            ``initial_state="inferred"`` or "observed" in the fit, the mean of the training trials.
+            Initial states of the free runs, in the units of `X`. Default: those generated from
+            the embeddings or, if the fit had ``initial_state="inferred"`` or "observed", the mean
+            of the training trials.
         n_timesteps : int, optional
-            Samples to generate, the initial state included; as many as `inputs` have, or the
-            training trials, by default.
+            Number of samples to generate, including the initial state. Default: as many as in
+            `inputs`, or in the training trials.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`.
+            Activity in the units of `X`.
         """
         E, x0, n_timesteps, inputs = self._check_free_run(E, initial_state, n_timesteps, inputs)
         return self._model.generate(E, x0, n_timesteps, inputs)
 
     @isolated
     def predict(self, X, *, inputs=None, per_second=False):
-        """Free runs of trials: their RNNs, started where ``posterior`` says.
+        """Reproduce trials by the free runs of their RNNs, from the states of ``posterior``.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``transform``.
+            Activity, as in ``transform``.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            As in ``transform``.
+            Known inputs, as in ``transform``.
         per_second : bool, default=False
-            Rates in spikes/s instead of expected counts per bin, if X holds spike counts.
+            For spike counts, return rates in spikes/s instead of expected counts per bin.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`; of spike counts what is expected in each bin.
+            Activity in the units of `X`; for spike counts, the expected count of each bin.
         """
         check_is_fitted(self, "hypernetwork_")
         if per_second and self.observation_ != "poisson":
             raise ValueError(
-                'per_second=True is for spike counts (observation="poisson"); this model returns '
-                "activity in the units of X. Leave it out."
+                'per_second=True needs spike counts (observation="poisson"), but this model '
+                "returns activity in the units of X. Leave per_second out."
             )
         X, inputs, found = self._infer(X, inputs, starts=True)
         embedding = found.p[:, : self.n_components_]
@@ -858,25 +891,25 @@ class JEDIEstimator(
 
     @isolated
     def score(self, X, y=None, *, inputs=None):
-        """R2 of the free runs, or D2 of spike counts, over all trials, samples and neurons.
+        """Compute the R2 of free runs (D2 for spike counts) over all trials and neurons.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``transform``.
+            Activity, as in ``transform``.
         y : None
             Ignored.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            As in ``transform``.
+            Known inputs, as in ``transform``.
 
         Returns
         -------
         float
-            ``1 - SSE / SST``, with SST about each neuron's mean over `X`, both over the samples
-            that are not missing: the variance-weighted R2 of scikit-learn. With
-            ``scale="neuron"`` of the scaled activity, so that every neuron counts alike. Of spike
-            counts the share of the Poisson deviance about each neuron's mean that is explained,
-            which is far from 1 for any model where bins hold few spikes.
+            ``1 - SSE / SST``, with SST about each neuron's mean over `X`, both over samples that
+            are not missing: the variance-weighted R2 of scikit-learn. With ``scale="neuron"`` it
+            is that of the scaled activity, so that all neurons count alike. For spike counts it
+            is D2, the share of the Poisson deviance about each neuron's mean that is explained;
+            if bins hold few spikes, it is far below 1 for any model.
         """
         X, _, found = self._infer(X, inputs)
         r2 = free_run_r2(X, found.deviance, self._model.observation)
@@ -886,40 +919,40 @@ class JEDIEstimator(
 
     @isolated
     def score_samples(self, X, *, inputs=None):
-        """R2 of the free run of each trial.
+        """Compute the R2 (D2 for spike counts) of the free run of each trial.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``transform``.
+            Activity, as in ``transform``.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            As in ``transform``.
+            Known inputs, as in ``transform``.
 
         Returns
         -------
         ndarray of shape (n_trials,)
-            ``1 - SSE / SST`` with SST about the neurons' means in the training data.
+            ``1 - SSE / SST``, with SST about the neurons' means in the training data.
         """
         X, _, found = self._infer(X, inputs)
         return self._trial_r2(X, found.deviance)
 
     @isolated
     def dynamics(self, X, *, inputs=None):
-        """Batch of the RNNs behind trials.
+        """Infer the RNNs of trials.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            As in ``transform``.
+            Activity, as in ``transform``.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            As in ``transform``.
+            Known inputs, as in ``transform``.
 
         Returns
         -------
         RNNBatch
-            One RNN per trial, which knows the start and the length of its free run, and its own
-            length where X is padded (``rnns.lengths``); its states are ``to_states(activity)``.
-            Its time goes in steps of the dynamics, of which
+            One RNN per trial, with the initial state, the length and the inputs of its free run.
+            If X is padded, ``rnns.lengths`` holds the length of each trial. States are
+            ``to_states(activity)``. Time is in steps of the RNN:
             ``rnns.free_run()[:, ::est.steps_per_sample_]`` are the samples.
         """
         X, inputs, found = self._infer(X, inputs, starts=True)
@@ -927,19 +960,23 @@ class JEDIEstimator(
 
     @isolated
     def generate_rnns(self, E, initial_state=None, n_timesteps=None, *, inputs=None):
-        """Batch of the RNNs that the hypernetwork makes of embeddings.
+        """Generate the RNNs of embeddings.
 
         Parameters
         ----------
         E : array-like of shape (n_trials, n_components)
-        initial_state, n_timesteps, inputs :
-            Start, length and inputs of their free runs, as in ``inverse_transform``; RNNs with
-            input weights may go without inputs here.
+            Embeddings.
+        initial_state : array-like of shape (n_neurons,) or (n_trials, n_neurons), optional
+            Initial states of the free runs, as in ``inverse_transform``.
+        n_timesteps : int, optional
+            Number of samples of the free runs, as in ``inverse_transform``.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs of the free runs. Optional here even if the model was fitted with inputs.
 
         Returns
         -------
         RNNBatch
-            Its states are ``to_states(activity)``.
+            One RNN per embedding. States are ``to_states(activity)``.
         """
         run = self._check_free_run(E, initial_state, n_timesteps, inputs, needed=False)
         E, x0, n_timesteps, inputs = run
@@ -949,18 +986,18 @@ class JEDIEstimator(
     # ------------------------------------------------------------------------------- units
 
     def to_states(self, X):
-        """States of the RNNs that stand for activity: ``(X - mean_) / scale_``.
+        """Convert activity to states of the RNNs: ``(X - mean_) / scale_``.
 
         Parameters
         ----------
         X : array-like of shape (..., n_neurons)
-            Activity, e.g. of shape (n_trials, n_timesteps, n_neurons) as in ``fit``, or one
-            sample (n_neurons,). NaN stays NaN.
+            Activity, such as trials of shape (n_trials, n_timesteps, n_neurons), or one sample of
+            shape (n_neurons,). NaN stays NaN.
 
         Returns
         -------
         ndarray of the shape of `X`
-            In the units of ``RNNBatch``: training SDs, unless ``scale=None``.
+            States in the units of ``RNNBatch``: training SDs, unless ``scale=None``.
 
         Examples
         --------
@@ -978,17 +1015,17 @@ class JEDIEstimator(
         return self._model.observation.states(self._check_units(X, "X"))
 
     def to_activity(self, states):
-        """Activity that states of the RNNs stand for, the inverse of ``to_states``.
+        """Convert states of the RNNs to activity, the inverse of ``to_states``.
 
         Parameters
         ----------
         states : array-like of shape (..., n_neurons)
-            E.g. a run of an ``RNNBatch``, or its fixed points. NaN stays NaN.
+            States, such as runs of an ``RNNBatch`` or its fixed points. NaN stays NaN.
 
         Returns
         -------
         ndarray of the shape of `states`
-            In the units of `X`.
+            Activity in the units of `X`.
 
         Examples
         --------
@@ -1006,13 +1043,13 @@ class JEDIEstimator(
         if self.scale is not None and size > FAR:
             warn_user(
                 f"These states are {size**0.5:.0f} SDs from the training data on average. Are "
-                "they activity in the units of X? to_activity takes states, such as "
+                "they activity in the units of X? to_activity expects states, such as "
                 "rnns.free_run()."
             )
         return self._model.observation.activity(states)
 
     def _check_units(self, values, name):
-        """Numbers with one neuron in each place of the last axis."""
+        """Check that the last axis of an array of numbers is that of the neurons."""
         check_is_fitted(self, "hypernetwork_")
         values = as_numbers(values, name)
         if not values.ndim or values.shape[-1] != self.n_features_in_:
@@ -1027,36 +1064,38 @@ class JEDIEstimator(
     def report(
         self, X, y=None, *, title="Report of a JEDI fit", time=None, events=None, inputs=None
     ):
-        """Put what the fit says of trials on one HTML page that can be kept and sent.
+        """Report how the model describes trials, on one HTML page to keep or send.
 
-        Parameters, sizes, convergence, R2 by condition, decoding of the conditions, and figures
-        of embeddings, free runs and eigenspectra. It needs matplotlib.
+        The page holds parameters, sizes, convergence, the R2 of each condition, the decoding of
+        conditions, and figures of embeddings, free runs and eigenspectra. It needs matplotlib.
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
-            As in ``transform``. A recording brings its labels, time axis, events and names.
+            Activity, as in ``transform``. A recording provides labels, time axis, events and
+            names.
         y : array-like of shape (n_trials,), optional
-            Condition of each trial, or a continuous quantity, which colours the embeddings.
+            Condition of each trial, or values of a continuous quantity, which only colour the
+            embeddings. Default: the labels of a recording.
         title : str, default="Report of a JEDI fit"
             Heading of the page.
         time : array-like of shape (n_timesteps,), optional
-            Times of the samples, s.
+            Times of the samples, s. Default: those of a recording, or starting at 0.
         events : mapping of str to float or array-like of shape (n_trials,), optional
-            Times of events in the trials, s; NaN where there is none.
+            Times of events in the trials, s. NaN where a trial lacks the event.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            As in ``transform``.
+            Known inputs, as in ``transform``.
 
         Returns
         -------
         jedi_sklearn.plotting.Report
-            A notebook shows it, and ``report.save("fit.html")`` writes it: one file, in which
-            nothing is loaded from elsewhere.
+            A notebook displays it, and ``report.save("fit.html")`` writes it to one
+            self-contained file.
 
         Raises
         ------
         ImportError
-            Without matplotlib: ``pip install "jedi-sklearn[plot]"``.
+            If matplotlib is missing: ``pip install "jedi-sklearn[plot]"``.
 
         Examples
         --------
@@ -1068,7 +1107,7 @@ class JEDIEstimator(
         >>> "<h1>Session 12</h1>" in report.html       # report.save("session12.html")
         True
         """
-        # figures import the estimator; this is the one way back
+        # plotting imports the estimator, so this import cannot be at the top
         from jedi_sklearn.plotting import Report
 
         axis = {"time": time, "events": events}
@@ -1077,25 +1116,25 @@ class JEDIEstimator(
     # ------------------------------------------------------------------------------- files
 
     def save(self, path):
-        """Write the estimator to a file that can be read safely and by later versions.
+        """Save the estimator to a file that is safe to read, also by later versions.
 
         Parameters
         ----------
         path : str or path
-            The name of the file as it is: no extension is added; ".npz" suits it. A file there is
-            replaced, by all of the new one or not at all.
+            Name of the file. No extension is added; ".npz" is the natural choice. An existing
+            file is replaced only after the new one is complete.
 
         Raises
         ------
         TypeError
-            For a parameter or attribute that is no number, string, list, tuple, dictionary,
-            array or RandomState.
+            If a parameter or attribute is not a number, string, list, tuple, dictionary, array
+            or RandomState.
 
         Notes
         -----
-        Parameters and, after a fit, all that was learned are kept, in arrays and JSON: nothing in
-        the file can run code. ``load`` gives an estimator with the same answers, bit by bit on
-        one machine. A RandomState is kept with its state, and a path as it is.
+        The file holds the parameters and, after a fit, everything learned, as arrays and JSON:
+        nothing in it can run code. ``load`` returns an estimator with the same results, bit for
+        bit on the same machine. A RandomState keeps its state, and paths stay unchanged.
 
         Examples
         --------
@@ -1112,31 +1151,32 @@ class JEDIEstimator(
     @classmethod
     @isolated
     def load(cls, path):
-        """Read an estimator that ``save`` wrote, in this or an earlier version.
+        """Load an estimator that ``save`` wrote, in this or an earlier version.
 
         Parameters
         ----------
         path : str or path
-            As it was given to ``save``.
+            Name of the file, as given to ``save``.
 
         Returns
         -------
         JEDIEstimator
+            The estimator, fitted if it was fitted when saved.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
             If the file is damaged, holds something else or pickled objects, or was written by a
-            version that knows more than this one; the text says which.
+            later version with features that this one lacks; the message says which.
         """
         return load_estimator(cls, path)
 
     # --------------------------------------------------------------------------- inference
 
     def _infer(self, X, inputs=None, n_later=0, **how):
-        """Trials and inputs, checked, and what is inferred; inputs go on for `n_later` samples."""
+        """Check trials and inputs (with `n_later` more samples), and infer the embeddings."""
         check_is_fitted(self, "hypernetwork_")
         X = self._check_X(X)
         whole = np.broadcast_to(np.nan, (len(X), X.shape[1] + n_later, 0)) if n_later else X
@@ -1149,14 +1189,14 @@ class JEDIEstimator(
         return X, inputs, found
 
     def _warn_of_units(self, X, distance):
-        """Warn where X is much larger or smaller than the training data, or starts far away."""
+        """Warn if X is much larger or smaller than the training data, or starts far from it."""
         if self.scale is None or self._two_d:
             return
         problem = None
-        # of a short part of trials, as the baseline of forecasts, another size is no wonder
+        # a short part of a trial, such as the baseline before a forecast, may differ in size
         if 2 * X.shape[1] >= self.n_timesteps_:
             size = self._model.observation.relative_size(X)
-            if size and not 1 / OTHER_SIZE <= size <= OTHER_SIZE:  # no unit makes 0 of it
+            if size and not 1 / OTHER_SIZE <= size <= OTHER_SIZE:  # no choice of units gives 0
                 problem = f"X is {size:.2g} times as large as the training data"
         if problem is None and distance > FAR:
             problem = (
@@ -1164,7 +1204,7 @@ class JEDIEstimator(
                 "average"
             )
         if problem is not None:
-            warn_user(f"{problem}: is X in the same units, with the same preprocessing?")
+            warn_user(f"{problem}. Is X in the same units, with the same preprocessing?")
 
     def _say(self, line):
         if line and self.verbose:
@@ -1175,7 +1215,7 @@ class JEDIEstimator(
         return np.array([one_less(*pair) for pair in zip(deviance, total, strict=True)])
 
     def _check_free_run(self, E, initial_state, n_timesteps, inputs, needed=True):
-        """Embeddings with start (scaled), length and inputs of their free runs."""
+        """Check embeddings and the initial states (scaled), length and inputs of free runs."""
         E = self._check_embeddings(E)
         if n_timesteps is None:
             given = None if inputs is None else as_plain_array(inputs, "inputs")
@@ -1203,7 +1243,7 @@ class JEDIEstimator(
 
     def _check_embeddings(self, E):
         check_is_fitted(self, "hypernetwork_")
-        E = as_numbers(E, "Embeddings").copy()  # torch wants no negative strides, nor read-only
+        E = as_numbers(E, "Embeddings").copy()  # torch rejects negative strides and read-only
         if E.ndim != 2 or E.shape[1] != self.n_components_:
             raise ValueError(
                 f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "
@@ -1215,7 +1255,7 @@ class JEDIEstimator(
 
 
 def _blocks_of_runs(model, embedding, x0, n_timesteps, inputs):
-    """Free runs in the units of the states, some trials at a time."""
+    """Yield free runs in the units of the states, a few trials at a time."""
     return (run for _, run in model.free_runs(embedding, x0, n_timesteps, inputs))
 
 
@@ -1223,8 +1263,8 @@ def _warn_unconverged(converged):
     if not converged.all():
         bad = np.flatnonzero(~converged)
         warn_user(
-            f"The embeddings of {len(bad)} of {len(converged)} trials did not converge, first "
-            f"that of trial {bad[0]}; they are the best found. The model may not describe these "
-            "trials: compare score_samples, or raise n_init.",
+            f"The embeddings of {len(bad)} of {len(converged)} trials did not converge, the first "
+            f"of them that of trial {bad[0]}. They are the best ones found. The model may not "
+            "describe these trials: compare score_samples, or raise n_init.",
             ConvergenceWarning,
         )

@@ -488,14 +488,14 @@ def test_predictions_are_expected_counts(est, spiking):
 
 
 def test_rates_per_second_are_those_of_counts_only(fitted, multitask):
-    with pytest.raises(ValueError, match="per_second=True is for spike counts"):
+    with pytest.raises(ValueError, match="per_second=True needs spike counts"):
         fitted.predict(multitask.X[30:], per_second=True)
 
 
 def test_a_model_of_an_older_file_is_one_of_rates():
     old = JEDIEstimator.load(DATA / "model_format_2.npz")
     assert old.observation_ == "gaussian"
-    with pytest.raises(ValueError, match="per_second=True is for spike counts"):
+    with pytest.raises(ValueError, match="per_second=True needs spike counts"):
         old.predict(np.zeros((2, 5, old.n_features_in_)), per_second=True)
 
 

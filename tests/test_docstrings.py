@@ -23,31 +23,6 @@ EXCLUDED = {
     "GL01": "docstrings start on the line of their opening quotes, as PEP 257 has it",
     "GL02": "one-line docstrings end on the line of their opening quotes",
 }
-# Failures still to be mended. Once an object passes, its entry must go.
-KNOWN: dict[str, set[str]] = {
-    "jedi_sklearn.JEDIEstimator.fit": {"RT03"},
-    "jedi_sklearn.JEDIEstimator.fit_transform": {"PR04", "PR07", "RT03"},
-    "jedi_sklearn.JEDIEstimator.generate_rnns": {"PR04", "PR07"},
-    "jedi_sklearn.JEDIEstimator.inverse_transform": {"PR07"},
-    "jedi_sklearn.JEDIEstimator.posterior": {"SS05"},
-    "jedi_sklearn.JEDIEstimator.to_states": {"SS05"},
-    "jedi_sklearn.plotting.ComparisonDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.EigenspectrumDisplay.from_estimator": {"PR07"},
-    "jedi_sklearn.plotting.EigenspectrumDisplay.from_rnns": {"PR07"},
-    "jedi_sklearn.plotting.EigenspectrumDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.EmbeddingDisplay": {"PR07"},
-    "jedi_sklearn.plotting.EmbeddingDisplay.from_estimator": {"PR07"},
-    "jedi_sklearn.plotting.EmbeddingDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.FixedPointDisplay.from_estimator": {"PR07"},
-    "jedi_sklearn.plotting.FixedPointDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.FlowFieldDisplay.from_rnns": {"PR04"},
-    "jedi_sklearn.plotting.FlowFieldDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.FreeRunDisplay.from_activity": {"PR04"},
-    "jedi_sklearn.plotting.FreeRunDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.PermutationDisplay.plot": {"RT03"},
-    "jedi_sklearn.plotting.StabilityDisplay.from_report": {"PR07"},
-    "jedi_sklearn.plotting.StabilityDisplay.plot": {"RT03"},
-}
 
 
 def public_names():
@@ -70,10 +45,4 @@ def public_names():
 @pytest.mark.parametrize("name", public_names())
 def test_docstring_is_complete(name):
     errors = {code: text for code, text in validate(name)["errors"] if code not in EXCLUDED}
-    known = KNOWN.get(name, set())
-    assert not errors.keys() - known, errors
-    assert not known - errors.keys(), f"{name} passes {known - errors.keys()}: mend KNOWN."
-
-
-def test_known_failures_are_of_public_objects():
-    assert not KNOWN.keys() - set(public_names())
+    assert not errors, errors

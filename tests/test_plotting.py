@@ -506,7 +506,9 @@ def test_colour_and_marker_of_points_are_the_users(rnns, draw):
         assert set(colours(plot(**{option: "red"}))) == {"#ff0000"}
         each = colours(plot(**{option: ["red", "lime", "blue"]}))
         assert each == np.repeat(["#ff0000", "#00ff00", "#0000ff"], len(each) // 3).tolist()
-        with pytest.raises(ValueError, match=f'has "{option}", but conditions say the colours'):
+        with pytest.raises(
+            ValueError, match=f'sets "{option}", but conditions already set the colours'
+        ):
             plot(["a", "b", "a"], **{option: "red"})
     ax = plot(["a", "b", "a"], marker="x")
     assert [h.get_marker() for h in ax.get_legend().legend_handles[:2]] == ["x", "x"]
@@ -515,7 +517,10 @@ def test_colour_and_marker_of_points_are_the_users(rnns, draw):
     hollow = plot(facecolors="none", edgecolors="k").collections[0]
     assert hollow.get_facecolors()[0, 3] == 0 and hollow.get_linewidths()[0] > 0
     assert set(colours(plot(c=None))) == {"#0072b2"}
-    with pytest.raises(ValueError, match=r"shape \(3,\)\. Give values .* as conditions"):
+    with pytest.raises(
+        ValueError,
+        match=r"shape \(3,\)\. To colour points by value, pass the values as conditions",
+    ):
         plot(c=np.array([10.0, 20.0, 30.0]))
     with pytest.raises(ValueError, match="one for each of the 3 rows, got 'rde'"):
         plot(color="rde")
@@ -542,13 +547,15 @@ def test_what_are_no_axes_is_refused(multitask, rnns, bistable):
         FreeRunDisplay(X, X, 0.02),
     ):
         for wrong, advice in (
-            (plt, r"got module: take its current ones, ax\.gca\(\)"),
-            (figure, r"got Figure: take its current ones"),
-            ("left", r"got str: make them with figure, ax = plt\.subplots\(\)"),
+            (plt, r"got module\. Pass its current axes, ax\.gca\(\)"),
+            (figure, r"got Figure\. Pass its current axes"),
+            ("left", r"got str\. Create one with figure, ax = plt\.subplots\(\)"),
         ):
-            with pytest.raises(TypeError, match=rf"^ax must be axes of matplotlib, {advice}"):
+            with pytest.raises(TypeError, match=rf"^ax must be a matplotlib Axes, {advice}"):
                 display.plot(ax=wrong)
-    with pytest.raises(TypeError, match=r"got ndarray: choose one of them, e\.g\. ax\.flat\[0\]"):
+    with pytest.raises(
+        TypeError, match=r"got ndarray\. Pass one of its elements, e\.g\. ax\.flat\[0\]"
+    ):
         EmbeddingDisplay(np.eye(3)).plot(ax=axes)
 
 
@@ -624,8 +631,8 @@ def names(n):
 
 
 def many(n):
-    """Whether colours, with markers or styles of lines, are too few for n labels."""
-    text = rf"{n} conditions are more than the 35 that colours and (markers|styles of lines) tell"
+    """Whether colours, with markers or line styles, are too few for n labels."""
+    text = rf"(markers|line styles) can distinguish 35 conditions, but there are {n}"
     return pytest.warns(UserWarning, match=text) if n > 35 else contextlib.nullcontext()
 
 
@@ -729,11 +736,11 @@ def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
     with pytest.raises(ValueError, match="components must lie in 0 to 3"):
         EmbeddingDisplay.from_embedding(E, components=(0, 4))
     for components in ((), (1, 1), (0.0, 1.0), (0, 1, 2, 3)):
-        with pytest.raises(ValueError, match="one, two or three different integers"):
+        with pytest.raises(ValueError, match="one to three distinct integers"):
             EmbeddingDisplay.from_embedding(E, components=components)
     with pytest.raises(ValueError, match="use from_estimator"):
         EmbeddingDisplay.from_embedding(E, uncertainty=True)
-    with pytest.raises(ValueError, match="need two components"):
+    with pytest.raises(ValueError, match="needs one or two components, got three"):
         EmbeddingDisplay.from_estimator(fitted, X, uncertainty=True, components=(0, 1, 2))
     with pytest.raises(ValueError, match="cyclic conditions must be numbers, got labels such as"):
         EmbeddingDisplay.from_embedding(E, list("abcd"), cyclic=True)
@@ -741,11 +748,11 @@ def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
         FreeRunDisplay.from_estimator(fitted, X, trials=[2])
     with pytest.raises(ValueError, match="neurons must lie in 0 to 29"):
         FreeRunDisplay.from_activity(X, X, 0.02, neurons=[30])
-    with pytest.raises(ValueError, match=r"one axes per trial \(2\), got 1"):
+    with pytest.raises(ValueError, match=r"one Axes per trial \(2\), got 1"):
         FreeRunDisplay.from_activity(X, X, 0.02, ax=plt.figure().add_subplot())
     with pytest.raises(ValueError, match="must have the same shape"):
         FreeRunDisplay.from_activity(X, X[:1], 0.02)
-    with pytest.raises(ValueError, match="draws one RNN, got 3: select one"):
+    with pytest.raises(ValueError, match=r"draws one RNN, got 3\. Select one"):
         FixedPointDisplay.from_rnns(rnns)
     with pytest.raises(ValueError, match="n_dims must be 2 or 3, got 4"):
         FixedPointDisplay.from_rnns(*bistable, n_dims=4)
@@ -755,7 +762,7 @@ def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
         FixedPointDisplay.from_rnns(bistable[0], bistable[1][:, :, :4])
     with pytest.raises(ValueError, match='made with projection="3d"'):
         EmbeddingDisplay.from_embedding(E, components=(0, 1, 2), ax=plt.figure().add_subplot())
-    with pytest.raises(TypeError, match="ax must be axes of matplotlib, got str"):
+    with pytest.raises(TypeError, match="ax must be a matplotlib Axes, got str"):
         EmbeddingDisplay.from_embedding(E, ax="left")
     with pytest.raises(TypeError, match=r"FixedPoints of one RNN .*got list"):
         FlowFieldDisplay.from_rnns(*bistable, fixed_points=find_fixed_points(bistable[0]))
@@ -875,9 +882,12 @@ def test_labels_stand_in_the_order_in_which_people_count():
     assert len({*ranked.values()}) == 3 and ranked["low"] == "#440154"
     assert colours_of(list("NESW"), palette="cyclic", order="NESW")["N"] == "#0072b2"
     for options, words in (
-        ({"order": ["s1", "s2"]}, "no place for s10, go|no place for go, s10"),
-        ({"palette": {"s1": "red"}}, "palette has no colour for"),
-        ({"palette": ["red"]}, "a colour for each of 4 labels, got 1"),
+        ({"order": ["s1", "s2"]}, "leaves out s10, go|leaves out go, s10"),
+        (
+            {"palette": {"s1": "red"}},
+            "palette must have a colour for every label, but has none for",
+        ),
+        ({"palette": ["red"]}, "a colour for each of the 4 labels, got 1"),
         ({"palette": "virids"}, 'did you mean "viridis"'),
         ({"cyclic": "yes"}, 'True, False, a period or "auto"'),
     ):
@@ -885,9 +895,9 @@ def test_labels_stand_in_the_order_in_which_people_count():
             colours_of(labels, **options)
     given = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
     assert colours_of(range(4), palette=given)["1"] == "#00ff00"
-    with pytest.raises(ValueError, match="needs the period of the conditions: cyclic=360"):
+    with pytest.raises(ValueError, match="needs the period of the conditions: pass cyclic=360"):
         colours_of(np.arange(4) / 3, palette="cyclic")
-    with pytest.raises(ValueError, match="order and palette are about conditions"):
+    with pytest.raises(ValueError, match="order and palette need conditions"):
         EmbeddingDisplay.from_embedding(np.eye(2), order=[1])
 
 
@@ -1136,7 +1146,7 @@ def test_a_comparison_on_given_axes(comparison):
     display = ComparisonDisplay.from_comparison(comparison, ax=axes)
     assert display.figure_ is figure and list(display.ax_) == list(axes)
     assert axes[0].get_legend() is None and axes[1].get_legend() is not None
-    with pytest.raises(ValueError, match=r"one axes per question \(1\), got 2"):
+    with pytest.raises(ValueError, match=r"one Axes per question \(1\), got 2"):
         ComparisonDisplay(comparison).plot("decoding", ax=axes)
     with pytest.raises(ValueError, match="questions must be one of 'reconstruction', 'decoding'"):
         ComparisonDisplay(comparison).plot(["forecast"])

@@ -104,7 +104,7 @@ def test_numbers_are_those_of_the_estimator(report, fitted, multitask, labels):
         low, middle, high = np.quantile(r2[which], [0.25, 0.5, 0.75])
         numbers = [f"{value:.3f}" for value in (middle, low, high)]
         assert read.row(name) == [name, str(which.sum()), *numbers]
-    assert read.row("components of an embedding")[1] == "4"
+    assert read.row("components per embedding")[1] == "4"
     assert read.row("rank of the RNNs")[1] == "8"
     assert read.row("gradient steps")[1] == f"{fitted.n_iter_} of at most 40"
     assert read.row("converged")[1] == "yes"
@@ -115,7 +115,7 @@ def test_numbers_are_those_of_the_estimator(report, fitted, multitask, labels):
     assert 'class="changed"><td>solver' not in report.html.replace("<td >", "<td>")
     worst = np.argsort(r2)[0]
     assert read.row(f"trial {worst}, {labels[worst]}")[1] == f"{r2[worst]:.3f}"
-    assert any("trials of the fit" in text and "not" not in text for text in read.texts)
+    assert any("the training trials" in text and "not" not in text for text in read.texts)
 
     codes = np.unique(labels, return_inverse=True)[1]
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
@@ -160,7 +160,7 @@ def test_points_can_be_pointed_at():
 def test_reports_of_other_trials_and_quantities(small, fitted, multitask):
     speed = np.linspace(0, 1, 10)
     read = Reader(fitted.report(multitask.X[30:], speed).html)
-    assert any("not the trials of the fit" in text for text in read.texts)
+    assert any("not exactly the training trials" in text for text in read.texts)
     assert [row[0] for row in read.rows if len(row) == 5] == ["condition", "all"]
     assert any(text.startswith(f"trial 2, {speed[2]}") for text in read.texts)
     assert not any(row[0] == "conditions" for row in read.rows)

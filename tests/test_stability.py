@@ -389,7 +389,7 @@ def test_the_figure_has_shares_and_verdicts(report, plt):
 def test_the_figure_takes_one_condition_and_axes(report, plt):
     _, ax = plt.subplots()
     many = StabilityReport(report.structures * 20, ["go"], report.n_refits)
-    with pytest.raises(ValueError, match=r"more than the 60 rows.*condition='go'"):
+    with pytest.raises(ValueError, match=r"at most 60 structures.*condition='go'"):
         StabilityDisplay.from_report(many)
     with pytest.raises(ValueError, match=r"condition must be one of \['go'\], got 'stop'"):
         StabilityDisplay(report).plot(condition="stop")
@@ -546,5 +546,5 @@ def test_what_cannot_be_refitted_is_refused(decision, est, change, error, words)
 
 
 def test_a_pipeline_is_refused_with_advice(decision, est):
-    with pytest.raises(TypeError, match="Of a Pipeline pass the JEDIEstimator"):
+    with pytest.raises(TypeError, match="Pass the JEDIEstimator of the Pipeline"):
         stability_report(make_pipeline(est), *decision)

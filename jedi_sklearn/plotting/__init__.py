@@ -1,10 +1,11 @@
-"""Figures of what a fit and its RNNs hold: displays after the convention of scikit-learn.
+"""Figures of fitted models and their RNNs: displays that follow scikit-learn's convention.
 
-A display stores what it draws. ``from_estimator`` and its other constructors compute that and
-draw it at once; ``plot`` draws it again, on given axes or in another way, and returns the display
-with what it drew on as ``ax_`` and ``figure_``. Legends stand beside the axes, off the data: make
-figures of your own with ``layout="constrained"``, which leaves room for them. A :class:`Report`
-has the most telling of them on one page, with tables. Needs matplotlib:
+A display stores the data that it draws. ``from_estimator`` and the other constructors compute
+these data and draw them at once. ``plot`` draws them again, on given axes or with other options,
+and returns the display with the axes as ``ax_`` and the figure as ``figure_``. Legends stand
+beside the axes, so that they never cover data: make your own figures with
+``layout="constrained"``, which leaves room for them. A :class:`Report` collects the most
+informative figures and tables on one page. All of this needs matplotlib:
 ``pip install "jedi-sklearn[plot]"``.
 """
 

@@ -1,4 +1,4 @@
-"""Which colour and look each condition has, and the legend or colour bar that explains them."""
+"""Which colour and marker each condition gets, and the legend or colour bar that shows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ._common import add_colorbar, add_legend, as_text, handle, import_pyplot, r
 
 __all__ = ["LINES", "PALETTE", "Colours", "colour_points", "scatter"]
 
-# Okabe & Ito, told apart with every common colour blindness; the pale ones come last
+# Okabe & Ito: distinguishable with every common colour blindness; the pale ones come last
 PALETTE = (
     "#0072B2",
     "#D55E00",
@@ -28,22 +28,22 @@ PALETTE = (
     "#E69F00",
     "#56B4E9",
     "#F0E442",
-)  # without black, which fixed points have
-# conditions beyond the palette: its colours again, with the next marker, or style of line
+)  # without black, which marks fixed points
+# conditions beyond the palette reuse its colours with the next marker or line style
 MARKERS = ("o", "s", "^", "D", "v")
 LINES = ("-", "--", ":", "-.", (0, (7, 1.5, 1, 1.5, 1, 1.5)))
-KINDS = ("qualitative", "sequential", "cyclic")  # palettes by what they say of labels
-# Hues in the order of the rainbow, which close a circle; the colours of PALETTE and one between
+KINDS = ("qualitative", "sequential", "cyclic")  # palettes by how labels relate to each other
+# Hues around the colour circle: those of PALETTE, and one more to close the gap
 CIRCLE = (0, 5, 2, 6, 4, 1, 3, "#7B5AA6")
-MAX_NUMBERS = 8  # different whole numbers that are labels, as of the targets of a reach
-MOST_TEXT = 36  # characters of a label in a legend, before it is shortened
+MAX_NUMBERS = 8  # distinct whole numbers that still count as labels, such as reach targets
+MOST_TEXT = 36  # characters of a legend label before it is shortened
 
 
 class Colours:
-    """Colour and look of each row, and the legend or the colour bar that explains them.
+    """Colour and marker of each row, and the legend or colour bar that shows them.
 
-    Strings, booleans and at most eight different whole numbers are labels; other numbers are
-    values of a continuous quantity. Numbers that divide a circle evenly, as 0, 45, ..., 315, are
+    Strings, booleans and up to eight distinct whole numbers are labels. Other numbers are values
+    of a continuous quantity. Numbers that divide a circle evenly, such as 0, 45, ..., 315, are
     angles.
 
     Parameters
@@ -52,25 +52,25 @@ class Colours:
     n : int
         Number of rows that need a colour.
     cyclic : bool, float or "auto"
-        Whether values are angles, and their period; True stands for 2 pi.
+        Whether values are angles. A number is their period; True means 2 pi.
     looks : sequence
-        What tells labels of one colour apart: markers, or styles of lines.
-    colour : colour of matplotlib, or one for each row
-        What to draw in without conditions.
+        Markers or line styles that distinguish labels of the same colour.
+    colour : matplotlib colour, or one for each row
+        Colour of the rows when there are no conditions.
     order : sequence of labels or None
-        In which order labels take their colours and stand in the legend.
+        Order in which labels take their colours and appear in the legend.
     palette : str, mapping, sequence of colours or None
-        What colours to take: one of `KINDS`, a colormap, or the colours themselves.
+        One of `KINDS`, a colormap, or the colours themselves.
 
     Attributes
     ----------
     rgba : ndarray of shape (n, 4)
     look : ndarray of int of shape (n,)
-        Which of `looks`.
+        Index of each row's marker or line style in `looks`.
     codes : ndarray of int of shape (n,)
-        Which label each row has; zeros without labels.
+        Index of each row's label; zeros if there are no labels.
     of_labels : Colours
-        Of one row for each label, in order; of one row without labels.
+        The same with one row per label, in order; with one row if there are no labels.
     """
 
     def __init__(
@@ -88,14 +88,17 @@ class Colours:
         self.look, self.codes = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
         if conditions is None:
             if order is not None or palette is not None:
-                raise ValueError("order and palette are about conditions, and there are none.")
+                raise ValueError("order and palette need conditions: give conditions as well.")
             self.rgba = _as_colours(colour, n)
             return
         labels, codes = check_conditions(conditions, n)
         number = labels.dtype.kind in "fiu"
         period = _period(labels, cyclic)
         if cyclic not in ("auto", False) and not number:
-            raise ValueError(f"cyclic conditions must be numbers, got labels such as {labels[0]}.")
+            raise ValueError(
+                f"cyclic conditions must be numbers, got labels such as {labels[0]}. Give "
+                "angles, or leave cyclic out."
+            )
         few = len(labels) <= MAX_NUMBERS and (not number or (labels % 1 == 0).all())
         chosen = isinstance(palette, (Mapping, list, tuple, np.ndarray))  # a colour for each
         chosen = chosen or order is not None or (isinstance(palette, str) and palette == KINDS[0])
@@ -105,7 +108,7 @@ class Colours:
         labels, codes = _in_order(labels, codes, order)
         rgba, look = _colours_of(labels, looks, period, palette)
         self.rgba, self.look, self.codes, self.labels = rgba[codes], look[codes], codes, labels
-        # whole numbers that are floats as in MATLAB read without their ".0"
+        # whole numbers stored as floats, as MATLAB does, are shown without ".0"
         texts = [str(v).removesuffix(".0") if labels.dtype.kind == "f" else v for v in labels]
         for text, colour_, i in zip(texts, rgba, look, strict=True):
             style = {"linestyle": looks[i]}
@@ -116,7 +119,7 @@ class Colours:
 
     @property
     def of_labels(self):
-        """The same with one row for each label."""
+        """Colours with one row for each label."""
         other = object.__new__(Colours)
         vars(other).update(vars(self))
         if self.labels is None:
@@ -131,8 +134,8 @@ class Colours:
 
         if palette == "cyclic" and not period:
             raise ValueError(
-                'palette="cyclic" needs the period of the conditions: cyclic=360 for degrees, '
-                "cyclic=True for radians."
+                'palette="cyclic" needs the period of the conditions: pass cyclic=360 for '
+                "degrees or cyclic=True for radians."
             )
         self.period, self.extend = period, "neither"
         cmap = _colormap("sequential" if palette is None and not period else palette, period)
@@ -146,9 +149,9 @@ class Colours:
         self.rgba = self.mappable.to_rgba(values)
 
     def explain(self, ax, title=None, others=(), grow=False):
-        """Draw the colour bar, or the legend of conditions, and the legend of other handles."""
+        """Draw the colour bar or legend of the conditions, and the legend of other handles."""
         if self.mappable is None:
-            # a title of conditions does not suit what else there is in the same legend
+            # a title for conditions does not fit a legend of other things
             title = title if self.handles else None
             add_legend(ax, self.handles, title, others=others, grow=grow)
             return
@@ -162,7 +165,7 @@ class Colours:
 
 
 def _period(labels, cyclic):
-    """Period of angles, or None where numbers are no angles."""
+    """Return the period of angles, or None if the labels are not angles."""
     if isinstance(cyclic, str) and cyclic != "auto":
         raise ValueError(f'cyclic must be True, False, a period or "auto", got {cyclic!r}.')
     if cyclic is False or labels.dtype.kind not in "fiu":
@@ -181,11 +184,11 @@ def _period(labels, cyclic):
 
 
 def _in_order(labels, codes, order):
-    """Labels as a reader counts them ("s2" before "s10"), or as given, and the codes of rows."""
+    """Sort labels in natural order ("s2" before "s10") or as given; recode the rows."""
     if order is None:
         if labels.dtype.kind in "fiub":
             return labels, codes
-        # text and digits in turn, so that like is compared with like
+        # text and digits alternate, so that numbers are compared with numbers
         parts = [re.split(r"([0-9]+)", str(label)) for label in labels]
         keys = [[int(p) if i % 2 else p for i, p in enumerate(split)] for split in parts]
         rank = sorted(range(len(labels)), key=keys.__getitem__)
@@ -195,9 +198,9 @@ def _in_order(labels, codes, order):
         missing = [label for label in have if label not in wanted]
         if missing or len(set(map(str, wanted))) < len(wanted):
             raise ValueError(
-                f"order must name every label once, got no place for {listed(missing)}."
+                f"order must name every label once, but leaves out {listed(missing)}."
                 if missing
-                else "order must name every label once."
+                else "order must name every label once, but it repeats a label."
             )
         rank = [have.index(label) for label in wanted if label in have]
     place = np.empty(len(labels), dtype=int)
@@ -206,7 +209,7 @@ def _in_order(labels, codes, order):
 
 
 def _colours_of(labels, looks, period, palette):
-    """Colour, (n, 4), and look, (n,), of each of n labels."""
+    """Choose colours (n, 4) and indices of looks (n,) for n labels."""
     from matplotlib.colors import to_rgba_array
 
     n = len(labels)
@@ -214,12 +217,14 @@ def _colours_of(labels, looks, period, palette):
     if isinstance(palette, Mapping):
         missing = [label for label in labels.tolist() if label not in palette]
         if missing:
-            raise ValueError(f"palette has no colour for {listed(missing)}.")
+            raise ValueError(
+                f"palette must have a colour for every label, but has none for {listed(missing)}."
+            )
         return to_rgba_array([palette[label] for label in labels.tolist()]), alike
     if isinstance(palette, (list, tuple, np.ndarray)):
         if len(palette) < n:
             raise ValueError(
-                f"palette must have a colour for each of {n} labels, got {len(palette)}."
+                f"palette must have a colour for each of the {n} labels, got {len(palette)}."
             )
         return to_rgba_array(palette)[:n], alike
     if palette == "qualitative" or (palette is None and not period):
@@ -233,7 +238,7 @@ def _colours_of(labels, looks, period, palette):
 
 
 def _colormap(palette, period):
-    """The colormap of a palette by name; of angles the circle, unless another is asked for."""
+    """Return the colormap of a named palette; angles default to the colour circle."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import Colormap, LinearSegmentedColormap
 
@@ -242,21 +247,21 @@ def _colormap(palette, period):
         return LinearSegmentedColormap.from_list("circle", hues)
     if isinstance(palette, Colormap):
         return palette
-    if palette == "sequential":  # without the yellow, which paper swallows
+    if palette == "sequential":  # without the yellow, which fades on paper
         return LinearSegmentedColormap.from_list(
             "", plt.get_cmap("viridis")(np.linspace(0, 0.93, 64))
         )
     if palette in plt.colormaps():
         return plt.get_cmap(palette)
     raise ValueError(
-        f"palette must be one of {', '.join(map(repr, KINDS))}, a colormap of matplotlib, a "
+        f"palette must be one of {', '.join(map(repr, KINDS))}, a matplotlib colormap, a "
         f"mapping from labels to colours, or a list of colours, got {palette!r}"
         f"{did_you_mean(palette, [*KINDS, *plt.colormaps()])}"
     )
 
 
 def _tell_apart(n, looks):
-    """Colour, (n, 4), and look, (n,), of each of n labels, no two of them alike."""
+    """Choose colours (n, 4) and indices of looks (n,) such that no two labels look alike."""
     import matplotlib.pyplot as plt
     from matplotlib.colors import LinearSegmentedColormap, to_rgba_array
 
@@ -264,16 +269,16 @@ def _tell_apart(n, looks):
     if n <= n_colours * len(looks):
         return to_rgba_array(PALETTE)[code % n_colours], code // n_colours
     warn_user(
-        f"{n} conditions are more than the {n_colours * len(looks)} that colours and "
-        f"{'styles of lines' if looks is LINES else 'markers'} tell apart: some look much alike. "
-        "Draw a few of them at a time, or what they have in common."
+        f"Colours and {'line styles' if looks is LINES else 'markers'} can distinguish "
+        f"{n_colours * len(looks)} conditions, but there are {n}: some will look alike. Draw a "
+        "few conditions at a time, or group them."
     )
     table = plt.get_cmap("turbo")(np.linspace(0, 1, 256))
     return LinearSegmentedColormap.from_list("labels", table, N=n)(code), code % len(looks)
 
 
 def _as_colours(given, n):
-    """One colour, or one for each of n rows, as (n, 4)."""
+    """Convert one colour, or one for each of n rows, to an array (n, 4)."""
     from matplotlib.colors import is_color_like, to_rgba, to_rgba_array
 
     try:
@@ -282,20 +287,20 @@ def _as_colours(given, n):
     except (TypeError, ValueError) as error:
         got = repr(given) if isinstance(given, str) else f"an array of shape {np.shape(given)}"
         raise ValueError(
-            f"scatter_kwargs must have a colour of matplotlib, or one for each of the {n} rows, "
-            f"got {got}. Give values that colours are to show as conditions."
+            "The colour in scatter_kwargs must be a matplotlib colour, or one for each of the "
+            f"{n} rows, got {got}. To colour points by value, pass the values as conditions."
         ) from error
 
 
 def _edge(marker):
-    """Width of the edge of a marker: none, if there is something to fill."""
+    """Return the edge width of a marker: 0 if the marker can be filled."""
     from matplotlib.markers import MarkerStyle
 
     return 0.0 if MarkerStyle(marker).is_filled() else 1.0
 
 
 def colour_points(conditions, n, options, **how):
-    """Colours of points, of which options of ``Axes.scatter`` may say some, and the others.
+    """Choose the colours of points, some of which options of ``Axes.scatter`` may set.
 
     `how` are arguments of :class:`Colours`.
 
@@ -312,11 +317,11 @@ def colour_points(conditions, n, options, **how):
         if name in options:
             if conditions is not None:
                 raise ValueError(
-                    f'scatter_kwargs has "{name}", but conditions say the colours. Leave out one '
-                    "of them."
+                    f'scatter_kwargs sets "{name}", but conditions already set the colours. Leave '
+                    "out one of the two."
                 )
             given["colour"] = options.pop(name)
-            options.setdefault("alpha", None)  # as it was given
+            options.setdefault("alpha", None)  # keep the opacity of the given colour
     if any(name in options for name in ("edgecolors", "edgecolor")):
         options = {"linewidths": 1.0} | options
     return Colours(conditions, n, **how, **given), options

@@ -1,4 +1,4 @@
-"""What all displays share: checks, axes, ranges, legends, texts."""
+"""Helpers that all displays share: checks, axes, ranges, legends and texts."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ __all__ = [
     "view_points",
 ]
 
-# Values farther from the quartiles than five times the distance between these (7.4 SDs of a normal
-# distribution, 1 in 1,000 of an exponential one) set no axes and no colours, where they are few
-# of enough
+# A few values that lie more than five interquartile ranges beyond the quartiles (7.4 SDs of a
+# normal distribution, 1 in 1,000 of an exponential one) do not set axis or colour limits, provided
+# that there are enough values
 FENCE, FEW, ENOUGH = 5.0, 0.02, 20
-WIDEST, MAX_COLUMNS = 0.22, 3  # share of a figure's width that a legend has, and its columns
+WIDEST, MAX_COLUMNS = 0.22, 3  # largest share of a figure's width for a legend, and its columns
 
 
 def import_pyplot():
-    """matplotlib.pyplot, or an ImportError that says how to get it."""
+    """Import matplotlib.pyplot, or raise an ImportError that says how to install it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            "Displays need matplotlib, which cannot be imported. Install it with "
+            "Displays need matplotlib, which could not be imported. Install it with "
             'pip install "jedi-sklearn[plot]".'
         ) from error
     return plt
@@ -51,22 +51,22 @@ def import_pyplot():
 
 
 def check_jedi(est):
-    """Raise unless `est` infers and generates as a JEDIEstimator does, and is fitted."""
+    """Raise an error unless `est` is fitted and has the methods of a JEDIEstimator."""
     if not (hasattr(est, "posterior") and hasattr(est, "generate_rnns")):
         advice = ""
         if hasattr(est, "named_steps"):
-            advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
+            advice = " Pass the JEDIEstimator of the Pipeline, and X as transformed before it."
         raise TypeError(f"Expected a fitted JEDIEstimator, got {type(est).__name__}.{advice}")
     check_is_fitted(est, "hypernetwork_")
 
 
 def labels_of(X, conditions):
-    """`conditions`, or without them the labels of a Recording."""
+    """Return `conditions` if given, else the labels of a Recording."""
     return X.labels if conditions is None and isinstance(X, Recording) else conditions
 
 
 def time_of(X, time, events):
-    """`time` and `events`, or those of a Recording."""
+    """Return `time` and `events` if given, else those of a Recording."""
     if isinstance(X, Recording):
         time = X.time if time is None else time
         events = X.events if events is None else events
@@ -74,7 +74,7 @@ def time_of(X, time, events):
 
 
 def state_unit(est):
-    """Unit of the states of an estimator's RNNs."""
+    """Return the unit of the states of an estimator's RNNs."""
     return "units of X" if est.scale is None else "SD"
 
 
@@ -82,43 +82,43 @@ def state_unit(est):
 
 
 def make_axes(ax, n_dims=2, figsize=None):
-    """`ax` if it is given and has so many dimensions, else the axes of a new figure."""
+    """Return `ax` after checking its number of dimensions, or axes of a new figure."""
     plt = import_pyplot()
     if ax is None:
-        if n_dims == 3:  # whose labels no layout engine knows
+        if n_dims == 3:  # layout engines ignore the labels of 3-D axes
             figure = plt.figure(figsize=(7.6, 4.6))
             return figure.add_axes((0.0, 0.06, 0.6, 0.92), projection="3d")
         ax = plt.figure(figsize=figsize, layout="constrained").add_subplot()
         ax.spines[["top", "right"]].set_visible(False)
     elif hasattr(check_axes(ax), "get_zlim") != (n_dims == 3):
-        need = 'made with projection="3d"' if n_dims == 3 else "two-dimensional"
-        raise ValueError(f"A plot of {n_dims} dimensions needs axes that are {need}.")
+        need = '3-D axes, made with projection="3d"' if n_dims == 3 else "two-dimensional axes"
+        raise ValueError(f"A plot in {n_dims} dimensions needs {need}.")
     return ax
 
 
 def check_axes(ax):
-    """`ax` if it is axes of matplotlib."""
+    """Return `ax` if it is a matplotlib Axes, else raise an error."""
     from matplotlib.axes import Axes
 
     if isinstance(ax, Axes):
         return ax
-    advice = "make them with figure, ax = plt.subplots()"
+    advice = "Create one with figure, ax = plt.subplots()"
     if isinstance(ax, np.ndarray):
-        advice = "choose one of them, e.g. ax.flat[0]"
+        advice = "Pass one of its elements, e.g. ax.flat[0]"
     elif hasattr(ax, "gca"):  # pyplot, or a figure
-        advice = "take its current ones, ax.gca()"
-    raise TypeError(f"ax must be axes of matplotlib, got {type(ax).__name__}: {advice}.")
+        advice = "Pass its current axes, ax.gca()"
+    raise TypeError(f"ax must be a matplotlib Axes, got {type(ax).__name__}. {advice}.")
 
 
 def make_panels(ax, n, what, max_columns, size, **shared):
-    """Axes for n panels, (n,): those given, or a grid of panels of this size in a new figure."""
+    """Return axes for n panels, (n,): those given, or a grid of this size in a new figure."""
     plt = import_pyplot()
     if ax is not None:
         axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
         for panel in axes:
             check_axes(panel)
         if len(axes) != n:
-            raise ValueError(f"ax must hold one axes per {what} ({n}), got {len(axes)}.")
+            raise ValueError(f"ax must hold one Axes per {what} ({n}), got {len(axes)}.")
         return axes
     columns = min(n, max_columns)
     rows = -(-n // columns)
@@ -139,13 +139,13 @@ def label_axes(ax, labels):
 
 
 def robust_range(values, few=FEW):
-    """Lowest and highest of values, but for a few that lie far from all others; NaN left out.
+    """Return the range of values, without NaN and without a few that lie far from all others.
 
-    Where more than a share `few` of them (or one) lie there, all count.
+    If more than a share `few` of the values (and more than one) lie that far out, all count.
     """
     values = np.sort(values[np.isfinite(values)], axis=None)
     if len(values) >= ENOUGH:
-        for share in (0.25, 0.05, 0.01):  # most spike counts may be 0
+        for share in (0.25, 0.05, 0.01):  # the quartiles of spike counts may both be 0
             low, high = np.quantile(values, [share, 1 - share])
             if high > low:
                 room = FENCE * (high - low)
@@ -158,12 +158,12 @@ def robust_range(values, few=FEW):
 
 
 def view_points(ax, points):
-    """Leave a few points (n, 2) that lie far from all others out of the view.
+    """Limit the view so that a few points (n, 2) far from all others lie outside.
 
     Returns
     -------
     list of legend handles
-        That say so.
+        A note with the number of points out of view, if there are any.
     """
     ranges = np.array([robust_range(x) for x in points.T])
     far = ((points < ranges[:, 0]) | (points > ranges[:, 1])).any(axis=1)
@@ -176,20 +176,21 @@ def view_points(ax, points):
 
 
 def share_text(share):
-    """A share in percent."""
+    """Format a share as a percentage."""
     return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
-    """Legend outside of the axes, where no data are: on their right, or below their label.
+    """Draw a legend outside the axes: on their right, or below the axis label.
 
-    One that is too high for the figure gets columns, and leaves out the last of `handles` where
-    these are not enough, but none of `others`. With `grow` the figure gets the width for it.
+    A legend that is too tall for the figure gets several columns. If these are not enough, it
+    leaves out the last `handles`, but never any of `others`. With `grow`, the figure is widened
+    to make room.
     """
     if not handles and not others:
         return
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
-    if below:  # the title above is the user's
+    if below:  # the space above is for the user's title
         from matplotlib.transforms import ScaledTranslation
 
         shift = ScaledTranslation(0, -40 / 72, ax.figure.dpi_scale_trans)
@@ -213,11 +214,11 @@ def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
     size, n = draw(handles), len(handles) + len(others)
     if below:
         if ax.figure.get_layout_engine() is not None:
-            ax.figure.draw_without_rendering()  # the axes are as wide as they come out
+            ax.figure.draw_without_rendering()  # gives the axes their final width
         if size.width > ax.figure.bbox.x1 - ax.bbox.x0:
             draw(handles, ncols=1)
         return
-    room = 0.93 * (size.y1 - ax.figure.bbox.y0)  # from its top down
+    room = 0.93 * (size.y1 - ax.figure.bbox.y0)  # from the top of the legend down
     if size.height > room:
         n_rows = int(n * room / draw(handles, fontsize="small").height)
         n_columns = min(-(-n // n_rows), MAX_COLUMNS)
@@ -226,7 +227,7 @@ def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
             last = handle(f"and {n_more + 1} more", marker="")
             handles = [*handles[: -n_more - 1], last]
         size = draw(handles, fontsize="small", ncols=n_columns, columnspacing=1)
-    free = ax.figure.bbox.x1 - size.x0  # in three dimensions, of which no layout engine knows
+    free = ax.figure.bbox.x1 - size.x0  # for 3-D axes, which have no layout engine
     if ax.figure.get_layout_engine() is not None:
         free = WIDEST * ax.figure.bbox.width
     wider = size.width - free
@@ -235,21 +236,21 @@ def add_legend(ax, handles, title=None, below=False, others=(), grow=False):
 
 
 def _widen(ax, inches):
-    """Room at the right of the axes of a figure of our own."""
+    """Widen a figure that we made, to leave room at the right of its axes."""
     width, height = ax.figure.get_size_inches()
     box = ax.get_position(original=True)
     ax.figure.set_size_inches(width + inches, height)
-    if ax.figure.get_layout_engine() is None:  # places are shares of the figure
+    if ax.figure.get_layout_engine() is None:  # positions are fractions of the figure
         ax.set_position((box.x0, box.y0, box.width * width / (width + inches), box.height))
 
 
 def add_colorbar(ax, mappable, label, **options):
-    """Colour bar at the right of the axes."""
+    """Add a colour bar at the right of the axes."""
     if hasattr(ax, "get_zlim"):
         options |= {"ax": ax, "pad": 0.12, "shrink": 0.7}
     elif ax.figure.get_layout_engine() is None:
         options |= {"ax": ax, "pad": 0.03}
-    else:  # stays beside its axes, whatever room the legends of other axes take
+    else:  # stays beside its axes, however much room the legends of other axes take
         options |= {"cax": ax.inset_axes((1.03, 0, 0.045, 1))}
     bar = ax.figure.colorbar(mappable, **options)
     bar.outline.set_visible(False)
@@ -261,7 +262,7 @@ def add_colorbar(ax, mappable, label, **options):
 
 
 def as_text(label, most=None):
-    """A label as text of matplotlib, in which a dollar sign begins no formula, cut if too long."""
+    """Convert a label to matplotlib text: escape dollar signs, and shorten it if too long."""
     text = str(label)
     if most is not None and len(text) > most:  # names often differ at their ends
         start = text[: 2 * most // 3 - 1].rstrip()
@@ -270,17 +271,17 @@ def as_text(label, most=None):
 
 
 def handle(label, **style):
-    """Entry of a legend: a marker, or a line where a linestyle is given."""
+    """Make a legend entry: a marker, or a line if a linestyle is given."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=label, **({"linestyle": "none", "markeredgewidth": 0} | style))
 
 
 def note(text):
-    """Entry of a legend that is text alone; inside the axes it would cover data."""
+    """Make a legend entry of text alone; inside the axes, the text would cover data."""
     return handle(text, marker="")
 
 
 def fade(n, low=0.08, high=0.85):
-    """Opacity at which n overlapping points can still be told apart."""
+    """Choose the opacity at which n overlapping points remain distinguishable."""
     return float(np.clip(np.sqrt(150 / max(n, 1)), low, high))

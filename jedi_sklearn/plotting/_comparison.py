@@ -1,4 +1,4 @@
-"""How JEDI compares with simple methods on held-out trials."""
+"""How JEDI compares with simple methods on held-out trials, as a figure."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TITLES = {
     "co_smoothing": "co-smoothing",
     "decoding": "decoding",
 }
-FAR, FEWEST = 10, 3  # times the range of all others, of so many methods or more
-ROOM = 0.06  # beside an interval, as a share of the range of all values of a panel
+FAR, FEWEST = 10, 3  # multiple of the range of the other methods, and how many these must be
+ROOM = 0.06  # margin beside an interval, as a share of the range of values in a panel
 
 
 class ComparisonDisplay:
-    """Values of methods with their intervals, one panel for each question.
+    """Scores of methods with their intervals, one panel for each question.
 
-    It is recommended to use :meth:`from_comparison`. Rows of JEDI are coloured. A method has an
-    open dot where the interval of its paired difference to JEDI has 0 in it, which the intervals
-    drawn do not tell.
+    Create it with :meth:`from_comparison`. The rows of JEDI are coloured. An open dot marks a
+    method whose paired difference from JEDI has an interval that includes 0; the intervals drawn
+    do not show this.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class ComparisonDisplay:
     Attributes
     ----------
     ax_ : ndarray of matplotlib Axes, of shape (n_questions,)
-        What was drawn on, also for a single question.
+        Axes that hold the panels; an array even for a single question.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure that holds the axes.
 
     Examples
     --------
@@ -68,41 +68,44 @@ class ComparisonDisplay:
         comparison : Comparison
             From :func:`~jedi_sklearn.evaluation.compare`.
         questions : sequence of str, optional
-            As in :meth:`plot`.
+            Questions to draw, as in :meth:`plot`.
         ax : matplotlib Axes or array-like of them, optional
-            As in :meth:`plot`.
+            Axes to draw on, as in :meth:`plot`.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         ComparisonDisplay
+            The display, with `ax_` and `figure_` set.
         """
         return cls(comparison).plot(questions, ax=ax, **plot_options)
 
     def plot(self, questions=None, ax=None, *, legend=True):
         """Draw the questions.
 
-        Intervals that are much wider than the differences between methods end at the edges. A
-        method that is far worse than all others stands there, with its value.
+        Intervals much wider than the differences between methods are cut at the edges of the
+        panel. A method far worse than all others is drawn at the edge, with its value.
 
         Parameters
         ----------
         questions : sequence of str, optional
-            Which ones. Default: all that were asked, but "embedding", whose numbers are no scores.
+            Questions to draw. Default: all that were asked, except "embedding", whose numbers are
+            not scores.
         ax : matplotlib Axes or array-like of them, optional
-            One for each question. Default: a row of panels in a new figure.
+            One for each question. Default: a grid of panels in a new figure.
         legend : bool, default=True
-            Say what the dots mean: below the panels, or on the right of the last of given axes.
+            Draw the legend: below the panels, or on the right of the last of the given axes.
 
         Returns
         -------
         ComparisonDisplay
+            The display, with `ax_` and `figure_` set.
         """
         if not isinstance(self.comparison, Comparison):
             raise TypeError(
-                "comparison must be what jedi_sklearn.evaluation.compare returns, got "
-                f"{type(self.comparison).__name__}."
+                "comparison must be a Comparison, as jedi_sklearn.evaluation.compare returns it, "
+                f"got {type(self.comparison).__name__}."
             )
         asked = [q for q in TITLES if q in self.comparison.folds]
         if questions is not None:
@@ -112,8 +115,8 @@ class ComparisonDisplay:
         questions = questions or asked
         if not questions:
             raise ValueError(
-                "There is nothing to draw: the comparison asked none of "
-                f"{', '.join(map(repr, TITLES))}."
+                "There is nothing to draw: the comparison has none of the questions "
+                f"{', '.join(map(repr, TITLES))}. Pass at least one of them to compare."
             )
         axes = make_panels(ax, len(questions), "question", MAX_COLUMNS, SIZE)
         for panel, question in zip(axes, questions, strict=True):
@@ -145,7 +148,7 @@ class ComparisonDisplay:
         ax.axvline(rows[0]["value"], color=PALETTE[0], lw=0.8, alpha=0.5, zorder=1)
         ax.set_yticks(range(len(rows)), [as_text(row["method"]) for row in rows])
         ax.get_yticklabels()[0].set_color(PALETTE[0])
-        ax.set_ylim(len(rows) - 0.5, -0.5)  # ours on top
+        ax.set_ylim(len(rows) - 0.5, -0.5)  # JEDI on top
         low, high = _view(rows)
         ax.set_xlim(low, high)
         edge = low + 0.04 * (high - low)
@@ -161,7 +164,7 @@ class ComparisonDisplay:
 
 
 def _view(rows):
-    """Limits that show all values that are near, and of intervals twice their range."""
+    """Choose limits that show all but far values, and intervals up to twice their range."""
     values = sorted(row["value"] for row in rows)
     while len(values) > FEWEST and values[-1] - values[0] > FAR * (values[-1] - values[1]):
         values = values[1:]

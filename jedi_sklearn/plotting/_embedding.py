@@ -1,4 +1,4 @@
-"""Which trials have similar dynamics: their embeddings, coloured by condition."""
+"""Which trials have similar dynamics: a plot of their embeddings, coloured by condition."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ __all__ = ["EmbeddingDisplay"]
 
 
 class EmbeddingDisplay:
-    """Embeddings of trials in one, two or three of their components.
+    """Embeddings of trials along one, two or three of their components.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_embedding`.
+    Create it with :meth:`from_estimator` or :meth:`from_embedding`.
 
     Parameters
     ----------
     embedding : array-like of shape (n_trials, n_components)
+        Embedding of each trial.
     conditions : array-like of shape (n_trials,), optional
-        Colour of each trial: labels, or a continuous quantity.
+        Labels, or values of a continuous quantity, that set the colour of each trial.
     covariance : array-like of shape (n_trials, n_components, n_components), optional
         Posterior covariance of each embedding.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        Axes that hold the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure that holds the axes.
     coordinates_ : ndarray of shape (n_trials, n_dims)
-        Where each trial is in the axes.
+        Position of each trial on the axes.
     ellipses_ : list of matplotlib Ellipse
-        One for each trial; empty without uncertainty, or with one component.
+        One for each trial; empty if uncertainty is not drawn, or for one component.
 
     Examples
     --------
@@ -72,23 +73,25 @@ class EmbeddingDisplay:
         Parameters
         ----------
         est : JEDIEstimator
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+            Activity of the trials, with NaN for missing samples.
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trial: labels, or a continuous quantity. Default: the
-            labels of a recording.
+            Labels, or values of a continuous quantity, that set the colour of each trial.
+            Default: the labels of a recording.
         uncertainty : bool, default=False
-            Draw the posterior of each embedding as an ellipse, or an interval.
+            Draw the posterior of each embedding as an ellipse or, for one component, an interval.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         EmbeddingDisplay
+            The display, with `ax_` and `figure_` set.
         """
         check_jedi(est)
         conditions = labels_of(X, conditions)
@@ -103,17 +106,18 @@ class EmbeddingDisplay:
         Parameters
         ----------
         embedding : array-like of shape (n_trials, n_components)
-            As from ``transform``, or the attribute ``embedding_`` of the training trials.
+            Embeddings, as ``transform`` returns them, or ``embedding_`` of the training trials.
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trial: labels, or a continuous quantity.
+            Labels, or values of a continuous quantity, that set the colour of each trial.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         EmbeddingDisplay
+            The display, with `ax_` and `figure_` set.
         """
         return cls(embedding, conditions).plot(ax=ax, **plot_options)
 
@@ -134,46 +138,47 @@ class EmbeddingDisplay:
     ):
         """Draw the embeddings.
 
-        The axes say which share of the variance of the embeddings drawn, over all components,
-        each of them has. A few trials that lie far from all others are out of view, and counted
-        in the legend.
+        Each axis label gives the component's share of the total variance of these embeddings. A
+        few trials that lie far from all others may be out of view; the legend says how many.
 
         Parameters
         ----------
         components : tuple of one to three int, optional
-            Which components, counted from 0; the axes are labelled from 1. One is drawn over the
-            trials, in the order of the rows; three need axes made with ``projection="3d"``.
-            Default: the first two, or the only one.
+            Components to draw, counted from 0; axis labels count from 1. A single component is
+            drawn against the index of the trial. Three components need axes made with
+            ``projection="3d"``. Default: the first two, or the only one.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         uncertainty : bool, default=False
-            Draw the posterior covariance of each embedding as an ellipse, of one component as an
-            interval; not of three.
+            Draw the posterior of each embedding as an ellipse or, for one component, an interval.
+            Not available for three components.
         confidence : float, default=0.95
-            Posterior probability inside an ellipse or interval.
+            Posterior probability that an ellipse or interval holds.
         cyclic : bool, float or "auto", default="auto"
-            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
-            divide a circle of 360 or 2 pi evenly.
+            Whether numeric conditions are angles. A number is their period; True means 2 pi.
+            "auto" treats values that divide a circle of 360 or 2 pi evenly as angles.
         order : sequence of labels, optional
-            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
-            "s10".
+            Order in which labels appear in the legend and take their colours. Default: sorted,
+            with "s2" before "s10".
         palette : str, mapping or sequence of colours, optional
-            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
-            colour for each label, or colours in the order of labels. Default: colours that are
-            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
+            "qualitative", "sequential" or "cyclic", the name of a matplotlib colormap, a mapping
+            from labels to colours, or a sequence of colours in the order of the labels. Default:
+            "qualitative" for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
-            Title of the legend or label of the colour bar, e.g. "direction (rad)".
+            Title of the legend, or label of the colour bar, such as "direction (rad)".
         unit : str, default="SD"
-            Unit of the components: embeddings have SD 1 over the training trials.
+            Unit of the components, for the axis labels: the SD over the training trials of the
+            last component, which is 1.
         legend : bool, default=True
-            Draw the legend, or the colour bar of continuous conditions.
+            Draw the legend, or the colour bar if conditions are continuous.
         scatter_kwargs : dict, optional
-            Passed to ``Axes.scatter``. A colour, or one for each trial, takes the place
-            of conditions; a marker that of those by which labels of one colour differ.
+            Options of ``Axes.scatter``. A colour, or one for each trial, is possible only without
+            conditions. A marker replaces those that distinguish labels of the same colour.
 
         Returns
         -------
         EmbeddingDisplay
+            The display, with `ax_` and `figure_` set.
         """
         E = as_numbers(self.embedding, "embedding")
         if E.ndim != 2 or not E.size:
@@ -212,19 +217,19 @@ class EmbeddingDisplay:
         return self
 
     def to_svg(self, names=None, **plot_options):
-        """Draw the embeddings as SVG in which pointing at a trial shows what it is.
+        """Draw the embeddings as SVG that names the trial under the mouse pointer.
 
         Parameters
         ----------
         names : sequence of str of length n_trials, optional
-            What to show of each trial. Default: its index, and its condition.
+            Text to show for each trial. Default: its index and its condition.
         **plot_options :
-            As in :meth:`plot`, but for `ax`, of one or two components.
+            Options of :meth:`plot` other than `ax`, with one or two components.
 
         Returns
         -------
         str
-            To be put into a page of HTML, or shown by ``IPython.display.HTML``.
+            SVG to embed in an HTML page, or to show with ``IPython.display.HTML``.
 
         Examples
         --------
@@ -247,8 +252,8 @@ class EmbeddingDisplay:
             self.plot(**plot_options)
         if hasattr(self.ax_, "get_zlim"):
             plt.close(self.figure_)
-            raise ValueError("to_svg draws one or two components, got three.")
-        self.figure_.set_dpi(72)  # as SVG is drawn
+            raise ValueError("to_svg draws one or two components, got three. Select at most two.")
+        self.figure_.set_dpi(72)  # the resolution of SVG
         self.figure_.draw_without_rendering()
         places = self.ax_.transData.transform(self.coordinates_)
         seen = self.ax_.bbox.contains
@@ -257,10 +262,10 @@ class EmbeddingDisplay:
 
     def _covariance_of(self, components, E):
         if len(components) == 3:
-            raise ValueError("Ellipses of uncertainty need two components, got three.")
+            raise ValueError("uncertainty needs one or two components, got three.")
         if self.covariance is None:
             raise ValueError(
-                "uncertainty needs the covariance of each embedding: use from_estimator, or give "
+                "uncertainty needs the covariance of each embedding: use from_estimator, or pass "
                 "est.posterior(X).covariance to the constructor."
             )
         covariance = as_numbers(self.covariance, "covariance")
@@ -272,15 +277,13 @@ class EmbeddingDisplay:
 
 
 def _check_components(components, n):
-    """One to three different components that exist; by default two, if there are two."""
+    """Check one to three distinct components; the default is the first two, or the only one."""
     if components is None:
         components = range(min(2, n))
     given = tuple(np.atleast_1d(components).tolist())
     whole = all(isinstance(i, Integral) for i in given)
     if not 1 <= len(given) <= 3 or not whole or len(set(given)) < len(given):
-        raise ValueError(
-            f"components must be one, two or three different integers, got {components!r}."
-        )
+        raise ValueError(f"components must be one to three distinct integers, got {components!r}.")
     if min(given) < 0 or max(given) >= n:
         raise ValueError(
             f"components must lie in 0 to {n - 1}, for an embedding of {n} component(s), got "
@@ -290,7 +293,7 @@ def _check_components(components, n):
 
 
 def _draw_intervals(ax, points, covariance, confidence, colours):
-    """Intervals that hold a given share of normal distributions; no ellipses."""
+    """Draw intervals that hold a given share of normal distributions; return no ellipses."""
     half = ndtri((1 + confidence) / 2) * np.sqrt(np.maximum(covariance[:, 0, 0], 0))
     trial, mean = points.T
     opacity = 0.7 * fade(5 * len(points))
@@ -300,12 +303,12 @@ def _draw_intervals(ax, points, covariance, confidence, colours):
 
 
 def _draw_ellipses(ax, centres, covariance, confidence, colours):
-    """Ellipses that hold a given share of normal distributions."""
+    """Draw ellipses that hold a given share of normal distributions."""
     import_pyplot()
     from matplotlib.patches import Ellipse
 
     variance, directions = np.linalg.eigh(covariance)
-    # chi-squared of two degrees of freedom
+    # quantile of chi-squared with two degrees of freedom
     widths = 2 * np.sqrt(-2 * np.log(1 - confidence) * np.maximum(variance, 0))
     angles = np.degrees(np.arctan2(directions[:, 1, 1], directions[:, 0, 1]))
     opacity = fade(5 * len(centres))

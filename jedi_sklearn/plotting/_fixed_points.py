@@ -1,4 +1,4 @@
-"""Where activity settles and where it turns away: fixed points among trajectories."""
+"""Where activity settles and where it turns away: fixed points drawn among trajectories."""
 
 from __future__ import annotations
 
@@ -28,33 +28,34 @@ MAX_STARTS = 512  # samples of trajectories from which the search starts
 
 
 class FixedPointDisplay:
-    """Fixed points of one RNN and trajectories, in two or three principal components.
+    """Fixed points and trajectories of one RNN in two or three principal components.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_rnns`.
+    Create it with :meth:`from_estimator` or :meth:`from_rnns`.
 
     Parameters
     ----------
     fixed_points : FixedPoints
-        Of one RNN, from :func:`~jedi_sklearn.find_fixed_points`.
+        Fixed points of one RNN, from :func:`~jedi_sklearn.find_fixed_points`.
     trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-        States in the units of the RNN, NaN after the end of a shorter one.
+        States in the units of the RNN, with NaN after the end of a shorter one.
     conditions : array-like of shape (n_trajectories,), optional
-        Colour of each trajectory: labels, or a continuous quantity.
+        Labels, or values of a continuous quantity, that set the colour of each trajectory.
     unit : str, default="state units"
         Unit of the states.
     time : array-like of shape (n_timesteps,), optional
         Times of the states, s.
     events : mapping of str to float or array-like of shape (n_trajectories,), optional
-        Times of events, s on this axis, marked on the trajectories; NaN where there is none.
+        Times of events on this time axis, s, marked on the trajectories. NaN where a trajectory
+        lacks the event.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        Axes that hold the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure that holds the axes.
     mean_ : ndarray of shape (n_neurons,)
-        State at the origin of the axes.
+        State at the origin of the plot.
     components_ : ndarray of shape (n_dims, n_neurons)
         Principal axes drawn; ``(states - mean_) @ components_.T`` are the coordinates.
 
@@ -104,38 +105,39 @@ class FixedPointDisplay:
     ):
         """Draw the fixed points of one RNN of a fitted estimator.
 
-        Every trial has an RNN of its own. With `trial` it is the RNN of that trial, with its
-        free run. Otherwise it is the RNN of the mean embedding of `X`, with the runs of this
-        RNN from where each trial starts; give trials that belong together, such as those of one
-        condition, because the mean of embeddings far apart need not resemble any trial.
+        Every trial has its own RNN. With `trial`, the RNN of that trial is drawn with its free
+        run. Otherwise the RNN of the mean embedding of `X` is drawn, with its runs from the
+        initial state of each trial. Pass trials that belong together, such as those of one
+        condition, because the mean of distant embeddings need not resemble any trial.
 
         Parameters
         ----------
         est : JEDIEstimator
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+            Activity of the trials, with NaN for missing samples.
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trajectory: labels, or a continuous quantity. Default: the
-            labels of a recording.
+            Labels, or values of a continuous quantity, that set the colour of each trajectory.
+            Default: the labels of a recording.
         trial : int, optional
             Index of the trial in `X`.
         time : array-like of shape (n_timesteps,), optional
-            Times of the samples, s. Default: those of a recording, or from 0.
+            Times of the samples, s. Default: those of a recording, or starting at 0.
         events : mapping of str to float or array-like of shape (n_trials,), optional
             Times of events in the trials, s, marked on the trajectories. Default: those of a
             recording.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them. The trajectories are driven by
-            them; the fixed points are those without input.
+            Known inputs; required if, and only if, the model was fitted with inputs. They drive
+            the trajectories; the fixed points are those without input.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         FixedPointDisplay
-            In units of the RNN's states, ``est.to_states(X)``.
+            The display, with states in the units of ``est.to_states(X)``.
         """
         how = (conditions, trial, time, events, inputs)
         rnn, runs, options = runs_of_mean(est, X, *how)
@@ -160,34 +162,37 @@ class FixedPointDisplay:
         Parameters
         ----------
         rnns : RNNBatch
-            A batch of one RNN; select one, e.g. ``rnns[0]``.
+            A batch of one RNN; select it with, for example, ``rnns[0]``.
         trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-            States in the units of the RNN, NaN after the end of a shorter one. Default: its free
-            run to the end of its trial, where it knows where to start, else none.
+            States in the units of the RNN, with NaN after the end of a shorter one. Default:
+            the free run of the RNN to the end of its trial if it has an initial state, else none.
         fixed_points : FixedPoints, optional
-            Default: what :func:`~jedi_sklearn.find_fixed_points` finds, starting also from the
-            trajectories. Search yourself for slow points or with other settings.
+            Points to draw. Default: those that :func:`~jedi_sklearn.find_fixed_points` finds when
+            it also starts from the trajectories. Run the search yourself to get slow points or to
+            change its settings.
         conditions : array-like of shape (n_trajectories,), optional
-            Colour of each trajectory: labels, or a continuous quantity.
+            Labels, or values of a continuous quantity, that set the colour of each trajectory.
         unit : str, default="state units"
             Unit of the states.
         time : array-like of shape (n_timesteps,), optional
-            Times of the states, s. Default: from 0, a step apart.
+            Times of the states, s. Default: starting at 0, one step of the RNN apart.
         events : mapping of str to float or array-like of shape (n_trajectories,), optional
-            Times of events, s, marked on the trajectories; NaN where there is none.
+            Times of events, s, marked on the trajectories. NaN where a trajectory lacks the
+            event.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         FixedPointDisplay
+            The display, with `ax_` and `figure_` set.
         """
         rnns = check_rnns(rnns)
         if len(rnns) != 1:
             raise ValueError(
-                f"FixedPointDisplay draws one RNN, got {len(rnns)}: select one, e.g. rnns[0]."
+                f"FixedPointDisplay draws one RNN, got {len(rnns)}. Select one, e.g. rnns[0]."
             )
         trajectories = as_trajectories(trajectories, rnns.n_neurons)
         if trajectories is None and rnns.has_free_run:
@@ -226,41 +231,44 @@ class FixedPointDisplay:
     ):
         """Draw fixed points and trajectories.
 
-        Squares are where trajectories start, arrows say which way time goes. Of more than 24
-        trajectories that belong to a few labels the means are drawn, over all of them in faint.
+        Squares mark where trajectories start, and arrows give the direction of time. If more than
+        24 trajectories share a few labels, the mean of each label is drawn over faint
+        trajectories.
 
         Parameters
         ----------
         n_dims : {2, 3}, default=2
-            Number of principal components, of the trajectories, or of the fixed points where
-            there are no trajectories. Three need axes made with ``projection="3d"``.
+            Number of principal components. They are those of the trajectories, or of the fixed
+            points if there are no trajectories. Three need axes made with ``projection="3d"``.
         ax : matplotlib Axes, optional
-            Default: those of a new figure, in two dimensions with equal scales.
+            Axes to draw on. Default: axes of a new figure; two-dimensional ones have equal
+            scales.
         cyclic : bool, float or "auto", default="auto"
-            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
-            divide a circle of 360 or 2 pi evenly.
+            Whether numeric conditions are angles. A number is their period; True means 2 pi.
+            "auto" treats values that divide a circle of 360 or 2 pi evenly as angles.
         order : sequence of labels, optional
-            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
-            "s10".
+            Order in which labels appear in the legend and take their colours. Default: sorted,
+            with "s2" before "s10".
         palette : str, mapping or sequence of colours, optional
-            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
-            colour for each label, or colours in the order of labels. Default: colours that are
-            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
+            "qualitative", "sequential" or "cyclic", the name of a matplotlib colormap, a mapping
+            from labels to colours, or a sequence of colours in the order of the labels. Default:
+            "qualitative" for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
-            Title of the legend or label of the colour bar, e.g. "direction (rad)".
+            Title of the legend, or label of the colour bar, such as "direction (rad)".
         margin : float, optional
             Leave out fixed points that lie outside the range of the trajectories by more than
-            this, as a share of that range in each component shown. Default: all are drawn.
+            this share of the range, in any component shown. Default: draw all.
         legend : bool, default=True
-            Draw the legend, and the colour bar of continuous conditions.
+            Draw the legend, and the colour bar if conditions are continuous.
 
         Returns
         -------
         FixedPointDisplay
+            The display, with `ax_` and `figure_` set.
 
         Notes
         -----
-        Points that are far from the plane are drawn on it like those that lie in it.
+        Points far from the plane are projected onto it and look the same as points in it.
         """
         if n_dims not in (2, 3):
             raise ValueError(f"n_dims must be 2 or 3, got {n_dims!r}.")
@@ -276,10 +284,10 @@ class FixedPointDisplay:
         if trajectories is None and self.conditions is not None:
             raise ValueError("conditions colour trajectories, and there are none.")
         if trajectories is None and margin is not None:
-            raise ValueError("margin is about trajectories, and there are none.")
+            raise ValueError("margin needs trajectories: pass trajectories, or leave margin out.")
         if trajectories is None and len(points) < n_dims:
             raise ValueError(
-                f"{len(points)} fixed point(s) do not span {n_dims} dimensions: give trajectories."
+                f"{len(points)} fixed point(s) cannot span {n_dims} dimensions: pass trajectories."
             )
         states = points.points if trajectories is None else samples_of(trajectories)
         mean, axes = principal_axes(states, n_dims)
@@ -288,12 +296,12 @@ class FixedPointDisplay:
         marks = {}
         if self.events:
             if trajectories is None or self.time is None:
-                raise ValueError("events need trajectories, and time, the times of their states.")
+                raise ValueError("events need trajectories, and time: the times of their states.")
             time = time_axis(self.time, None, trajectories.shape[1])[0]
             marks = place_events(self.events, time, n_lines)
         own_axes = ax is None
         ax = make_axes(ax, n_dims, figsize=(6.2, 4.4))
-        if own_axes and n_dims == 2:  # a ring is to look like one
+        if own_axes and n_dims == 2:  # a ring should look like a ring
             ax.set_aspect("equal", adjustable="datalim")
         handles = []
         coordinates = (points.points - mean) @ axes.T

@@ -1,4 +1,4 @@
-"""Which way the states of a plane move, and how fast."""
+"""Which way states in a plane move, and how fast: a plot of a flow field."""
 
 from __future__ import annotations
 
@@ -25,36 +25,37 @@ from ._trajectories import (
 __all__ = ["FlowFieldDisplay"]
 
 KINDS = ("stream", "quiver")
-DECADES = 2  # slower than the fastest by more: the darkest colour
-MAX_ARROWS = 18  # of a quiver, along each axis
+DECADES = 2  # range of the colour bar below the highest speed
+MAX_ARROWS = 18  # along each axis, for kind="quiver"
 
 
 class FlowFieldDisplay:
-    """Flow of one RNN on a plane: directions over speed.
+    """Flow of one RNN in a plane: directions drawn over the speed.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_rnns`.
+    Create it with :meth:`from_estimator` or :meth:`from_rnns`.
 
     Parameters
     ----------
     field : FlowField
-        From :func:`~jedi_sklearn.flow_field`.
+        Flow from :func:`~jedi_sklearn.flow_field`.
     trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-        States in the units of the RNN, drawn as their projections on the plane.
+        States in the units of the RNN; their projections onto the plane are drawn.
     fixed_points : FixedPoints, optional
-        Of this RNN, drawn as their projections on the plane.
+        Fixed points of this RNN; their projections onto the plane are drawn.
     unit : str, default="state units"
         Unit of the states.
     time : array-like of shape (n_timesteps,), optional
-        Times of the states of trajectories, s.
+        Times of the states of the trajectories, s.
     events : mapping of str to float or array-like of shape (n_trajectories,), optional
-        Times of events, s on this axis, marked on the trajectories; NaN where there is none.
+        Times of events on this time axis, s, marked on the trajectories. NaN where a trajectory
+        lacks the event.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        Axes that hold the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure that holds the axes.
 
     Examples
     --------
@@ -100,35 +101,37 @@ class FlowFieldDisplay:
     ):
         """Draw the flow of one RNN of a fitted estimator.
 
-        Which RNN, and which trajectories, are those of :meth:`FixedPointDisplay.from_estimator`:
-        of one trial, or of the mean embedding of trials that belong together. The flow is that
-        without input.
+        The RNN and the trajectories are chosen as in :meth:`FixedPointDisplay.from_estimator`:
+        those of one trial, or of the mean embedding of trials that belong together. The flow is
+        that without input.
 
         Parameters
         ----------
         est : JEDIEstimator
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+            Activity of the trials, with NaN for missing samples.
         trial : int, optional
             Index of the trial in `X`.
         fixed_points : FixedPoints or bool, optional
-            Fixed points to draw; True searches for them, also from the trajectories.
+            Fixed points to draw. True searches for them, starting also from the trajectories.
         time : array-like of shape (n_timesteps,), optional
-            Times of the samples, s. Default: those of a recording, or from 0.
+            Times of the samples, s. Default: those of a recording, or starting at 0.
         events : mapping of str to float or array-like of shape (n_trials,), optional
             Times of events in the trials, s, marked on the trajectories. Default: those of a
             recording.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them. The trajectories are driven by them.
+            Known inputs; required if, and only if, the model was fitted with inputs. They drive
+            the trajectories.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         FlowFieldDisplay
-            In units of the RNN's states, ``est.to_states(X)``.
+            The display, with states in the units of ``est.to_states(X)``.
         """
         rnn, runs, options = runs_of_mean(est, X, None, trial, time, events, inputs)
         del options["conditions"]
@@ -159,29 +162,34 @@ class FlowFieldDisplay:
         Parameters
         ----------
         rnns : RNNBatch
-            A batch of one RNN; select one, e.g. ``rnns[0]``.
-        states, axes, origin, extent, n_grid, inputs :
-            Which plane, as in :func:`~jedi_sklearn.flow_field`: that of the first two principal
-            components of `states`, or of the RNN's free run, unless `axes` are given.
+            A batch of one RNN; select it with, for example, ``rnns[0]``.
+        states : array-like of shape (..., n_neurons), optional
+            States whose first two principal components span the plane, unless `axes` is given.
+            Default: `trajectories`, or the free run of the RNN.
+        axes, origin, extent, n_grid, inputs : optional
+            Plane, grid and constant input, as in :func:`~jedi_sklearn.flow_field`.
         trajectories : array-like of shape (n_trajectories, n_timesteps, n_neurons), optional
-            Trajectories to draw, and the states of the plane if there are no others. Default:
-            `states`, where they have that shape, or the RNN's free run to the end of its trial.
+            Trajectories to draw. Default: `states` if they have this shape, or the free run of
+            the RNN to the end of its trial.
         fixed_points : FixedPoints or bool, optional
-            Fixed points to draw; True searches for them, also from the trajectories.
+            Fixed points to draw. True searches for them, starting also from the trajectories.
         unit : str, default="state units"
             Unit of the states; "SD" for RNNs of a JEDIEstimator that scales.
         time : array-like of shape (n_timesteps,), optional
-            Times of the states of trajectories, s. Default: from 0, a step apart.
+            Times of the states of the trajectories, s. Default: starting at 0, one step of the
+            RNN apart.
         events : mapping of str to float or array-like of shape (n_trajectories,), optional
-            Times of events, s, marked on the trajectories; NaN where there is none.
+            Times of events, s, marked on the trajectories. NaN where a trajectory lacks the
+            event.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         FlowFieldDisplay
+            The display, with `ax_` and `figure_` set.
         """
         if states is None and axes is None:
             states = trajectories
@@ -204,7 +212,7 @@ class FlowFieldDisplay:
             fixed_points = None
         elif fixed_points is not None and not isinstance(fixed_points, FixedPoints):
             raise TypeError(
-                "fixed_points must be True, or the FixedPoints of one RNN "
+                "fixed_points must be a bool, or the FixedPoints of one RNN "
                 f"(find_fixed_points(rnns)[0]), got {type(fixed_points).__name__}."
             )
         if trajectories is not None:
@@ -212,7 +220,7 @@ class FlowFieldDisplay:
             time = time_axis(time, rnns.dt, trajectories.shape[1])[0]
         axis = {"unit": unit, "time": time, "events": events}
         display = cls(field, trajectories, fixed_points, **axis)
-        # without given axes the plane is one of principal components
+        # unless axes are given, principal components span the plane
         name = "PC" if axes is None else "axis"
         return display.plot(ax=ax, **({"axis_name": name} | plot_options))
 
@@ -231,13 +239,13 @@ class FlowFieldDisplay:
         Parameters
         ----------
         kind : {"stream", "quiver"}, default="stream"
-            Streamlines, or arrows of one length. Either shows the direction within the plane.
+            Streamlines, or arrows of equal length. Both show the direction within the plane.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         axis_name : str, default="PC"
-            What the axes are called.
+            Name of the axes in their labels.
         cmap : str or matplotlib Colormap, default="viridis"
-            Colours of the speed, logarithmic over at most two decades.
+            Colours of the speed, on a logarithmic scale of at most two decades.
         legend : bool, default=True
             Draw the legend of fixed points and trajectories.
         colorbar : bool, default=True
@@ -246,12 +254,13 @@ class FlowFieldDisplay:
         Returns
         -------
         FlowFieldDisplay
+            The display, with `ax_` and `figure_` set.
 
         Notes
         -----
-        The speed is that of the whole state, the part that leaves the plane included, and fixed
-        points and trajectories are projections: where a fixed point lies off the plane, the
-        speed below its marker need not be small.
+        The speed is that of the whole state, including the part that leaves the plane. Fixed
+        points and trajectories are projections: if a fixed point lies off the plane, the speed
+        under its marker need not be small.
         """
         check_option(kind, "kind", KINDS)
         field = self.field
@@ -259,7 +268,7 @@ class FlowFieldDisplay:
         marks = {}
         if self.events:
             if trajectories is None or self.time is None:
-                raise ValueError("events need trajectories, and time, the times of their states.")
+                raise ValueError("events need trajectories, and time: the times of their states.")
             time = time_axis(self.time, None, trajectories.shape[1])[0]
             marks = place_events(self.events, time, len(trajectories))
         ax = make_axes(ax, figsize=(6.4, 4.4))

@@ -1,4 +1,4 @@
-"""How well the free runs of the RNNs reproduce the trials."""
+"""How well the free runs of the RNNs reproduce the trials: observed beside generated activity."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["FreeRunDisplay"]
 
 MAX_COLUMNS = 4
 SHOWN = 4  # trials, and neurons, by default
-MOST_TITLE = 24  # characters over a panel
-GAP = 0.1  # between neurons, as a share of the largest range of one
-BRIEF = 0.001  # of the samples: an artefact; responses may be brief, but not so brief
+MOST_TITLE = 24  # characters in a line of a panel's title
+GAP = 0.1  # between neurons, as a share of the largest range of any neuron
+BRIEF = 0.001  # share of samples that may be an artefact; even brief responses last longer
 SCORES = {"R2": "$R^2$", "D2": "$D^2$"}
 OBSERVED, EVENT = "0.7", "0.35"
 
@@ -40,7 +40,7 @@ OBSERVED, EVENT = "0.7", "0.35"
 class FreeRunDisplay:
     r"""Observed and generated activity of some neurons over time, one panel for each trial.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_activity`.
+    Create it with :meth:`from_estimator` or :meth:`from_activity`.
 
     Parameters
     ----------
@@ -49,30 +49,30 @@ class FreeRunDisplay:
     dt : float
         Sampling interval, s.
     neurons : sequence of int, optional
-        Neurons to draw, the first one on top. Default: the four of whose variance in `observed`
-        the free runs explain most.
+        Indices of the neurons to draw, from top to bottom. Default: the four neurons for which
+        the free runs explain the most variance of `observed`.
     r2 : array-like of shape (n_trials,), optional
-        R2 of each trial, for the titles.
+        Score of each trial (R2 or D2), for the titles.
     names : sequence of str, optional
         Names of the trials, for the titles. Default: "trial 0", ...
     time : array-like of shape (n_timesteps,), optional
-        Times of the samples, s. Default: from 0, `dt` apart.
+        Times of the samples, s. Default: starting at 0, `dt` apart.
     events : mapping of str to float or array-like of shape (n_trials,), optional
-        Times of events in each trial, s on the time axis; NaN where there is none. One that is at
-        0 in all trials names the time axis.
+        Times of events in each trial on the time axis, s. NaN where a trial lacks the event. An
+        event at 0 in all trials names the time axis.
     neuron_names : sequence of length n_neurons, optional
-        Names of all neurons, also of those not drawn. Default: their indices.
+        Names of all neurons, including those not drawn. Default: their indices.
     unit : str, default="a.u."
         Unit of the activity, for the scale bar.
     score_name : {"R2", "D2"}, default="R2"
-        What `r2` is called; of spike counts it is D2.
+        Name of the score in `r2`; D2 for spike counts.
 
     Attributes
     ----------
     ax_ : ndarray of matplotlib Axes, of shape (n_trials,)
-        What was drawn on, also for a single trial.
+        Axes that hold the panels; an array even for a single trial.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure that holds the axes.
 
     Examples
     --------
@@ -131,33 +131,37 @@ class FreeRunDisplay:
         Parameters
         ----------
         est : JEDIEstimator
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
-            NaN where a sample is missing. A recording brings its labels, time axis, events, names
-            of trials and neurons, and unit; what is given here comes first.
+            Activity of the trials, with NaN for missing samples. A recording provides labels,
+            time axis, events, names of trials and neurons, and unit; other arguments override
+            these.
         trials : int or sequence of int, optional
-            Trials of `X` to draw. Default: the first four, or with conditions the first of each
-            of the first four.
+            Indices of the trials of `X` to draw. Default: the first four trials or, with
+            conditions, the first trial of each of the first four conditions.
         neurons : sequence of int, optional
-            Neurons to draw. Default: the four whose means over trials differ most between the
-            conditions, beyond what noise makes of them; without conditions as in the constructor.
+            Indices of the neurons to draw. Default: the four whose means over trials differ most
+            between conditions, beyond what noise explains. Without conditions, the default is
+            that of the constructor.
         conditions : array-like of shape (n_trials,), optional
-            Labels of the trials in `X`, which go into the titles.
+            Labels of the trials in `X`, for the titles.
         time : array-like of shape (n_timesteps,), optional
-            Times of the samples, s. Default: from 0.
+            Times of the samples, s. Default: starting at 0.
         events : mapping of str to float or array-like of shape (n_trials,), optional
-            Times of events in the trials of `X`, s on the time axis; NaN where there is none.
+            Times of events in the trials of `X` on the time axis, s. NaN where a trial lacks the
+            event.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
         ax : matplotlib Axes or array-like of them, optional
-            As in :meth:`plot`.
+            Axes to draw on, as in :meth:`plot`.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         FreeRunDisplay
-            Its R2 are over all neurons, also those not drawn: ``est.score_samples``.
+            The display. Its scores are those of ``est.score_samples``, over all neurons and not
+            only those drawn.
         """
         check_jedi(est)
         conditions, own = labels_of(X, conditions), {}
@@ -214,16 +218,21 @@ class FreeRunDisplay:
 
         Parameters
         ----------
-        observed, generated, dt, neurons, r2, names, time, events, neuron_names :
+        observed, generated : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity of the trials, and the free runs of their RNNs.
+        dt : float
+            Sampling interval, s.
+        neurons, r2, names, time, events, neuron_names : optional
             As in the constructor.
         ax : matplotlib Axes or array-like of them, optional
-            As in :meth:`plot`.
+            Axes to draw on, as in :meth:`plot`.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         FreeRunDisplay
+            The display, with `ax_` and `figure_` set.
         """
         axis = {"time": time, "events": events, "neuron_names": neuron_names}
         display = cls(observed, generated, dt, neurons=neurons, r2=r2, names=names, **axis)
@@ -232,25 +241,26 @@ class FreeRunDisplay:
     def plot(self, ax=None, *, unit=None, legend=True, line_kwargs=None):
         """Draw the trials.
 
-        The neurons of a trial stand above each other, shifted by the same distance in all
-        panels; the bar on the right gives the scale of all.
+        The neurons of a trial are stacked, with the same offsets in all panels. The scale bar on
+        the right holds for all neurons and panels.
 
         Parameters
         ----------
         ax : matplotlib Axes or array-like of them, optional
-            As many axes as trials, in any shape; a single one for a single trial. Default: a
-            grid of at most four columns in a new figure.
+            As many axes as trials, in an array of any shape, or a single one for a single trial.
+            Default: a grid of at most four columns in a new figure.
         unit : str, optional
-            Unit of the activity, e.g. "spikes/s", for the scale bar. Default: that of the
+            Unit of the activity, such as "spikes/s", for the scale bar. Default: that of the
             display.
         legend : bool, default=True
-            Say which line is which: above the panels, or on the right of the last of given axes.
+            Draw the legend: above the panels, or on the right of the last of the given axes.
         line_kwargs : dict, optional
-            Passed to ``Axes.plot`` for the free runs.
+            Options of ``Axes.plot`` for the free runs.
 
         Returns
         -------
         FreeRunDisplay
+            The display, with `ax_` and `figure_` set.
         """
         observed = check_trials(self.observed, name="observed", missing=True)
         generated = check_trials(self.generated, name="generated")
@@ -299,7 +309,7 @@ class FreeRunDisplay:
         spread = np.ptp(ranges, axis=1).max()
         spread = spread if spread > 0 else 1.0
         gap = GAP * spread
-        # one below the other, none in the way of another
+        # stacked so that no neuron overlaps another
         offsets = -np.cumsum(np.append(0, ranges[1:, 1] - ranges[:-1, 0] + gap))
         both = np.clip(both, ranges[:, 0] - gap / 2, ranges[:, 1] + gap / 2) + offsets
         line = {"color": PALETTE[0], "linewidth": 1.2, "linestyle": "-", "gid": "free run"}
@@ -338,7 +348,7 @@ class FreeRunDisplay:
             if ax is None:
                 place = {"loc": "outside upper center", "ncols": min(len(handles), n_trials + 1)}
                 axes[0].figure.legend(handles=handles, frameon=False, **place)
-            else:  # other parts of the figure are not ours
+            else:  # the rest of the figure is the user's
                 place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
                 axes[-1].legend(handles=handles, frameon=False, borderaxespad=0, **place)
         self.ax_, self.figure_ = axes, axes[0].figure
@@ -346,27 +356,27 @@ class FreeRunDisplay:
 
 
 def _check_indices(values, name, n):
-    """Integers that count trials or neurons from 0, as a list."""
+    """Check indices of trials or neurons, and return them as a list."""
     a = np.atleast_1d(as_plain_array(values, name))
     if a.ndim != 1 or not a.size or a.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers, got {values!r}.")
+        raise ValueError(f"{name} must be one or more integers, got {values!r}.")
     if a.min() < 0 or a.max() >= n:
         raise ValueError(f"{name} must lie in 0 to {n - 1}, got {a.tolist()}.")
     return a.tolist()
 
 
 def _titled(name, label):
-    """Name of a trial and its label, on two lines where one is too short."""
+    """Join the name of a trial and its label, on two lines if one is too short."""
     return f"{name}, {label}" if len(f"{name}, {label}") <= MOST_TITLE else f"{name}\n{label}"
 
 
 def _lines(name):
-    """Text of a title, none of its lines too long."""
+    """Shorten the lines of a title that are too long."""
     return "\n".join(as_text(line, MOST_TITLE) for line in str(name).split("\n"))
 
 
 def _tuned(X, codes):
-    """Neurons by how much their means differ between conditions, beyond the noise of means."""
+    """Sort neurons by how much their means differ between conditions, beyond noise."""
     means, noise = [], []
     for code in np.unique(codes):
         trials = X[codes == code]
@@ -385,7 +395,7 @@ def _tuned(X, codes):
 
 
 def _mark_events(axes, events, time):
-    """Lines where events are, where they are shown; returns handles of the legend."""
+    """Draw lines at events within the time axis; return legend handles."""
     handles = []
     for i, (name, at) in enumerate(events.items()):
         style = {"color": EVENT, "lw": 1, "linestyle": LINES[1 + i % (len(LINES) - 1)]}
@@ -398,7 +408,7 @@ def _mark_events(axes, events, time):
 
 
 def _scale_bar(ax, spread, unit):
-    """Vertical bar of a round length right of the axes."""
+    """Draw a vertical scale bar of round length at the right of the axes."""
     power = 10.0 ** np.floor(np.log10(0.5 * spread))
     length = power * max(f for f in (1, 2, 5) if f * power <= 0.5 * spread * (1 + 1e-9))
     bottom = ax.get_ylim()[0]

@@ -1,4 +1,4 @@
-"""How tables, figures and sections become one HTML page that needs nothing else."""
+"""How tables, figures and sections become one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ details > summary { cursor: pointer; color: var(--soft); }
 
 
 def page(title, body):
-    """A whole page; the title is escaped, the body is HTML."""
+    """Make a whole page; the title is escaped, the body is HTML."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -70,7 +70,7 @@ def page(title, body):
 
 
 def frame(html):
-    """A page within another one, neither of which changes the looks of the other."""
+    """Embed a page in another one, so that neither affects the style of the other."""
     return (
         f'<iframe srcdoc="{escape(html)}" style="width: 100%; height: 40rem; border: 0" '
         'title="report of a fit"></iframe>'
@@ -78,20 +78,20 @@ def frame(html):
 
 
 def section(title, *parts):
-    """Heading and the parts that there are."""
+    """Make a section: a heading and the parts that are not empty."""
     return "\n".join([f"<h2>{escape(title)}</h2>", *(part for part in parts if part)])
 
 
 def paragraphs(*texts, kind=""):
-    """Texts, escaped, as paragraphs."""
+    """Escape texts and make them paragraphs."""
     style = f' class="{kind}"' if kind else ""
     return "\n".join(f"<p{style}>{escape(text)}</p>" for text in texts if text)
 
 
 def table(head, rows, changed=()):
-    """A table; cells that are numbers stand at the right. `changed` are rows to stress.
+    """Make a table with columns of numbers aligned at the right and `changed` rows highlighted.
 
-    Texts are escaped; a float is written with three digits.
+    Texts are escaped; floats have three decimals.
     """
     numbers = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(head))]
     style = ['class="number"' if number else "" for number in numbers]
@@ -115,14 +115,14 @@ def _cell(value):
 
 
 def embed_figure(figure, caption, alt):
-    """A figure of matplotlib as an image within the page, and closed."""
+    """Embed a matplotlib figure as an image in the page, and close the figure."""
     data = base64.b64encode(as_svg(figure).encode()).decode()
     image = f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{data}">'
     return _figure(image, caption)
 
 
 def embed_svg(svg, caption, alt):
-    """A drawing that can be pointed at."""
+    """Embed an SVG drawing that responds to the mouse pointer."""
     return _figure(
         svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1), caption
     )
@@ -133,15 +133,16 @@ def _figure(content, caption):
 
 
 def as_svg(figure, points=(), texts=()):
-    """SVG of a figure, which is closed: its letters are outlines, so that it needs no font.
+    """Convert a figure to SVG and close it; letters become outlines, which need no font.
 
     Parameters
     ----------
     figure : matplotlib Figure
     points : array-like of shape (n, 2)
-        Where in the figure a text is shown to who points there, in pixels from its lower left, as
-        it is drawn with 72 of them to the inch.
+        Positions that show a text under the mouse pointer, in pixels from the lower left of the
+        figure at 72 pixels per inch.
     texts : sequence of str of length n
+        Text of each position.
     """
     plt = import_pyplot()
     text = StringIO()
@@ -149,7 +150,7 @@ def as_svg(figure, points=(), texts=()):
         figure.savefig(text, format="svg", metadata={"Date": None})
     plt.close(figure)
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]  # without the address of a DTD
+    svg = svg[svg.index("<svg") :]  # without the link to a DTD
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     height = 72 * figure.get_size_inches()[1]
     spots = [

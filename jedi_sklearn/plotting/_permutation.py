@@ -1,4 +1,4 @@
-"""What labels make of statistics, beside what chance makes of them."""
+"""How statistics under the observed labels compare with those under permuted labels."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ._common import add_legend, as_text, handle, make_axes
 
 __all__ = ["PermutationDisplay"]
 
-HEIGHT = 0.75  # of a distribution, where rows are 1 apart
+HEIGHT = 0.75  # of a distribution; rows are 1 apart
 N_BINS = 40
 MOST_LABEL, MOST_TITLE = 20, 30  # characters
 
 
 class PermutationDisplay:
-    """Statistics of a permutation test over their distributions under permuted labels.
+    """Statistics of a permutation test beside their distributions under permuted labels.
 
-    It is recommended to use :meth:`from_test`.
+    Create it with :meth:`from_test`.
 
     Parameters
     ----------
     test : PermutationTest
-        From :func:`~jedi_sklearn.evaluation.permutation_test`.
+        Result of :func:`~jedi_sklearn.evaluation.permutation_test`.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        Axes that hold the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure that holds the axes.
 
     Examples
     --------
@@ -54,16 +54,17 @@ class PermutationDisplay:
         Parameters
         ----------
         test : PermutationTest
-            From :func:`~jedi_sklearn.evaluation.permutation_test` or
+            Result of :func:`~jedi_sklearn.evaluation.permutation_test` or
             :func:`~jedi_sklearn.evaluation.permutation_test_features`.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         PermutationDisplay
+            The display, with `ax_` and `figure_` set.
         """
         if not isinstance(test, PermutationTest):
             raise TypeError(
@@ -75,28 +76,30 @@ class PermutationDisplay:
     def plot(self, ax=None, *, level=0.05, legend=True):
         """Draw the test.
 
-        A row for each quantity: its statistic under permuted labels (grey), and that of the
-        labels observed (a dot). Roots of statistics, which are absolute t of two labels, are
-        divided by what a share `level` of the permutations reaches, so that rows have one scale.
+        Each quantity has a row: the distribution of its statistic under permuted labels (grey),
+        and the statistic under the observed labels (a dot). The square root of the statistic is
+        drawn, which for two labels is the absolute t. It is divided by the value that a share
+        `level` of the permutations reaches, so that all rows have the same scale.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         level : float, default=0.05
-            Dots are filled where the corrected p is at most this.
+            Significance level: dots are filled where the corrected p value is at most this.
         legend : bool, default=True
             Draw the legend.
 
         Returns
         -------
         PermutationDisplay
+            The display, with `ax_` and `figure_` set.
         """
         check_number(level, "level", low=0, closed=False, high=0.5)
         test, n = self.test, len(self.test.names)
         ax = make_axes(ax, figsize=(6.4, 1.6 + 0.42 * n))
         scale = np.quantile(np.sqrt(test.null), 1 - level, axis=0)
-        scale = np.where(scale > 0, scale, 1.0)  # of a constant
+        scale = np.where(scale > 0, scale, 1.0)  # 0 for a constant
         null, observed = np.sqrt(test.null) / scale, np.sqrt(test.statistics) / scale
         right = 1.06 * max(1.6, observed.max(), np.quantile(null, 0.999))
         for k, row in enumerate(range(n)[::-1]):
@@ -132,6 +135,6 @@ class PermutationDisplay:
 
 
 def _dot(**style):
-    """Look of an observed statistic."""
+    """Return the style of the marker of an observed statistic."""
     line = {"marker": "o", "linestyle": "none", "color": PALETTE[0], "markeredgewidth": 1.2}
     return {"ms": 7, "zorder": 4, "markeredgecolor": PALETTE[0]} | line | style

@@ -1,4 +1,4 @@
-"""What is there to say of a fit, on one page that can be kept and sent: `Report`."""
+"""What a fit found, on one page to keep or send: `Report`."""
 
 from __future__ import annotations
 
@@ -41,28 +41,29 @@ from ._spectrum import EigenspectrumDisplay
 
 __all__ = ["Report"]
 
-MOST_LABELS = 40  # rows of a table that are read
-MOST_SEARCHES = 24  # conditions of which fixed points are searched for
+MOST_LABELS = 40  # a longer table would go unread
+MOST_SEARCHES = 24  # conditions for which fixed points are searched
 FOLDS, CONFIDENCE = 5, 0.95
 WORST = 5
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "matplotlib")
 
 
 class Report:
-    """What a fit says of trials, as one HTML page without anything outside of it.
+    """Report of a fit on trials, as one self-contained HTML page.
 
-    It is made by :meth:`JEDIEstimator.report <jedi_sklearn.JEDIEstimator.report>`, or
-    :meth:`from_estimator`. A notebook shows it; :meth:`save` writes it.
+    Create it with :meth:`JEDIEstimator.report <jedi_sklearn.JEDIEstimator.report>` or
+    :meth:`from_estimator`. A notebook displays it; :meth:`save` writes it to a file.
 
     Parameters
     ----------
     html : str
         The whole page.
     score : float
-        R2 (of spike counts D2) of all trials, as from ``est.score``.
+        R2 (D2 for spike counts) over all trials, as ``est.score`` returns it.
     trial_scores : ndarray of shape (n_trials,)
-        That of each trial, as from ``est.score_samples``.
-    score_name : {"R2", "D2"}
+        Score of each trial, as ``est.score_samples`` returns it.
+    score_name : {"R2", "D2"}, default="R2"
+        Name of the score.
 
     Examples
     --------
@@ -96,41 +97,42 @@ class Report:
         events=None,
         inputs=None,
     ):
-        """Make the report of a fitted estimator on trials.
+        """Report how a fitted estimator describes trials.
 
         Parameters
         ----------
         est : JEDIEstimator
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
-            Trials of the fit, or others. A recording brings its labels, time axis, events and
+            Training trials or other trials. A recording provides labels, time axis, events and
             names.
         y : array-like of shape (n_trials,), optional
-            Condition of each trial, or a continuous quantity, which only colours the embeddings.
-            Default: the labels of a recording.
+            Condition of each trial, or values of a continuous quantity, which only colour the
+            embeddings. Default: the labels of a recording.
         title : str, default="Report of a JEDI fit"
             Heading of the page.
         time : array-like of shape (n_timesteps,), optional
-            Times of the samples, s.
+            Times of the samples, s. Default: those of a recording, or starting at 0.
         events : mapping of str to float or array-like of shape (n_trials,), optional
-            Times of events in the trials, s; NaN where there is none.
+            Times of events in the trials, s. NaN where a trial lacks the event.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
 
         Returns
         -------
         Report
+            The page, with the scores of the trials.
 
         Raises
         ------
         ImportError
-            Without matplotlib: ``pip install "jedi-sklearn[plot]"``.
+            If matplotlib is missing: ``pip install "jedi-sklearn[plot]"``.
 
         Notes
         -----
-        Decoders are cross-validated, the fit is not: where the trials are those of the fit, the
-        page says so. How the fit does on trials that it has not seen, beside simple methods, is
-        what :func:`~jedi_sklearn.evaluation.compare` measures.
+        The report cross-validates the decoders but not the fit. If `X` holds the training trials,
+        the page says so. :func:`~jedi_sklearn.evaluation.compare` measures how the model performs
+        on trials that the fit has not seen, beside simple methods.
         """
         plt = import_pyplot()
         check_jedi(est)
@@ -147,17 +149,17 @@ class Report:
         return cls(html, fitted.score, fitted.scores, fitted.score_name)
 
     def save(self, path):
-        """Write the page.
+        """Write the page to a file.
 
         Parameters
         ----------
         path : str or path
-            As in "session12.html". A file there is replaced.
+            File to write, such as "session12.html". An existing file is replaced.
 
         Returns
         -------
         pathlib.Path
-            Where it is.
+            Path of the file.
         """
         path = Path(path)
         path.write_text(self.html, encoding="utf-8")
@@ -172,7 +174,7 @@ class Report:
 
 
 class _Fitted:
-    """A fit and its trials, inferred once, and the sections of their report."""
+    """A fitted estimator and its trials, inferred once, with the sections of their report."""
 
     def __init__(self, est, X, y, time, events, inputs):
         self.est, self.given = est, X
@@ -206,24 +208,24 @@ class _Fitted:
     # The page
 
     def head(self, title, messages):
-        """Title, what matters most, and what was said."""
+        """Write the title, the main results, and the warnings."""
         est, n = self.est, len(self.X)
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         lines = [
-            f"Free runs explain {self.score:.3f} of {n} trials ({self.score_name}; median trial "
-            f"{np.median(self.scores):.3f}), with {est.n_components_} components a trial and RNNs "
-            f"of rank {est.rank_}.",
+            f"Free runs explain {self.score:.3f} of {n} trials ({self.score_name}; median over "
+            f"trials {np.median(self.scores):.3f}), with {est.n_components_} components per "
+            f"embedding and RNNs of rank {est.rank_}.",
         ]
         seen = self.embedding.shape == est.embedding_.shape
         seen = seen and np.allclose(self.embedding, est.embedding_, atol=1e-4)
         lines.append(
-            "These are the trials of the fit: others may be explained less well."
+            "These are the training trials: the model may explain other trials less well."
             if seen
-            else "These are not the trials of the fit, or not all of them alone."
+            else "These are not exactly the training trials."
         )
         warned = list(getattr(est, "_messages", []))
         if not est.converged_ and not warned:
-            warned.append("Training had not converged.")
+            warned.append("Training did not converge.")
         bad = np.flatnonzero(~self.converged)
         if len(bad) and not any("did not converge" in m for m in messages):
             warned.append(f"The embeddings of {len(bad)} of {n} trials did not converge.")
@@ -240,7 +242,7 @@ class _Fitted:
         )
 
     def body(self):
-        """All sections."""
+        """Write all sections."""
         parts = (
             self.data,
             self.fit,
@@ -256,12 +258,12 @@ class _Fitted:
         return "\n".join(filter(None, (part() for part in parts)))
 
     def data(self):
-        """What the trials are."""
+        """Describe the trials."""
         n, n_timesteps, n_neurons = self.X.shape
         missing = 1 - np.isfinite(self.X).mean()
         rows = [
             ("trials", str(n)),
-            ("samples of a trial", f"{n_timesteps}, every {1e3 * self.est.dt:g} ms"),
+            ("samples per trial", f"{n_timesteps}, every {1e3 * self.est.dt:g} ms"),
             ("time", f"{self.time[0]:g} to {self.time[-1]:g} s"),
             ("neurons", str(n_neurons)),
             ("missing samples", f"{100 * missing:.3g} %"),
@@ -272,17 +274,17 @@ class _Fitted:
         return section("Trials", table(("", ""), rows))
 
     def fit(self):
-        """How the fit went."""
+        """Describe the fit."""
         est = self.est
         share = self.score_name
         rows = [
-            ("X taken as", "spike counts" if share == "D2" else "a continuous signal"),
-            ("components of an embedding", str(est.n_components_)),
+            ("X treated as", "spike counts" if share == "D2" else "a continuous signal"),
+            ("components per embedding", str(est.n_components_)),
             ("rank of the RNNs", str(est.rank_)),
             ("steps of the dynamics per sample", str(est.steps_per_sample_)),
             ("gradient steps", f"{est.n_iter_} of at most {est.max_iter}"),
             ("converged", "yes" if est.converged_ else "no"),
-            (f"{share} of the last step", f"{1 - est.loss_curve_[-1]:.3f}"),
+            (f"{share} at the last step", f"{1 - est.loss_curve_[-1]:.3f}"),
             ("noise variance", f"{est.noise_variance_:.3g}"),
         ]
         ax = make_axes(None, figsize=(5.6, 2.8))
@@ -294,11 +296,11 @@ class _Fitted:
         low, high = np.quantile(1 - np.array(est.loss_curve_), [0.02, 1.0])
         room = 0.05 * max(high - low, 1e-3)
         ax.set(xlabel="gradient step", ylabel=share, ylim=(low - room, high + room))
-        caption = f"{share} of the (forced) runs during training."
+        caption = f"{share} of the runs, with teacher forcing, during training."
         return section("Fit", table(("", ""), rows), embed_figure(ax.figure, caption, "loss"))
 
     def reconstruction(self):
-        """Scores by condition, and the trials that are described worst."""
+        """Tabulate the scores of conditions, and the trials with the lowest scores."""
         share, rows = self.score_name, []
         chosen = [("all", np.ones(len(self.X), dtype=bool))]
         if self.labels is not None:
@@ -318,36 +320,36 @@ class _Fitted:
         return section(
             "How well free runs reproduce the trials",
             paragraphs(
-                f"{share} of all trials together: {self.score:.3f}. A free run starts where the "
-                "embedding, or the first sample, says, and never sees the trial again; the "
-                "embedding was inferred from the trial itself."
+                f"{share} over all trials: {self.score:.3f}. A free run starts from an initial "
+                "state given by the embedding or the first sample, and never sees the trial "
+                "again. The embedding was inferred from the trial itself."
             ),
             table(head, rows),
-            paragraphs("The trials that are described worst:"),
+            paragraphs("Trials with the lowest scores:"),
             table(("trial", share), rest),
         )
 
     def embeddings(self):
-        """The embeddings, to be pointed at."""
+        """Draw the embeddings, with names under the mouse pointer."""
         display = EmbeddingDisplay(self.embedding, self.y)
         scored = zip(self.names, self.scores, strict=True)
         names = [f"{name}\n{self.score_name} {score:.2f}" for name, score in scored]
         svg = display.to_svg(names)
         caption = (
-            "Embeddings of the trials in their first two components; trials that are near have "
-            "similar dynamics. Point at a trial to see which it is."
+            "First two components of the embeddings. Trials close to each other have similar "
+            "dynamics. Point at a trial to see its name."
         )
         return section("Embeddings", embed_svg(svg, caption, "embeddings of the trials"))
 
     def decoding(self):
-        """Conditions from embeddings and from mean activity."""
+        """Decode conditions from embeddings and from mean activity."""
         if self.labels is None or len(self.labels) < 2:
             return ""
         least = int(np.bincount(self.codes).min())
         if least < 3:
             return section(
                 "Decoding",
-                paragraphs("Not done: a condition has fewer than 3 trials to learn from."),
+                paragraphs("Not done: a condition has fewer than 3 trials."),
             )
         folds = StratifiedKFold(min(FOLDS, least), shuffle=True, random_state=0)
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
@@ -363,18 +365,20 @@ class _Fitted:
         rows.append(("always the most frequent condition", chance, np.nan, np.nan))
         return section(
             "Decoding the conditions",
-            table(("from", "accuracy", f"{100 * CONFIDENCE:g} % interval, from", "to"), rows),
+            table(
+                ("decoded from", "accuracy", f"{100 * CONFIDENCE:g} % interval, from", "to"), rows
+            ),
             paragraphs(
-                f"Shrunken linear discriminant analysis, {folds.n_splits} folds. The decoders are "
-                "cross-validated; the fit is not, and where these are its trials and y was given "
-                "to it, embeddings may owe something to y. evaluation.compare leaves trials out "
-                "of the fit as well.",
+                f"Shrinkage linear discriminant analysis, {folds.n_splits} folds. The decoders "
+                "are cross-validated, but the fit is not: if these are the training trials and "
+                "the fit was given y, their embeddings may depend on y. evaluation.compare leaves "
+                "trials out of the fit as well.",
                 kind="soft",
             ),
         )
 
     def free_runs(self):
-        """Some trials beside their free runs."""
+        """Draw some trials beside their free runs."""
         display = FreeRunDisplay.from_estimator(
             self.est,
             self.given,
@@ -383,16 +387,16 @@ class _Fitted:
             events=self.events,
             inputs=self.inputs,
         )
-        caption = "Observed activity and free runs of some trials, in the neurons "
+        caption = "Observed activity and free runs of some trials, for the neurons "
         caption += (
-            "that free runs explain most of."
+            "that the free runs explain best."
             if self.labels is None
             else "that differ most between conditions."
         )
         return section("Free runs", embed_figure(display.figure_, caption, "free runs"))
 
     def spectra(self):
-        """Eigenvalues of the RNNs."""
+        """Draw the eigenvalues of the RNNs."""
         conditions = None if self.labels is None else self.y
         figures = []
         for kind in ("multipliers", "rates"):
@@ -401,14 +405,14 @@ class _Fitted:
             )
             caption = {
                 "multipliers": "Multipliers of one step of the RNNs, linearised over their free "
-                'runs (at="equivalent"): what lies outside the circle grows.',
-                "rates": "The same as growth rates and frequencies.",
+                'runs (at="equivalent"). Modes outside the unit circle grow.',
+                "rates": "The same eigenvalues as growth rates and frequencies.",
             }[kind]
             figures.append(embed_figure(display.figure_, caption, f"eigenspectra, {kind}"))
         return section("Eigenspectra", *figures)
 
     def fixed_points(self):
-        """How many fixed points the RNNs of the conditions have."""
+        """Count the fixed points of the conditions' RNNs."""
         if self.labels is None or len(self.labels) > MOST_SEARCHES:
             labels, means = ["all trials"], self.embedding.mean(axis=0, keepdims=True)
         else:
@@ -426,24 +430,24 @@ class _Fitted:
             "Fixed points",
             table(("RNN of the mean embedding of", "stable", "unstable (directions)"), rows),
             paragraphs(
-                "Points where the RNN of a mean embedding stands still, without input, wherever "
-                "they lie: those far from all trials say little. What survives other seeds, "
-                "trials and neurons is what evaluation.stability_report tells.",
+                "Points where the RNN of a mean embedding stands still without input. They may "
+                "lie anywhere; those far from all trials mean little. evaluation.stability_report "
+                "tells which of them survive other seeds, trials and neurons.",
                 kind="soft",
             ),
         )
 
     def parameters(self):
-        """All parameters, those that were changed stressed."""
+        """Tabulate all parameters, highlighting those that were changed."""
         default = type(self.est)().get_params(deep=False)
         names = [name for name in default if name not in OLD_NAMES.values()]
         rows = [(name, repr(setting(self.est, name))) for name in names]
         changed = [i for i, (name, value) in enumerate(rows) if value != repr(default[name])]
-        said = "Those that differ from their default are stressed."
+        said = "Parameters that differ from their defaults are highlighted."
         return section("Parameters", paragraphs(said, kind="soft"), table(("", ""), rows, changed))
 
     def versions(self):
-        """Of the packages that a number may depend on."""
+        """Tabulate the versions of packages that results may depend on."""
         rows = [("jedi-sklearn", __version__), ("Python", platform.python_version())]
         rows += [(name, version(name)) for name in PACKAGES]
         return section("Versions", table(("", ""), rows))

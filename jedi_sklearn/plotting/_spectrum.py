@@ -1,4 +1,4 @@
-"""Where the eigenvalues of RNNs lie."""
+"""Where the eigenvalues of RNNs lie: a plot of their spectra."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ._common import check_jedi, fade, handle, label_axes, labels_of, make_axes,
 __all__ = ["EigenspectrumDisplay"]
 
 KINDS = ("multipliers", "rates")
-MANY, EACH = 1000, 5  # eigenvalues that overlap; spectra of which quartiles can be told
-CROWDED = 150  # medians
-FIRST, MOST = 50, 150  # spectra that a reference is found on, and that medians are taken of
-SMALL = 0.2  # share of the width of the unit circle, which is shown whole for no less
-FAR = 5  # eigenvalues that decay so many times faster than the leak are left out of the view
+MANY, EACH = 1000, 5  # eigenvalues beyond which points overlap; least spectra for quartiles
+CROWDED = 150  # medians beyond which their markers are small
+FIRST, MOST = 50, 150  # spectra used to find a reference, and to compute medians
+SMALL = 0.2  # least share of the unit circle's width for which the whole circle is shown
+FAR = 5  # eigenvalues that decay this many times faster than the leak are out of view
 
 
 class EigenspectrumDisplay:
     """Eigenvalues of RNNs in the complex plane, or as growth rate against frequency.
 
-    It is recommended to use :meth:`from_estimator` or :meth:`from_rnns`.
+    Create it with :meth:`from_estimator` or :meth:`from_rnns`.
 
     Parameters
     ----------
     spectrum : Eigenspectrum
-        From :func:`~jedi_sklearn.eigenspectrum`.
+        Result of :func:`~jedi_sklearn.eigenspectrum`.
     conditions : array-like of shape (n_rnns,), optional
-        Colour of each RNN: labels, or a continuous quantity.
+        Labels, or values of a continuous quantity, that set the colour of each RNN.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        Axes that hold the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure that holds the axes.
 
     Examples
     --------
@@ -59,28 +59,30 @@ class EigenspectrumDisplay:
     def from_estimator(
         cls, est, X, conditions=None, *, at="origin", inputs=None, ax=None, **plot_options
     ):
-        """Draw the spectra of the RNNs behind trials.
+        """Draw the spectra of the RNNs of trials.
 
         Parameters
         ----------
         est : JEDIEstimator
-            Fitted.
+            Fitted estimator.
         X : array-like of shape (n_trials, n_timesteps, n_neurons), or Recording
+            Activity of the trials, with NaN for missing samples.
         conditions : array-like of shape (n_trials,), optional
-            Colour of each trial: labels, or a continuous quantity. Default: the
-            labels of a recording.
+            Labels, or values of a continuous quantity, that set the colour of each trial.
+            Default: the labels of a recording.
         at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
             Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         EigenspectrumDisplay
+            The display, with `ax_` and `figure_` set.
         """
         check_jedi(est)
         conditions = labels_of(X, conditions)
@@ -94,19 +96,21 @@ class EigenspectrumDisplay:
         Parameters
         ----------
         rnns : RNNBatch
+            RNNs whose spectra are drawn.
         at : {"origin", "weights", "trajectory", "equivalent"} or array-like, default="origin"
-            Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`. At several states,
-            such as "trajectory", there is a point for each.
+            Where to linearise, as in :func:`~jedi_sklearn.eigenspectrum`. If there are several
+            states, as with "trajectory", the eigenvalues at each of them are drawn.
         conditions : array-like of shape (n_rnns,), optional
-            Colour of each RNN: labels, or a continuous quantity.
+            Labels, or values of a continuous quantity, that set the colour of each RNN.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         EigenspectrumDisplay
+            The display, with `ax_` and `figure_` set.
         """
         return cls(eigenspectrum(rnns, at), conditions).plot(ax=ax, **plot_options)
 
@@ -129,49 +133,52 @@ class EigenspectrumDisplay:
         Parameters
         ----------
         kind : {"multipliers", "rates"}, default="multipliers"
-            "multipliers": eigenvalues of one time step in the complex plane, with the unit
-            circle; what lies outside grows. "rates": growth rate (1/s) against frequency (Hz),
-            of a conjugate pair once, with the line of no growth. Eigenvalues that decay more
-            than five times faster than the leak are out of view; the legend says their share.
+            "multipliers" draws the eigenvalues of one time step in the complex plane, with the
+            unit circle; those outside it grow. "rates" draws growth rates (1/s) against
+            frequencies (Hz), with the line of zero growth; a conjugate pair is one point. In
+            "rates", eigenvalues that decay more than five times faster than the leak are out of
+            view, and the legend gives their share.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         cyclic : bool, float or "auto", default="auto"
-            Whether numbers are angles, and their period; True stands for 2 pi. "auto": those that
-            divide a circle of 360 or 2 pi evenly.
+            Whether numeric conditions are angles. A number is their period; True means 2 pi.
+            "auto" treats values that divide a circle of 360 or 2 pi evenly as angles.
         order : sequence of labels, optional
-            Order of the labels in the legend and in the colours. Default: sorted, "s2" before
-            "s10".
+            Order in which labels appear in the legend and take their colours. Default: sorted,
+            with "s2" before "s10".
         palette : str, mapping or sequence of colours, optional
-            "qualitative", "sequential" or "cyclic", the name of a colormap of matplotlib, a
-            colour for each label, or colours in the order of labels. Default: colours that are
-            told apart for labels, "sequential" for other numbers, "cyclic" for angles.
+            "qualitative", "sequential" or "cyclic", the name of a matplotlib colormap, a mapping
+            from labels to colours, or a sequence of colours in the order of the labels. Default:
+            "qualitative" for labels, "sequential" for other numbers, "cyclic" for angles.
         conditions_label : str, optional
-            Title of the legend or label of the colour bar, e.g. "frequency (Hz)".
+            Title of the legend, or label of the colour bar, such as "frequency (Hz)".
         whole_circle : bool or "auto", default="auto"
-            Show all of the unit circle instead of the part near the multipliers. "auto": unless
-            they would take less than a fifth of its width.
+            Show the whole unit circle instead of the part near the multipliers. "auto" shows it
+            unless the multipliers would take up less than a fifth of its width.
         medians : bool or "auto", default="auto"
             Draw the median and the quartiles of each eigenvalue over the RNNs, or states, of a
-            condition, over the eigenvalues in faint. Which eigenvalues belong together is told by
-            the assignment that moves them least. "auto": of more than 1000 eigenvalues, where
-            conditions are labels, or there are none.
+            condition; the eigenvalues themselves are faint. Eigenvalues of different RNNs are
+            matched by the assignment with the least total distance. "auto" draws medians if there
+            are more than 1000 eigenvalues, and conditions are labels or not given.
         legend : bool, default=True
-            Draw the legend, and the colour bar of continuous conditions.
+            Draw the legend, and the colour bar if conditions are continuous.
         scatter_kwargs : dict, optional
-            Passed to ``Axes.scatter`` for the eigenvalues. A colour, or one for each RNN, takes
-            the place of conditions; a marker that of those by which labels of one colour differ.
+            Options of ``Axes.scatter`` for the eigenvalues. A colour, or one for each RNN, is
+            possible only without conditions. A marker replaces those that distinguish labels of
+            the same colour.
 
         Returns
         -------
         EigenspectrumDisplay
+            The display, with `ax_` and `figure_` set.
         """
         check_option(kind, "kind", KINDS)
         for name, choice in (("whole_circle", whole_circle), ("medians", medians)):
             check_option(choice, name, (True, False, "auto"))
         spectra = np.asarray(self.spectrum.multipliers)
         n = len(spectra)
-        values = spectra.reshape(n, -1)  # eigenvalues at all states of an RNN look alike
-        rows, columns = np.nonzero(~np.isnan(values))  # not after the end of a trial
+        values = spectra.reshape(n, -1)  # all states of an RNN get the same colour
+        rows, columns = np.nonzero(~np.isnan(values))  # NaN after the end of a trial
         values = values[rows, columns]
         how = {"cyclic": cyclic, "order": order, "palette": palette}
         colours, given = colour_points(self.conditions, n, scatter_kwargs, **how)
@@ -182,8 +189,8 @@ class EigenspectrumDisplay:
             medians = labelled and enough and values.size > MANY
         elif medians and not labelled:
             raise ValueError(
-                "medians need conditions that are labels: give values of a continuous quantity "
-                "in groups, or leave medians out."
+                "medians need conditions that are labels: bin the values of a continuous quantity "
+                "into labels, or leave medians out."
             )
         make_figure = ax is None
         ax = make_axes(ax, figsize=(5.8, 4.2))
@@ -199,7 +206,7 @@ class EigenspectrumDisplay:
             handles.append(_draw_medians(ax, found, place, colours.of_labels))
         if kind == "multipliers" and make_figure:
             ax.spines[["top", "right"]].set_visible(True)
-            ax.set_anchor("W")  # room of the legend
+            ax.set_anchor("W")  # leaves room for the legend
         if legend:
             colours.explain(ax, conditions_label, handles, grow=make_figure)
         self.ax_, self.figure_ = ax, ax.figure
@@ -263,18 +270,18 @@ class EigenspectrumDisplay:
         return handles
 
     def _as_rates(self, values):
-        """Growth rates (1/s) and frequencies (Hz) of multipliers (n,), (n, 2)."""
+        """Convert multipliers (n,) to growth rates (1/s) and frequencies (Hz), (n, 2)."""
         dt = self.spectrum.dt
         return np.stack([growth_rates(values, dt), np.abs(frequencies(values, dt))], axis=1)
 
 
 def _in_the_plane(values):
-    """Coordinates of complex numbers (n,), (n, 2)."""
+    """Convert complex numbers (n,) to coordinates (n, 2)."""
     return np.stack([values.real, values.imag], axis=1)
 
 
 def _matched(spectra):
-    """Eigenvalues of some spectra (..., rank) with like ones in one column, (n, rank)."""
+    """Reorder spectra (..., rank) so that similar eigenvalues share a column, (n, rank)."""
     spectra = spectra.reshape(-1, spectra.shape[-1])
     spectra = spectra[~np.isnan(spectra).any(axis=1)]
     few = spectra[np.linspace(0, len(spectra) - 1, min(len(spectra), FIRST)).astype(int)]
@@ -287,19 +294,19 @@ def _matched(spectra):
 
 
 def _assign(spectra, reference):
-    """Spectra (n, rank) in the order of a reference (rank,): the sum of distances is least."""
+    """Match spectra (n, rank) to a reference (rank,) with the least sum of distances."""
     costs = np.abs(reference[:, np.newaxis] - spectra[:, np.newaxis])
     return np.stack([v[linear_sum_assignment(c)[1]] for v, c in zip(spectra, costs, strict=True)])
 
 
 def _draw_medians(ax, matched, place, colours):
-    """Medians and quartiles of matched eigenvalues, of each label; a handle of the legend."""
+    """Draw medians and quartiles of each label's matched eigenvalues; return a legend handle."""
     crowded = sum(spectra.shape[1] for spectra in matched) > CROWDED
     size, width = (9, 0.6) if crowded else (20, 0.9)
     for k, spectra in enumerate(matched):
         shape = (*spectra.shape, 2)
         points = place(spectra.ravel()).reshape(shape)  # (n, rank, 2)
-        with np.errstate(invalid="ignore"):  # of multipliers that are 0 the growth is -inf
+        with np.errstate(invalid="ignore"):  # multipliers of 0 have a growth rate of -inf
             low, middle, high = np.quantile(points, [0.25, 0.5, 0.75], axis=0)
         style = {"color": colours.rgba[k], "lw": width, "zorder": 3, "gid": "quartiles"}
         ax.hlines(middle[:, 1], low[:, 0], high[:, 0], **style)

@@ -1,4 +1,4 @@
-"""What survives refits: the share of refits that have each structure of a fit."""
+"""What survives refits: a plot of the share of refits that reproduce each structure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["StabilityDisplay"]
 
 MARKERS = dict(zip(KINDS, ("o", "s", "^"), strict=True))
 VERDICTS = {"stable": PALETTE[2], "undecided": "0.5", "unstable": PALETTE[1]}
-APART = 0.22  # rows, between the kinds of refits of one structure
-MOST_ROWS = 60  # that can be read
+APART = 0.22  # distance between the kinds of refits of one structure, in rows
+MOST_ROWS = 60  # more would be unreadable
 
 
 class StabilityDisplay:
-    """Share of the refits that have each structure, for each kind of refit.
+    """Share of refits that reproduce each structure, for each kind of refit.
 
-    It is recommended to use :meth:`from_report`.
+    Create it with :meth:`from_report`.
 
     Parameters
     ----------
     report : StabilityReport
-        From :func:`~jedi_sklearn.evaluation.stability_report`.
+        Result of :func:`~jedi_sklearn.evaluation.stability_report`.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What was drawn on.
+        Axes that hold the plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure that holds the axes.
 
     Examples
     --------
@@ -54,37 +54,40 @@ class StabilityDisplay:
         Parameters
         ----------
         report : StabilityReport
+            Result of :func:`~jedi_sklearn.evaluation.stability_report`.
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         **plot_options :
-            As in :meth:`plot`.
+            Options of :meth:`plot`.
 
         Returns
         -------
         StabilityDisplay
+            The display, with `ax_` and `figure_` set.
         """
         if not isinstance(report, StabilityReport):
             raise TypeError(
-                "report must be a StabilityReport, as evaluation.stability_report returns, got "
+                "report must be a StabilityReport, as evaluation.stability_report returns it, got "
                 f"{type(report).__name__}."
             )
         return cls(report).plot(ax=ax, **plot_options)
 
     def plot(self, ax=None, *, condition=None, legend=True):
-        """Draw a row for each structure, the verdict in its colour.
+        """Draw a row for each structure, coloured by its verdict.
 
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Default: those of a new figure.
+            Axes to draw on. Default: axes of a new figure.
         condition : label, optional
-            Only the structures of this condition; by default all, the embeddings too.
+            Draw only the structures of this condition. Default: all, including the embeddings.
         legend : bool, default=True
             Draw the legend.
 
         Returns
         -------
         StabilityDisplay
+            The display, with `ax_` and `figure_` set.
 
         Raises
         ------
@@ -100,8 +103,8 @@ class StabilityDisplay:
                 )
         if len(structures) > MOST_ROWS:
             raise ValueError(
-                f"{len(structures)} structures are more than the {MOST_ROWS} rows that can be "
-                f"read. Draw one condition at a time: condition={self.report.conditions[0]!r}."
+                f"A figure can show at most {MOST_ROWS} structures, got {len(structures)}. Draw "
+                f"one condition at a time: condition={self.report.conditions[0]!r}."
             )
         make_figure = ax is None
         ax = make_axes(ax, figsize=(7.5, 1.6 + 0.27 * len(structures)))
@@ -138,7 +141,7 @@ class StabilityDisplay:
 
 
 def _label(structure):
-    """What a structure is called at its row."""
+    """Return the label of a structure's row."""
     name = structure.name
     if structure.kind == "exponent":
         name = name.replace("leading Lyapunov exponent, ", "exponent ")

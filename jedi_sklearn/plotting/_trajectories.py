@@ -1,4 +1,4 @@
-"""How trajectories and fixed points are drawn in the space of states."""
+"""How trajectories and fixed points are drawn in state space."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
     "state_labels",
 ]
 
-MANY_LINES, ARROWS = 24, 12  # trajectories that can be told apart; arrows, of more
+MANY_LINES, ARROWS = 24, 12  # most distinguishable trajectories; arrows if there are more
 STABLE, UNSTABLE, SLOW = "black", "black", "0.45"
-ABOVE = 5  # zorder of fixed points, above trajectories and axes
+ABOVE = 5  # zorder of fixed points: above trajectories and axes
 
 
 def as_trajectories(states, n_neurons, name="trajectories"):
-    """States of trajectories, (n_trajectories, n_timesteps, n_neurons), or None."""
+    """Check states of trajectories, (n_trajectories, n_timesteps, n_neurons), or None."""
     if states is None:
         return None
     a = as_numbers(states, name)
@@ -47,7 +47,7 @@ def as_trajectories(states, n_neurons, name="trajectories"):
 
 
 def runs_of_mean(est, X, conditions, trial, time, events, inputs):
-    """The RNN of the mean embedding of trials, with its runs from where each trial starts.
+    """Generate the RNN of the mean embedding of trials, and its runs from their initial states.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def runs_of_mean(est, X, conditions, trial, time, events, inputs):
     trajectories : ndarray of shape (n_trials, n_steps, n_neurons)
         NaN after the end of a shorter trial.
     options : dict
-        Conditions, time axis in steps, events and unit, for a display.
+        Conditions, times of the steps, events and unit, for a display.
     """
     check_jedi(est)
     conditions = labels_of(X, conditions)
@@ -85,15 +85,15 @@ def runs_of_mean(est, X, conditions, trial, time, events, inputs):
 
 
 def samples_of(trajectories):
-    """The states of trajectories, (n_states, n_neurons), without those after their ends."""
+    """Collect the states of trajectories, (n_states, n_neurons), up to the end of each."""
     return trajectories[~np.isnan(trajectories).any(axis=2)]
 
 
 def state_labels(name, unit, states, mean, axes):
-    """Labels of axes through states: their unit, and their share of the states' variance."""
+    """Label axes in state space with their unit and share of the states' variance."""
     total = np.square(states - mean).sum()
     shares = [np.square((states - mean) @ axis).sum() / total if total else None for axis in axes]
-    what = "" if len(axes) > 2 else " of variance"  # axes in three dimensions are short
+    what = "" if len(axes) > 2 else " of variance"  # 3-D axes have little room
     return [
         f"{name} {i + 1} ({unit})" + ("" if s is None else f", {share_text(s)}{what}")
         for i, s in enumerate(shares)
@@ -101,12 +101,12 @@ def state_labels(name, unit, states, mean, axes):
 
 
 def draw_trajectories(ax, coordinates, colours, marks=None):
-    """Thin lines (n_trajectories, n_timesteps, n_dims), marked at their start, with an arrow.
+    """Draw lines (n_trajectories, n_timesteps, n_dims) with their starts and directions.
 
-    Where many lines belong to a few labels, their means have the marks, and the lines are faint.
-    Of many lines without labels only some are marked. Conditions that share a colour differ in
-    `LINES`, which the colours need as their looks. `marks` are the samples of events in each
-    line, by name, NaN where there is none.
+    If many lines share a few labels, the lines are faint and only the mean of each label is
+    marked. Of many lines without labels, only some are marked. Conditions that share a colour
+    differ in line style, so `colours` must have been made with ``looks=LINES``. `marks` maps the
+    names of events to their samples in each line, NaN where there is none.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def draw_trajectories(ax, coordinates, colours, marks=None):
 
 
 def _mean_line(lines):
-    """Mean of lines (n, n_timesteps, n_dims), to where half of them end."""
+    """Average lines (n, n_timesteps, n_dims), up to where half of them have ended."""
     seen = np.isfinite(lines).all(axis=2)
     count = seen.sum(axis=0)[:, np.newaxis]
     total = np.where(seen[..., np.newaxis], lines, 0).sum(axis=0)
@@ -175,12 +175,12 @@ def _median(values):
 
 
 def _at(line, sample):
-    """Point of a line (n_timesteps, n_dims) at a sample, between two of them too."""
+    """Interpolate a line (n_timesteps, n_dims) at a sample."""
     return np.array([np.interp(sample, np.arange(len(line)), x) for x in line.T])
 
 
 def _draw_arrow(ax, line, colour, extent):
-    """Arrow half way along a line (n_timesteps, n_dims): which way time goes."""
+    """Draw an arrow halfway along a line (n_timesteps, n_dims), in the direction of time."""
     line = line[np.isfinite(line).all(axis=1)]
     scale = np.where(extent > 0, extent, 1.0)
     gone = np.append(0, np.cumsum(np.linalg.norm(np.diff(line / scale, axis=0), axis=1)))
@@ -202,7 +202,7 @@ def _draw_arrow(ax, line, colour, extent):
 
 
 def place_events(events, time, n):
-    """Samples of events (name to (n,) times, s) on a time axis; NaN off its ends."""
+    """Convert times of events (name to (n,), s) to samples of a time axis, NaN outside it."""
     marks = {}
     for name, at in check_events(events, n).items():
         sample = (at - time[0]) / (time[1] - time[0]) if len(time) > 1 else np.full(n, np.nan)
@@ -211,10 +211,10 @@ def place_events(events, time, n):
 
 
 def draw_fixed_points(ax, coordinates, points):
-    """Fixed points: filled where stable, else open.
+    """Draw fixed points, filled if stable, else open.
 
-    The number of unstable directions stands in those that have more than one. Slow points are
-    small dots below both. The artists have the gids "stable", "unstable" and "slow".
+    Points with more than one unstable direction show their number. Slow points are small dots
+    below both. The artists have the gids "stable", "unstable" and "slow".
 
     Returns
     -------
@@ -260,7 +260,7 @@ def draw_fixed_points(ax, coordinates, points):
         for j, k in enumerate(np.flatnonzero(rows)[order]):
             z = ABOVE + i + j * step
             ax.plot(*coordinates[k, :, np.newaxis], linestyle="none", gid=name, zorder=z, **style)
-            if points.n_unstable[k] == 1:  # a saddle; many numbers would cut each other
+            if points.n_unstable[k] == 1:  # a saddle; too many numbers would overlap
                 continue
             ax.text(
                 *coordinates[k],
