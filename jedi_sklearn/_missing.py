@@ -20,7 +20,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from ._stored import StoredTrials, part
 
-__all__ = ["Filler", "groups_of_neurons"]
+__all__ = ["Filler", "groups_of_neurons", "needed", "sessions_of"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 RCOND = 1e-3  # of scores that explain new neurons
@@ -240,6 +240,32 @@ def groups_of_neurons(together):
     known, group = together.any(axis=0), np.zeros(together.shape[1], dtype=int)
     group[known] = _linked(together[:, known])
     return group
+
+
+def sessions_of(X):
+    """Groups of trials of which no trial links the neurons: trials and neurons of each (indices).
+
+    A trial of which nothing was recorded counts to the first.
+    """
+    numbers, pattern = {}, []
+    for trial in X:
+        key = np.isfinite(trial).any(axis=0).tobytes()
+        pattern.append(numbers.setdefault(key, len(numbers)))
+    together = np.stack([np.frombuffer(key, dtype=bool) for key in numbers])
+    group, known = groups_of_neurons(together), together.any(axis=0)
+    of_trial = np.where(together.any(axis=1), group[together.argmax(axis=1)], 0)[pattern]
+    return [
+        (np.flatnonzero(of_trial == k), np.flatnonzero((group == k) & known))
+        for k in range(group.max() + 1)
+    ]
+
+
+def needed(drive, own):
+    """Neurons (indices) without which trials that have their `own` cannot be run.
+
+    `drive` tells which neurons drive others.
+    """
+    return np.union1d(np.flatnonzero(drive), own)
 
 
 def _refuse_unaligned(X, group, codes):

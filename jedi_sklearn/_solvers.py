@@ -26,11 +26,14 @@ class Solver:
         Whether embeddings and weights have priors while they are trained.
     reads_curve : bool
         Whether `start` goes by the curve of `components_of_trials`.
+    silences : bool
+        Whether `start` can leave out neurons that are not to drive others.
     """
 
     skip = True
     regularised = True
     reads_curve = True
+    silences = True
 
     @classmethod
     def schedule(cls, est, trials, continued):
@@ -79,10 +82,10 @@ class Annealed(Solver):
         return est.forcing, est.forcing / 2 if n_inputs else 0.0
 
     @staticmethod
-    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes):
+    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes, drive):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
-        how = (q, initial, rank, d, alpha, rows, processes, curve)
+        how = (q, initial, rank, d, alpha, rows, processes, curve, drive)
         U, V, maps, c, B = warm_start(trials, *how)
         hypernetwork.start_from(U, V, maps, B)
         return c
@@ -94,6 +97,7 @@ class Paper(Solver):
     skip = False
     regularised = False
     reads_curve = False
+    silences = False
 
     @staticmethod
     def forcing(est, n_inputs):
@@ -101,7 +105,7 @@ class Paper(Solver):
         return 0.0, 0.0
 
     @staticmethod
-    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes):
+    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes, drive):
         """Random embeddings (embeddings, n_components), for random weights."""
         n = len(trials) if rows is None else int(rows.max()) + 1
         size = (n, hypernetwork.n_components)
