@@ -46,20 +46,20 @@ SQUARE = 1536  # of the matrix product that gives the speed of the processor
 
 
 class Recorder(Progress):
-    """Notes the R2, the forcing and the time of every training step."""
+    """Notes the R2, the teacher forcing and the time of every training step."""
 
     def __init__(self):
         super().__init__(1, verbose=False)
-        self.steps = []  # (seconds, R2, forcing)
+        self.steps = []  # (seconds, R2, teacher forcing)
         self.start = time.perf_counter()
 
-    def __call__(self, step, loss, forcing):
-        self.steps.append((time.perf_counter() - self.start, 1 - loss, forcing))
+    def __call__(self, step, loss, teacher_forcing):
+        self.steps.append((time.perf_counter() - self.start, 1 - loss, teacher_forcing))
 
     def first_above(self, goal):
         """Seconds and steps until the free run is that good, or (None, None)."""
-        for i, (seconds, value, forcing) in enumerate(self.steps):
-            if forcing == 0 and value >= goal:
+        for i, (seconds, value, teacher_forcing) in enumerate(self.steps):
+            if teacher_forcing == 0 and value >= goal:
                 return seconds, i + 1
         return None, None
 
@@ -162,7 +162,7 @@ def speed(options):
         ],
         {"paper": PAPER | {"max_iter": options.paper_iter}, **options.params},
     )
-    result.extra["curves"] = curves  # (seconds, R2, forcing)
+    result.extra["curves"] = curves  # (seconds, R2, teacher forcing)
     paper = [row for row in rows if row["solver"] == "paper"]
     text = f"R2 {GOAL} in a tenth of the paper solver's time, or the latter never gets there"
     if any(row["times_default"] is None for row in paper):

@@ -47,7 +47,7 @@ PARTS = [
 REPEATS = 3
 MOST_STEPS = 100  # of a fit whose costs are read
 FILE_SHAPE = (100, 1000)  # time steps, neurons
-FILE_FIT = {"n_components": 8, "rank": 10, "max_iter": 100, "n_starts": 1}
+FILE_FIT = {"n_components": 8, "rank": 10, "max_iter": 100, "n_init": 1}
 
 
 # ---------------------------------------------------------------------------- size of the data

@@ -14,7 +14,7 @@ import torch
 from ._connectivity import CONNECTIVITIES
 from ._initial_state import INITIAL_STATES
 from ._model import NOISE_FLOOR
-from ._observation import residual_inflation
+from ._observation import residual_autocorrelation_time
 from ._parameters import option_of
 from ._rollout import simulate
 from ._trials import as_trials
@@ -73,7 +73,7 @@ def adapt(model, X, labels, fitted, inputs, scale, device):
     c, some = c[known], trials[known]
     for _ in range(N_ROUNDS):
         joined = _read_out(model, c, some, observation, own_noise=True)
-        found = joined.infer(X, device, inputs, n_starts=1)
+        found = joined.infer(X, device, inputs, n_init=1)
         c, some = torch.as_tensor(found.p), trials
     return _read_out(model, c, trials, observation), found.converged
 
@@ -109,25 +109,25 @@ def _read_out(model, c, trials, observation, own_noise=False):
     # neurons that have one weight of 1 each: their states are the regressors
     states = _free_run(model, torch.eye(size, dtype=c.dtype), c, trials)
     before, z = states[:, :, :-size], states[:, :, -size:]
-    noise, inflation = model.observation.dispersion, model.inflation
+    noise, autocorrelation_time = model.observation.dispersion, model.autocorrelation_time
     for _ in range(N_PASSES):
-        rows, shift = _regress(z, trials, model, observation, noise * inflation)
+        rows, shift = _regress(z, trials, model, observation, noise * autocorrelation_time)
         shifted, run = observation.shifted(shift), z @ rows.t()
         residual = shifted.residual(run.clone(), trials.y, trials.weight)
         most = float(trials.y.square().sum()) / trials.n_observed
         noise = shifted.estimate_dispersion(residual, trials.n_observed, most)
-        inflation = residual_inflation(residual, trials.every)
+        autocorrelation_time = residual_autocorrelation_time(residual, trials.every)
     count = torch.full_like(shift, z[..., 0].numel())
     if trials.weight is not None:
         count = trials.weight.sum((0, 1))
     floor = NOISE_FLOOR * model.observation.dispersion
     shifted.learn_noise(residual.square().sum((0, 1)), count, floor)
-    filler = model.filler.joined(*(a.flatten(0, 1).numpy() for a in (before, run)))
+    imputer = model.imputer.joined(*(a.flatten(0, 1).numpy() for a in (before, run)))
     parts = _with_rows(model, rows)
-    joined = model.with_parts(*parts, model.observation.joined(shifted), filler)
+    joined = model.with_parts(*parts, model.observation.joined(shifted), imputer)
     if own_noise:
         joined.observation.noise.fill_(max(noise, floor))
-        joined.inflation = inflation
+        joined.autocorrelation_time = autocorrelation_time
     return joined
 
 

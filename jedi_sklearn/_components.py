@@ -86,7 +86,7 @@ def axes_of_samples(trials, tolerance=TOLERANCE):
         parts.append(some[kept[first : first + len(some)]])
         first += len(some)
     rows, trial = _Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_samples)[kept]
-    recorded = ~np.isnan(rows.filled[:, 0])
+    recorded = ~np.isnan(rows.imputed[:, 0])
     curve = _curve(rows[recorded], trial[recorded], np.arange(n_neurons))
     return SizeCurve(*curve, tolerance)
 
@@ -100,7 +100,7 @@ def components_of_trials(trials):
     if len(trials) < ENOUGH_TRIALS or n_neurons < ENOUGH_NEURONS:
         return None
     rows = _profiles(trials, _some(trials, min(n_steps, MAX_BINS) * n_neurons))
-    neuron = np.tile(np.arange(n_neurons), rows.filled.shape[1] // n_neurons)
+    neuron = np.tile(np.arange(n_neurons), rows.imputed.shape[1] // n_neurons)
     return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron), TOLERANCE)
 
 
@@ -234,14 +234,14 @@ class _Rows:
 
     Attributes
     ----------
-    filled : ndarray (rows, columns)
+    imputed : ndarray (rows, columns)
         The guide, to learn from; NaN where nobody was recorded.
     seen : ndarray (rows, columns)
         What was observed, to be described and predicted; NaN elsewhere. What the guide has there
         was made of other neurons.
     """
 
-    filled: np.ndarray
+    imputed: np.ndarray
     seen: np.ndarray
 
     @classmethod
@@ -249,12 +249,12 @@ class _Rows:
         """Each sample of each trial."""
         trials = trials.samples()
         guide = _to_numpy(trials.guide)
-        filled, seen = guide, guide
+        imputed, seen = guide, guide
         if trials.weight is not None:
             observed = _to_numpy(trials.weight) > 0
-            filled = np.where(observed.any(2, keepdims=True), guide, np.nan)
+            imputed = np.where(observed.any(2, keepdims=True), guide, np.nan)
             seen = np.where(observed, guide, np.nan)
-        return cls(*(a.reshape(-1, a.shape[2]) for a in (filled, seen)))
+        return cls(*(a.reshape(-1, a.shape[2]) for a in (imputed, seen)))
 
     @classmethod
     def of_trials(cls, trials):
@@ -271,30 +271,30 @@ class _Rows:
     @classmethod
     def concatenate(cls, parts):
         """Rows of all parts."""
-        filled = np.concatenate([part.filled for part in parts])
-        if all(part.seen is part.filled for part in parts):
-            return cls(filled, filled)
-        return cls(filled, np.concatenate([part.seen for part in parts]))
+        imputed = np.concatenate([part.imputed for part in parts])
+        if all(part.seen is part.imputed for part in parts):
+            return cls(imputed, imputed)
+        return cls(imputed, np.concatenate([part.seen for part in parts]))
 
     def __len__(self):
-        return len(self.filled)
+        return len(self.imputed)
 
     def __getitem__(self, index):
-        filled = self.filled[index]
-        return _Rows(filled, filled if self.seen is self.filled else self.seen[index])
+        imputed = self.imputed[index]
+        return _Rows(imputed, imputed if self.seen is self.imputed else self.seen[index])
 
     def centred(self):
         """Means of columns, and rows less them, 0 where nobody was recorded."""
-        if self.seen is self.filled:
-            mean = self.filled.mean(axis=0)
-            return mean, self.filled - mean
-        known = ~np.isnan(self.filled)
-        mean = np.where(known, self.filled, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        return mean, np.where(known, self.filled - mean, 0.0)
+        if self.seen is self.imputed:
+            mean = self.imputed.mean(axis=0)
+            return mean, self.imputed - mean
+        known = ~np.isnan(self.imputed)
+        mean = np.where(known, self.imputed, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        return mean, np.where(known, self.imputed - mean, 0.0)
 
     def patterns(self):
         """Yield indices of rows of which the same columns were observed, and these columns."""
-        if self.seen is self.filled:
+        if self.seen is self.imputed:
             yield np.arange(len(self)), np.ones(self.seen.shape[1], dtype=bool)
             return
         patterns, which = np.unique(~np.isnan(self.seen), axis=0, return_inverse=True)

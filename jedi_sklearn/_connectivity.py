@@ -118,9 +118,9 @@ class Connectivity(nn.Module):
         return _stacked(self.weights, slopes)
 
     @classmethod
-    def loss(cls, weights, x0, trials, alpha, forcing, observation, workspace=None):
+    def loss(cls, weights, x0, trials, alpha, teacher_forcing, observation, workspace=None):
         """Deviance of the (teacher-forced) run, as `split_loss` has it."""
-        return plain_loss(cls, weights, x0, trials, alpha, forcing, observation)
+        return plain_loss(cls, weights, x0, trials, alpha, teacher_forcing, observation)
 
 
 class Shared(Connectivity):

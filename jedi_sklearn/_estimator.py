@@ -33,6 +33,7 @@ from ._validation import (
     check_number,
     check_option,
     check_trials,
+    setting,
     warn_user,
 )
 
@@ -49,7 +50,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     A hypernetwork maps an embedding of every trial to the weights of an RNN whose free run
     reproduces that trial's population activity. ``transform`` infers the embeddings of trials
     never seen, ``score`` is the R2 of their free runs, and ``dynamics`` returns the RNNs.
-    After a fit, `output`, `device`, `n_starts` and `verbose` may be changed without fitting again;
+    After a fit, `output`, `device`, `n_init` and `verbose` may be changed without fitting again;
     other parameters have no effect before the next fit.
 
     Parameters
@@ -106,18 +107,18 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Gradient steps.
     learning_rate_init : float, default=0.005
         Learning rate of Adam at the start; it falls to 0 as a half cosine.
-    forcing : float, default=0.1
+    teacher_forcing : float, default=0.1
         Share of the data mixed into the state at the start of the fit; it goes to
-        `final_forcing` over the first half of the steps. Not used by the "paper" solver.
-    final_forcing : float or "auto", default="auto"
+        `final_teacher_forcing` over the first half of the steps. Not used by the "paper" solver.
+    final_teacher_forcing : float or "auto", default="auto"
         Share of the data mixed in from then on. 0 minimises the error of the free run itself.
         With a little the fit is not led by noise that unstable dynamics amplify, and comes closer
-        to the true weights where it can know them. "auto" is half of `forcing` with known inputs,
-        else 0. Not used by the "paper" solver.
+        to the true weights where it can know them. "auto" is half of `teacher_forcing` with known
+        inputs, else 0. Not used by the "paper" solver.
     batch_size : int or "auto", default="auto"
         Trials per gradient step; "auto" is 200, fewer (but at least 16) where these have more than
         2^24 values together, or all trials where there are no more.
-    n_starts : int, default=2
+    n_init : int, default=2
         Starts in the inference of an embedding; the best one counts. With shared connectivity
         1 or 2, and more for trials that these do not serve (docs/model.md).
     tol : float, default=1e-3
@@ -157,6 +158,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     verbose : bool, default=False
         Show progress (a bar where tqdm is installed), why sizes were chosen, and signs of a model
         that is too large for its data.
+    forcing, final_forcing, n_starts : "deprecated"
+        Old names of `teacher_forcing`, `final_teacher_forcing` and `n_init`. They still work, with
+        a FutureWarning, and go in version 0.2.
 
     Attributes
     ----------
@@ -180,7 +184,7 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Variance of the free run's residuals on the training trials, in scaled units, or of spike
         counts in units of what they are expected to be (1 for Poisson counts); on at most 512 of
         the trials where training does not end with the embeddings of free runs (docs/model.md).
-    noise_inflation_ : float
+    autocorrelation_time_ : float
         Samples in time that carry the information of one independent residual; the posterior
         counts the data that much less.
     observation_ : {"gaussian", "poisson"}
@@ -253,10 +257,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         solver="annealed",
         max_iter=400,
         learning_rate_init=5e-3,
-        forcing=0.1,
-        final_forcing="auto",
+        teacher_forcing=0.1,
+        final_teacher_forcing="auto",
         batch_size="auto",
-        n_starts=2,
+        n_init=2,
         tol=1e-3,
         early_stopping=False,
         validation_fraction=0.1,
@@ -268,6 +272,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         distributed=False,
         random_state=None,
         verbose=False,
+        forcing="deprecated",
+        final_forcing="deprecated",
+        n_starts="deprecated",
     ):
         self.n_components = n_components
         self.rank = rank
@@ -284,10 +291,10 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.solver = solver
         self.max_iter = max_iter
         self.learning_rate_init = learning_rate_init
-        self.forcing = forcing
-        self.final_forcing = final_forcing
+        self.teacher_forcing = teacher_forcing
+        self.final_teacher_forcing = final_teacher_forcing
         self.batch_size = batch_size
-        self.n_starts = n_starts
+        self.n_init = n_init
         self.tol = tol
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -299,6 +306,9 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
+        self.forcing = forcing
+        self.final_forcing = final_forcing
+        self.n_starts = n_starts
 
     # Private, for the common checks of scikit-learn, which know arrays of two axes only: with
     # True in a subclass X is 2-D, and each row is a trial of one step from zero.
@@ -324,6 +334,15 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         if "_model" not in vars(self):
             raise AttributeError("steps_per_sample_ is known after a fit.")
         return self._model.steps_per_sample
+
+    @property
+    def noise_inflation_(self):
+        """Old name of `autocorrelation_time_`."""
+        if "_model" not in vars(self):
+            raise AttributeError("noise_inflation_ is now called autocorrelation_time_.")
+        text = "noise_inflation_ is now called autocorrelation_time_. The old name goes in 0.2."
+        warn_user(text, FutureWarning)
+        return self.autocorrelation_time_
 
     def _check_X(self, X, fit=False, processes=ALONE):
         if self._two_d:
@@ -397,7 +416,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             a.detach().numpy().copy() for a in (observation.mean, observation.scale)
         )
         self.hypernetwork_ = model.hypernetwork
-        self.noise_variance_, self.noise_inflation_ = float(observation.noise), model.inflation
+        self.noise_variance_ = float(observation.noise)
+        self.autocorrelation_time_ = model.autocorrelation_time
         self._model = model
         self._structure = {name: getattr(self, name) for name in STRUCTURE}
         self._mean_initial_state = observation.activity(found.first)
@@ -1017,8 +1037,8 @@ class JEDIEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         check_is_fitted(self, "hypernetwork_")
         X = self._check_X(X)
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
-        check_number(self.n_starts, "n_starts", numbers.Integral, low=1)
-        how["n_starts"] = self.n_starts
+        how["n_init"] = setting(self, "n_init")
+        check_number(how["n_init"], "n_init", numbers.Integral, low=1)
         found = self._model.infer(X, resolve_device(self.device), inputs, **how)
         self._warn_of_units(X, float(found.distance))
         _warn_unconverged(found.converged)
@@ -1101,6 +1121,6 @@ def _warn_unconverged(converged):
         warn_user(
             f"The embeddings of {len(bad)} of {len(converged)} trials did not converge, first "
             f"that of trial {bad[0]}; they are the best found. The model may not describe these "
-            "trials: compare score_samples, or raise n_starts.",
+            "trials: compare score_samples, or raise n_init.",
             ConvergenceWarning,
         )

@@ -19,17 +19,17 @@ from ._advice import describe_starts
 from ._components import components_of_trials
 from ._distributed import ALONE, Processes
 from ._initial_state import INITIAL_STATES
-from ._missing import Filler, needed, sessions_of
+from ._missing import Imputer, needed, sessions_of
 from ._model import Model
 from ._observation import OBSERVATIONS
 from ._parameters import (
     check_processes,
     choose_drive,
+    choose_embedding_index,
     choose_initial_state,
     choose_input_scale,
     choose_labels,
     choose_observation,
-    choose_rows,
     choose_sizes,
     choose_steps,
     choose_validation,
@@ -43,7 +43,7 @@ from ._stored import StoredTrials, is_large, part
 from ._torch import make_generator, resolve_device
 from ._training import train
 from ._trials import LazyTrials, SessionTrials, Trials, as_trials, one_less
-from ._validation import check_inputs_of_trials, check_seed
+from ._validation import check_inputs_of_trials, check_seed, setting
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
@@ -79,8 +79,8 @@ class Data:
     whole: Trials | LazyTrials | None  # the same as tensors, of all neurons, for the start
     trials: Trials | LazyTrials | SessionTrials  # of the neurons that their runs need
     variance: float  # deviance per value of each neuron's mean
-    rows: torch.Tensor | None  # embedding of each trial, where trials share them
-    groups: torch.Tensor | None  # condition of each embedding, where each trial has one
+    embedding_index: torch.Tensor | None  # embedding of each trial, where trials share them
+    condition_index: torch.Tensor | None  # condition of each embedding, where each trial has one
     n_embeddings: int
 
     def inputs_of(self, index):
@@ -94,7 +94,7 @@ class Plan:
 
     est: Any
     observation: torch.nn.Module
-    filler: Filler
+    imputer: Imputer
     input_scale: np.ndarray
     schedule: Schedule
     device: torch.device
@@ -140,8 +140,8 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE):
         data.trials,
         plan.schedule,
         variance=data.variance,
-        rows=data.rows,
-        groups=data.groups,
+        embedding_index=data.embedding_index,
+        condition_index=data.condition_index,
         generator=plan.generator,
         validate=partial(validate, data, plan) if len(data.left_out) else None,
         progress=Progress(
@@ -195,19 +195,21 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         used = part(X, kept)
     input_scale = choose_input_scale(inputs) if previous is None else previous.input_scale
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
-    filler = Filler.learn(used, observation.estimate, None if codes is None else codes[kept])
+    imputer = Imputer.learn(used, observation.estimate, None if codes is None else codes[kept])
     every = choose_steps(est) if previous is None else previous.steps_per_sample
-    how = (used, u[kept], observation, filler, torch.float32, device, every)
+    how = (used, u[kept], observation, imputer, torch.float32, device, every)
     null, count = observation.null_deviance(used, processes)
     whole = trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
     sessions = sessions_of(used) if count < math.prod(used.shape) else []
-    drive = choose_drive(est, sessions, filler, previous)
+    drive = choose_drive(est, sessions, previous)
     # a GPU waits for calls, not for neurons: it takes all of them at once
     if drive is not None and len(sessions) > 1 and device.type == "cpu":
         trials = apart(sessions, drive, *how, count)
     schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
     check_processes(schedule.batch_size, len(trials), processes)
-    rows, groups, n_embeddings = choose_rows(est, labels, codes, kept, device)
+    embedding_index, condition_index, n_embeddings = choose_embedding_index(
+        est, labels, codes, kept, device
+    )
     data = Data(
         X=X,
         inputs=inputs,
@@ -219,14 +221,14 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         whole=whole,
         trials=trials,
         variance=null / count,
-        rows=rows,
-        groups=groups,
+        embedding_index=embedding_index,
+        condition_index=condition_index,
         n_embeddings=n_embeddings,
     )
     plan = Plan(
         est=est,
         observation=observation,
-        filler=filler,
+        imputer=imputer,
         input_scale=input_scale,
         schedule=schedule,
         device=device,
@@ -252,22 +254,22 @@ def start(data, plan):
     curve, sizes = processes.agree((curve, choose_sizes(*how)))
     if continued:
         u = data.inputs_of(data.kept)
-        how = (data.used, u, data.rows, plan.device, trials.dtype, processes)
+        how = (data.used, u, data.embedding_index, plan.device, trials.dtype, processes)
         model, c, q = plan.previous.thaw(*how)
-        model.filler, model.n_starts = plan.filler, est.n_starts
+        model.imputer, model.n_init = plan.imputer, setting(est, "n_init")
     else:
         name = choose_initial_state(est, data.inputs)
         initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
         drive = None if plan.drive is None else torch.from_numpy(plan.drive).to(plan.device)
-        how = (data.rows, alpha, curve, plan.generator, processes, drive)
+        how = (data.embedding_index, alpha, curve, plan.generator, processes, drive)
         c = solver.start(hypernetwork, trials, q, initial, *how)
         # what leaves a GPU as it is arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
         hypernetwork, c = (a.to(plan.device) for a in agreed)
-        parts = (hypernetwork, initial, plan.observation, plan.filler, plan.input_scale)
-        times = (float(est.dt), float(est.tau), est.n_starts)
+        parts = (hypernetwork, initial, plan.observation, plan.imputer, plan.input_scale)
+        times = (float(est.dt), float(est.tau), setting(est, "n_init"))
         model = Model(*parts, *times, steps_per_sample=trials.every)
         model.to_train(plan.device, trials.dtype)
     if plan.drive is not None:
@@ -291,7 +293,7 @@ def settle(model, training, data, plan):
     frozen = freeze(model, training.c, training.q, data, plan)
     n_visits = len(training.loss_curve) * plan.schedule.batch_size / len(data.kept)
     behind = n_visits < FEW_VISITS and len(data.kept) > SETTLED
-    if plan.schedule.final_forcing or (data.rows is None and behind):
+    if plan.schedule.final_teacher_forcing or (data.embedding_index is None and behind):
         # Many embeddings are behind the hypernetwork, or not those of free runs: noise and prior
         # from some that are
         order = torch.randperm(len(data.kept), generator=torch.Generator().manual_seed(0))
@@ -320,13 +322,13 @@ def infer(model, data, plan):
 def apart(sessions, drive, X, inputs, *how_and_count):
     """Trials of sessions, each with the neurons that its runs need."""
     *how, count = how_and_count
-    observation, filler, dtype, device, every = how
+    observation, imputer, dtype, device, every = how
     neurons = [needed(drive, own) for _, own in sessions]
     n_values = sum(len(i) * len(n) for (i, _), n in zip(sessions, neurons, strict=True))
     lazy = isinstance(X, StoredTrials) and is_large(n_values * X.shape[1])
     parts = []
     for (i, _), own in zip(sessions, neurons, strict=True):
-        rest = (observation.take(own), filler.take(own), dtype, device, every)
+        rest = (observation.take(own), imputer.take(own), dtype, device, every)
         given = (part(X, i), inputs[i], *rest)
         some = LazyTrials(*given, count, own) if lazy else as_trials(*given, own)
         parts.append((torch.from_numpy(i), some))
@@ -344,11 +346,11 @@ def judge_inference(model, embedding, found, data, plan):
 
 def freeze(model, c, q, data, plan, index=None):
     """`Model.settle` on all trials that are trained on, or some with an embedding each."""
-    trials, rows = data.trials, data.rows
+    trials, embedding_index = data.trials, data.embedding_index
     if index is not None:
-        trials, rows = trials.take(index), None
+        trials, embedding_index = trials.take(index), None
     how = {"variance": data.variance, "seed": plan.seed, "processes": plan.processes}
-    return model.settle(c, q, trials, rows, **how)
+    return model.settle(c, q, trials, embedding_index, **how)
 
 
 def free_run_r2(X, deviance, observation):

@@ -26,9 +26,9 @@ WAYS = ((1.0, 0.3, 0.1, 0.03, 0.01, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
 COMPARED = 2  # last lifted steps of a way whose parameters are compared by their runs
 QUASI_STEPS, LAST_STEPS = 10, 30  # by gradients alone, then with curvature
 SUSPECT = 4.0  # times the deviance of noise: other starts may do better
-START_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
+START_TEACHER_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
 PATIENCE, LEAST_GAIN = 50, 0.01  # steps that gain a smaller share of the cost are the last
-SCREEN_FORCING = 0.05  # under which cluster centres are compared
+SCREEN_TEACHER_FORCING = 0.05  # under which cluster centres are compared
 RACE_STEPS = 6  # iterations of every start before the best one goes on alone
 FIRST_DAMPING = 1e-3  # of the mean curvature
 NEAR = 1.0  # promised fall of the cost, one posterior SD from the mode: exact curvature from there
@@ -193,9 +193,9 @@ def _of_problems(kept, k):
 class _Search:
     """Where the search for the parameters of trials starts, and what the best start leads to."""
 
-    def __init__(self, runs, trials, prior, weight, forcing):
+    def __init__(self, runs, trials, prior, weight, teacher_forcing):
         self.runs, self.trials, self.prior, self.weight = runs, trials, prior, weight
-        self.forcing, self.target = forcing, runs.target(trials, forcing)
+        self.teacher_forcing, self.target = teacher_forcing, runs.target(trials, teacher_forcing)
         self.first = runs.first_guess(trials, prior.mean)
         self.everyone = torch.arange(len(trials), device=self.first.device)
         self.parts = self.everyone.split(runs.chunk(self.target))
@@ -248,11 +248,11 @@ class _Search:
         return self._result(fit, self.everyone, tol)
 
     def continued(self):
-        """The end of Gauss-Newton steps of runs under falling forcing, from the prior mean."""
+        """The end of Gauss-Newton steps from the prior mean, under falling teacher forcing."""
         p = self.first
-        for forcing in START_FORCING:
-            if forcing > self.forcing:
-                target = self.runs.target(self.trials, forcing)
+        for teacher_forcing in START_TEACHER_FORCING:
+            if teacher_forcing > self.teacher_forcing:
+                target = self.runs.target(self.trials, teacher_forcing)
                 fit = _Fit(self.runs, self.prior, self.weight, target, p, self.everyone)
                 p = fit.gauss_newton()
         return p
@@ -262,7 +262,7 @@ class _Search:
         centres, runs = self.prior.centres, self.runs
         if n < 1 or not len(centres):
             return []
-        target = runs.target(self.trials, max(SCREEN_FORCING, self.forcing))
+        target = runs.target(self.trials, max(SCREEN_TEACHER_FORCING, self.teacher_forcing))
         deviance = []
         for centre in centres:
             p = runs.with_embedding(self.first, centre)
@@ -270,12 +270,12 @@ class _Search:
         order = torch.stack(deviance).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
         return [runs.with_embedding(self.first, centres[best]) for best in order[:n]]
 
-    def from_starts(self, n_starts, max_iter, tol, known=None):
+    def from_starts(self, n_init, max_iter, tol, known=None):
         """Parameters, deviance and convergence, by the start that is ahead after a few steps.
 
         `known` parameters are one more start.
         """
-        starts = [self.continued(), *self.centres(n_starts - 1)]
+        starts = [self.continued(), *self.centres(n_init - 1)]
         starts += [] if known is None else [known]
         n = len(starts)
         trial = self.everyone.repeat(n)
@@ -322,10 +322,10 @@ def infer(
     prior,
     weight,
     *,
-    forcing=0.0,
+    teacher_forcing=0.0,
     max_iter=200,
     tol=1e-4,
-    n_starts=2,
+    n_init=2,
     noise=None,
     curvature=True,
 ):
@@ -339,13 +339,13 @@ def infer(
     prior : GaussianPrior
     weight : float
         1 / what the deviance is divided by in the likelihood.
-    forcing : float
+    teacher_forcing : float
         Share of the guide mixed into the state of the run whose deviance is minimised.
     max_iter, tol : int, float
         Iterations of the final stage; a trial stops when an undamped step promises to lower its
         cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode. It is given up,
         not converged, when `PATIENCE` steps lowered its cost by less than the share `LEAST_GAIN`.
-    n_starts : int
+    n_init : int
         Starts of each trial: the continuation from the prior mean, then cluster centres. Where
         runs can be lifted it begins with at most two ways of lifted steps, and these starts are
         for the trials that they do not serve.
@@ -363,23 +363,23 @@ def infer(
         Of that run.
     converged : Tensor (trials,), bool
     """
-    search = _Search(runs, trials, prior, weight, forcing)
+    search = _Search(runs, trials, prior, weight, teacher_forcing)
     if not runs.lifts:
-        p, deviance, converged = search.from_starts(n_starts, max_iter, tol)
+        p, deviance, converged = search.from_starts(n_init, max_iter, tol)
     else:
-        p, deviance, converged = search.from_lifted(WAYS[:n_starts], tol)
+        p, deviance, converged = search.from_lifted(WAYS[:n_init], tol)
         unlikely = search.unlikely(deviance, 1 / weight if noise is None else noise)
         suspect = (~converged | unlikely).nonzero()[:, 0]
         if len(suspect):
-            other = _Search(runs, trials[suspect], prior, weight, forcing)
-            again = other.from_starts(n_starts + 2, max_iter, tol, p[suspect])
+            other = _Search(runs, trials[suspect], prior, weight, teacher_forcing)
+            again = other.from_starts(n_init + 2, max_iter, tol, p[suspect])
             for now, new in zip((p, deviance, converged), again, strict=True):
                 now[suspect] = new
     return p, search.curvature(p) if curvature else None, deviance, converged
 
 
 @torch.no_grad()
-def error_bars(runs, trials, p, H, prior, weight, inflation):
+def error_bars(runs, trials, p, H, prior, weight, autocorrelation_time):
     """Covariance of the estimates p under the noise of the data (docs/model.md, eq. 11).
 
     The sandwich H^-1 M H^-1: H is the Gauss-Newton curvature, with one noise variance for all
@@ -392,7 +392,7 @@ def error_bars(runs, trials, p, H, prior, weight, inflation):
         As in `infer`.
     p, H : Tensor (trials, m), (trials, m, m)
         What `infer` returned.
-    inflation : float
+    autocorrelation_time : float
         Samples in time per independent residual.
 
     Returns
@@ -400,6 +400,8 @@ def error_bars(runs, trials, p, H, prior, weight, inflation):
     Tensor (trials, m, m)
     """
     parts = torch.arange(len(p), device=p.device).split(runs.chunk_of_variance(trials))
-    variance = torch.cat([runs.gradient_variance(p[i], trials[i], inflation) for i in parts])
+    variance = torch.cat(
+        [runs.gradient_variance(p[i], trials[i], autocorrelation_time) for i in parts]
+    )
     inverse = torch.linalg.inv(H)
     return inverse @ (weight**2 * variance + prior.precision) @ inverse

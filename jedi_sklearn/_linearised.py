@@ -25,7 +25,8 @@ CHUNK_BYTES = 16e6  # of a large temporary, for the problems worked on at a time
 class DenseRuns:
     """Runs whose tangents are followed neuron by neuron.
 
-    `run` and `system` take trials as `target` makes them of `Trials` and a forcing.
+    `run` and `system` take trials as `target` makes them of `Trials` and a strength of
+    teacher forcing.
 
     Parameters
     ----------
@@ -45,9 +46,9 @@ class DenseRuns:
         self.d = hypernetwork.n_components
         self.size = self.d + initial_state.size
 
-    def target(self, trials, forcing=0.0):
-        """Trials as runs under this forcing meet them."""
-        return DenseTarget(trials, forcing)
+    def target(self, trials, teacher_forcing=0.0):
+        """Trials as runs under this teacher forcing meet them."""
+        return DenseTarget(trials, teacher_forcing)
 
     @property
     def chunk_bytes(self):
@@ -88,9 +89,9 @@ class DenseRuns:
     @torch.no_grad()
     def run(self, p, target, keep=False):
         """Deviance of each problem's run, and what `system` needs (with `keep`)."""
-        trials, forcing = target.trials, target.forcing
+        trials, teacher_forcing = target.trials, target.teacher_forcing
         weights, x = self.start(p, trials)
-        deviance, pulls = x.new_zeros(len(x)), trials.pulls(forcing)
+        deviance, pulls = x.new_zeros(len(x)), trials.pulls(teacher_forcing)
         for t, guide in enumerate(trials.guide):
             deviance += self.observation.score(x, trials.y[t], trials.weight_at(t))[2]
             x = x - pulls[t] * (x - guide)
@@ -106,17 +107,17 @@ class DenseRuns:
         wanted (`exact`), or, as here, nobody knows it.
         """
         curvature, gradient = 0.0, 0.0
-        for score, h, dx, _ in self.tangent_run(p, target.trials, target.forcing):
+        for score, h, dx, _ in self.tangent_run(p, target.trials, target.teacher_forcing):
             seen = dx if h is None else dx * h.unsqueeze(1)
             curvature = curvature + torch.bmm(seen, dx.transpose(1, 2))
             gradient = gradient + torch.bmm(dx, score.unsqueeze(-1))[..., 0]
         return gradient, curvature, None
 
     @torch.no_grad()
-    def tangent_run(self, p, trials, forcing=0.0):
+    def tangent_run(self, p, trials, teacher_forcing=0.0):
         """Yield score and curvature, tangents of x (problems, m, neurons) and tanh'(x~)."""
         weights, tangents, x = self.start_linearised(p, trials)
-        a, pulls = self.alpha, trials.pulls(forcing)
+        a, pulls = self.alpha, trials.pulls(teacher_forcing)
         dx = x.new_zeros(len(p), self.size, x.shape[1])
         dx[:, self.d :] = self.initial_state.directions.t()
         if self.initial_state.generated:
@@ -135,18 +136,18 @@ class DenseRuns:
             x = (1 - a) * x + a * drive(self.connectivity, weights, phi, trials.inputs[t])
 
     @torch.no_grad()
-    def gradient_variance(self, p, trials, inflation):
+    def gradient_variance(self, p, trials, autocorrelation_time):
         """Variance of the gradient under the noise of the data, (problems, m, m).
 
-        `inflation` samples in time have the information of one. Where free runs start at a
-        measured sample its noise is in all that follows (docs/model.md, eq. 11).
+        `autocorrelation_time` samples in time have the information of one. Where free runs start
+        at a measured sample its noise is in all that follows (docs/model.md, eq. 11).
         """
         observation, tangents, slopes = self.observation, [], []
         total = p.new_zeros(len(p), self.size, self.size)
         for _, h, dx, slope in self.tangent_run(p, trials):
             noise = observation.score_variance(h)
             noise = noise if h is None else noise.unsqueeze(1)
-            total += inflation * torch.bmm(dx * noise, dx.transpose(1, 2))
+            total += autocorrelation_time * torch.bmm(dx * noise, dx.transpose(1, 2))
             tangents.append(dx if h is None else dx * h.unsqueeze(1))
             slopes.append(slope)
         if self.initial_state.measured:
@@ -166,10 +167,10 @@ class DenseRuns:
 
 @dataclass
 class DenseTarget:
-    """Trials, and the strength of the forcing that runs are under."""
+    """Trials, and the strength of the teacher forcing of runs."""
 
     trials: Trials
-    forcing: float
+    teacher_forcing: float
 
     @property
     def shape(self):
@@ -181,7 +182,7 @@ class DenseTarget:
 
     def __getitem__(self, index):
         """Some of the trials."""
-        return DenseTarget(self.trials[index], self.forcing)
+        return DenseTarget(self.trials[index], self.teacher_forcing)
 
 
 def _of_matrices(factor):

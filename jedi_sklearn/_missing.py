@@ -1,6 +1,6 @@
 """What stands in for samples that are missing (NaN), where a number is needed.
 
-The squared error never counts what was filled in. It is used where a run needs a value: as its
+The squared error never counts imputed values. It is used where a run needs a value: as its
 initial state, and where teacher forcing pulls it. Gaps in a neuron's trial are interpolated in
 time; a neuron missing from a whole trial, or before its first or after its last sample, is
 predicted from the others by the principal axes of the training data: of its samples or, where
@@ -20,7 +20,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from ._stored import StoredTrials, part
 
-__all__ = ["Filler", "groups_of_neurons", "needed", "sessions_of"]
+__all__ = ["Imputer", "groups_of_neurons", "needed", "sessions_of"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 RCOND = 1e-3  # of scores that explain new neurons
@@ -29,7 +29,7 @@ LEAST_POWER = 0.001  # of the largest variance of links between groups: what noi
 
 
 @dataclass
-class Filler:
+class Imputer:
     """Principal axes of scaled activity, (neurons, k), each as long as its SD, and the noise."""
 
     axes: np.ndarray
@@ -65,13 +65,13 @@ class Filler:
         Z = np.concatenate(rows)
         known = np.isfinite(Z)
         Z, start = np.where(known, Z, 0.0), None
-        if not known.all() and (found := filled_by_links(Z, known)) is not None:
+        if not known.all() and (found := imputed_by_links(Z, known)) is not None:
             # expectation-maximisation that sets out from zeros would leave the groups apart
             start, share = found
             if codes is not None and _all_meet(X, codes):
-                filler, other_share = cls._of_conditions(X, states, codes)
+                imputer, other_share = cls._of_conditions(X, states, codes)
                 if other_share > share:
-                    start = filler.complete(np.where(known, Z, np.nan))
+                    start = imputer.complete(np.where(known, Z, np.nan))
         return cls._of_samples(Z, known, start)[0]
 
     @classmethod
@@ -80,16 +80,16 @@ class Filler:
 
         What is not known is 0 in Z; `start`, if given, has a first guess of it.
         """
-        whole, filled = known.all(axis=1), (Z if start is None else start).copy()
+        whole, imputed = known.all(axis=1), (Z if start is None else start).copy()
         n_axes = min(N_AXES, *Z.shape)
         for _ in range(1 if whole.all() else N_ROUNDS):
-            _, size, axes = randomized_svd(filled, n_axes, random_state=0)
+            _, size, axes = randomized_svd(imputed, n_axes, random_state=0)
             size = size / np.sqrt(len(Z))
-            rest = max(np.square(filled).mean() * Z.shape[1] - np.square(size).sum(), 0.0)
+            rest = max(np.square(imputed).mean() * Z.shape[1] - np.square(size).sum(), 0.0)
             noise = max(rest / Z.shape[1], 1e-6 * np.square(size).max(), 1e-30)
-            filler = cls(axes.T * size, noise)
-            filled[~whole] = filler.complete(np.where(known, Z, np.nan)[~whole])
-        return filler, filled
+            imputer = cls(axes.T * size, noise)
+            imputed[~whole] = imputer.complete(np.where(known, Z, np.nan)[~whole])
+        return imputer, imputed
 
     @classmethod
     def _of_conditions(cls, X, states, codes):
@@ -120,22 +120,22 @@ class Filler:
             axes = axes.T * size / np.sqrt(len(Z))
             # about the axes single samples scatter: that is what a prediction starts from
             rest = (variance - np.square(axes).sum(axis=1)).mean()
-            filler = cls(axes, max(rest, 1e-6 * np.square(size).max() / len(Z), 1e-30))
-            Z = filler.complete(given)
+            imputer = cls(axes, max(rest, 1e-6 * np.square(size).max() / len(Z), 1e-30))
+            Z = imputer.complete(given)
         n, n_means = count.sum(), (count > 0).sum()
         within = some - (np.square(total) / np.maximum(count, 1)).sum()
-        return filler, 1 - within / max(n - n_means, 1) * n / max(some, 1e-300)
+        return imputer, 1 - within / max(n - n_means, 1) * n / max(some, 1e-300)
 
     def joined(self, known, new):
         """The same for more neurons, from samples (rows) without noise of those known and new."""
         gram = self.axes.T @ self.axes + self.noise * np.eye(self.axes.shape[1])
         scores = np.linalg.solve(gram, self.axes.T @ known.T).T
         axes = np.linalg.lstsq(scores, new, rcond=RCOND)[0]
-        return Filler(np.concatenate([self.axes, axes.T]), self.noise)
+        return Imputer(np.concatenate([self.axes, axes.T]), self.noise)
 
     def take(self, neurons):
         """The same for some of the neurons."""
-        return Filler(self.axes[neurons], self.noise)
+        return Imputer(self.axes[neurons], self.noise)
 
     def complete(self, z):
         """Rows (samples, neurons) with what is NaN predicted from the rest of each."""
@@ -168,11 +168,11 @@ class Filler:
         return z
 
 
-def filled_by_links(Z, known):
+def imputed_by_links(Z, known):
     """Rows Z (samples, neurons) with neurons that some of theirs were never recorded with.
 
     They are regressed on the links: neurons of the row that were recorded with them elsewhere,
-    or were filled in before. What else is not known stays 0. Also the least share of their
+    or were imputed before. What else is not known stays 0. Also the least share of their
     variance that links explain. None where all neurons were recorded together.
     """
     have = known.T.astype(float) @ known > 0
@@ -188,7 +188,7 @@ def filled_by_links(Z, known):
     for k, here in enumerate(kinds):  # gaps of neurons that were recorded together come first
         columns = np.concatenate([members[g] for g in np.flatnonzero(here)])
         part = np.ix_(kind.ravel() == k, columns)
-        Z[part] = Filler._of_samples(Z[part], known[part])[1]
+        Z[part] = Imputer._of_samples(Z[part], known[part])[1]
     while True:
         kinds, kind = np.unique(present, axis=0, return_inverse=True)
         before, kind = present.copy(), kind.ravel()
@@ -308,7 +308,7 @@ def _linked(together):
 
 
 def interpolate(z):
-    """Gaps of a trial (time, neurons) filled linearly in time, ends held."""
+    """Gaps of a trial (time, neurons) interpolated linearly in time, ends held."""
     known = np.isfinite(z)
     if known.all():
         return z

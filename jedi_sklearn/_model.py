@@ -19,7 +19,7 @@ from torch import nn
 from ._distributed import ALONE
 from ._inference import GaussianPrior, error_bars, infer
 from ._missing import needed, sessions_of
-from ._observation import residual_inflation
+from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
 from ._rollout import follow, simulate
 from ._torch import as_tensor, in_parallel, isolated, temporary_bytes
@@ -50,16 +50,16 @@ class Model(nn.Module):
     hypernetwork : Hypernetwork
     initial_state : InitialState
     observation : Observation
-    filler : Filler
+    imputer : Imputer
         What stands in for missing samples.
     input_scale : ndarray (inputs,)
         RMS of each channel of known input.
     dt, tau : float
-    n_starts : int
+    n_init : int
         Of the inference of each trial.
     prior : GaussianPrior, optional
         Known from `settle` on, as are the noise of the observation and
-    inflation : float
+    autocorrelation_time : float
         Samples in time per independent residual.
     steps_per_sample : int
         Of the dynamics, so that each takes dt / steps_per_sample.
@@ -70,20 +70,25 @@ class Model(nn.Module):
         hypernetwork,
         initial_state,
         observation,
-        filler,
+        imputer,
         input_scale,
         dt,
         tau,
-        n_starts,
+        n_init,
         prior=None,
-        inflation=1.0,
+        autocorrelation_time=1.0,
         steps_per_sample=1,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
         self.observation, self.prior = observation, prior
-        self.filler, self.input_scale = filler, input_scale
-        self.dt, self.tau, self.n_starts, self.inflation = dt, tau, n_starts, inflation
+        self.imputer, self.input_scale = imputer, input_scale
+        self.dt, self.tau, self.n_init, self.autocorrelation_time = (
+            dt,
+            tau,
+            n_init,
+            autocorrelation_time,
+        )
         self.steps_per_sample = steps_per_sample
 
     @property
@@ -111,16 +116,16 @@ class Model(nn.Module):
         generated = self.connectivity.generated(weights)
         return weights, initial(q, trials.guide[0], generated), observation
 
-    def loss(self, c, q, trials, forcing=0.0, workspace=None):
+    def loss(self, c, q, trials, teacher_forcing=0.0, workspace=None):
         """Deviance of the (teacher-forced) runs of trials, with gradients."""
         if isinstance(trials, SessionTrials):
             total = 0.0
             for k, (i, some) in enumerate(trials.parts):
                 space = None if workspace is None else workspace.setdefault(k, {})
-                total = total + self.loss(c[i], q[i], some, forcing, space)
+                total = total + self.loss(c[i], q[i], some, teacher_forcing, space)
             return total
         weights, x0, observation = self.start(c, q, trials)
-        rest = (weights, x0, trials, self.alpha, forcing, observation)
+        rest = (weights, x0, trials, self.alpha, teacher_forcing, observation)
         if workspace is not None and can_replay(trials.device):
             return replayed(self.connectivity.loss, *rest, workspace)
         return self.connectivity.loss(*rest, workspace)
@@ -146,7 +151,7 @@ class Model(nn.Module):
 
     # From training to the fitted model, and back
 
-    def settle(self, c, q, trials, rows, *, variance, seed, processes=ALONE):
+    def settle(self, c, q, trials, embedding_index, *, variance, seed, processes=ALONE):
         """A frozen copy, float64 on the CPU, that knows prior and noise of its training trials.
 
         Parameters
@@ -154,7 +159,7 @@ class Model(nn.Module):
         c, q : Tensor
             Trained embeddings (embeddings, d) and initial-state coordinates (trials, size).
         trials : Trials or LazyTrials
-        rows : Tensor or None
+        embedding_index : Tensor or None
             Embedding of each trial.
         variance : float
             Of the trials.
@@ -163,9 +168,9 @@ class Model(nn.Module):
         processes : Processes
             Each goes through its share of the trials.
         """
-        each = c if rows is None else c[rows]
+        each = c if embedding_index is None else c[embedding_index]
         squares = c.new_zeros(len(self.observation.scale), dtype=torch.float64)
-        count, inflation = torch.zeros_like(squares), torch.zeros_like(squares[:1])
+        count, autocorrelation_time = torch.zeros_like(squares), torch.zeros_like(squares[:1])
         for i in processes.share(blocks(trials)):
             some = trials[i]
             error = self.residual(each[i], q[i], some)
@@ -173,8 +178,10 @@ class Model(nn.Module):
             squares[neurons] += error.square().sum((0, 1), dtype=torch.float64)
             seen = some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
             count[neurons] += seen
-            inflation += residual_inflation(error, some.every) * len(i) / len(trials)
-        processes.sum_(squares, count, inflation)
+            autocorrelation_time += (
+                residual_autocorrelation_time(error, some.every) * len(i) / len(trials)
+            )
+        processes.sum_(squares, count, autocorrelation_time)
         if not torch.isfinite(squares).all():
             raise FloatingPointError(
                 "Training diverged: the free run of the trained model is not finite. Try a "
@@ -182,10 +189,10 @@ class Model(nn.Module):
             )
         frozen = copy.deepcopy(self).double().cpu().requires_grad_(False)
         frozen.observation.learn_noise(squares.cpu(), count.cpu(), NOISE_FLOOR * variance)
-        frozen.inflation = float(inflation)
+        frozen.autocorrelation_time = float(autocorrelation_time)
         c, each, q = (a.detach().double().cpu() for a in (c, each, q))
         frozen.prior = _learn_prior(c, each, q, seed)
-        if rows is None:
+        if embedding_index is None:
             frozen._widen_prior(torch.cat([c, q], 1), trials)
         return frozen
 
@@ -198,7 +205,7 @@ class Model(nn.Module):
         order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))
         n_steps, _, n_neurons = trials.shape
         index = order[: block_size(n_steps, n_neurons)].sort().values
-        weight = 1 / (self.observation.dispersion * self.inflation)
+        weight = 1 / (self.observation.dispersion * self.autocorrelation_time)
         covariance, prior = torch.zeros_like(self.prior.precision), self.prior
         for where, some in by_session(trials[index.to(trials.device)]):
             some, own = some.to(torch.float64, torch.device("cpu")), p[index[where]]
@@ -211,19 +218,21 @@ class Model(nn.Module):
         covariance = torch.linalg.inv(prior.precision) + covariance / len(index)
         self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
 
-    def thaw(self, X, inputs, rows, device, dtype, processes=ALONE):
+    def thaw(self, X, inputs, embedding_index, device, dtype, processes=ALONE):
         """A copy to train on X, with embeddings and initial-state coordinates.
 
-        The embeddings are those that `infer` finds, one for each trial or, with `rows`, the mean
-        of the trials that share it.
+        The embeddings are those that `infer` finds, one for each trial or, with
+        `embedding_index`, the mean of the trials that share it.
         """
         d = self.hypernetwork.n_components
         found = self.infer(X, device, inputs, processes=processes)
         p = torch.as_tensor(found.p, device=device)
         c, q = p[:, :d], p[:, d:].to(dtype)
-        if rows is not None:
-            total = c.new_zeros(int(rows.max()) + 1, d).index_add_(0, rows, c)
-            c = total / torch.bincount(rows)[:, None]
+        if embedding_index is not None:
+            total = c.new_zeros(int(embedding_index.max()) + 1, d).index_add_(
+                0, embedding_index, c
+            )
+            c = total / torch.bincount(embedding_index)[:, None]
         return copy.deepcopy(self).to_train(device, dtype), c.to(dtype), q
 
     def to_train(self, device, dtype):
@@ -246,7 +255,7 @@ class Model(nn.Module):
         errors=False,
         curvature=False,
         correction=None,
-        n_starts=None,
+        n_init=None,
         n_jobs=None,
         processes=ALONE,
     ):
@@ -268,7 +277,7 @@ class Model(nn.Module):
         """
         parts, order = self._blocks(X, device)
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
-        how |= {"correction": correction, "n_starts": n_starts or self.n_starts}
+        how |= {"correction": correction, "n_init": n_init or self.n_init}
         block = partial(self._infer_block, **how)
         with processes.together():
             mine = processes.share(parts)
@@ -312,19 +321,19 @@ class Model(nn.Module):
             self.hypernetwork.take(neurons),
             self.initial_state.take(neurons),
             self.observation.take(neurons),
-            self.filler.take(neurons),
+            self.imputer.take(neurons),
         )
 
-    def with_parts(self, hypernetwork, initial_state, observation, filler):
+    def with_parts(self, hypernetwork, initial_state, observation, imputer):
         """A frozen model that has these parts, and the rest of this one."""
-        parts = (hypernetwork, initial_state, observation, filler, self.input_scale)
-        rest = (self.dt, self.tau, self.n_starts, self.prior, self.inflation)
+        parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
+        rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
         return Model(*parts, *rest, self.steps_per_sample).requires_grad_(False)
 
     @isolated  # workers have a state of their own
     @torch.no_grad()
     def _infer_block(
-        self, X, inputs, neurons, *, device, starts, errors, curvature, correction, n_starts
+        self, X, inputs, neurons, *, device, starts, errors, curvature, correction, n_init
     ):
         """What `infer` returns of a block of trials, but sums for means.
 
@@ -335,13 +344,13 @@ class Model(nn.Module):
         u = self.scale_inputs(inputs, X.shape[:2])
         kind = (torch.float64, device, self.steps_per_sample)
         inner = model if neurons is None else model.of_neurons(neurons)
-        how = (u, inner.observation, inner.filler, *kind, neurons)
+        how = (u, inner.observation, inner.imputer, *kind, neurons)
         some = trials = as_trials(X, *how)
         if neurons is not None and (self.initial_state.measured or correction is not None):
-            trials = as_trials(X, u, self.observation, self.filler, *kind)
+            trials = as_trials(X, u, self.observation, self.imputer, *kind)
         runs, d = inner.runs(), self.hypernetwork.n_components
-        weight = 1 / (model.observation.dispersion * self.inflation)
-        how = {"forcing": correction or 0.0, "n_starts": n_starts}
+        weight = 1 / (model.observation.dispersion * self.autocorrelation_time)
+        how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
         how |= {"noise": model.observation.dispersion, "curvature": curvature or errors}
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
@@ -361,7 +370,7 @@ class Model(nn.Module):
             run = (self.connectivity, weights, x0, trials, self.alpha)
             found["last"] = follow(*run, correction)
         if errors:
-            bars = (p, H, model.prior, weight, self.inflation)
+            bars = (p, H, model.prior, weight, self.autocorrelation_time)
             found["covariance"] = error_bars(runs, some, *bars)
         found = {name: a.cpu().numpy() for name, a in found.items()}
         return found | ({"lengths": lengths_of(X)} if starts else {})

@@ -21,7 +21,7 @@ from ._stored import part
 from ._trials import trial_moments
 from ._validation import listed, warn_user
 
-__all__ = ["OBSERVATIONS", "Gaussian", "Poisson", "residual_inflation"]
+__all__ = ["OBSERVATIONS", "Gaussian", "Poisson", "residual_autocorrelation_time"]
 
 SMALLEST = 1e-150  # whose square is still a number
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
@@ -196,7 +196,7 @@ class Gaussian(Observation):
         """An estimate of the states of a trial (time, neurons), NaN where it is."""
         return self.states(trial)
 
-    def observe(self, trial, filler):
+    def observe(self, trial, imputer):
         """Values to score, whether they were observed (None: all) and guide of a trial.
 
         Each is (time, neurons); the guide is an estimate of the state without gaps.
@@ -204,8 +204,8 @@ class Gaussian(Observation):
         z = self.states(trial)
         if not np.isnan(z.sum()):
             return z, None, z
-        filled = filler(z)
-        return filled, np.isfinite(z), filled
+        imputed = imputer(z)
+        return imputed, np.isfinite(z), imputed
 
     def null_deviance(self, X, processes=ALONE):
         """Deviance of each neuron's mean in X, over all of its trials, and number of values."""
@@ -406,13 +406,13 @@ class Poisson(Observation):
         smooth = CountSmoother(self.baseline.cpu().numpy(), self.width, self.prior)
         return (_log_rates(smooth, trial) - self.centre.cpu().numpy()) / self.scale.cpu().numpy()
 
-    def observe(self, trial, filler):
+    def observe(self, trial, imputer):
         """Values to score, whether they were observed (None: all) and guide of a trial."""
         z = self.estimate(trial)
         if not np.isnan(z.sum()):
             return trial, None, z
         seen = np.isfinite(trial)
-        return np.where(seen, trial, 0.0), seen, filler(z)
+        return np.where(seen, trial, 0.0), seen, imputer(z)
 
     def null_deviance(self, X, processes=ALONE):
         """Deviance of each neuron's mean in X, over all of its trials, and number of values."""
@@ -534,7 +534,7 @@ def _log_rates(smooth, trial):
     return np.where(np.isnan(trial), np.nan, np.log(smooth(trial)))
 
 
-def residual_inflation(error, every=1):
+def residual_autocorrelation_time(error, every=1):
     """How many samples in time carry the information of one independent residual (>= 1).
 
     There is a sample at each `every` step.

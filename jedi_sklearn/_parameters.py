@@ -22,7 +22,9 @@ from ._validation import (
     check_number,
     check_option,
     did_you_mean,
+    setting,
     warn_of_milliseconds,
+    warn_of_old_names,
     warn_user,
 )
 
@@ -30,11 +32,11 @@ __all__ = [
     "check_parameters",
     "check_processes",
     "choose_drive",
+    "choose_embedding_index",
     "choose_initial_state",
     "choose_input_scale",
     "choose_labels",
     "choose_observation",
-    "choose_rows",
     "choose_sizes",
     "choose_steps",
     "choose_validation",
@@ -63,6 +65,7 @@ MAX_STEPS = 20  # of the dynamics from one sample to the next; beyond, units are
 
 def check_parameters(est):
     """Raise unless every parameter of the estimator is usable by itself; doubt its units."""
+    warn_of_old_names(est)
     for name, options in OPTIONS.items():
         check_option(getattr(est, name), name, options)
     for name in ("n_components", "rank", "batch_size", "steps_per_sample"):
@@ -81,8 +84,8 @@ def check_parameters(est):
             raise TypeError(f"{name} must be True or False, got {value!r}.")
     check_number(est.dt, "dt", low=0, closed=False)
     check_number(est.tau, "tau", low=0, closed=False)
-    for name in ("max_iter", "n_starts", "n_iter_no_change"):
-        check_number(getattr(est, name), name, numbers.Integral, low=1)
+    for name in ("max_iter", "n_init", "n_iter_no_change"):
+        check_number(setting(est, name), name, numbers.Integral, low=1)
     if est.dt >= est.tau * choose_steps(est):
         raise ValueError(
             f"dt={est.dt} is too long for tau={est.tau}, both in s (10 ms are 0.01), with "
@@ -91,15 +94,15 @@ def check_parameters(est):
         )
     check_number(est.learning_rate_init, "learning_rate_init", low=0, closed=False)
     check_number(est.tol, "tol", low=0)
-    check_number(est.forcing, "forcing", low=0, high=1)
-    last = est.final_forcing
+    check_number(setting(est, "teacher_forcing"), "teacher_forcing", low=0, high=1)
+    last = setting(est, "final_teacher_forcing")
     if not isinstance(last, (str, numbers.Number)) or (isinstance(last, str) and last != "auto"):
         hint = did_you_mean(last, ["auto"]) if isinstance(last, str) else ""
-        raise ValueError(f'final_forcing must be a number or "auto", got {last!r}{hint}')
+        raise ValueError(f'final_teacher_forcing must be a number or "auto", got {last!r}{hint}')
     if last != "auto":
-        check_number(last, "final_forcing", low=0, high=1)
+        check_number(last, "final_teacher_forcing", low=0, high=1)
     check_number(est.validation_fraction, "validation_fraction", low=0, high=0.9, closed=False)
-    first, last = SOLVERS[est.solver].forcing(est, 0)
+    first, last = SOLVERS[est.solver].teacher_forcing(est, 0)
     if est.early_stopping and est.max_iter < 2 and first != last:
         raise ValueError(
             f"early_stopping with max_iter={est.max_iter} has nothing to look at: the teacher "
@@ -180,11 +183,11 @@ def choose_labels(est, y, conditions, n_trials):
     return labels, codes
 
 
-def choose_rows(est, labels, codes, kept, device):
+def choose_embedding_index(est, labels, codes, kept, device):
     """Embedding of each trial, condition of each embedding, and number of embeddings."""
     if est.embedding == "trial":
-        groups = None if codes is None else torch.as_tensor(codes[kept], device=device)
-        return None, groups, len(kept)
+        condition_index = None if codes is None else torch.as_tensor(codes[kept], device=device)
+        return None, condition_index, len(kept)
     if len(np.unique(codes[kept])) < len(labels):
         raise ValueError(
             "early_stopping left no trial of some condition to train on. Lower "
@@ -348,7 +351,7 @@ def _kind(y):
     return MANY if n > MAX_LABELS else "labels"
 
 
-def choose_drive(est, sessions, filler, previous):
+def choose_drive(est, sessions, previous):
     """Which neurons drive others (boolean), where some are read out only; None where all do.
 
     Of sessions with different neurons as many as one of them has.

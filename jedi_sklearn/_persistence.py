@@ -31,14 +31,15 @@ from ._components import RunComponents
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior
 from ._initial_state import INITIAL_STATES, Inferred, Observed
-from ._missing import Filler
+from ._missing import Imputer
 from ._model import Model
 from ._observation import OBSERVATIONS, Gaussian
 from ._stored import StoredTrials
+from ._validation import OLD_NAMES, setting
 
 __all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
 
-FORMAT = 2
+FORMAT = 3
 OURS = "jedi_sklearn"
 KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an unfinished fit"}
 # parameters that do not change what a fit computes: a checkpoint does not mind them
@@ -48,7 +49,7 @@ FREE = ("checkpoint", "device", "output", "verbose")
 PARTS = (
     Model,
     GaussianPrior,
-    Filler,
+    Imputer,
     RunComponents,
     *OBSERVATIONS.values(),
     *INITIAL_STATES.values(),
@@ -61,8 +62,9 @@ RECORDS = {cls.__name__: cls for cls in PARTS}
 
 def save_estimator(est, path):
     """Write parameters and everything learned, if anything, to `path`."""
-    parameters = est.get_params(deep=False)
-    fitted = {name: value for name, value in vars(est).items() if name not in parameters}
+    names = est.get_params(deep=False)
+    parameters = {name: setting(est, name) for name in names if name not in OLD_NAMES.values()}
+    fitted = {name: value for name, value in vars(est).items() if name not in names}
     fitted.pop("hypernetwork_", None)  # that of _model
     if fitted.pop("_metadata_request", None) is not None:
         fitted["_metadata_request"] = _read_requests(est)
@@ -74,7 +76,7 @@ def load_estimator(cls, path):
     """The estimator of class `cls` that `save_estimator` wrote."""
     content, writer = _read(path, "estimator")
     with _damage(path):
-        parameters, fitted = content["parameters"], content["fitted"]
+        parameters, fitted = (_in_new_names(content[part]) for part in ("parameters", "fitted"))
         unknown = _unknown(cls, parameters)
         if unknown and (saved_as := content.get("class", cls.__name__)) != cls.__name__:
             raise _Refusal(
@@ -482,8 +484,9 @@ def _decode(value, arrays, writer, path):
         return _hypernetwork(config, weights, writer, path)
     if kind in FORMAT_1:
         return FORMAT_1[kind](inside(held))
+    kind = NEW_NAMES.get(kind, kind)
     if kind in RECORDS:
-        made = _build(RECORDS[kind], inside(held), writer, path)
+        made = _build(RECORDS[kind], _in_new_names(inside(held)), writer, path)
         return made.double() if isinstance(made, torch.nn.Module) else made  # as it was frozen
     raise _Unknown(f"a value of the kind {kind!r}", writer, path)
 
@@ -511,6 +514,22 @@ def _unknown(cls, arguments):
     return sorted(arguments.keys() - inspect.signature(cls).parameters.keys())
 
 
+# Format 2: some parts, fields and parameters had other names
+
+NEW_NAMES = {
+    "Filler": "Imputer",
+    "filler": "imputer",
+    "inflation": "autocorrelation_time",
+    "noise_inflation_": "autocorrelation_time_",
+    **{old: new for new, old in OLD_NAMES.items()},
+}
+
+
+def _in_new_names(named):
+    """A dictionary with the names of today."""
+    return {NEW_NAMES.get(name, name): value for name, value in named.items()}
+
+
 # Format 1: what was observed and the state were one
 
 
@@ -523,7 +542,7 @@ def _model_of_format_1(fields):
         fields["initial_state"] = Observed(len(units[0])).double()
     if fields["input_scale"] is None:
         fields["input_scale"] = np.ones(0)
-    return Model(observation=Gaussian(*units), **fields)
+    return Model(observation=Gaussian(*units), **_in_new_names(fields))
 
 
 def _initial_state_of_format_1(fields):

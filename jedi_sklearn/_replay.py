@@ -26,7 +26,7 @@ def can_replay(device):
     return _FIRST["device"] == device
 
 
-def replayed(loss, weights, x0, trials, alpha, forcing, observation, recordings):
+def replayed(loss, weights, x0, trials, alpha, teacher_forcing, observation, recordings):
     """The loss of a connectivity, as `split_loss` has it, for calls of the same shapes.
 
     `recordings` (dict) keeps what was recorded. Each call overwrites the gradients of the last.
@@ -37,8 +37,8 @@ def replayed(loss, weights, x0, trials, alpha, forcing, observation, recordings)
         named["guide"] = trials.guide
     if trials.weight is not None:
         named["observed"] = trials.weight
-    if forcing:
-        named["pulls"] = forcing * trials.recorded().to(x0.dtype).unsqueeze(2)
+    if teacher_forcing:
+        named["pulls"] = teacher_forcing * trials.recorded().to(x0.dtype).unsqueeze(2)
     key = tuple((name, t.shape, t.requires_grad) for name, t in named.items())
     if key not in recordings:
         recordings[key] = _record(_Loss(loss, list(named), alpha, observation), named.values())

@@ -4,7 +4,7 @@ With shared connectivity the state splits into a part that only the initial stat
 under teacher forcing) drives, and a part inside the span of U (docs/model.md, eq. 5):
 
     x[t] = y[t] + U h[t],      y[0] = x0, h[0] = 0
-    x~[t] = (1-g) x[t] + g guide[t]      (forcing strength g; 0 where a trial was not recorded)
+    x~[t] = (1-g) x[t] + g guide[t]      (teacher forcing g; 0 where a trial was not recorded)
     y[t+1] = (1-a) ((1-g) y[t] + g guide[t])
     h[t+1] = (1-a) (1-g) h[t] + a (G_k V' tanh(x~[t]) + b_k)
 
@@ -76,7 +76,7 @@ def filter_inputs(inputs, alpha, pulls=None):
     return filtered
 
 
-def split_loss(weights, x0, trials, alpha, forcing, observation, workspace=None):
+def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspace=None):
     """Deviance of the (teacher-forced) run with shared bases; gradients by hand.
 
     Parameters
@@ -88,7 +88,7 @@ def split_loss(weights, x0, trials, alpha, forcing, observation, workspace=None)
     trials : Trials
     alpha : float
         A step of the dynamics over tau.
-    forcing : float or Tensor (time, trials, 1)
+    teacher_forcing : float or Tensor (time, trials, 1)
         Share g of the guide mixed into the state before each step, of all or of each.
     observation : Observation
     workspace : dict, optional
@@ -101,7 +101,7 @@ def split_loss(weights, x0, trials, alpha, forcing, observation, workspace=None)
     Tensor, a scalar
     """
     w = (weights[name] for name in ("U", "V", "core", "bias", "B"))
-    rest = (trials, alpha, forcing, observation, workspace)
+    rest = (trials, alpha, teacher_forcing, observation, workspace)
     return _SplitRollout.apply(*w, x0, *rest, *observation.trained)
 
 
@@ -110,11 +110,23 @@ class _SplitRollout(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, U, V, core, bias, B, x0, trials, alpha, forcing, observation, workspace, *parameters
+        ctx,
+        U,
+        V,
+        core,
+        bias,
+        B,
+        x0,
+        trials,
+        alpha,
+        teacher_forcing,
+        observation,
+        workspace,
+        *parameters,
     ):
         guide = trials.guide
         n_steps, n_trials, n_neurons = guide.shape
-        pulls = trials.pulls_of_training(forcing)
+        pulls = trials.pulls_of_training(teacher_forcing)
         rank, drift, core = U.shape[1], alpha * bias, alpha * core
         coreT = core.transpose(1, 2).contiguous()
         Ut = torch.cat([U, B], 1).t().contiguous()  # U and B below
@@ -122,7 +134,7 @@ class _SplitRollout(torch.autograd.Function):
         latent = guide.new_zeros(n_steps, n_trials, len(Ut))  # h, then f
         latent[..., rank:] = filter_inputs(trials.inputs, alpha, pulls)
         read = guide.new_empty(n_steps, n_trials, rank)  # z = V' phi
-        forced = torch.is_tensor(forcing) or forcing > 0
+        forced = torch.is_tensor(teacher_forcing) or teacher_forcing > 0
         y, decay = x0.clone() if forced else x0, 1.0
         deviance = guide.new_empty(n_steps)
         observation.begin()
@@ -209,9 +221,9 @@ def _like(guide, workspace):
     return tuple(row[:n].view(guide.shape) for row in workspace["memory"])
 
 
-def plain_loss(connectivity, weights, x0, trials, alpha, forcing, observation):
+def plain_loss(connectivity, weights, x0, trials, alpha, teacher_forcing, observation):
     """The same loss for any connectivity, by automatic differentiation."""
-    x, loss, pulls = x0, 0.0, trials.pulls_of_training(forcing)
+    x, loss, pulls = x0, 0.0, trials.pulls_of_training(teacher_forcing)
     for t in range(trials.n_steps):
         loss = loss + observation.deviance(x, trials.y[t], trials.weight_at(t))
         if t < trials.n_steps - 1:
@@ -241,12 +253,12 @@ def simulate(connectivity, weights, x0, n_steps, alpha, inputs=None):
     return states
 
 
-def follow(connectivity, weights, x0, trials, alpha, forcing):
+def follow(connectivity, weights, x0, trials, alpha, teacher_forcing):
     """State (trials, neurons) at the last sample of runs that are pulled to the guide on the way.
 
     Samples of which no neuron was observed pull nothing.
     """
-    x, pulls = x0, trials.pulls(forcing)
+    x, pulls = x0, trials.pulls(teacher_forcing)
     for t, target in enumerate(trials.guide):
         if t:
             rates = tanh_(x.clone())

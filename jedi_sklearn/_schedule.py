@@ -25,24 +25,26 @@ DIVERGED = 2  # deviance of the data's mean, or of the first step: free runs of 
 class Schedule:
     """What drives the optimiser.
 
-    The teacher forcing falls linearly from `forcing` to `final_forcing` over the share `anneal` of
-    the steps, the learning rate as a half cosine from `learning_rate` to 0.
+    Teacher forcing falls linearly from `teacher_forcing` to `final_teacher_forcing` over the
+    share `anneal` of the steps, the learning rate as a half cosine from `learning_rate` to 0.
     """
 
     max_iter: int
     learning_rate: float
-    forcing: float
+    teacher_forcing: float
     anneal: float
     batch_size: int | None = None
     regularised: bool = True
     tol: float = 1e-3
-    final_forcing: float = 0.0
+    final_teacher_forcing: float = 0.0
     patience: int | None = None  # validations without improvement before the fit stops
 
-    def forcing_at(self, step):
+    def teacher_forcing_at(self, step):
         """Forcing strength at a step."""
         left = max(0.0, 1 - step / (self.anneal * self.max_iter))
-        return self.final_forcing + (self.forcing - self.final_forcing) * left
+        return (
+            self.final_teacher_forcing + (self.teacher_forcing - self.final_teacher_forcing) * left
+        )
 
     @property
     def refresh(self):
@@ -55,8 +57,8 @@ class Schedule:
         return max(1, self.max_iter // CHECKPOINTS)
 
     def settled(self, step):
-        """Whether the forcing is at its end: what is minimised no longer changes."""
-        return self.forcing_at(step) == self.final_forcing
+        """Whether teacher forcing is at its end: what is minimised no longer changes."""
+        return self.teacher_forcing_at(step) == self.final_teacher_forcing
 
     def learning_rate_at(self, step):
         """Learning rate at a step."""
@@ -96,18 +98,18 @@ class Progress:
                 return
             self.bar = tqdm(total=total, desc="JEDI", unit="step")
 
-    def __call__(self, step, loss, forcing):
+    def __call__(self, step, loss, teacher_forcing):
         """Report one step."""
         if not self.verbose:
             return
         if self.bar is not None:
             self.bar.update()
-            shown = {self.share: f"{1 - loss:.3f}", "forcing": f"{forcing:.3f}"}
+            shown = {self.share: f"{1 - loss:.3f}", "teacher forcing": f"{teacher_forcing:.3f}"}
             self.bar.set_postfix(shown, refresh=False)
         elif (step + 1) % self.every == 0:
             print(
                 f"[JEDI] step {step + 1}/{self.total}  {self.share} {1 - loss:.4f}  "
-                f"forcing {forcing:.3f}",
+                f"teacher forcing {teacher_forcing:.3f}",
                 flush=True,
             )
 
@@ -122,10 +124,10 @@ class Progress:
             self.bar.close()
 
 
-def describe_divergence(step, schedule, forcing):
+def describe_divergence(step, schedule, teacher_forcing):
     """Text of the error where the loss is no longer finite: a cause and a remedy."""
-    if forcing:
-        cause = f"the run left the data in spite of teacher forcing {forcing:.3f}"
+    if teacher_forcing:
+        cause = f"the run left the data in spite of teacher forcing {teacher_forcing:.3f}"
     else:
         cause = "the free run or the weights grew without bound"
     return (

@@ -6,6 +6,7 @@ import torch
 
 from ._hypernetwork import Hypernetwork
 from ._schedule import Schedule
+from ._validation import setting
 from ._warm_start import warm_start
 
 __all__ = ["SOLVERS", "Annealed", "Paper"]
@@ -38,7 +39,7 @@ class Solver:
     @classmethod
     def schedule(cls, est, trials, continued):
         """What drives the optimiser."""
-        forcing, final_forcing = cls.forcing(est, trials.n_inputs)
+        teacher_forcing, final_teacher_forcing = cls.teacher_forcing(est, trials.n_inputs)
         batch = est.batch_size
         if batch == "auto":
             n_steps, _, n_neurons = trials.shape
@@ -46,8 +47,8 @@ class Solver:
         return Schedule(
             max_iter=est.max_iter,
             learning_rate=est.learning_rate_init * (CONTINUED if continued else 1),
-            forcing=forcing,
-            final_forcing=final_forcing,
+            teacher_forcing=teacher_forcing,
+            final_teacher_forcing=final_teacher_forcing,
             anneal=0.5,
             batch_size=batch,
             regularised=cls.regularised,
@@ -75,17 +76,29 @@ class Annealed(Solver):
     """Closed-form start, teacher forcing that falls."""
 
     @staticmethod
-    def forcing(est, n_inputs):
+    def teacher_forcing(est, n_inputs):
         """Strength of the teacher forcing at the start of a fit and at its end."""
-        if est.final_forcing != "auto":
-            return est.forcing, est.final_forcing
-        return est.forcing, est.forcing / 2 if n_inputs else 0.0
+        first, last = (setting(est, f"{when}teacher_forcing") for when in ("", "final_"))
+        if last == "auto":
+            last = first / 2 if n_inputs else 0.0
+        return first, last
 
     @staticmethod
-    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes, drive):
+    def start(
+        hypernetwork,
+        trials,
+        q,
+        initial,
+        embedding_index,
+        alpha,
+        curve,
+        generator,
+        processes,
+        drive,
+    ):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
-        how = (q, initial, rank, d, alpha, rows, processes, curve, drive)
+        how = (q, initial, rank, d, alpha, embedding_index, processes, curve, drive)
         U, V, maps, c, B = warm_start(trials, *how)
         hypernetwork.start_from(U, V, maps, B)
         return c
@@ -100,14 +113,25 @@ class Paper(Solver):
     silences = False
 
     @staticmethod
-    def forcing(est, n_inputs):
+    def teacher_forcing(est, n_inputs):
         """None at all."""
         return 0.0, 0.0
 
     @staticmethod
-    def start(hypernetwork, trials, q, initial, rows, alpha, curve, generator, processes, drive):
+    def start(
+        hypernetwork,
+        trials,
+        q,
+        initial,
+        embedding_index,
+        alpha,
+        curve,
+        generator,
+        processes,
+        drive,
+    ):
         """Random embeddings (embeddings, n_components), for random weights."""
-        n = len(trials) if rows is None else int(rows.max()) + 1
+        n = len(trials) if embedding_index is None else int(embedding_index.max()) + 1
         size = (n, hypernetwork.n_components)
         c = torch.randn(*size, generator=generator, dtype=torch.float32)
         return c.to(trials.device)

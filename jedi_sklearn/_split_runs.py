@@ -51,9 +51,9 @@ class SplitRuns(DenseRuns):
         return max(1, int(self.chunk_bytes / 8 / each))
 
     @torch.no_grad()
-    def target(self, trials, forcing=0.0):
-        """Trials as runs under this forcing meet them."""
-        return SplitTarget.of(self, trials, forcing)
+    def target(self, trials, teacher_forcing=0.0):
+        """Trials as runs under this teacher forcing meet them."""
+        return SplitTarget.of(self, trials, teacher_forcing)
 
     @torch.no_grad()
     def run(self, p, target, keep=False):
@@ -120,7 +120,7 @@ class SplitRuns(DenseRuns):
     def lift(self, p, z, target, prior, weight, pull=0.0):
         """A Gauss-Newton step of parameters and coordinates together.
 
-        `pull` is the strength of a forcing of the coordinates, towards those of the guide.
+        `pull` is the strength of teacher forcing of the coordinates, towards those of the guide.
         Returns both, and the curvature of the cost; they are not finite where the step failed.
         """
         step, m = self._linearise(p, z, target, pull, defects=True), p.shape[1]
@@ -286,9 +286,9 @@ class SplitTarget:
     Attributes
     ----------
     outside, driven : Tensor (trials, time, neurons)
-        States without coordinates, and the same after the forcing.
+        States without coordinates, and the same after teacher forcing.
     left : Tensor (trials, time, 1)
-        Share of the coordinates that the forcing leaves.
+        Share of the coordinates that teacher forcing leaves.
     guide : Tensor (trials, time, b)
         Coordinates of the guide.
     recorded : Tensor (trials, time, 1)
@@ -299,7 +299,7 @@ class SplitTarget:
     y, weight : Tensor (trials, time, neurons) or None
         Values and weights where it is not.
     forced : bool
-        Whether there is a forcing.
+        Whether there is teacher forcing.
     """
 
     outside: torch.Tensor
@@ -314,8 +314,8 @@ class SplitTarget:
     forced: bool = False
 
     @classmethod
-    def of(cls, runs, trials, forcing):
-        """The target of trials under a forcing."""
+    def of(cls, runs, trials, teacher_forcing):
+        """The target of trials under teacher forcing."""
         guide = trials.guide.transpose(0, 1)
         n_steps = trials.n_steps
         recorded = trials.new_zeros(1, n_steps, 1) + 1
@@ -323,14 +323,14 @@ class SplitTarget:
             recorded = trials.weight.amax(2, keepdim=True).transpose(0, 1)
         free = trials.new_zeros(len(trials), runs.initial_state.size)
         x0 = runs.initial_state(free, trials.guide[0], 0.0)
-        alike = not (forcing or trials.n_inputs) and bool((x0 == x0[:1]).all())
+        alike = not (teacher_forcing or trials.n_inputs) and bool((x0 == x0[:1]).all())
         now = x0[:1] if alike else x0
         outside = now.new_empty(len(now), n_steps, now.shape[1])
-        driven = torch.empty_like(outside) if forcing else outside
-        pulls = (forcing * recorded).expand(-1, n_steps, 1)
+        driven = torch.empty_like(outside) if teacher_forcing else outside
+        pulls = (teacher_forcing * recorded).expand(-1, n_steps, 1)
         for t in range(n_steps):
             outside[:, t] = now
-            if forcing:
+            if teacher_forcing:
                 now = driven[:, t] = torch.lerp(now, guide[:, t], pulls[:, t])
             now = (1 - runs.alpha) * now
             if trials.n_inputs:
@@ -340,10 +340,10 @@ class SplitTarget:
         y = trials.y.transpose(0, 1)
         if not (trials.weight is None and runs.observation.squared):
             weight = None if trials.weight is None else trials.weight.transpose(0, 1).contiguous()
-            return cls(*parts, y=y.contiguous(), weight=weight, forced=bool(forcing))
+            return cls(*parts, y=y.contiguous(), weight=weight, forced=bool(teacher_forcing))
         seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
         rest = (y - outside - seen @ runs.Qt).square().sum((1, 2))
-        return cls(*parts, seen=seen, rest=rest, forced=bool(forcing))
+        return cls(*parts, seen=seen, rest=rest, forced=bool(teacher_forcing))
 
     @property
     def shape(self):

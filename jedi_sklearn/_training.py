@@ -12,7 +12,7 @@ import math
 import torch
 
 from ._distributed import ALONE
-from ._observation import residual_inflation
+from ._observation import residual_autocorrelation_time
 from ._schedule import Progress, Trained, describe_divergence, judge
 from ._trials import Batches, block_size
 
@@ -32,8 +32,8 @@ def train(
     schedule,
     *,
     variance,
-    rows=None,
-    groups=None,
+    embedding_index=None,
+    condition_index=None,
     generator=None,
     validate=None,
     progress=None,
@@ -53,15 +53,15 @@ def train(
     schedule : Schedule
     variance : float
         Deviance per value of a model that knows each neuron's mean alone.
-    rows : Tensor (trials,), int, optional
+    embedding_index : Tensor (trials,), int, optional
         Which embedding each trial uses; its own by default.
-    groups : Tensor (embeddings,), int, optional
+    condition_index : Tensor (embeddings,), int, optional
         Condition of each embedding: the prior is then centred on the condition.
     generator : torch.Generator
         Order of the mini-batches.
     validate : callable, optional
-        ``validate(model, c, q) -> R2`` on trials left out, looked at once the forcing no longer
-        changes.
+        ``validate(model, c, q) -> R2`` on trials left out, looked at once teacher forcing no
+        longer changes.
     progress : Progress, optional
     checkpoint : object, optional
         Its ``state``, unless None, is what an earlier call with the same arguments had passed to
@@ -79,7 +79,18 @@ def train(
         When the loss is no longer finite.
     """
     progress = progress or Progress(schedule.max_iter, False)
-    run = _Run(model, c, q, trials, schedule, variance, rows, groups, generator, processes)
+    run = _Run(
+        model,
+        c,
+        q,
+        trials,
+        schedule,
+        variance,
+        embedding_index,
+        condition_index,
+        generator,
+        processes,
+    )
     best = _Best(schedule, validate)
     saved = _Saved(checkpoint, schedule, run, best)
     saved.resume()
@@ -88,13 +99,13 @@ def train(
         for step in range(run.n_steps, schedule.max_iter):
             if step % schedule.refresh == 0:
                 run.estimate_prior()
-            forcing = schedule.forcing_at(step)
-            loss = run.loss(run.next_batch(), forcing)
+            teacher_forcing = schedule.teacher_forcing_at(step)
+            loss = run.loss(run.next_batch(), teacher_forcing)
             if not math.isfinite(loss):
-                raise FloatingPointError(describe_divergence(step, schedule, forcing))
+                raise FloatingPointError(describe_divergence(step, schedule, teacher_forcing))
             run.descend(schedule.learning_rate_at(step))
             run.result.loss_curve.append(loss)
-            progress(step, loss, forcing)
+            progress(step, loss, teacher_forcing)
             if best.is_due(step) and best.look(run):
                 run.result.converged = True
                 break
@@ -113,10 +124,25 @@ class _Run:
     """The state of a training, and its single steps."""
 
     def __init__(
-        self, model, c, q, trials, schedule, variance, rows, groups, generator, processes
+        self,
+        model,
+        c,
+        q,
+        trials,
+        schedule,
+        variance,
+        embedding_index,
+        condition_index,
+        generator,
+        processes,
     ):
-        self.model, self.trials, self.variance, self.rows = model, trials, variance, rows
-        self.processes, self.groups = processes, groups
+        self.model, self.trials, self.variance, self.embedding_index = (
+            model,
+            trials,
+            variance,
+            embedding_index,
+        )
+        self.processes, self.condition_index = processes, condition_index
         self.c = c.clone().requires_grad_()
         self.q = q.clone().requires_grad_(q.shape[1] > 0)
         every = (*model.parameters(), self.c, self.q)
@@ -125,7 +151,7 @@ class _Run:
         slow = {"params": [p for p in self.free if id(p) not in own], "factor": 1}
         fast = {"params": [p for p in self.free if id(p) in own], "factor": OWN_RATE}
         self.optimiser = torch.optim.Adam([g for g in (slow, fast) if g["params"]], betas=BETAS)
-        self.prior = _Prior(model, groups) if schedule.regularised else None
+        self.prior = _Prior(model, condition_index) if schedule.regularised else None
         self.batches = Batches(trials, schedule.batch_size, generator, processes)
         self.result = Trained(self.c, self.q)
         self.workspace, self.objective = {}, None
@@ -138,17 +164,19 @@ class _Run:
     def estimate_prior(self):
         """Learn the prior anew from the state of the fit, if there is one."""
         if self.prior is not None:
-            self.prior.estimate(*self._parameters(), self.trials, self.rows, self.variance)
+            self.prior.estimate(
+                *self._parameters(), self.trials, self.embedding_index, self.variance
+            )
 
     def next_batch(self):
         """Indices and trials of this process's share of the next mini-batch."""
         return self.batches.next()
 
-    def loss(self, batch, forcing):
+    def loss(self, batch, teacher_forcing):
         """The loss, 1 - R2 of the (forced) run, and in `objective` what is descended."""
         mine, some = batch
-        c = self.c[mine if self.rows is None else self.rows[mine]]
-        deviance = self.model.loss(c, self.q[mine], some, forcing, self.workspace)
+        c = self.c[mine if self.embedding_index is None else self.embedding_index[mine]]
+        deviance = self.model.loss(c, self.q[mine], some, teacher_forcing, self.workspace)
         if some.constant is not None:
             deviance = deviance + some.constant.sum()
         loss = deviance / (self.processes.total(some.n_observed) * self.variance)
@@ -209,8 +237,10 @@ class _Run:
     def load(self, state):
         """Go on from what `state` gave."""
         self.load_weights(state["weights"])
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
+        condition_index = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict(
+            {"state": state["optimiser"], "param_groups": condition_index}
+        )
         if self.prior is not None:
             self.prior.load(state["prior"], self.c.device)
         self.batches.load(state["batches"])
@@ -226,7 +256,7 @@ class _Best:
         self.weights, self.score, self.waited = None, -math.inf, 0
 
     def is_due(self, step):
-        """Whether to look: once the forcing no longer changes, a few times."""
+        """Whether to look: once teacher forcing no longer changes, a few times."""
         refresh = self.schedule.refresh
         return self.schedule.settled(step) and step % refresh == refresh - 1
 
@@ -297,33 +327,38 @@ class _Prior:
     those of all embeddings.
     """
 
-    def __init__(self, model, groups):
-        self.groups = groups
+    def __init__(self, model, condition_index):
+        self.condition_index = condition_index
         self.mean = self.precision = None
         self.strength = 0.0
         self.size = [_mean_square(p) for p in model.connectivity.outputs()]
         basis = model.connectivity.basis if model.observation.basis_has_prior else None
         self.size_of_basis = None if basis is None else _mean_square(basis)
 
-    def estimate(self, model, c, q, trials, rows, variance, most=64):
+    def estimate(self, model, c, q, trials, embedding_index, variance, most=64):
         """Learn noise level, means and spread from the state of the fit."""
         # a fixed random choice: a regular one would meet trials of one task where tasks alternate
         order = torch.randperm(len(trials), generator=torch.Generator().manual_seed(0))
         n_steps, _, n_neurons = trials.shape
         some = order[: min(most, 2 * block_size(n_steps, n_neurons))].to(c.device)
         chosen = trials[some]
-        error = model.residual(c[some if rows is None else rows[some]], q[some], chosen)
-        n_observed, inflation = chosen.n_observed, residual_inflation(error, chosen.every)
+        error = model.residual(
+            c[some if embedding_index is None else embedding_index[some]], q[some], chosen
+        )
+        n_observed, autocorrelation_time = (
+            chosen.n_observed,
+            residual_autocorrelation_time(error, chosen.every),
+        )
         noise = model.observation.estimate_dispersion(error, n_observed, variance)
         # of the loss, in units of which one prior term counts this much
-        self.strength = noise * inflation / (variance * trials.n_observed)
-        if self.groups is None:
+        self.strength = noise * autocorrelation_time / (variance * trials.n_observed)
+        if self.condition_index is None:
             self.mean = c.mean(0).expand_as(c)
         else:
-            n = int(self.groups.max()) + 1
-            total = c.new_zeros(n, c.shape[1]).index_add_(0, self.groups, c)
-            count = torch.bincount(self.groups, minlength=n).to(c.dtype)
-            self.mean = (total / count[:, None])[self.groups]
+            n = int(self.condition_index.max()) + 1
+            total = c.new_zeros(n, c.shape[1]).index_add_(0, self.condition_index, c)
+            count = torch.bincount(self.condition_index, minlength=n).to(c.dtype)
+            self.mean = (total / count[:, None])[self.condition_index]
         spread = (c - self.mean).square().mean(0)
         floor = 1e-2 * c.var(0, correction=0).clamp_min(1e-12)
         self.precision = 1 / torch.maximum(spread, floor)
@@ -339,7 +374,7 @@ class _Prior:
 
     def state(self):
         """All but the groups, for a checkpoint."""
-        return {name: value for name, value in vars(self).items() if name != "groups"}
+        return {name: value for name, value in vars(self).items() if name != "condition_index"}
 
     def load(self, state, device):
         """Go on from such a state."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ._distributed import ALONE
-from ._missing import Filler
+from ._missing import Imputer
 from ._stored import StoredTrials, part
 
 __all__ = [
@@ -162,26 +162,26 @@ class Trials:
         recorded[:: self.every] = seen
         return recorded
 
-    def pulls(self, forcing):
-        """Strength of the forcing at each sample: 0 where nobody was recorded."""
-        if self.weight is None or not forcing:
-            return [forcing] * len(self.y)
-        return forcing * self.weight.amax(2, keepdim=True)
+    def pulls(self, teacher_forcing):
+        """Strength of teacher forcing at each sample: 0 where nobody was recorded."""
+        if self.weight is None or not teacher_forcing:
+            return [teacher_forcing] * len(self.y)
+        return teacher_forcing * self.weight.amax(2, keepdim=True)
 
-    def pulls_of_training(self, forcing):
+    def pulls_of_training(self, teacher_forcing):
         """The same, but that the steps between recorded samples are pulled as well.
 
-        A number, or of each trial (trials, 1) where some trial was not recorded; with a `forcing`
-        of each sample and trial, (time, trials, 1), just that.
+        A number, or of each trial (trials, 1) where some trial was not recorded; with a
+        `teacher_forcing` of each sample and trial, (time, trials, 1), just that.
         """
-        if torch.is_tensor(forcing):
-            return forcing.unbind(0)
-        if self.weight is None or not forcing:
-            return [forcing] * len(self.y)
+        if torch.is_tensor(teacher_forcing):
+            return teacher_forcing.unbind(0)
+        if self.weight is None or not teacher_forcing:
+            return [teacher_forcing] * len(self.y)
         recorded = self.recorded()
-        each = forcing * recorded.to(self.dtype).unsqueeze(2)
+        each = teacher_forcing * recorded.to(self.dtype).unsqueeze(2)
         whole = recorded.all(1).tolist()
-        return [forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
+        return [teacher_forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
 
     def new_zeros(self, *shape):
         """Zeros of the kind of the trials."""
@@ -198,7 +198,7 @@ class LazyTrials:
     X: StoredTrials
     inputs: np.ndarray
     observation: torch.nn.Module
-    filler: Filler
+    imputer: Imputer
     dtype: torch.dtype
     device: torch.device
     every: int
@@ -227,7 +227,7 @@ class LazyTrials:
 
     def __getitem__(self, index):
         index = index.cpu().numpy() if torch.is_tensor(index) else index
-        rest = (self.observation, self.filler, self.dtype, self.device, self.every, self.neurons)
+        rest = (self.observation, self.imputer, self.dtype, self.device, self.every, self.neurons)
         return as_trials(part(self.X, index), self.inputs[index], *rest)
 
     def take(self, index):
@@ -288,18 +288,18 @@ class SessionTrials:
 
     def __getitem__(self, index):
         """Some of the trials, by a slice or a tensor; those of one session as its own."""
-        return self._some(index, type(self.parts[0][1]).__getitem__)
+        return self._some(index, lambda trials, i: trials[i])
 
     def take(self, index):
         """Some of the trials, not made yet where they were not."""
-        return self._some(index, type(self.parts[0][1]).take)
+        return self._some(index, lambda trials, i: trials.take(i), self._n_observed)
 
-    def _some(self, index, get):
+    def _some(self, index, get, n_observed=None):
         of, row, parts = self._part[index], self._row[index], []
         for k in of.unique().tolist():
             where = (of == k).nonzero()[:, 0]
             parts.append((where, get(self.parts[k][1], row[where])))
-        return parts[0][1] if len(parts) == 1 else SessionTrials(parts, self._n_observed)
+        return parts[0][1] if len(parts) == 1 else SessionTrials(parts, n_observed)
 
     new_zeros = Trials.new_zeros
 
@@ -349,7 +349,7 @@ def sample_of(trials):
     return order[:most].sort().values.to(trials.device)
 
 
-def as_trials(X, inputs, observation, filler, dtype, device, every=1, neurons=None):
+def as_trials(X, inputs, observation, imputer, dtype, device, every=1, neurons=None):
     """Trials of X (NaN where missing) and inputs as tensors, without a second copy of X.
 
     Parameters
@@ -358,8 +358,8 @@ def as_trials(X, inputs, observation, filler, dtype, device, every=1, neurons=No
     inputs : ndarray (trials, time, inputs)
     observation : Observation
         Says what is scored of a trial, and what guides its run; of the neurons.
-    filler : callable
-        Fills the gaps of a trial (time, neurons) of states, of the neurons too.
+    imputer : callable
+        Imputes the gaps of a trial (time, neurons) of states, of the neurons too.
     dtype : torch.dtype
     device : torch.device
     every : int
@@ -374,7 +374,7 @@ def as_trials(X, inputs, observation, filler, dtype, device, every=1, neurons=No
     y, weight, guide = np.empty((n_samples, n_trials, n_neurons), dtype=kind), None, None
     for k, trial in enumerate(X):
         trial = trial if neurons is None else trial[:, neurons]
-        values, observed, estimate = observation.observe(trial, filler)
+        values, observed, estimate = observation.observe(trial, imputer)
         y[:, k] = values
         if observed is not None:
             weight = np.ones_like(y) if weight is None else weight

@@ -15,6 +15,7 @@ from ._distributed import ALONE
 from ._stored import FILL, StoredTrials, is_stored, loaded, part, refuse_masked
 
 __all__ = [
+    "OLD_NAMES",
     "as_labels",
     "as_list_of_trials",
     "as_numbers",
@@ -28,7 +29,9 @@ __all__ = [
     "describe_index",
     "did_you_mean",
     "listed",
+    "setting",
     "warn_of_milliseconds",
+    "warn_of_old_names",
     "warn_user",
 ]
 
@@ -37,6 +40,13 @@ TIME = ("time", "t", "timestep", "time_step", "bin", "time_bin", "sample", "fram
 TOO_SLOW = 10.0  # s: membranes take 10 ms or more, blood, the slowest signal recorded, about 5 s
 FASTEST = 5  # of signals that are sampled once a second or less: samples per time constant
 OURS = ("jedi_sklearn", "sklearn", "joblib", "torch")  # packages whose frames are not the user's
+
+UNSET = "deprecated"  # the default of parameters that have a new name
+OLD_NAMES = {  # they go in 0.2
+    "teacher_forcing": "forcing",
+    "final_teacher_forcing": "final_forcing",
+    "n_init": "n_starts",
+}
 
 
 def check_trials(
@@ -487,3 +497,20 @@ def warn_user(text, category=UserWarning):
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, category, stacklevel=level)
+
+
+def setting(est, name):
+    """The value of a parameter, which may still be set under its old name."""
+    old = getattr(est, OLD_NAMES.get(name, ""), UNSET)
+    return old if _is_set(old) else getattr(est, name)
+
+
+def warn_of_old_names(est):
+    """Warn of each parameter that is set under its old name."""
+    for name, old in OLD_NAMES.items():
+        if _is_set(getattr(est, old, UNSET)):
+            warn_user(f"{old} is now called {name}. The old name goes in 0.2.", FutureWarning)
+
+
+def _is_set(value):
+    return not (isinstance(value, str) and value == UNSET)

@@ -31,15 +31,15 @@ def warm_start(
     rank,
     n_components,
     alpha,
-    rows=None,
+    embedding_index=None,
     processes=ALONE,
     curve=None,
     drive=None,
 ):
     """Closed-form solution of the teacher-forced problem in the shared-basis model.
 
-    Bases and maps come from all trials, or from a sample where there are very many; with `rows`
-    the maps from all in any case.
+    Bases and maps come from all trials, or from a sample where there are very many; with
+    `embedding_index` the maps from all in any case.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def warm_start(
     rank, n_components : int
     alpha : float
         A step of the dynamics over tau.
-    rows : Tensor (trials,), int, optional
+    embedding_index : Tensor (trials,), int, optional
         Which embedding each trial uses; by default its own.
     processes : Processes
         Each goes through its share of the trials.
@@ -81,10 +81,10 @@ def warm_start(
         U, V, balance = _bases(regression, sample, rank)
     if drive is not None:
         V = V * drive[:, None]  # but for rounding it is
-    if rows is None:
+    if embedding_index is None:
         A, B = _moments_of_trials(regression, sample, U, V)
     else:
-        A, B = _moments_of_conditions(regression, rows, U, V)
+        A, B = _moments_of_conditions(regression, embedding_index, U, V)
     ridge = RIDGE * float(A.diagonal(dim1=1, dim2=2).mean())
     ridge = max(ridge, torch.finfo(A.dtype).eps)
 
@@ -96,7 +96,7 @@ def warm_start(
         maps = _solve_maps(A, B, c, ridge)
         c = _solve_embeddings(A, B, maps, ridge)
         c, maps = _whiten(c, maps)
-    if rows is None and len(sample) < len(trials):
+    if embedding_index is None and len(sample) < len(trials):
         c = _embeddings_of_trials(regression, U, V, maps, ridge)
     # Adam moves every weight alike: let the weights of small and large directions be alike too
     left, right = balance
@@ -295,14 +295,14 @@ def _moments_of_trials(regression, sample, U, V):
     return _gathered(regression, moments)
 
 
-def _moments_of_conditions(regression, rows, U, V):
+def _moments_of_conditions(regression, embedding_index, U, V):
     """A and B of each embedding: sums over the trials that share it."""
-    n, rank = int(rows.max()) + 1, U.shape[1]
+    n, rank = int(embedding_index.max()) + 1, U.shape[1]
     z = rank + 1 + regression.initial.generated
     A, B = regression.zeros(n, z, z), regression.zeros(n, z, rank)
     for i, steps in regression():
         for total, part in zip((A, B), _moments(steps, U, V), strict=True):
-            total.index_add_(0, rows[i], part)
+            total.index_add_(0, embedding_index[i], part)
     regression.processes.sum_(A, B)
     return A, B
 

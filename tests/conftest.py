@@ -114,7 +114,7 @@ def stopped_at(monkeypatch):
     @contextlib.contextmanager
     def stop(step, exception=Stop):
         class Stopping(Progress):
-            def __call__(self, now, loss, forcing):
+            def __call__(self, now, loss, teacher_forcing):
                 if now == step:
                     raise exception
 

@@ -20,7 +20,7 @@ from jedi_sklearn._components import (
     components_of_trials,
     denoised,
 )
-from jedi_sklearn._missing import Filler
+from jedi_sklearn._missing import Imputer
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._parameters import choose_sizes
 from jedi_sklearn._trials import Trials
@@ -141,8 +141,8 @@ def without_neurons(X, n_trials, n_neurons):
     for k in range(n_trials):
         X[k, :, rng.permutation(X.shape[2])[:n_neurons]] = np.nan
     observation = Gaussian(np.zeros(X.shape[2]), np.ones(X.shape[2]))
-    filler = Filler.learn(X, observation.states)
-    how = (observation, filler, torch.float32, torch.device("cpu"))
+    imputer = Imputer.learn(X, observation.states)
+    how = (observation, imputer, torch.float32, torch.device("cpu"))
     return as_tensors(X, np.zeros((*X.shape[:2], 0)), *how)
 
 
@@ -156,7 +156,7 @@ def test_neurons_missing_from_trials_do_not_change_the_answer(kind, k):
     assert_allclose(cut.explained.max(), whole.explained.max(), atol=0.05)
 
 
-def test_what_was_filled_in_is_never_to_be_predicted():
+def test_imputed_values_is_never_to_be_predicted():
     _, X = of_trials(3, 1)
     seen = np.ones(X.shape)
     seen[:, :, 20:] = 0

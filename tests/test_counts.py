@@ -84,7 +84,7 @@ def short(small, spiking):
 
     def make(**changes):
         parameters = {"n_components": 2, "rank": 2, "dt": spiking.dt, "max_iter": 8}
-        return small(**(parameters | {"n_starts": 1} | changes))
+        return small(**(parameters | {"n_init": 1} | changes))
 
     return make
 
@@ -268,8 +268,8 @@ def test_a_step_gives_the_derivatives_of_the_deviance(drawn, gaps):
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_the_backward_pass_by_hand_is_that_of_autograd(forcing, gaps):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_the_backward_pass_by_hand_is_that_of_autograd(teacher_forcing, gaps):
     g = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -285,7 +285,7 @@ def test_the_backward_pass_by_hand_is_that_of_autograd(forcing, gaps):
         obs = observation(scale=torch.full((6,), 0.3)).requires_grad_(True)
         leaves = {k: w.clone().requires_grad_() for k, w in weights.items()}
         given = [*leaves.values(), obs.mean]
-        loss = loss_of(leaves, leaves.pop("x0"), trials, 0.2, forcing, obs)
+        loss = loss_of(leaves, leaves.pop("x0"), trials, 0.2, teacher_forcing, obs)
         found.append((loss.detach(), *torch.autograd.grad(loss, given)))
     for got, expected in zip(*found, strict=True):
         assert_close(got, expected, rtol=1e-9, atol=1e-9)
@@ -644,7 +644,7 @@ def left_out(monkeypatch):
 
 
 def test_validation_is_the_score_of_trials_left_out(short, few, left_out):
-    est = short(early_stopping=True, max_iter=20, n_starts=2).fit(few.X[FEW])
+    est = short(early_stopping=True, max_iter=20, n_init=2).fit(few.X[FEW])
     best = max(score for _, score in est.validation_curve_)
     assert best == pytest.approx(est.score(few.X[left_out]), abs=0.01)
     assert best > 0.2
@@ -783,7 +783,7 @@ def test_true_rates_and_embeddings_are_recovered(est, spiking):
     best = d2(X, rates)
     assert best - 0.02 < est.score(X) < best + 0.01
     assert est.noise_variance_ == pytest.approx(1, abs=0.04)
-    assert est.noise_inflation_ == pytest.approx(1, abs=0.05)
+    assert est.autocorrelation_time_ == pytest.approx(1, abs=0.05)
     design = np.column_stack([np.ones(10), est.transform(X)])
     mapped = design @ np.linalg.lstsq(design, spiking.c[TEST], rcond=None)[0]
     assert r2(spiking.c[TEST], mapped) > 0.95

@@ -797,7 +797,7 @@ def test_warnings_point_at_the_line_of_the_user(small, fitted, multitask, monkey
 
 @pytest.mark.parametrize(
     "changes",
-    [{"max_iter": 2}, {"max_iter": 1, "forcing": 0.0}, {"max_iter": 1, "solver": "paper"}],
+    [{"max_iter": 2}, {"max_iter": 1, "teacher_forcing": 0.0}, {"max_iter": 1, "solver": "paper"}],
 )
 def test_the_shortest_fits_that_stop_early_look_once(small, multitask, changes):
     est = small(early_stopping=True, **changes).fit(multitask.X[:10])
@@ -1003,3 +1003,45 @@ def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
 def test_data_in_other_units_are_noticed(fitted, multitask):
     with pytest.warns(UserWarning, match="same units"):
         fitted.transform(100 * multitask.X[30:])
+
+
+# Old names
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("forcing", "teacher_forcing", 0.3),
+        ("final_forcing", "final_teacher_forcing", 0.05),
+        ("n_starts", "n_init", 1),
+    ],
+)
+def test_an_old_name_warns_and_does_what_the_new_one_does(
+    small, multitask, tmp_path, old, new, value
+):
+    X = multitask.X[:15]
+    with pytest.warns(FutureWarning, match=f"{old} is now called {new}"):
+        est = small(max_iter=4, **{old: value}).fit(X)
+    wanted = small(max_iter=4, **{new: value}).fit(X)
+    assert est.loss_curve_ == wanted.loss_curve_
+    assert_array_equal(est.transform(X), wanted.transform(X))
+    est.save(tmp_path / "model.npz")
+    read = JEDIEstimator.load(tmp_path / "model.npz")
+    assert getattr(read, new) == value and getattr(read, old) == "deprecated"
+
+
+def test_a_bad_value_under_an_old_name_is_refused_under_the_new_one(small, multitask):
+    X = multitask.X[:15]
+    with (
+        pytest.warns(FutureWarning),
+        pytest.raises(ValueError, match="n_init must be an integer >= 1"),
+    ):
+        small(n_starts=0).fit(X)
+
+
+def test_the_old_name_of_the_autocorrelation_time_warns(small, multitask):
+    X = multitask.X[:15]
+    est = small(max_iter=4).fit(X)
+    with pytest.warns(FutureWarning, match="now called autocorrelation_time_"):
+        assert est.noise_inflation_ == est.autocorrelation_time_
+    assert not hasattr(small(), "noise_inflation_")

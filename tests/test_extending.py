@@ -116,8 +116,8 @@ def counted():
     return weights, normal(4, 6), Trials(y, weight, normal(9, 4, 6), normal(9, 4, 2))
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_the_backward_pass_serves_any_observation(counted, forcing):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_the_backward_pass_serves_any_observation(counted, teacher_forcing):
     """Values are not states here: other units, a guide of its own, parameters of its own."""
     weights, x0, trials = counted
     found = []
@@ -126,15 +126,15 @@ def test_the_backward_pass_serves_any_observation(counted, forcing):
         leaves = {k: w.clone().requires_grad_() for k, w in (weights | {"x0": x0}).items()}
         given = [leaves[k] for k in leaves] + [observation.gain]
         start = leaves.pop("x0")
-        loss = loss_of(leaves, start, trials, 0.2, forcing, observation)
+        loss = loss_of(leaves, start, trials, 0.2, teacher_forcing, observation)
         found.append((loss.detach(), *torch.autograd.grad(loss, given)))
     for got, expected in zip(*found, strict=True):
         assert_close(got, expected, rtol=1e-9, atol=1e-10)
         assert got.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_inference_takes_scores_of_any_observation(make_model, forcing):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_inference_takes_scores_of_any_observation(make_model, teacher_forcing):
     """Both ways to linearise agree, and the gradient is that of the deviance."""
     model, g = make_model(5, 15, n_neurons=8, rank=4), torch.Generator().manual_seed(0)
     guide = torch.as_tensor(model.X).transpose(0, 1).contiguous()
@@ -145,7 +145,7 @@ def test_inference_takes_scores_of_any_observation(make_model, forcing):
     found = []
     for Runs in (SplitRuns, DenseRuns):
         runs = Runs(*parts)
-        target = runs.target(trials, forcing)
+        target = runs.target(trials, teacher_forcing)
         deviance, kept = runs.run(p, target, keep=True)
         found.append((deviance, *runs.system(p, target, kept)[:2]))
     for got, expected in zip(*found, strict=True):

@@ -178,24 +178,28 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
 
 
 @pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
-def test_the_system_is_that_of_finite_differences(model, connectivity, kind, forcing, initial):
+def test_the_system_is_that_of_finite_differences(
+    model, connectivity, kind, teacher_forcing, initial
+):
     hyper = make_hyper(model, connectivity, kind, starts=initial.generated)
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
     p = normal(3, D + initial.size, seed=8)
-    error = forced_run(hyper, initial, p, data, forcing) - data.numpy()
+    error = forced_run(hyper, initial, p, data, teacher_forcing) - data.numpy()
     eps = 1e-6
     slopes = []
     for i in range(p.shape[1]):
         move = eps * torch.eye(p.shape[1], dtype=torch.float64)[i]
-        above = forced_run(hyper, initial, p + move, data, forcing)
-        slopes.append((above - forced_run(hyper, initial, p - move, data, forcing)) / (2 * eps))
+        above = forced_run(hyper, initial, p + move, data, teacher_forcing)
+        slopes.append(
+            (above - forced_run(hyper, initial, p - move, data, teacher_forcing)) / (2 * eps)
+        )
     jacobian = np.stack(slopes)  # (m, time, trials, neurons)
 
     runs = runs_of(hyper, initial)
-    target = runs.target(Trials(data), forcing)
+    target = runs.target(Trials(data), teacher_forcing)
     sse, kept = runs.run(p, target, keep=True)
     Jte, JtJ, _ = runs.system(p, target, kept)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
@@ -208,15 +212,15 @@ def test_the_system_is_that_of_finite_differences(model, connectivity, kind, for
 
 
 @pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_the_fast_path_agrees_with_the_generic_one(model, forcing, initial):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_the_fast_path_agrees_with_the_generic_one(model, teacher_forcing, initial):
     data = torch.as_tensor(model.X[:6]).transpose(0, 1)
     p = normal(6, D + initial.size, seed=8)
     systems = []
     for connectivity in CONNECTIVITIES:
         hyper = make_hyper(model, connectivity, starts=initial.generated)
         runs = runs_of(hyper, initial)
-        target = runs.target(Trials(data), forcing)
+        target = runs.target(Trials(data), teacher_forcing)
         sse, kept = runs.run(p, target, keep=True)
         systems.append((sse, *runs.system(p, target, kept)[:2]))
     for other in systems[1:]:
@@ -237,17 +241,17 @@ def gaps(shape, seed=40):
 
 
 @pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
 def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
-    model, connectivity, forcing, initial
+    model, connectivity, teacher_forcing, initial
 ):
     hyper = driven(make_hyper(model, connectivity, starts=initial.generated))
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
     trials = Trials(data, gaps(data.shape), inputs=normal(15, 3, 2, seed=31))
     mask = trials.weight.numpy()
     p = normal(3, D + initial.size, seed=8)
-    pulls = forcing * mask.any(2, keepdims=True)  # nothing pulls where nobody was recorded
+    pulls = teacher_forcing * mask.any(2, keepdims=True)  # nothing pulls where nobody was recorded
 
     def run(p):
         return forced_run(hyper, initial, p, data, pulls, trials.inputs)
@@ -257,7 +261,7 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     moves = eps * torch.eye(p.shape[1], dtype=torch.float64)
     jacobian = np.stack([mask * (run(p + m) - run(p - m)) / (2 * eps) for m in moves])
     runs = runs_of(hyper, initial)
-    target = runs.target(trials, forcing)
+    target = runs.target(trials, teacher_forcing)
     sse, kept = runs.run(p, target, keep=True)
     Jte, JtJ, _ = runs.system(p, target, kept)
     np.testing.assert_allclose(sse, np.square(error).sum((0, 2)), rtol=1e-10)
@@ -279,20 +283,22 @@ def driven_runs(request, model):
     return runs_of(hyper, initial), trials, normal(3, D + initial.size, seed=8)
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_going_back_once_gives_the_gradient(driven_runs, forcing):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_going_back_once_gives_the_gradient(driven_runs, teacher_forcing):
     runs, trials, p = driven_runs
-    target = runs.target(trials, forcing)
+    target = runs.target(trials, teacher_forcing)
     _, kept = runs.run(p, target, keep=True)
     assert_close(
         runs.gradient(p, target, kept), runs.system(p, target, kept)[0], rtol=1e-9, atol=1e-9
     )
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_the_exact_curvature_is_that_of_finite_differences_of_the_gradient(driven_runs, forcing):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_the_exact_curvature_is_that_of_finite_differences_of_the_gradient(
+    driven_runs, teacher_forcing
+):
     runs, trials, p = driven_runs
-    target = runs.target(trials, forcing)
+    target = runs.target(trials, teacher_forcing)
 
     def gradient(p):
         return runs.system(p, target, runs.run(p, target, keep=True)[1])[0]
@@ -438,7 +444,7 @@ def test_a_generated_start_that_was_not_seen_is_found_from_what_follows(
 
 
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank"])
-def test_what_was_filled_in_matters_to_no_embedding_and_no_error_bar(model, prior, connectivity):
+def test_imputed_values_matters_to_no_embedding_and_no_error_bar(model, prior, connectivity):
     hyper, weight = make_hyper(model, connectivity), 100.0
     run = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
     data = run + 0.1 * normal(*run.shape, seed=4)
@@ -625,7 +631,7 @@ def test_starts_may_be_changed_after_the_fit(small, multitask, monkeypatch):
     est, starts = small(max_iter=5).fit(multitask.X[:16]), []
     infer = _model.infer
     monkeypatch.setattr(
-        _model, "infer", lambda *a, n_starts, **k: starts.append(n_starts) or infer(*a, **k)
+        _model, "infer", lambda *a, n_init, **k: starts.append(n_init) or infer(*a, **k)
     )
-    est.set_params(n_starts=5).transform(multitask.X[:2])
+    est.set_params(n_init=5).transform(multitask.X[:2])
     assert starts == [5]

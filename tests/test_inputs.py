@@ -51,16 +51,16 @@ def short(**changes):
 
 
 def test_half_of_the_forcing_stays_where_inputs_are_known():
-    forcing = SOLVERS["annealed"].forcing
-    assert forcing(short(), 2) == (0.1, 0.05)
-    assert forcing(short(), 0) == (0.1, 0.0)
-    assert forcing(short(final_forcing=0.3), 0) == (0.1, 0.3)
+    teacher_forcing = SOLVERS["annealed"].teacher_forcing
+    assert teacher_forcing(short(), 2) == (0.1, 0.05)
+    assert teacher_forcing(short(), 0) == (0.1, 0.0)
+    assert teacher_forcing(short(final_teacher_forcing=0.3), 0) == (0.1, 0.3)
 
 
 @pytest.mark.parametrize("embedding", ["trial", "condition"])
 def test_the_noise_is_that_of_free_runs_though_forcing_stays(embedding):
     data = make_multitask(60, n_neurons=20, n_timesteps=60, random_state=0)  # it is chaotic
-    est = short(embedding=embedding, rank=6, dt=0.01, max_iter=60, final_forcing=0.3)
+    est = short(embedding=embedding, rank=6, dt=0.01, max_iter=60, final_teacher_forcing=0.3)
     est.fit(data.X, data.task, inputs=data.inputs)
     error = data.X - est.predict(data.X, inputs=data.inputs)
     assert 0.7 < est.noise_variance_ / np.square(error).mean() < 1.4

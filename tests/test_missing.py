@@ -13,7 +13,7 @@ from jedi_sklearn import (
     find_fixed_points,
     flow_field,
 )
-from jedi_sklearn._missing import Filler, interpolate
+from jedi_sklearn._missing import Imputer, interpolate
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._trials import trial_moments
 from jedi_sklearn.preprocessing import pad_trials
@@ -74,7 +74,7 @@ def recovered(known):
     return known_estimator(known, max_iter=400, tol=1e-3).fit(known.X[:30])
 
 
-# What is filled in
+# What is imputed
 
 
 def test_gaps_are_bridged_by_straight_lines_and_ends_are_held():
@@ -89,7 +89,7 @@ def test_gaps_are_bridged_by_straight_lines_and_ends_are_held():
     assert interpolate(z) is z
 
 
-def test_one_value_fills_a_trial_and_none_stays_missing():
+def test_one_value_imputes_a_trial_and_none_stays_missing():
     z = np.full((5, 2), np.nan)
     z[3, 0] = 1.5
     filled = interpolate(z)
@@ -106,30 +106,30 @@ def test_missing_neurons_of_low_rank_data_are_found_from_the_others(share):
     mean, variance, count = trial_moments(gappy)
     np.testing.assert_allclose(count, 30 * (~gone).sum(axis=0))
     scale = np.sqrt(variance)
-    filler = Filler.learn(gappy, Gaussian(mean, scale).states)
-    filled = np.stack([filler((x - mean) / scale) for x in gappy]) * scale + mean
+    imputer = Imputer.learn(gappy, Gaussian(mean, scale).states)
+    filled = np.stack([imputer((x - mean) / scale) for x in gappy]) * scale + mean
     np.testing.assert_allclose(filled[~np.isnan(gappy)], X[~np.isnan(gappy)])
     assert missing_r2(X, filled, gone) > 0.99
 
 
-def test_a_filler_of_whole_data_predicts_exactly_and_touches_no_whole_trial():
+def test_an_imputer_of_whole_data_predicts_exactly_and_touches_no_whole_trial():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((20, 30, 3)) @ rng.standard_normal((3, 20))
-    filler = Filler.learn(X, lambda trial: trial)
+    imputer = Imputer.learn(X, lambda trial: trial)
     trial = X[0]
-    assert filler(trial) is trial
+    assert imputer(trial) is trial
     gappy = trial.copy()
     gappy[:, 5:9] = np.nan
-    np.testing.assert_allclose(filler(gappy), X[0], atol=1e-3)
+    np.testing.assert_allclose(imputer(gappy), X[0], atol=1e-3)
 
 
 def test_neurons_that_come_late_or_are_lost_are_predicted_while_others_are_there():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((20, 30, 3)) @ rng.standard_normal((3, 20))
-    filler = Filler.learn(X, lambda trial: trial)
+    imputer = Imputer.learn(X, lambda trial: trial)
     gappy = X[0].copy()
     gappy[:7, 4] = gappy[12:, :3] = gappy[25:] = np.nan
-    filled = filler(gappy)
+    filled = imputer(gappy)
     np.testing.assert_allclose(filled[:25], X[0, :25], atol=1e-3)
     np.testing.assert_array_equal(filled[25:, 5], X[0, 24, 5].repeat(5))  # held: nobody is left
 
@@ -148,8 +148,8 @@ def low_rank(codes=None, n_neurons=30, rank=3, noise=0.3, seed=0):
 
 def never_r2(X, whole, codes=None):
     """R2 of what was never recorded."""
-    filler = Filler.learn(X, lambda x: x, codes)
-    predicted = np.stack([filler(x) for x in X])
+    imputer = Imputer.learn(X, lambda x: x, codes)
+    predicted = np.stack([imputer(x) for x in X])
     return r2_score(whole[np.isnan(X)], predicted[np.isnan(X)])
 
 
@@ -165,8 +165,8 @@ def test_neurons_never_recorded_together_are_linked_by_others(lost):
 def test_a_silent_link_links_nothing():
     X, whole = low_rank()
     X = np.concatenate([X[:, :, :16], np.zeros((60, 20, 1))], axis=2)
-    filler = Filler.learn(X, lambda x: x)
-    assert np.isfinite(filler(X[0])).all()
+    imputer = Imputer.learn(X, lambda x: x)
+    assert np.isfinite(imputer(X[0])).all()
 
 
 def test_links_of_noise_explain_nothing():
@@ -381,7 +381,7 @@ def test_a_neuron_that_only_validation_trials_have_does_no_harm(multitask, small
     assert np.isfinite(est.posterior(X).covariance).all()
 
 
-def test_filled_in_starts_make_the_mean_start(known):
+def test_imputed_starts_make_the_mean_start(known):
     X = known.X[:30].copy()
     X[:10, 0, :5] = np.nan
     est = known_estimator(known, max_iter=5).fit(X)

@@ -26,6 +26,7 @@ from jedi_sklearn._schedule import Progress
 # short fits leave a few trials of the inference, or the training, short of convergence
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DATA = Path(__file__).parent / "data"
+STORED = [*range(1, _persistence.FORMAT + 1), "2_generated", "3_generated"]
 NUMPY2 = hasattr(np.dtypes, "StringDType")
 FORMS = {
     "shared": {},
@@ -279,7 +280,7 @@ def test_an_attribute_that_is_no_data_is_refused(fitted, saved):
     assert saved.read_bytes() == before
 
 
-def test_inputs_and_what_fills_gaps_are_kept(small, tiny, tmp_path):
+def test_inputs_and_the_imputer_are_kept(small, tiny, tmp_path):
     X, u = tiny.X.copy(), np.random.RandomState(0).standard_normal((24, 16, 2))
     X[::2, 20:] = X[1, :, 3] = np.nan
     est = small(n_components=2, rank=3).fit(X[:18], inputs=u[:18])
@@ -294,7 +295,7 @@ def test_inputs_and_what_fills_gaps_are_kept(small, tiny, tmp_path):
 # An earlier version's model
 
 
-@pytest.mark.parametrize("name", [*range(1, _persistence.FORMAT + 1), "2_generated"])
+@pytest.mark.parametrize("name", STORED)
 def test_a_stored_model_still_gives_its_numbers(name):
     est = JEDIEstimator.load(DATA / f"model_format_{name}.npz")
     with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
@@ -315,7 +316,7 @@ def test_a_stored_model_still_gives_its_numbers(name):
     assert est.observation_ == "gaussian"
 
 
-@pytest.mark.parametrize("name", [*range(1, _persistence.FORMAT + 1), "2_generated"])
+@pytest.mark.parametrize("name", STORED)
 def test_answers_of_a_stored_model_lie_at_the_modes(name, monkeypatch):
     est = JEDIEstimator.load(DATA / f"model_format_{name}.npz")
     with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
@@ -342,7 +343,7 @@ def rewrite(path, change):
 
 def test_a_file_of_a_later_format_says_who_wrote_it(saved):
     rewrite(saved, lambda header: header | {"format_version": 99, "package_version": "7.5.0"})
-    with pytest.raises(ValueError, match=r"7\.5\.0 in format 99.*up to 2\. Install jedi-sklearn"):
+    with pytest.raises(ValueError, match=r"7\.5\.0 in format 99.*up to 3\. Install jedi-sklearn"):
         JEDIEstimator.load(saved)
 
 
@@ -350,7 +351,7 @@ def test_a_file_of_a_later_format_says_who_wrote_it(saved):
 def test_what_only_a_later_version_knows_is_refused(saved, place):
     text = {
         "parameter": '"tau"',
-        "field": '"inflation"',
+        "field": '"autocorrelation_time"',
         "hypernetwork": '"skip"',
         "kind": '"GaussianPrior"',
     }[place]
@@ -638,7 +639,7 @@ def test_two_fits_do_not_share_a_checkpoint(small, multitask, monkeypatch, tmp_p
     path = tmp_path / "fit.npz"
 
     class Writing(Progress):
-        def __call__(self, now, loss, forcing):
+        def __call__(self, now, loss, teacher_forcing):
             if now == 5:
                 path.write_text("another fit")
 

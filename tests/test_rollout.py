@@ -16,14 +16,16 @@ CLASSES = {"shared": Shared, "low_rank": LowRank, "full_rank": FullRank}
 OBSERVATION = Gaussian(torch.zeros(NEURONS), torch.ones(NEURONS))
 
 
-def by_hand(weights, x0, data, alpha, forcing=0.0, workspace=None, *, mask=None, inputs=None):
+def by_hand(
+    weights, x0, data, alpha, teacher_forcing=0.0, workspace=None, *, mask=None, inputs=None
+):
     trials = Trials(data, mask, inputs=inputs)
-    return split_loss(weights, x0, trials, alpha, forcing, OBSERVATION, workspace)
+    return split_loss(weights, x0, trials, alpha, teacher_forcing, OBSERVATION, workspace)
 
 
-def by_autograd(weights, x0, data, alpha, forcing=0.0, *, mask=None, inputs=None):
+def by_autograd(weights, x0, data, alpha, teacher_forcing=0.0, *, mask=None, inputs=None):
     trials = Trials(data, mask, inputs=inputs)
-    return plain_loss(Shared, weights, x0, trials, alpha, forcing, OBSERVATION)
+    return plain_loss(Shared, weights, x0, trials, alpha, teacher_forcing, OBSERVATION)
 
 
 def make_problem(seed=0, dtype=torch.float64, trials=TRIALS):
@@ -42,29 +44,29 @@ def make_problem(seed=0, dtype=torch.float64, trials=TRIALS):
     return weights, normal(trials, NEURONS), normal(TIME, trials, NEURONS)
 
 
-def gradients(loss_of, weights, x0, data, forcing, **rest):
+def gradients(loss_of, weights, x0, data, teacher_forcing, **rest):
     given = {k: w.clone() for k, w in (weights | {"x0": x0}).items()}
     leaves = {k: w.requires_grad_() for k, w in given.items() if w.numel()}
     start = given.pop("x0")
-    loss = loss_of(given, start, data, ALPHA, forcing, **rest)
+    loss = loss_of(given, start, data, ALPHA, teacher_forcing, **rest)
     return loss.detach(), dict(
         zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True)
     )
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3, 1.0])
-def test_hand_written_gradients_are_those_of_autograd(forcing):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3, 1.0])
+def test_hand_written_gradients_are_those_of_autograd(teacher_forcing):
     problem = make_problem()
-    loss, grads = gradients(by_hand, *problem, forcing)
-    expected, expected_grads = gradients(by_autograd, *problem, forcing)
+    loss, grads = gradients(by_hand, *problem, teacher_forcing)
+    expected, expected_grads = gradients(by_autograd, *problem, teacher_forcing)
     assert_close(loss, expected, rtol=1e-12, atol=0)
     for name in NAMES:
         assert_close(grads[name], expected_grads[name], rtol=1e-9, atol=1e-11)
         assert grads[name].abs().max() > 1e-3  # so that the comparison says something
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3])
-def test_hand_written_gradients_are_derivatives(forcing):
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
+def test_hand_written_gradients_are_derivatives(teacher_forcing):
     weights, x0, data = make_problem(seed=1)
 
     # gradcheck walks back through one graph twice, which the buffers used in place do not
@@ -74,11 +76,11 @@ def test_hand_written_gradients_are_derivatives(forcing):
             moved = {k: w.clone() for k, w in (weights | {"x0": x0}).items()}
             moved[name] += sign * eps * move
             start = moved.pop("x0")
-            return by_hand(moved, start, data, ALPHA, forcing)
+            return by_hand(moved, start, data, ALPHA, teacher_forcing)
 
         return (loss(1) - loss(-1)) / (2 * eps)
 
-    _, grads = gradients(by_hand, weights, x0, data, forcing)
+    _, grads = gradients(by_hand, weights, x0, data, teacher_forcing)
     g = torch.Generator().manual_seed(2)
     for name in NAMES:
         for _ in range(3):
@@ -135,14 +137,14 @@ def test_full_forcing_predicts_each_sample_from_the_one_before():
     weights, x0, data = make_problem()
     after = torch.stack([simulate(Shared, weights, x, 2, ALPHA)[1] for x in data[:-1]])
     expected = (x0 - data[0]).square().sum() + (after - data[1:]).square().sum()
-    assert_close(by_hand(weights, x0, data, ALPHA, forcing=1.0), expected)
+    assert_close(by_hand(weights, x0, data, ALPHA, teacher_forcing=1.0), expected)
 
 
 def test_data_made_by_the_model_cost_nothing_under_any_forcing():
     weights, x0, _ = make_problem()
     run = simulate(Shared, weights, x0, TIME, ALPHA)
-    for forcing in (0.0, 0.1, 0.7, 1.0):
-        loss, grads = gradients(by_hand, weights, x0, run, forcing)
+    for teacher_forcing in (0.0, 0.1, 0.7, 1.0):
+        loss, grads = gradients(by_hand, weights, x0, run, teacher_forcing)
         assert float(loss) < 1e-20
         assert all(float(g.abs().max()) < 1e-9 for g in grads.values())
 
@@ -193,16 +195,16 @@ def make_driven_problem(seed=0):
     return (weights, x0, data), mask, inputs
 
 
-@pytest.mark.parametrize("forcing", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("driven", [False, True])
-def test_gradients_with_gaps_and_inputs_are_those_of_autograd(forcing, masked, driven):
+def test_gradients_with_gaps_and_inputs_are_those_of_autograd(teacher_forcing, masked, driven):
     problem, mask, inputs = make_driven_problem()
     if not driven:
         problem[0]["B"] = problem[0]["B"][:, :0]
     rest = {"mask": mask if masked else None, "inputs": inputs if driven else None}
-    loss, grads = gradients(by_hand, *problem, forcing, **rest)
-    expected, expected_grads = gradients(by_autograd, *problem, forcing, **rest)
+    loss, grads = gradients(by_hand, *problem, teacher_forcing, **rest)
+    expected, expected_grads = gradients(by_autograd, *problem, teacher_forcing, **rest)
     assert_close(loss, expected, rtol=1e-12, atol=0)
     assert set(grads) == {*NAMES, "B"} if driven else set(NAMES)
     for name, grad in grads.items():
@@ -247,7 +249,7 @@ def test_steps_between_samples_are_pulled_where_both_were_recorded():
 
 
 @pytest.mark.parametrize("loss_of", [by_hand, by_autograd])
-def test_what_was_filled_in_does_not_matter_to_free_runs_and_pulls_forced_ones(loss_of):
+def test_imputed_values_does_not_matter_to_free_runs_and_pulls_forced_ones(loss_of):
     (weights, x0, data), mask, inputs = make_driven_problem()
     other = torch.where(mask > 0, data, 7 - 3 * data)
     rest = {"mask": mask, "inputs": inputs}

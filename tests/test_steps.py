@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from jedi_sklearn import JEDIEstimator
-from jedi_sklearn._observation import residual_inflation
+from jedi_sklearn._observation import residual_autocorrelation_time
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
 from jedi_sklearn.metrics import r2_by
@@ -168,4 +168,6 @@ def test_residuals_are_correlated_from_sample_to_sample():
     noise = torch.as_tensor(np.cumsum(rng.normal(size=(50, 4, 3)), axis=0))
     between = torch.zeros(148, 4, 3, dtype=noise.dtype)
     between[::EVERY] = noise
-    assert residual_inflation(between, EVERY) == residual_inflation(noise) > 2
+    assert (
+        residual_autocorrelation_time(between, EVERY) == residual_autocorrelation_time(noise) > 2
+    )

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from jedi_sklearn import JEDIEstimator, _components, _model, _stored, _trials, _warm_start
 from jedi_sklearn._initial_state import Observed
-from jedi_sklearn._missing import Filler
+from jedi_sklearn._missing import Imputer
 from jedi_sklearn._stored import StoredTrials, is_stored, part
 from jedi_sklearn._trials import trial_moments
 from jedi_sklearn._validation import check_trials
@@ -196,9 +196,9 @@ def test_a_length_that_dask_does_not_know_is_asked_for(multitask, small):
         small().fit(X[X[:, 0, 0] > 0])
 
 
-def test_what_fills_gaps_is_learned_from_several_trials_at_a_time(multitask, everything_is_large):
+def test_the_imputer_is_learned_from_several_trials_at_a_time(multitask, everything_is_large):
     X = Chunked(multitask.X)
-    Filler.learn(StoredTrials(X), lambda trial: trial)
+    Imputer.learn(StoredTrials(X), lambda trial: trial)
     assert X.asked == [10, 10, 10, 10]
 
 

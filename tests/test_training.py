@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._initial_state import Observed
 from jedi_sklearn._model import Model
-from jedi_sklearn._observation import Gaussian, residual_inflation
+from jedi_sklearn._observation import Gaussian, residual_autocorrelation_time
 from jedi_sklearn._rollout import simulate
 from jedi_sklearn._schedule import Progress, Schedule, Trained, judge
 from jedi_sklearn._training import _Prior, train
@@ -46,7 +46,10 @@ def fit(problem, *schedule, **rest):
 
 def schedule(max_iter=20, **changes):
     return Schedule(
-        **({"max_iter": max_iter, "learning_rate": 0.01, "forcing": 0.2, "anneal": 0.5} | changes)
+        **(
+            {"max_iter": max_iter, "learning_rate": 0.01, "teacher_forcing": 0.2, "anneal": 0.5}
+            | changes
+        )
     )
 
 
@@ -54,20 +57,20 @@ def schedule(max_iter=20, **changes):
 
 
 def test_forcing_may_stay_and_validation_waits_for_the_end_of_its_fall(problem):
-    s = schedule(100, forcing=0.4, final_forcing=0.1, patience=99)
-    assert s.forcing_at(0) == 0.4 and s.forcing_at(25) == pytest.approx(0.25)
-    assert {s.forcing_at(i) for i in range(50, 100)} == {0.1}
+    s = schedule(100, teacher_forcing=0.4, final_teacher_forcing=0.1, patience=99)
+    assert s.teacher_forcing_at(0) == 0.4 and s.teacher_forcing_at(25) == pytest.approx(0.25)
+    assert {s.teacher_forcing_at(i) for i in range(50, 100)} == {0.1}
     result = fit(problem, s, validate=lambda *_: 0.0)
     assert [step for step, _ in result.validation_curve] == [60, 70, 80, 90, 100]
 
 
 def test_forcing_falls_in_a_line_and_ends_at_the_anneal():
-    s = schedule(100, forcing=0.4)
-    values = [s.forcing_at(i) for i in range(100)]
+    s = schedule(100, teacher_forcing=0.4)
+    values = [s.teacher_forcing_at(i) for i in range(100)]
     assert values[0] == 0.4
     np.testing.assert_allclose(np.diff(values[:51]), -0.4 / 50)
     assert values[50:] == [0.0] * 50
-    assert schedule(forcing=0.0).forcing_at(0) == 0.0
+    assert schedule(teacher_forcing=0.0).teacher_forcing_at(0) == 0.0
 
 
 def test_learning_rate_falls_as_half_a_cosine():
@@ -83,7 +86,7 @@ def test_learning_rate_falls_as_half_a_cosine():
 
 
 def test_training_lowers_the_loss_and_records_each_step(problem):
-    result = fit(problem, schedule(60, forcing=0.0, learning_rate=0.05))
+    result = fit(problem, schedule(60, teacher_forcing=0.0, learning_rate=0.05))
     assert len(result.loss_curve) == 60
     assert result.loss_curve[-1] < 0.7 * result.loss_curve[0]
     assert not result.c.requires_grad
@@ -95,7 +98,7 @@ def test_the_recorded_loss_is_one_minus_r2(problem):
     run = simulate(model.connectivity, weights, data[0], len(data), model.alpha).detach()
     total = (data - data.mean((0, 1))).square().sum()
     expected = float((run - data).square().sum() / total)
-    result = fit(problem, schedule(1, forcing=0.0))
+    result = fit(problem, schedule(1, teacher_forcing=0.0))
     assert result.loss_curve[0] == pytest.approx(expected, rel=1e-4)
 
 
@@ -106,8 +109,8 @@ def test_training_does_not_write_to_the_embeddings_it_was_given(problem):
 
 
 def test_trials_of_a_row_share_its_embedding(problem):
-    rows = torch.arange(12) // 4
-    result = fit(problem, schedule(5), c=problem.c[:3], rows=rows)
+    embedding_index = torch.arange(12) // 4
+    result = fit(problem, schedule(5), c=problem.c[:3], embedding_index=embedding_index)
     assert result.c.shape == (3, 2)
 
 
@@ -164,7 +167,7 @@ def test_early_stopping_returns_to_the_best_state(problem):
         states.append((model.connectivity.maps.detach().clone(), c.clone()))
         return next(scores)
 
-    s = schedule(50, forcing=0.0, patience=2)
+    s = schedule(50, teacher_forcing=0.0, patience=2)
     result = fit(problem, s, validate=validate)
     assert len(states) == 4  # best at the second look, then two without a rise
     assert [step for step, _ in result.validation_curve] == [5, 10, 15, 20]
@@ -178,7 +181,7 @@ def test_early_stopping_returns_to_the_best_state(problem):
 
 def test_a_rise_smaller_than_tol_does_not_count(problem):
     scores = iter([0.5, 0.504, 0.508, 0.6])
-    s = schedule(50, forcing=0.0, patience=2, tol=0.01)
+    s = schedule(50, teacher_forcing=0.0, patience=2, tol=0.01)
     result = fit(problem, s, validate=lambda *_: next(scores))
     assert [score for _, score in result.validation_curve] == [0.5, 0.504, 0.508]
 
@@ -215,7 +218,7 @@ def test_divergence_says_when_and_what_to_try(problem):
     for word in ("diverged", "of 30", "teacher forcing", "learning_rate_init (now 1e+12)", "rank"):
         assert word in str(failure.value)
     with pytest.raises(FloatingPointError, match="free run or the weights grew"):
-        fit(problem, schedule(30, learning_rate=1e12, forcing=0.0))
+        fit(problem, schedule(30, learning_rate=1e12, teacher_forcing=0.0))
 
 
 def test_divergence_leaves_no_half_fitted_estimator(small, known):
@@ -242,7 +245,7 @@ def test_divergence_of_a_refit_leaves_the_first_fit(small, known):
 
 def interrupt_at(monkeypatch, step):
     class Interrupting(Progress):
-        def __call__(self, now, loss, forcing):
+        def __call__(self, now, loss, teacher_forcing):
             if now == step:
                 raise KeyboardInterrupt
 
@@ -257,7 +260,7 @@ def test_an_interrupted_fit_is_usable(small, known, monkeypatch):
         pytest.raises(KeyboardInterrupt),
     ):
         est.fit(known.X[:20])
-    assert "forcing" not in str(caught[0].message)  # it had ended
+    assert "teacher_forcing" not in str(caught[0].message)  # it had ended
     assert est.n_iter_ == 71
     assert est.converged_ is False
     assert est.score(known.X[30:]) > 0.9
@@ -288,7 +291,7 @@ def test_an_interruption_is_not_lost_where_warnings_are_errors(small, known, mon
 
 def test_an_interruption_after_validation_keeps_the_best_state(problem):
     class Interrupting(Progress):
-        def __call__(self, now, loss, forcing):
+        def __call__(self, now, loss, teacher_forcing):
             if now == 33:
                 raise KeyboardInterrupt
 
@@ -298,7 +301,7 @@ def test_an_interruption_after_validation_keeps_the_best_state(problem):
         states.append(model.connectivity.maps.detach().clone())
         return next(scores)
 
-    s = schedule(100, forcing=0.0, patience=99)
+    s = schedule(100, teacher_forcing=0.0, patience=99)
     result = fit(problem, s, validate=validate, progress=Interrupting(100, False))
     assert result.interrupted
     assert torch.equal(problem.model.connectivity.maps.detach(), states[0])
@@ -364,7 +367,7 @@ def test_an_unfinished_fit_warns_and_tol_decides(small, multitask):
 
 
 @pytest.mark.parametrize("memory", [0.5, 0.8])
-def test_inflation_is_the_autocorrelation_time(memory):
+def test_residuals_have_the_autocorrelation_time_of_their_process(memory):
     rng = np.random.RandomState(0)
     error = np.empty((1500, 8, 5))
     error[0] = rng.standard_normal((8, 5))
@@ -372,20 +375,22 @@ def test_inflation_is_the_autocorrelation_time(memory):
         fresh = np.sqrt(1 - memory**2) * rng.standard_normal((8, 5))
         error[t] = memory * error[t - 1] + fresh
     expected = (1 + memory) / (1 - memory)
-    assert residual_inflation(torch.as_tensor(error)) == pytest.approx(expected, rel=0.15)
+    assert residual_autocorrelation_time(torch.as_tensor(error)) == pytest.approx(
+        expected, rel=0.15
+    )
 
 
-def test_independent_residuals_are_not_inflated():
+def test_independent_residuals_have_an_autocorrelation_time_of_one():
     white = torch.randn(500, 8, 5, generator=torch.Generator().manual_seed(0))
-    assert residual_inflation(white) == 1.0
-    assert residual_inflation(10 * white) == 1.0
-    assert residual_inflation(torch.zeros(5, 2, 2)) == 1.0
-    assert residual_inflation(torch.full((5, 2, 2), torch.nan)) == 1.0
+    assert residual_autocorrelation_time(white) == 1.0
+    assert residual_autocorrelation_time(10 * white) == 1.0
+    assert residual_autocorrelation_time(torch.zeros(5, 2, 2)) == 1.0
+    assert residual_autocorrelation_time(torch.full((5, 2, 2), torch.nan)) == 1.0
 
 
 def test_a_constant_offset_carries_one_residual():
     # rho(lag) = (T - lag) / T sums to T, up to the lag where it falls below 0.05
-    assert residual_inflation(torch.ones(100, 2, 2)) == pytest.approx(100, rel=0.02)
+    assert residual_autocorrelation_time(torch.ones(100, 2, 2)) == pytest.approx(100, rel=0.02)
 
 
 # Progress

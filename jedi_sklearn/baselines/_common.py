@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from .._fit import free_run_r2
-from .._missing import Filler
+from .._missing import Imputer
 from .._observation import OBSERVATIONS
 from .._parameters import MAX_COMPONENTS, choose_labels, choose_observation, option_of
 from .._plausible import warn_of_axes, warn_of_zeros
@@ -61,7 +61,7 @@ class Data:
 
     @property
     def states(self):
-        """Estimates of states (trials, time, neurons); what was not observed is filled in."""
+        """Estimates of states (trials, time, neurons); what was not observed is imputed."""
         return self.trials.guide.transpose(0, 1).numpy()
 
     @property
@@ -175,11 +175,11 @@ class Baseline(BaseEstimator):
         warn_of_axes(X)
         warn_of_zeros(X)
         observation = OBSERVATIONS[choose_observation(self, X)].learn(X, "global")
-        filler = Filler.learn(X, observation.estimate, codes)
-        found = self._learn(Data(X, observation, _as_trials(X, observation, filler)), y)
+        imputer = Imputer.learn(X, observation.estimate, codes)
+        found = self._learn(Data(X, observation, _as_trials(X, observation, imputer)), y)
         # nothing above touched self: a fit that fails leaves the estimator as it was
         vars(self).update(found)
-        self._observation, self._filler = observation, filler
+        self._observation, self._imputer = observation, imputer
         self.n_features_in_, self.n_timesteps_ = X.shape[2], X.shape[1]
         if complaint := self._complaint():
             warn_user(complaint, ConvergenceWarning)
@@ -218,7 +218,7 @@ class Baseline(BaseEstimator):
 
     def _data(self, X):
         """Trials to be described, which were checked."""
-        return Data(X, self._observation, _as_trials(X, self._observation, self._filler))
+        return Data(X, self._observation, _as_trials(X, self._observation, self._imputer))
 
     @isolated
     def score(self, X, y=None):
@@ -408,6 +408,6 @@ def choose_components(value, n_trials, curve):
     return min(MAX_COMPONENTS, most, *([] if found is None else [found.best]))
 
 
-def _as_trials(X, observation, filler):
+def _as_trials(X, observation, imputer):
     none = np.zeros((*X.shape[:2], 0))
-    return as_trials(X, none, observation, filler, torch.float64, torch.device("cpu"))
+    return as_trials(X, none, observation, imputer, torch.float64, torch.device("cpu"))

@@ -64,8 +64,8 @@ class PCATrajectories(EmbeddingBaseline):
 
     Notes
     -----
-    Where neurons were recorded beside those that are missing these are filled in as JEDIEstimator
-    fills them for its start: in time, and from the others by the principal axes of samples. What
+    Where neurons were recorded beside those that are missing these are imputed as JEDIEstimator
+    imputes them for its start: in time, and from the others by the principal axes of samples. What
     nobody recorded, as the ends of shorter trials, is expected under probabilistic principal
     components, given the rest of the trial; in the fit the last values are held. So ``predict`` of
     trials with hidden neurons or samples predicts these.

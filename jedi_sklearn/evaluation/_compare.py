@@ -159,7 +159,7 @@ def compare(
     :class:`~jedi_sklearn.baselines.LinearDynamicalSystem`. The latter is told no inputs; one fit
     answers both questions, in 10 to 20 % of the time of the estimator's fit.
 
-    Simple methods fill what is missing by the mean of the training trials at that time. Two need
+    Simple methods impute what is missing by the mean of the training trials at that time. Two need
     not: the linear dynamical system skips it, and the components of a held-out trial are those to
     expect given the rest of the trial. Only observed values are scored.
 

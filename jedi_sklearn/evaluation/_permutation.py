@@ -21,7 +21,7 @@ PERMUTATIONS = {False: 9999, True: 99}  # by `refit`: smallest p 0.0001, 0.01
 
 
 def permutation_test(
-    est,
+    estimator,
     X,
     y,
     *,
@@ -43,7 +43,7 @@ def permutation_test(
 
     Parameters
     ----------
-    est : JEDIEstimator, or Pipeline or search that ends in one
+    estimator : JEDIEstimator, or Pipeline or search that ends in one
         Fitted (with `refit` it need not be).
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
         Trials to compare, those of the fit or others.
@@ -72,9 +72,9 @@ def permutation_test(
         Known inputs, if the fit had them.
     refit : bool, default=False
         False: one fit, whose features get other labels. Right where the fit did not see the
-        labels of these trials. True: `est` is fitted anew to `X` with each permutation of `y` as
-        its labels. Needed where labels make the fit, as with ``embedding="condition"``: a fit
-        with labels pulls them apart, whatever they are.
+        labels of these trials. True: `estimator` is fitted anew to `X` with each permutation of
+        `y` as its labels. Needed where labels make the fit, as with ``embedding="condition"``:
+        a fit with labels pulls them apart, whatever they are.
     held_out : bool, default=False
         True says that no part of `X` is from trials of the fit, which a fit that had labels and
         ``embedding="condition"`` needs to hear, unless `conditions` are given: trials of the fit
@@ -160,7 +160,7 @@ def permutation_test(
     m, rng = _check(n_permutations, confidence, random_state, refit, held_out)
     if not refit:
         how |= {"conditions": conditions, "held_out": held_out}
-        found = quantities_of(est, X, **how, n_jobs=n_jobs)
+        found = quantities_of(estimator, X, **how, n_jobs=n_jobs)
         n_trials = len(next(iter(found.values())))
         design = Design(y, _refined(y, groups, conditions, n_trials), n_trials)
         return _test(found, design, m, confidence, rng)
@@ -171,9 +171,10 @@ def permutation_test(
             "conditions, with refit=False."
         )
     design = Design(y, groups, len(X))
-    found = _refitted(est, X, y, how)
+    found = _refitted(estimator, X, y, how)
     null = Parallel(n_jobs=n_jobs)(
-        delayed(_null_of_refit)(est, X, y, how, design, codes) for codes in design.permute(m, rng)
+        delayed(_null_of_refit)(estimator, X, y, how, design, codes)
+        for codes in design.permute(m, rng)
     )
     return judge(found, design, Prepared(found, design), np.stack(null), confidence, refit=True)
 
@@ -285,15 +286,15 @@ def _test(quantities, design, m, confidence, rng):
     return judge(quantities, design, prepared, np.concatenate(null), confidence)
 
 
-def _refitted(est, X, labels, how):
+def _refitted(estimator, X, labels, how):
     """Quantities of trials under a fit with these labels."""
     known = {} if how["inputs"] is None else {"inputs": how["inputs"]}
-    return quantities_of(clone(est).fit(X, labels, **known), X, **how, check=False)
+    return quantities_of(clone(estimator).fit(X, labels, **known), X, **how, check=False)
 
 
-def _null_of_refit(est, X, y, how, design, codes):
+def _null_of_refit(estimator, X, y, how, design, codes):
     """Statistics of a fit with permuted labels; of convergence that to `y` has warned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        quantities = _refitted(est, X, design.labels_of(codes, y), how)
+        quantities = _refitted(estimator, X, design.labels_of(codes, y), how)
     return statistics_of(design, codes[np.newaxis], Prepared(quantities, design))[0][0]

@@ -111,11 +111,11 @@ class Smoother:
 
     def __init__(self, X, sigma):
         everyone, mean = np.zeros(len(X), dtype=int), mean_of_neurons(X)
-        self.filler = means_of_conditions(X, everyone, mean, counts=False)[0]
+        self.imputer = means_of_conditions(X, everyone, mean, counts=False)[0]
         self.sigma = sigma
 
     def __call__(self, X):
-        return smooth(np.where(np.isnan(X), self.filler, X), self.sigma)
+        return smooth(np.where(np.isnan(X), self.imputer, X), self.sigma)
 
 
 class MeanRate:
@@ -163,7 +163,7 @@ class ConditionMean:
 class TrialComponents:
     """Principal components of whole trials, smoothed, as ``baselines.PCATrajectories`` has them.
 
-    Gaps of the trials of ``fit`` are filled by means.
+    Gaps of the trials of ``fit`` are imputed by means.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class TrialComponents:
 
     def inverse_transform(self, Z):
         """Trials (trials, time, neurons) of their components."""
-        return self.components.runs(Z).reshape(len(Z), *self.smoother.filler.shape)
+        return self.components.runs(Z).reshape(len(Z), *self.smoother.imputer.shape)
 
 
 class TunedComponents:

@@ -54,7 +54,7 @@ EVERYTHING = "all trials"  # the condition of trials without labels
 
 
 def stability_report(
-    est,
+    estimator,
     X,
     y=None,
     *,
@@ -68,14 +68,14 @@ def stability_report(
 ):
     """Fit again and again, and say which structures of the dynamics are always there.
 
-    An estimator with the parameters of `est` is fitted to all of `X`; then with other seeds, to
-    halves of the trials, and to halves of the neurons. The fixed points, slow eigenvalues and
-    leading Lyapunov exponent of each condition's RNN, and the embeddings, are looked for in each
-    of these refits. What is found often enough in each kind of refit is called stable.
+    An estimator with the parameters of `estimator` is fitted to all of `X`; then with other seeds,
+    to halves of the trials, and to halves of the neurons. The fixed points, slow eigenvalues
+    and leading Lyapunov exponent of each condition's RNN, and the embeddings, are looked for in
+    each of these refits. What is found often enough in each kind of refit is called stable.
 
     Parameters
     ----------
-    est : JEDIEstimator
+    estimator : JEDIEstimator
         Its parameters count; whether it is fitted does not matter. With an integer `random_state`
         the first fit here is bit by bit that of ``est.fit(X, y)`` on one machine.
     X : array-like of shape (n_trials, n_timesteps, n_neurons)
@@ -108,7 +108,7 @@ def stability_report(
     Raises
     ------
     TypeError
-        If `est` is no JEDIEstimator.
+        If `estimator` is no JEDIEstimator.
     ValueError
         If there is nothing to refit, there are fewer than four trials, two of a condition or four
         neurons to halve; for data that cannot be fitted, as in ``fit``; and if no refit of a kind
@@ -175,11 +175,13 @@ def stability_report(
     >>> report                                     # ten refits of each kind, the default, can tell
     StabilityReport(5 undecided; 6 refits)
     """
-    if not isinstance(est, JEDIEstimator):
+    if not isinstance(estimator, JEDIEstimator):
         advice = ""
-        if hasattr(est, "named_steps"):
+        if hasattr(estimator, "named_steps"):
             advice = " Of a Pipeline pass the JEDIEstimator, with X as its steps before leave it."
-        raise TypeError(f"est must be a JEDIEstimator, got {type(est).__name__}.{advice}")
+        raise TypeError(
+            f"estimator must be a JEDIEstimator, got {type(estimator).__name__}.{advice}"
+        )
     numbers = {"n_seeds": n_seeds, "n_resamples": n_resamples, "n_halves": n_halves}
     for name, number in numbers.items():
         check_number(number, name, Integral, low=0)
@@ -190,22 +192,22 @@ def stability_report(
         )
     rng = check_seed(random_state)
     X = check_trials(X, min_trials=2, missing=True)
-    labels, codes = choose_labels(est, y, conditions, len(X))
+    labels, codes = choose_labels(estimator, y, conditions, len(X))
     inputs = check_inputs_of_trials(inputs, X)
     _check_halves(X, labels, codes, n_resamples, n_halves)
 
-    est = clone(est).set_params(
+    estimator = clone(estimator).set_params(
         warm_start=False, checkpoint=None, output="dynamics", distributed=False, verbose=False
     )
     each = None if labels is None else labels[codes]
     groups = np.zeros(len(X), dtype=int) if codes is None else codes
     everything = (np.arange(len(X)), np.arange(X.shape[2]))
     jobs = _plan(rng, groups, X.shape[2], *numbers.values())
-    reference = clone(est)
+    reference = clone(estimator)
     trials = reference.fit_transform(X, conditions=each, inputs=inputs)
     constant = _constant_inputs(trials, groups)
     first = _describe(reference, trials, groups, _Job("", None, *everything), inputs, constant)
-    data = (est, X, each, groups, inputs, constant)
+    data = (estimator, X, each, groups, inputs, constant)
     made = Parallel(n_jobs=n_jobs)(delayed(_refit)(*data, job) for job in jobs)
     refits = [fit for fit in made if isinstance(fit, _Fit)]
     _tell_failures([fit for fit in made if isinstance(fit, _Failure)], jobs)
@@ -336,52 +338,54 @@ def _constant_inputs(trials, groups):
     ]
 
 
-def _refit(est, X, each, groups, inputs, constant, job):
-    """Fit a copy of `est` to the trials and neurons of a job, without a word.
+def _refit(estimator, X, each, groups, inputs, constant, job):
+    """Fit a copy of `estimator` to the trials and neurons of a job, without a word.
 
     A _Failure where that cannot be done though all of X can be fitted.
     """
     X, groups = X[job.trials][:, :, job.neurons], groups[job.trials]
     each = None if each is None else each[job.trials]
     inputs = None if inputs is None else inputs[job.trials]
-    n_embeddings = len(X) if est.embedding == "trial" else groups.max() + 1
-    rank = est.rank if est.rank == "auto" else min(est.rank, X.shape[2])
-    d = est.n_components
+    n_embeddings = len(X) if estimator.embedding == "trial" else groups.max() + 1
+    rank = estimator.rank if estimator.rank == "auto" else min(estimator.rank, X.shape[2])
+    d = estimator.n_components
     if d != "auto":
         d = min(d, n_embeddings - 1)
         d = d if rank == "auto" else min(d, rank * (rank + 1))
-    est = clone(est).set_params(rank=rank, n_components=d, random_state=job.seed)
+    estimator = clone(estimator).set_params(rank=rank, n_components=d, random_state=job.seed)
     with warnings.catch_warnings():  # what is to be said of the data the first fit says
         warnings.simplefilter("ignore")
         try:
-            trials = est.fit_transform(X, conditions=each, inputs=inputs)
-            return _describe(est, trials, groups, job, inputs, constant)
+            trials = estimator.fit_transform(X, conditions=each, inputs=inputs)
+            return _describe(estimator, trials, groups, job, inputs, constant)
         except (ValueError, FloatingPointError) as error:  # e.g. a trial without neurons
             return _Failure(job.kind, str(error))
 
 
-def _describe(est, trials, groups, job, inputs, constant):
+def _describe(estimator, trials, groups, job, inputs, constant):
     """What is kept of a fit, of whose trials these are the RNNs."""
     dynamics = []
     for k in range(groups.max() + 1):
         rows = np.flatnonzero(groups == k)
-        embedding = est.embedding_[rows].mean(axis=0)
+        embedding = estimator.embedding_[rows].mean(axis=0)
         rows = rows[np.linspace(0, len(rows) - 1, min(MAX_RUNS, len(rows))).astype(int)]
-        starts = est.to_activity(trials[rows].initial_states)
+        starts = estimator.to_activity(trials[rows].initial_states)
         given = None if inputs is None else inputs[rows]
-        rnns = est.generate_rnns(np.tile(embedding, (len(rows), 1)), starts, inputs=given)
+        rnns = estimator.generate_rnns(np.tile(embedding, (len(rows), 1)), starts, inputs=given)
         rnns._lengths = trials[rows].lengths  # of trials that are padded
-        dynamics.append(dynamics_of(rnns, est.to_activity, constant[k]))
-    return _Fit(job.kind, job.trials, job.neurons, est.embedding_, est.converged_, dynamics)
+        dynamics.append(dynamics_of(rnns, estimator.to_activity, constant[k]))
+    return _Fit(
+        job.kind, job.trials, job.neurons, estimator.embedding_, estimator.converged_, dynamics
+    )
 
 
-def _in_units_of(est, fit, k):
-    """Dynamics of condition k, with points as states of `est`."""
-    activity = np.full((len(fit.dynamics[k].positions), est.n_features_in_), np.nan)
+def _in_units_of(estimator, fit, k):
+    """Dynamics of condition k, with points as states of `estimator`."""
+    activity = np.full((len(fit.dynamics[k].positions), estimator.n_features_in_), np.nan)
     activity[:, fit.neurons] = fit.dynamics[k].positions
-    if est.observation_ == "poisson":  # of a point far away exp may have made 0
+    if estimator.observation_ == "poisson":  # of a point far away exp may have made 0
         activity = np.maximum(activity, np.finfo(float).tiny)
-    positions = est.to_states(activity)[:, fit.neurons]
+    positions = estimator.to_states(activity)[:, fit.neurons]
     return Found(fit.kind, fit.neurons, fit.dynamics[k], positions)
 
 
