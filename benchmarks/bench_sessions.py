@@ -12,11 +12,17 @@ import sys
 
 from _embeddings import add_options
 from _run import make_parser, run_sections
-from _sessions import joined_session, reach_sessions, shared_neurons, simulated_sessions
+from _sessions import (
+    growth,
+    joined_session,
+    reach_sessions,
+    shared_neurons,
+    simulated_sessions,
+)
 
 SECTIONS = {
     section.__name__: section
-    for section in (reach_sessions, simulated_sessions, joined_session, shared_neurons)
+    for section in (reach_sessions, simulated_sessions, joined_session, shared_neurons, growth)
 }
 
 

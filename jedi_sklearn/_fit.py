@@ -262,8 +262,9 @@ def start(data, plan):
         initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
-        drive = None if plan.drive is None else torch.from_numpy(plan.drive).to(plan.device)
-        how = (data.embedding_index, alpha, curve, plan.generator, processes, drive)
+        how = [data.embedding_index, alpha, curve, plan.generator, processes]
+        if plan.drive is not None:
+            how.append(torch.from_numpy(plan.drive).to(plan.device))
         c = solver.start(hypernetwork, trials, q, initial, *how)
         # what leaves a GPU as it is arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), c.cpu()))

@@ -28,13 +28,13 @@ class Solver:
     reads_curve : bool
         Whether `start` goes by the curve of `components_of_trials`.
     silences : bool
-        Whether `start` can leave out neurons that are not to drive others.
+        Whether `start` takes `drive`, which tells what neurons are to drive others.
     """
 
     skip = True
     regularised = True
     reads_curve = True
-    silences = True
+    silences = False
 
     @classmethod
     def schedule(cls, est, trials, continued):
@@ -75,6 +75,8 @@ class Solver:
 class Annealed(Solver):
     """Closed-form start, teacher forcing that falls."""
 
+    silences = True
+
     @staticmethod
     def teacher_forcing(est, n_inputs):
         """Strength of the teacher forcing at the start of a fit and at its end."""
@@ -94,7 +96,7 @@ class Annealed(Solver):
         curve,
         generator,
         processes,
-        drive,
+        drive=None,
     ):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
@@ -110,7 +112,6 @@ class Paper(Solver):
     skip = False
     regularised = False
     reads_curve = False
-    silences = False
 
     @staticmethod
     def teacher_forcing(est, n_inputs):
@@ -119,16 +120,7 @@ class Paper(Solver):
 
     @staticmethod
     def start(
-        hypernetwork,
-        trials,
-        q,
-        initial,
-        embedding_index,
-        alpha,
-        curve,
-        generator,
-        processes,
-        drive,
+        hypernetwork, trials, q, initial, embedding_index, alpha, curve, generator, processes
     ):
         """Random embeddings (embeddings, n_components), for random weights."""
         n = len(trials) if embedding_index is None else int(embedding_index.max()) + 1
