@@ -6,7 +6,6 @@ leaves it as it was.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -200,7 +199,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     how = (used, u[kept], observation, imputer, torch.float32, device, every)
     null, count = observation.null_deviance(used, processes)
     whole = trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
-    sessions = sessions_of(used) if count < math.prod(used.shape) else []
+    sessions = sessions_of(used) if imputer.apart else []
     drive = choose_drive(est, sessions, previous)
     # a GPU waits for calls, not for neurons: it takes all of them at once
     if drive is not None and len(sessions) > 1 and device.type == "cpu":
