@@ -27,11 +27,14 @@ class Solver:
         Whether embeddings and weights have priors while they are trained.
     reads_curve : bool
         Whether `start` goes by the curve of `components_of_trials`.
+    silences : bool
+        Whether `start` takes `drive`, which tells what neurons are to drive others.
     """
 
     skip = True
     regularised = True
     reads_curve = True
+    silences = False
 
     @classmethod
     def schedule(cls, est, trials, continued):
@@ -72,6 +75,8 @@ class Solver:
 class Annealed(Solver):
     """Closed-form start, teacher forcing that falls."""
 
+    silences = True
+
     @staticmethod
     def teacher_forcing(est, n_inputs):
         """Strength of the teacher forcing at the start of a fit and at its end."""
@@ -82,11 +87,20 @@ class Annealed(Solver):
 
     @staticmethod
     def start(
-        hypernetwork, trials, q, initial, embedding_index, alpha, curve, generator, processes
+        hypernetwork,
+        trials,
+        q,
+        initial,
+        embedding_index,
+        alpha,
+        curve,
+        generator,
+        processes,
+        drive=None,
     ):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
-        how = (q, initial, rank, d, alpha, embedding_index, processes, curve)
+        how = (q, initial, rank, d, alpha, embedding_index, processes, curve, drive)
         U, V, maps, c, B = warm_start(trials, *how)
         hypernetwork.start_from(U, V, maps, B)
         return c
