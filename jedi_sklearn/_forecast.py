@@ -127,7 +127,7 @@ class Alternatives:
         """States (steps, runs, neurons) of parameters p of trials k, from the last sample on."""
         model, some = self.model, self.trials[k]
         d = model.hypernetwork.n_components
-        weights, x0 = model.start(p[:, :d], p[:, d:], some)
+        weights, x0, _ = model.start(p[:, :d], p[:, d:], some)
         how = (model.connectivity, weights)
         last = follow(*how, x0, some, model.alpha, self.correction)
         return simulate(*how, last, len(inputs), model.alpha, inputs[:, k])
