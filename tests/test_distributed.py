@@ -134,6 +134,7 @@ def said(launched):
     return [json.loads((launched / f"said{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_two_processes_fit_what_one_does(launched, monkeypatch):
     monkeypatch.setattr(_trials, "MAX_WORK", 8)  # a share for each of them
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)

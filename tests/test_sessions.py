@@ -130,6 +130,7 @@ def test_neurons_of_the_other_session_are_predicted(days):
         assert r2_by(truth[:, :, other], run[:, :, other]) > 0.8
 
 
+@pytest.mark.slow
 def test_neurons_that_days_share_align_them(days):
     """Without labels: 16 neurons recorded on both days, and 22 on one each."""
     X = np.concatenate([whole[:N_TRAIN] for whole in days.whole])
@@ -142,6 +143,7 @@ def test_neurons_that_days_share_align_them(days):
         assert r2_by(truth, est.predict(new)[:, :, other]) > 0.85
 
 
+@pytest.mark.slow
 def test_labels_that_say_nothing_align_nothing(days):
     """The alignment is what the conditions make it: shuffled labels lose the other session."""
     y = np.random.RandomState(0).permutation(np.concatenate([t[:N_TRAIN] for t in days.condition]))
@@ -153,6 +155,7 @@ def test_labels_that_say_nothing_align_nothing(days):
     assert shuffled < aligned - 0.2
 
 
+@pytest.mark.slow
 def test_counts_of_two_sessions():
     data = make_multitask(80, observation_noise=0, **TEACHER)
     spikes = make_spike_counts(data, rate=25.0)
@@ -194,6 +197,7 @@ def small(**parameters):
     return JEDIEstimator(3, 6, **common | parameters)
 
 
+@pytest.mark.slow
 def test_sessions_of_counts_with_inputs(spikes, apart):
     """Known inputs of the trials explain more of them than those of others."""
     est = small(max_iter=60).fit(spikes.X, spikes.y, inputs=spikes.u)
@@ -202,6 +206,7 @@ def test_sessions_of_counts_with_inputs(spikes, apart):
     assert est.score(spikes.X, inputs=spikes.u) > est.score(spikes.X, inputs=other) + 0.01
 
 
+@pytest.mark.slow
 def test_sessions_of_counts_with_missing_samples(spikes, apart):
     """What comes after the last bin of a trial, in any session, tells nothing of it."""
     X = np.array(spikes.X)
@@ -214,12 +219,14 @@ def test_sessions_of_counts_with_missing_samples(spikes, apart):
     assert np.isfinite(est.predict(X)).all()
 
 
+@pytest.mark.slow
 def test_sessions_of_counts_stop_early(spikes, apart):
     est = small(early_stopping=True, validation_fraction=0.25).fit(spikes.X, spikes.y)
     assert len(est.validation_curve_) and est.embedding_.shape == (48, 3)
     assert 0 < max(score for _, score in est.validation_curve_) < 1
 
 
+@pytest.mark.slow
 def test_sessions_of_counts_go_on_from_a_checkpoint(spikes, stopped_at, tmp_path, apart):
     expected = small().fit(spikes.X, spikes.y)
     est = small(checkpoint=tmp_path / "fit.npz")
@@ -231,6 +238,7 @@ def test_sessions_of_counts_go_on_from_a_checkpoint(spikes, stopped_at, tmp_path
     assert_array_equal(est.embedding_, expected.embedding_)
 
 
+@pytest.mark.slow
 def test_a_saved_fit_of_sessions_knows_new_trials(spikes, tmp_path, apart):
     est = small().fit(spikes.X, spikes.y)
     est.save(tmp_path / "model.npz")
@@ -239,6 +247,7 @@ def test_a_saved_fit_of_sessions_knows_new_trials(spikes, tmp_path, apart):
     assert_array_equal(again.predict(new), est.predict(new))
 
 
+@pytest.mark.slow
 def test_sessions_of_counts_stay_in_their_files(spikes, monkeypatch, tmp_path, apart):
     sessions = [np.stack([t[:30] for t in session]) for session in spikes.sessions]
     expected = small().fit(stack_sessions(sessions), spikes.y)
