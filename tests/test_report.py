@@ -13,6 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jedi_sklearn import JEDIEstimator, find_fixed_points
+from jedi_sklearn.baselines import ConditionMean
+from jedi_sklearn.datasets import make_spike_counts
 from jedi_sklearn.plotting import EmbeddingDisplay, Report
 from jedi_sklearn.preprocessing import Recording
 
@@ -115,7 +117,10 @@ def test_numbers_are_those_of_the_estimator(report, fitted, multitask, labels):
     assert 'class="changed"><td>solver' not in report.html.replace("<td >", "<td>")
     worst = np.argsort(r2)[0]
     assert read.row(f"trial {worst}, {labels[worst]}")[1] == f"{r2[worst]:.3f}"
-    assert any("the training trials" in text and "not" not in text for text in read.texts)
+    assert any(text.startswith("These are training trials:") for text in read.texts)
+    mean = ConditionMean().fit(X, labels).score(X, labels)
+    assert any(f"the condition mean: {mean:.3f}" in text for text in read.texts)
+    assert not any("Far less" in text or "D2" in text for text in read.texts)
 
     codes = np.unique(labels, return_inverse=True)[1]
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
@@ -130,8 +135,10 @@ def test_numbers_are_those_of_the_estimator(report, fitted, multitask, labels):
         assert read.row(name)[1] == f"{accuracy:.3f}"
     label = labels[0]
     (points,) = find_fixed_points(fitted.generate_rnns(E[labels == label].mean(axis=0)[None]))
-    stable = [row[1] for row in read.rows if row[0] == label and len(row) == 3]
-    assert stable == [str(points.stable.sum())]
+    found = [row[1:] for row in read.rows if row[0] == label and len(row) == 3]
+    n = np.bincount(points.n_unstable, minlength=2)
+    more = [[k, n[k]] for k in range(2, len(n)) if n[k]]
+    assert found == [[str(a), str(b)] for a, b in [n[:2], *more]]
 
 
 def test_points_can_be_pointed_at():
@@ -160,17 +167,44 @@ def test_points_can_be_pointed_at():
 def test_reports_of_other_trials_and_quantities(small, fitted, multitask):
     speed = np.linspace(0, 1, 10)
     read = Reader(fitted.report(multitask.X[30:], speed).html)
-    assert any("not exactly the training trials" in text for text in read.texts)
+    assert "These trials were not all in the fit." in " ".join(read.texts)
     assert [row[0] for row in read.rows if len(row) == 5] == ["condition", "all"]
     assert any(text.startswith(f"trial 2, {speed[2]}") for text in read.texts)
     assert not any(row[0] == "conditions" for row in read.rows)
     X, u = multitask.X[:12], multitask.inputs[:12]
     driven, rare = small(max_iter=5).fit(X, inputs=u), ["a"] * 10 + ["b"] * 2
     report = driven.report(X, rare, inputs=u)
+    other = Reader(driven.report(X + 0.1, rare, inputs=u).html)
+    assert any("give at least 5 trials of each condition" in text for text in other.texts)
     assert report.score == driven.score(X, inputs=u)
     assert any("fewer than 3 trials" in text for text in Reader(report.html).texts)
     with pytest.raises(ValueError, match="fitted with inputs of"):
         driven.report(X)
+
+
+def test_other_trials_and_conditions_that_fare_worse(fitted, multitask):
+    X, y = multitask.X[:30].copy(), multitask.task[:30]
+    rare = y == y[0]
+    X[rare] = np.random.default_rng(0).normal(scale=X.std(), size=X[rare].shape)
+    text = " ".join(Reader(fitted.report(X, y).html).texts)
+    assert "These trials were not all in the fit." in text
+    assert f"Far less well described than the rest: {y[0]}. The median R2" in text
+    sums = np.zeros(2)
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(y, y):
+        mean = ConditionMean().fit(X[train], y[train]).predict(X[test], y[test])
+        sums += np.square(X[test] - mean).sum(), np.square(X[test] - X.mean(axis=(0, 1))).sum()
+    assert f"the condition mean: {1 - sums[0] / sums[1]:.3f}. It is told" in text
+    assert "from the other trials of this page (5 folds)" in text
+
+
+def test_spike_counts(small, multitask):
+    X, y = make_spike_counts(multitask, rate=20.0).X[:16], multitask.task[:16]
+    report = small(max_iter=10).fit(X, y).report(X[3:], y[3:])
+    text = " ".join(Reader(report.html).texts)
+    assert "These are training trials:" in text
+    assert report.score_name == "D2" and "D2 of single trials is low even for the true" in text
+    mean = ConditionMean().fit(X[3:], y[3:]).score(X[3:], y[3:])
+    assert f"the condition mean: {mean:.3f}" in text
 
 
 def test_a_recording_brings_what_it_knows(fitted, multitask):

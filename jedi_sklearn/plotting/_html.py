@@ -15,6 +15,7 @@ __all__ = [
     "as_svg",
     "embed_figure",
     "embed_svg",
+    "folded",
     "frame",
     "page",
     "paragraphs",
@@ -86,6 +87,11 @@ def paragraphs(*texts, kind=""):
     """Escape texts and make them paragraphs."""
     style = f' class="{kind}"' if kind else ""
     return "\n".join(f"<p{style}>{escape(text)}</p>" for text in texts if text)
+
+
+def folded(summary, *parts):
+    """Fold parts away under a line that opens them."""
+    return f"<details><summary>{escape(summary)}</summary>{''.join(parts)}</details>"
 
 
 def table(head, rows, changed=()):

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import KDTree
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -24,11 +25,13 @@ from .._validation import (
     check_conditions,
     check_inputs_of_trials,
     check_trials,
+    listed,
     setting,
     warn_user,
 )
 from ..evaluation._answers import mean_rates
 from ..evaluation._comparison import accuracy_interval
+from ..evaluation._simple import ConditionMean, Posed
 from ..fixed_points import find_fixed_points
 from ..preprocessing import Recording
 from ..preprocessing._recording import check_events, time_axis
@@ -36,7 +39,7 @@ from ._colours import PALETTE
 from ._common import check_jedi, import_pyplot, labels_of, make_axes, time_of
 from ._embedding import EmbeddingDisplay
 from ._free_run import FreeRunDisplay
-from ._html import embed_figure, embed_svg, frame, page, paragraphs, section, table
+from ._html import embed_figure, embed_svg, folded, frame, page, paragraphs, section, table
 from ._spectrum import EigenspectrumDisplay
 
 __all__ = ["Report"]
@@ -45,6 +48,7 @@ MOST_LABELS = 40  # a longer table would go unread
 MOST_SEARCHES = 24  # conditions for which fixed points are searched
 FOLDS, CONFIDENCE = 5, 0.95
 WORST = 5
+POOR = 0.5  # of the median score of all trials: a condition below it deserves a look
 PACKAGES = ("scikit-learn", "torch", "numpy", "scipy", "matplotlib")
 
 
@@ -195,6 +199,8 @@ class _Fitted:
         self.X, d = X, est.n_components_
         self.embedding, self.covariance = found.p[:, :d], found.covariance[:, :d, :d]
         self.converged = found.converged
+        nearest = est.embedding_[KDTree(est.embedding_).query(self.embedding)[1]]
+        self.seen = np.allclose(self.embedding, nearest, atol=1e-4)  # by the fit
         observation = est._model.observation
         self.score_name = observation.share
         self.score = float(free_run_r2(X, found.deviance, observation))
@@ -216,12 +222,10 @@ class _Fitted:
             f"trials {np.median(self.scores):.3f}), with {est.n_components_} components per "
             f"embedding and RNNs of rank {est.rank_}.",
         ]
-        seen = self.embedding.shape == est.embedding_.shape
-        seen = seen and np.allclose(self.embedding, est.embedding_, atol=1e-4)
         lines.append(
-            "These are the training trials: the model may explain other trials less well."
-            if seen
-            else "These are not exactly the training trials."
+            "These are training trials: the model may explain other trials less well."
+            if self.seen
+            else "These trials were not all in the fit."
         )
         warned = list(getattr(est, "_messages", []))
         if not est.converged_ and not warned:
@@ -296,7 +300,7 @@ class _Fitted:
         low, high = np.quantile(1 - np.array(est.loss_curve_), [0.02, 1.0])
         room = 0.05 * max(high - low, 1e-3)
         ax.set(xlabel="gradient step", ylabel=share, ylim=(low - room, high + room))
-        caption = f"{share} of the runs, with teacher forcing, during training."
+        caption = f"{share} of the runs under teacher forcing, during training."
         return section("Fit", table(("", ""), rows), embed_figure(ax.figure, caption, "loss"))
 
     def reconstruction(self):
@@ -317,16 +321,62 @@ class _Fitted:
         )
         worst = np.argsort(self.scores, kind="stable")[:WORST]
         rest = [(self.names[k], float(self.scores[k])) for k in worst]
+        usual = max(rows[0][2], 0.0)
+        poor = [name for name, _, middle, *_ in rows[1:] if middle < POOR * usual]
         return section(
             "How well free runs reproduce the trials",
             paragraphs(
                 f"{share} over all trials: {self.score:.3f}. A free run starts from an initial "
                 "state given by the embedding or the first sample, and never sees the trial "
-                "again. The embedding was inferred from the trial itself."
+                "again. The embedding was inferred from the trial itself.",
+                "D2 of single trials is low even for the true rates, because bins with few spikes "
+                "are mostly noise. Compare it with that of other methods."
+                if share == "D2"
+                else "",
+                self.condition_mean(),
             ),
             table(head, rows),
+            paragraphs(
+                f"Far less well described than the rest: {listed(poor)}. The median {share} of a "
+                "trial there is less than half of that of all trials. Either these trials vary "
+                "less, or the model misses something of them: look at their free runs.",
+                kind="warn",
+            )
+            if poor
+            else "",
             paragraphs("Trials with the lowest scores:"),
             table(("trial", share), rest),
+        )
+
+    def condition_mean(self):
+        """Say how well the mean trial of its condition describes each trial.
+
+        If the fit saw all these trials, so do the means; otherwise they leave out those scored.
+        """
+        if self.labels is None:
+            return ""
+        splits = [(slice(None), range(len(self.X)))]
+        knows = "has seen these trials, as the fit has."
+        if not self.seen:
+            if np.bincount(self.codes).min() < FOLDS:  # means of fewer trials would be too noisy
+                return (
+                    f"For the condition mean, give at least {FOLDS} trials of each condition, or "
+                    "see evaluation.compare."
+                )
+            folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+            splits = folds.split(self.codes, self.codes)
+            knows = f"is learned from the other trials of this page ({FOLDS} folds), which may be "
+            knows += "few. evaluation.compare learns it from the training trials."
+        observation, deviance = self.est._model.observation, np.zeros(len(self.X))
+        trials = Posed(self.X, self.X, self.codes)
+        for train, test in splits:
+            mean = ConditionMean(0.0, self.score_name == "D2").fit(trials[train])
+            for k in test:
+                deviance[k] = observation.deviance_of(self.X[k], mean.predict(trials[[k]])[0])
+        score = free_run_r2(self.X, deviance, observation)
+        return (
+            f"{self.score_name} of the condition mean: {score:.3f}. It is told the condition of "
+            f"each trial and nothing else, and {knows}"
         )
 
     def embeddings(self):
@@ -418,21 +468,29 @@ class _Fitted:
         else:
             labels = self.labels
             means = [self.embedding[self.codes == k].mean(axis=0) for k in range(len(labels))]
-        rows = []
+        rows, others = [], []
         for label, points in zip(
             labels, find_fixed_points(self.est.generate_rnns(np.array(means))), strict=True
         ):
-            unstable = points.n_unstable[~points.stable]
-            counts = np.unique(unstable, return_counts=True)
-            each = [f"{n} with {k}" for k, n in zip(*counts, strict=True)]
-            rows.append((str(label), int(points.stable.sum()), ", ".join(each) or "none"))
+            unstable = points.n_unstable
+            rows.append((str(label), int(points.stable.sum()), int((unstable == 1).sum())))
+            counts = np.unique(unstable[unstable > 1], return_counts=True)
+            others += [(str(label), int(k), int(n)) for k, n in zip(*counts, strict=True)]
+        head = "RNN of the mean embedding of"
         return section(
             "Fixed points",
-            table(("RNN of the mean embedding of", "stable", "unstable (directions)"), rows),
+            table((head, "stable points", "saddles"), rows),
+            folded(
+                "Points with several unstable directions",
+                table((head, "unstable directions", "points"), others),
+            )
+            if others
+            else "",
             paragraphs(
-                "Points where the RNN of a mean embedding stands still without input. They may "
-                "lie anywhere; those far from all trials mean little. evaluation.stability_report "
-                "tells which of them survive other seeds, trials and neurons.",
+                "Points where the RNN of a mean embedding stands still without input. Stable "
+                "points attract; saddles have one unstable direction. Points may lie anywhere; "
+                "those far from all trials mean little. evaluation.stability_report tells which "
+                "of them survive other seeds, trials and neurons.",
                 kind="soft",
             ),
         )
