@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ._linearised import deviance_along, runs_of_known
 from ._rollout import follow, simulate
 from ._trials import as_trials, n_steps_of
 
@@ -138,29 +139,6 @@ class Alternatives:
         with np.errstate(over="ignore"):  # of runs that explode
             activity = self.model.observation.activity(states.cpu().numpy())
         return torch.as_tensor(activity, device=states.device).nan_to_num()
-
-
-def runs_of_known(parts, known, n_steps, trial=None):
-    """Free runs (time, known, neurons) of parameters, in states.
-
-    `parts` has hypernetwork, connectivity, initial state and alpha; where runs depend on more than
-    that, they begin where a `trial` does and have its inputs.
-    """
-    d = parts.hypernetwork.n_components
-    weights = parts.hypernetwork(known[:, :d])
-    generated = parts.connectivity.generated(weights)
-    first, u = generated, None
-    if trial is not None:
-        first = trial.guide[0].expand(len(known), -1)
-        u = trial.inputs.expand(-1, len(known), -1)
-    x0 = parts.initial_state(known[:, d:], first, generated)
-    return simulate(parts.connectivity, weights, x0, n_steps, parts.alpha, u)
-
-
-def deviance_along(states, trial, observation):
-    """Deviance of a trial from runs (time, runs, neurons), up to each sample: (time, runs)."""
-    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
-    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
 
 
 def _single(trials):

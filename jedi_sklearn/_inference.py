@@ -18,6 +18,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ._linearised import deviance_of, runs_of_known
+
 __all__ = ["GaussianPrior", "error_bars", "infer"]
 
 # Forcing of lifted steps, from the data to a free run: by and by, or at once, which at times
@@ -275,13 +277,32 @@ class _Search:
         order = torch.stack(deviance).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
         return [runs.with_embedding(self.first, centres[best]) for best in order[:n]]
 
-    def from_starts(self, n_init, max_iter, tol, known=None):
-        """Parameters, deviance and convergence, by the start that is ahead after a few steps.
+    def starts(self, n_init):
+        """Starts that need no lifted steps."""
+        return [self.continued(), *self.centres(n_init - 1)]
 
-        `known` parameters are one more start.
+    def likelier(self, cost, tol):
+        """Trials of which some cluster centre costs less, and the cheapest one of each.
+
+        Without inputs a centre has one free run, whatever the trial: all are made at once.
         """
-        starts = [self.continued(), *self.centres(n_init - 1)]
-        starts += [] if known is None else [known]
+        runs, prior, samples = self.runs, self.prior, self.trials.samples()
+        depends = self.teacher_forcing or samples.n_inputs or not runs.initial_state.generated
+        if depends or not len(prior.centres):
+            return self.everyone[:0], prior.centres[:0]
+        states = runs_of_known(runs, prior.centres, self.trials.n_steps)[:: self.trials.every]
+        parts = states.split(runs.chunk(self.target), dim=1)
+        each = [
+            torch.cat([deviance_of(part, samples[k], runs.observation) for part in parts])
+            for k in self.everyone.split(1)
+        ]
+        deviance = torch.stack(each).nan_to_num(nan=torch.inf)
+        lowest, centre = (self.weight * deviance + prior.cost(prior.centres)).min(1)
+        trial = (lowest < cost - tol).nonzero()[:, 0]
+        return trial, prior.centres[centre[trial]]
+
+    def from_starts(self, starts, max_iter, tol):
+        """Parameters, deviance and convergence, by the start that is ahead after a few steps."""
         n = len(starts)
         trial = self.everyone.repeat(n)
         fit = _Fit(self.runs, self.prior, self.weight, self.target, torch.cat(starts), trial)
@@ -370,16 +391,24 @@ def infer(
     """
     search = _Search(runs, trials, prior, weight, teacher_forcing)
     if not runs.lifts:
-        p, deviance, converged = search.from_starts(n_init, max_iter, tol)
+        p, deviance, converged = search.from_starts(search.starts(n_init), max_iter, tol)
     else:
         p, deviance, converged = search.from_lifted(WAYS[:n_init], tol)
         unlikely = search.unlikely(deviance, 1 / weight if noise is None else noise)
         suspect = (~converged | unlikely).nonzero()[:, 0]
         if len(suspect):
             other = _Search(runs, trials[suspect], prior, weight, teacher_forcing)
-            again = other.from_starts(n_init + 2, max_iter, tol, p[suspect])
+            starts = [*other.starts(n_init + 2), p[suspect]]
+            again = other.from_starts(starts, max_iter, tol)
             for now, new in zip((p, deviance, converged), again, strict=True):
                 now[suspect] = new
+        trial, centre = search.likelier(search.cost(p, deviance), tol)
+        if len(trial):
+            other = _Search(runs, trials[trial], prior, weight, teacher_forcing)
+            again = other.from_starts([centre], max_iter, tol)
+            lower = other.cost(*again[:2]) < other.cost(p[trial], deviance[trial])
+            for now, new in zip((p, deviance, converged), again, strict=True):
+                now[trial[lower]] = new[lower]
     return p, search.curvature(p) if curvature else None, deviance, converged
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ._rollout import drive
+from ._rollout import drive, simulate
 from ._torch import temporary_bytes
 from ._trials import Trials
 
-__all__ = ["DenseRuns"]
+__all__ = ["DenseRuns", "deviance_along", "deviance_of", "runs_of_known"]
 
 CHUNK_BYTES = 16e6  # of a large temporary, for the problems worked on at a time on the CPU
 
@@ -188,3 +188,34 @@ class DenseTarget:
 def _of_matrices(factor):
     """A number, or one of each problem, to multiply matrices by."""
     return factor.unsqueeze(-1) if torch.is_tensor(factor) else factor
+
+
+def runs_of_known(parts, known, n_steps, trial=None):
+    """Free runs (time, known, neurons) of parameters, in states.
+
+    `parts` has hypernetwork, connectivity, initial state and alpha; where runs depend on more than
+    that, they begin where a `trial` does and have its inputs.
+    """
+    d = parts.hypernetwork.n_components
+    weights = parts.hypernetwork(known[:, :d])
+    generated = parts.connectivity.generated(weights)
+    first, u = generated, None
+    if trial is not None:
+        first = trial.guide[0].expand(len(known), -1)
+        u = trial.inputs.expand(-1, len(known), -1)
+    x0 = parts.initial_state(known[:, d:], first, generated)
+    return simulate(parts.connectivity, weights, x0, n_steps, parts.alpha, u)
+
+
+def deviance_of(states, trial, observation):
+    """Deviance of a trial from each of some runs (time, runs, neurons)."""
+    y, weight = (
+        None if a is None else a.expand_as(states).flatten(0, 1) for a in (trial.y, trial.weight)
+    )
+    return observation.score(states.flatten(0, 1), y, weight)[2].view(states.shape[:2]).sum(0)
+
+
+def deviance_along(states, trial, observation):
+    """Deviance of a trial from runs (time, runs, neurons), up to each sample: (time, runs)."""
+    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
+    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
