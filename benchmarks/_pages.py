@@ -7,7 +7,8 @@ In a template stand
 - ``{{NAME KEY STATISTIC FORMAT [table=1] [COLUMN=VALUE ...]}}``: one number, such as
   ``{{fit.multitask r2 mean .3f}}``. Where it was not measured, the row of the table, the item of
   the list or the paragraph that wants it is left out;
-- ``{{unless NAME}}``: nothing, and the item is left out once that section was run;
+- ``{{unless NAME [N]}}``: nothing, and the item is left out once that section was run (with N
+  seeds);
 - ``{{figure NAME FIGURE}}``: a figure of another page's section;
 - ``{{results}}``: the table of README.md, from ``_results.md``.
 """
@@ -79,7 +80,8 @@ def _wanted(words, results):
     """What a placeholder stands for."""
     kind, *rest = shlex.split(words)
     if kind == "unless":
-        if rest[0] in results:
+        name, least = rest[0], int(rest[1]) if len(rest) > 1 else 1
+        if name in results and len(results[name][0]["seeds"]) >= least:
             raise Missing
         return ""
     if kind == "section":

@@ -9,7 +9,7 @@ from ._engine import WORK, commits
 from ._frequency import frequency
 from ._permutation import shuffled_labels
 from ._recordings import N_SPLITS, center_out, suresh
-from ._sessions import joined_session, reach_sessions, shared_neurons, simulated_sessions
+from ._sessions import growth, joined_session, reach_sessions, shared_neurons, simulated_sessions
 from ._structures import analytic, flip_flop, memory_pro, subsampling
 from ._units import hidden_units
 
@@ -51,7 +51,7 @@ GROUPS = {
         _counts.simulated_counts,
         _counts.cost,
     ),
-    "sessions": (reach_sessions, simulated_sessions, joined_session, shared_neurons),
+    "sessions": (reach_sessions, simulated_sessions, joined_session, shared_neurons, growth),
     "dynamics": (
         frequency,
         flip_flop,

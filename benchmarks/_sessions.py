@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from jedi_sklearn import _parameters
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import pad_trials, place_neurons, stack_sessions
@@ -21,6 +23,8 @@ N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated sess
 N_CONDITIONS = 16
 N_JOIN, N_JOINED = 5, 9  # trials a condition that a new session joins by, and of it to test
 N_SHARED = (20, 5)  # neurons that both sessions have
+GROWING, N_EACH, N_GROWING = (1, 2, 5), 100, 40  # sessions, neurons and trials of each
+GROWING_STEPS = 40  # of each fit: time goes with their number
 TAU_OF_DAYS = 0.2  # s: dt is 0.1
 COLUMNS = [
     ("across_lda", "LDA from other sessions", ".3f"),
@@ -241,6 +245,59 @@ def shared_neurons(options):
             "without labels, with conditions, and with conditions that were shuffled."
         ],
         settings(options),
+    )
+
+
+def growth(options):
+    """Time of fits to more and more sessions, and where all neurons drive each other."""
+    rows, enough = [], _parameters.ENOUGH_UNITS
+    sizes = GROWING[:2] if options.quick else GROWING
+    for seed, n_sessions in itertools.product(options.seeds, sizes):
+        each = 30 if options.quick else N_EACH
+        how = {"n_trials": N_GROWING * n_sessions, "n_neurons": each * n_sessions}
+        how |= {"n_timesteps": 75, "dt": 0.02, "observation_noise": 0.1}
+        data = make_multitask(**how, teacher_seed=seed, random_state=100 + seed)
+        session = np.arange(len(data.X)) // 4 % n_sessions
+        parts = [data.X[session == i, :, i * each : (i + 1) * each] for i in range(n_sessions)]
+        X, order = stack_sessions(parts), np.argsort(session, kind="stable")
+        row = {"seed": seed, "sessions": n_sessions}
+        for name, units in (("", enough), ("all_", X.shape[2])):
+            sizes_of_fit = {"n_components": 8, "rank": 16, "dt": 0.02, "max_iter": GROWING_STEPS}
+            est = estimator(options, **sizes_of_fit)
+            _parameters.ENOUGH_UNITS = units
+            begin = time.process_time()
+            try:
+                fit(est, X, data.task[order])
+            finally:
+                _parameters.ENOUGH_UNITS = enough
+            fitted = time.process_time()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                run = est.predict(X.place(parts[0], 0))[:, :, :each]
+            seconds = {"fit_seconds": fitted - begin}
+            seconds["predict_seconds"] = time.process_time() - fitted
+            row |= {name + key: value for key, value in seconds.items()}
+            row[name + "r2"] = r2_by(parts[0], run)
+        rows.append(row)
+        log(f"growth: {row}")
+    rows.sort(key=lambda row: (row["sessions"], row["seed"]))
+    columns = ["seed", ("sessions", "sessions", "d"), "fit_seconds"]
+    columns += [("predict_seconds", "predict s", ".1f"), "r2"]
+    columns += [
+        ("all_fit_seconds", "all drive: fit s", ".1f"),
+        ("all_predict_seconds", "all drive: predict s", ".1f"),
+        ("all_r2", "all drive: R2", ".4f"),
+    ]
+    return Result(
+        "Costs of many sessions",
+        [Table(columns, rows, "growth", summarise=False)],
+        [
+            f"`make_multitask`, {N_EACH} different neurons and {N_GROWING} trials of 75 samples a "
+            f"session, {GROWING_STEPS} steps, 8 components and rank 16. *Predict* and R2: of the "
+            "trials of the first session. Seconds are those of the processor. *All drive*: each "
+            "neuron drives the others, so that each trial is run with the neurons of all sessions."
+        ],
+        settings(options, n_components=8, rank=16, dt=0.02, max_iter=GROWING_STEPS),
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 
 from ._distributed import ALONE
+from ._missing import patterns_of
 from ._trials import blocks, sample_of
 
 __all__ = [
@@ -301,9 +302,9 @@ class _Rows:
         if self.seen is self.imputed:
             yield np.arange(len(self)), np.ones(self.seen.shape[1], dtype=bool)
             return
-        patterns, which = np.unique(~np.isnan(self.seen), axis=0, return_inverse=True)
+        patterns, which = patterns_of(~np.isnan(self.seen))
         for k, columns in enumerate(patterns):
-            yield np.flatnonzero(which.ravel() == k), columns
+            yield np.flatnonzero(which == k), columns
 
 
 def _to_numpy(values):

@@ -83,6 +83,11 @@ class Connectivity(nn.Module):
         """Whether each neuron drives others, where a neuron may do without; None if all do."""
         return None
 
+    @staticmethod
+    def of_neurons(weights, neurons):
+        """Weights of some of the neurons, where the others drive none of them."""
+        raise NotImplementedError
+
     def _start_of(self, f):
         """The coordinates of the first states as one of the weights, where they are generated."""
         return {} if self.start is None else {"start": f @ self.start}
@@ -140,6 +145,17 @@ class Shared(Connectivity):
     def drive_others(self):
         """Neurons that joined a fitted model have no weights in V."""
         return (self.V != 0).any(1)
+
+    def keep_silent(self):
+        """Let training leave neurons that drive no others as they are."""
+        drive = self.drive_others[:, None]
+        self.V.register_hook(lambda gradient: gradient * drive)
+
+    @staticmethod
+    def of_neurons(weights, neurons):
+        """Weights of some of the neurons, where the others drive none of them."""
+        rows = {name: weights[name].index_select(0, neurons) for name in ("U", "V", "B")}
+        return weights | rows
 
     @staticmethod
     def size_of_start(n_neurons, rank):

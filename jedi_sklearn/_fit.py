@@ -18,11 +18,12 @@ from ._advice import describe_starts
 from ._components import components_of_trials
 from ._distributed import ALONE, Processes
 from ._initial_state import INITIAL_STATES
-from ._missing import Imputer
+from ._missing import Imputer, needed, sessions_of
 from ._model import Model
 from ._observation import OBSERVATIONS
 from ._parameters import (
     check_processes,
+    choose_drive,
     choose_embedding_index,
     choose_initial_state,
     choose_input_scale,
@@ -37,10 +38,10 @@ from ._parameters import (
 from ._persistence import Checkpoint
 from ._schedule import Progress, Schedule, Trained, describe_failure
 from ._solvers import SOLVERS
-from ._stored import StoredTrials, part
+from ._stored import StoredTrials, is_large, part
 from ._torch import make_generator, resolve_device
 from ._training import train
-from ._trials import LazyTrials, Trials, as_trials, one_less
+from ._trials import LazyTrials, SessionTrials, Trials, as_trials, one_less
 from ._validation import check_inputs_of_trials, check_seed, setting
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
@@ -75,7 +76,8 @@ class Data:
     left_out: np.ndarray  # indices of the trials of early stopping
     kept: np.ndarray
     used: np.ndarray | StoredTrials  # X of those that are kept
-    trials: Trials | LazyTrials  # the same as tensors
+    whole: Trials | LazyTrials | None  # the same as tensors, of all neurons, for the start
+    trials: Trials | LazyTrials | SessionTrials  # of the neurons that their runs need
     variance: float  # deviance per value of each neuron's mean
     embedding_index: torch.Tensor | None  # embedding of each trial, where trials share them
     condition_index: torch.Tensor | None  # condition of each embedding, where each trial has one
@@ -101,6 +103,7 @@ class Plan:
     checkpoint: Checkpoint | None
     previous: Model | None
     processes: Processes
+    drive: np.ndarray | None  # which neurons drive others, where some are only read out
     seed: int = 0  # of cluster centres, drawn after the start
 
     def say(self, line):
@@ -225,7 +228,12 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     every = choose_steps(est) if previous is None else previous.steps_per_sample
     how = (used, u[kept], observation, imputer, torch.float32, device, every)
     null, count = observation.null_deviance(used, processes)
-    trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
+    whole = trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
+    sessions = sessions_of(used) if imputer.apart else []
+    drive = choose_drive(est, sessions, previous)
+    # a GPU waits for calls, not for neurons: it takes all of them at once
+    if drive is not None and len(sessions) > 1 and device.type == "cpu":
+        trials = apart(sessions, drive, *how, count)
     schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
     check_processes(schedule.batch_size, len(trials), processes)
     embedding_index, condition_index, n_embeddings = choose_embedding_index(
@@ -239,6 +247,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         left_out=left_out,
         kept=kept,
         used=used,
+        whole=whole,
         trials=trials,
         variance=null / count,
         embedding_index=embedding_index,
@@ -257,13 +266,14 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
         checkpoint=checkpoint,
         previous=previous,
         processes=processes,
+        drive=drive,
     )
     return data, plan
 
 
 def start(data, plan):
     """A model to train with embeddings and free coordinates: from `previous`, or anew."""
-    est, trials, processes = plan.est, data.trials, plan.processes
+    est, trials, processes = plan.est, data.whole, plan.processes
     wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
     say = plan.say if est.verbose and not continued else None
     sizes = (wanted.n_components, wanted.rank)
@@ -281,7 +291,9 @@ def start(data, plan):
         initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
-        how = (data.embedding_index, alpha, curve, plan.generator, processes)
+        how = [data.embedding_index, alpha, curve, plan.generator, processes]
+        if plan.drive is not None:
+            how.append(torch.from_numpy(plan.drive).to(plan.device))
         c = solver.start(hypernetwork, trials, q, initial, *how)
         # what leaves a GPU as it is arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
@@ -290,6 +302,9 @@ def start(data, plan):
         times = (float(est.dt), float(est.tau), setting(est, "n_init"))
         model = Model(*parts, *times, steps_per_sample=trials.every)
         model.to_train(plan.device, trials.dtype)
+    if plan.drive is not None:
+        model.connectivity.keep_silent()
+    data.whole = None  # which needs memory
     plan.seed = plan.random_state.randint(np.iinfo(np.int32).max)
     return model, c, q
 
@@ -328,11 +343,27 @@ def infer(model, data, plan):
     how = {"starts": starts, "curvature": True, "processes": processes}
     found = model.infer(data.X, plan.device, data.inputs, **how)
     embedding = model.fix_gauge(found)
-    model.learn_temperature(data.X, data.inputs)
+    model.learn_reliance(data.X, data.inputs)
     return *processes.agree((model, embedding)), found
 
 
 # Their parts
+
+
+def apart(sessions, drive, X, inputs, *how_and_count):
+    """Trials of sessions, each with the neurons that its runs need."""
+    *how, count = how_and_count
+    observation, imputer, dtype, device, every = how
+    neurons = [needed(drive, own) for _, own in sessions]
+    n_values = sum(len(i) * len(n) for (i, _), n in zip(sessions, neurons, strict=True))
+    lazy = isinstance(X, StoredTrials) and is_large(n_values * X.shape[1])
+    parts = []
+    for (i, _), own in zip(sessions, neurons, strict=True):
+        rest = (observation.take(own), imputer.take(own), dtype, device, every)
+        given = (part(X, i), inputs[i], *rest)
+        some = LazyTrials(*given, count, own) if lazy else as_trials(*given, own)
+        parts.append((torch.from_numpy(i), some))
+    return SessionTrials(parts, count)
 
 
 def judge_inference(model, embedding, found, data, plan):

@@ -13,16 +13,17 @@ import torch
 from ._rollout import follow, simulate
 from ._trials import as_trials, n_steps_of
 
-__all__ = ["Alternatives", "learn_temperature", "some_of"]
+__all__ = ["Alternatives", "learn_reliance", "some_of"]
 
 # of likelihoods: above 16 forecasts got worse on all data, but some were as good at 8 and 16
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
 SEEN = (0.25, 0.5, 0.75)  # parts of training trials from which the rest is forecast to choose one
-# of such trials, and as many in between as this number of values in their runs allows
-MIN_JUDGES, MAX_JUDGES, MAX_VALUES = 8, 64, 2**27
+MIN_JUDGES, MAX_JUDGES = 8, 64  # such trials
+# in runs made to choose one, and in those held at a time: 256 MB and 64 MB of float64
+MAX_VALUES, HELD_VALUES = 2**25, 2**23
 LEAST_SHARE = 1e-4  # of what a trial may be: less likely parameters are left out
+IMPOSSIBLE = 1e200  # deviance of a run that overflows
 LARGEST = 4.0  # mean square of states, in those of training trials: beyond it a run explodes
-MAX_RUNS = 64  # that are made at a time
 
 
 def some_of(n, most):
@@ -67,17 +68,20 @@ class Alternatives:
         self.n_own = 1 if self.alike else self.p.shape[1]
         deviance = self._deviance_of_own(runs, seen)
         if self.alike:
-            states = runs_of_known(runs, prior.known, seen.n_steps)[:: seen.every]
-            samples, each = seen.samples(), []
-            for k in range(len(seen)):
-                along = deviance_along(states, samples[[k]], runs.observation)
-                each.append(along[-1])
-            deviance = torch.cat([deviance, torch.stack(each)], 1)
-        log_share = -weight / 2 * deviance
+            samples, some = seen.samples(), [deviance]
+            for known in prior.known.split(self._held(seen.n_steps)):
+                states = runs_of_known(runs, known, seen.n_steps)[:: seen.every]
+                each = [deviance_along(states, x, runs.observation)[-1] for x in _single(samples)]
+                some.append(torch.stack(each))
+            deviance = torch.cat(some, 1)
+        self.log_share = -weight / 2 * _finite(deviance)
         # Laplace's approximation of the integral over the Gaussian
         ratio = torch.logdet(prior.precision) - torch.logdet(H) - prior.cost(p)
-        log_share[:, 0] += ratio / 2
-        self.log_share = log_share.nan_to_num(nan=-torch.inf, posinf=-torch.inf)
+        self.log_share[:, 0] += ratio / 2
+
+    def _held(self, n_steps):
+        """How many runs are held at a time."""
+        return max(1, HELD_VALUES // (n_steps * self.trials.shape[2]))
 
     def _deviance_of_own(self, runs, trials):
         """Deviance of runs that are made for each trial, (trials, alternatives)."""
@@ -98,19 +102,22 @@ class Alternatives:
         u = u.repeat_interleave(every, 0)[:n_steps]
         everyone = torch.arange(len(trials), device=trials.device)
         modes, log_share = self._states_after(everyone, self.p[:, 0], u), self.log_share.clone()
-        if self.alike:
-            known = runs_of_known(model, model.prior.known, trials.n_steps + n_steps - 1)
-            size = modes.square().mean(2).amax(0)
-            exploded = ~(size <= LARGEST * known.square().mean(2).amax())
+        exploded = ~(modes.square().mean(2).amax(0) <= LARGEST * model.largest)
+        if self.p.shape[1] > 1:
             log_share[exploded, 0] = -torch.inf
         share = log_share.softmax(1)
         share = torch.where(share < LEAST_SHARE, 0.0, share)
         share /= share.sum(1, keepdim=True)
-        mean = share[:, 0, None, None] * self._activity(modes, every).nan_to_num()
+        mean = share[:, 0, None, None] * self._activity(modes, every)
         if self.alike:
-            activity = self._activity(known[trials.n_steps - 1 :], every)
-            return mean + (share[:, 1:] @ activity.flatten(1)).view(mean.shape)
-        for i in share[:, 1:].nonzero().split(MAX_RUNS):
+            whole = trials.n_steps + n_steps - 1
+            parts = torch.arange(1, self.p.shape[1], device=trials.device).split(self._held(whole))
+            for j in parts:
+                states = runs_of_known(model, model.prior.known[j - 1], whole)
+                activity = self._activity(states[trials.n_steps - 1 :], every)
+                mean += (share[:, j] @ activity.flatten(1)).view(mean.shape)
+            return mean
+        for i in share[:, 1:].nonzero().split(self._held(n_steps)):
             k, j = i[:, 0], i[:, 1] + 1
             activity = self._activity(self._states_after(k, self.p[k, j], u), every)
             mean.index_add_(0, k, share[k, j, None, None] * activity)
@@ -120,7 +127,7 @@ class Alternatives:
         """States (steps, runs, neurons) of parameters p of trials k, from the last sample on."""
         model, some = self.model, self.trials[k]
         d = model.hypernetwork.n_components
-        weights, x0 = model.start(p[:, :d], p[:, d:], some)
+        weights, x0, _ = model.start(p[:, :d], p[:, d:], some)
         how = (model.connectivity, weights)
         last = follow(*how, x0, some, model.alpha, self.correction)
         return simulate(*how, last, len(inputs), model.alpha, inputs[:, k])
@@ -128,8 +135,9 @@ class Alternatives:
     def _activity(self, states, every):
         """Activity (runs, samples, neurons) after the first of states (steps, runs, neurons)."""
         states = states[every::every].transpose(0, 1)
-        activity = self.model.observation.activity(states.cpu().numpy())
-        return torch.as_tensor(activity, device=states.device)
+        with np.errstate(over="ignore"):  # of runs that explode
+            activity = self.model.observation.activity(states.cpu().numpy())
+        return torch.as_tensor(activity, device=states.device).nan_to_num()
 
 
 def runs_of_known(parts, known, n_steps, trial=None):
@@ -155,13 +163,23 @@ def deviance_along(states, trial, observation):
     return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
 
 
-@torch.no_grad()
-def learn_temperature(model, X, inputs):
-    """The temperature at which the rest of training trials X is foreseen.
+def _single(trials):
+    """Trials one by one."""
+    return (trials[[k]] for k in range(len(trials)))
 
-    It is forecast as the mean of the free runs of other trials, weighted by their likelihoods. Of
-    the temperatures within one standard error of the best one the highest is taken: the weights
-    were fitted to these trials, and know them better than they will know new ones.
+
+def _finite(deviance):
+    return deviance.nan_to_num(nan=IMPOSSIBLE, posinf=IMPOSSIBLE)
+
+
+@torch.no_grad()
+def learn_reliance(model, X, inputs):
+    """How far the beginnings of trials are to be relied on, learned from training trials X.
+
+    The rest of some of them is forecast as the mean of the free runs of others, weighted by their
+    likelihoods. Of the temperatures within one standard error of the best one the highest is
+    taken: the weights were fitted to these trials, and know them better than they will know new
+    ones.
 
     Parameters
     ----------
@@ -172,26 +190,32 @@ def learn_temperature(model, X, inputs):
 
     Returns
     -------
-    float
+    temperature : float
+    largest : float
+        Mean square over neurons of the largest state of a training trial.
     """
-    observation, known, n_samples = model.observation, model.prior.known, X.shape[1]
+    observation, n_samples = model.observation, X.shape[1]
     alike = model.initial_state.generated and inputs is None
-    index = some_of(len(X), len(known)).numpy()
-    n_judges = MAX_VALUES // (len(known) * n_samples * X.shape[2])
-    n_judges = min(max(n_judges, MIN_JUDGES), MAX_JUDGES if alike else MIN_JUDGES, len(known))
-    judges = some_of(len(known), n_judges).numpy()
+    n_values = n_samples * X.shape[2]
+    index = some_of(len(X), len(model.prior.known))
+    some = some_of(len(index), min(len(index), max(MAX_VALUES // n_values, MIN_JUDGES)))
+    known, index = model.prior.known[some], index[some].numpy()
+    n_judges = MAX_JUDGES if alike else MIN_JUDGES
+    judges = some_of(len(known), max(min(n_judges, MAX_VALUES // n_values), MIN_JUDGES)).numpy()
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
-    losses, states = np.zeros((n_judges, len(TEMPERATURES))), None
+    losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
     for i, k in enumerate(judges):
         x = np.asarray(X[index[k]], dtype=float)
         u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
         kind = (torch.float64, known.device, model.steps_per_sample)
         trial = as_trials(x[None], u, observation, model.imputer, *kind)
-        if states is None or not alike:
+        if run is None or not alike:
             run = runs_of_known(model, known, trial.n_steps, None if alike else trial)
+            largest = max(largest, float(run.square().mean(2).amax()))
             states = run[:: trial.every]
-            rates = observation.activity(states.numpy())
-        deviance = deviance_along(states, trial.samples(), observation)
+            with np.errstate(over="ignore"):
+                rates = np.nan_to_num(observation.activity(states.numpy()))
+        deviance = _finite(deviance_along(states, trial.samples(), observation))
         deviance[:, k] = torch.inf
         for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
             for j, temperature in enumerate(TEMPERATURES):
@@ -200,4 +224,4 @@ def learn_temperature(model, X, inputs):
                 losses[i, j] += observation.deviance_of(x[n:], mean)
     away = losses - losses[:, [losses.sum(axis=0).argmin()]]
     error = away.std(axis=0) / len(away) ** 0.5
-    return TEMPERATURES[np.flatnonzero(away.mean(axis=0) <= error).max()]
+    return TEMPERATURES[np.flatnonzero(away.mean(axis=0) <= error).max()], largest

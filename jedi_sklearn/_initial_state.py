@@ -54,6 +54,10 @@ class InitialState(nn.Module):
         """
         raise NotImplementedError
 
+    def take(self, neurons):
+        """The same for some of the neurons."""
+        raise NotImplementedError
+
     def guess(self, first):
         """Free coordinates (trials, size) to begin the inference with."""
         return first.new_zeros(len(first), 0)
@@ -122,6 +126,10 @@ class Inferred(InitialState):
         """Mean and directions; the first samples do not matter."""
         return self.mean + q @ self.directions.t()
 
+    def take(self, neurons):
+        """The same for some of the neurons."""
+        return Inferred(self.mean[neurons], self.directions[neurons])
+
     def guess(self, first):
         """The coordinates nearest to the first samples."""
         return (first - self.mean) @ torch.linalg.pinv(self.directions).t()
@@ -149,6 +157,10 @@ class Observed(InitialState):
     def forward(self, q, first, generated=0.0):
         """The first samples themselves."""
         return first
+
+    def take(self, neurons):
+        """The same for some of the neurons."""
+        return Observed(len(self.directions[neurons])).to(self.directions)
 
 
 INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Observed}

@@ -20,7 +20,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from ._stored import StoredTrials, part
 
-__all__ = ["Imputer", "groups_of_neurons"]
+__all__ = ["Imputer", "groups_of_neurons", "needed", "patterns_of", "sessions_of"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
 RCOND = 1e-3  # of scores that explain new neurons
@@ -34,6 +34,8 @@ class Imputer:
 
     axes: np.ndarray
     noise: float
+
+    apart = False  # whether no trial linked groups of neurons that it was learned from
 
     @classmethod
     def learn(cls, X, states, codes=None):
@@ -61,7 +63,9 @@ class Imputer:
         group = groups_of_neurons(together)
         if group.max():
             _refuse_unaligned(X, group, codes)
-            return cls._of_conditions(X, states, codes)[0]
+            imputer = cls._of_conditions(X, states, codes)[0]
+            imputer.apart = True
+            return imputer
         Z = np.concatenate(rows)
         known = np.isfinite(Z)
         Z, start = np.where(known, Z, 0.0), None
@@ -140,9 +144,9 @@ class Imputer:
     def complete(self, z):
         """Rows (samples, neurons) with what is NaN predicted from the rest of each."""
         out = z.copy()
-        patterns, which = np.unique(np.isfinite(z), axis=0, return_inverse=True)
+        patterns, which = patterns_of(np.isfinite(z))
         for k in range(len(patterns)):
-            rows = which.ravel() == k
+            rows = which == k
             out[rows] = self.predict(z[rows])
         return out
 
@@ -240,6 +244,40 @@ def groups_of_neurons(together):
     known, group = together.any(axis=0), np.zeros(together.shape[1], dtype=int)
     group[known] = _linked(together[:, known])
     return group
+
+
+def patterns_of(known):
+    """Different rows of a boolean array, in lexical order, and which of them each row is."""
+    bits = np.packbits(known, axis=1)  # np.unique is slow on many columns
+    rows = np.ascontiguousarray(bits).view(np.dtype((np.void, bits.shape[1])))[:, 0]
+    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    return known[first], which.ravel()
+
+
+def sessions_of(X):
+    """Groups of trials of which no trial links the neurons: trials and neurons of each (indices).
+
+    A trial of which nothing was recorded counts to the first.
+    """
+    numbers, pattern = {}, []
+    for trial in X:
+        key = np.isfinite(trial).any(axis=0).tobytes()
+        pattern.append(numbers.setdefault(key, len(numbers)))
+    together = np.stack([np.frombuffer(key, dtype=bool) for key in numbers])
+    group, known = groups_of_neurons(together), together.any(axis=0)
+    of_trial = np.where(together.any(axis=1), group[together.argmax(axis=1)], 0)[pattern]
+    return [
+        (np.flatnonzero(of_trial == k), np.flatnonzero((group == k) & known))
+        for k in range(group.max() + 1)
+    ]
+
+
+def needed(drive, own):
+    """Neurons (indices) without which trials that have their `own` cannot be run.
+
+    `drive` tells which neurons drive others.
+    """
+    return np.union1d(np.flatnonzero(drive), own)
 
 
 def _refuse_unaligned(X, group, codes):

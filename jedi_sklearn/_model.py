@@ -17,13 +17,22 @@ from sklearn.utils import Bunch
 from torch import nn
 
 from ._distributed import ALONE
-from ._forecast import Alternatives, learn_temperature, some_of
+from ._forecast import Alternatives, learn_reliance, some_of
 from ._inference import GaussianPrior, error_bars, infer
+from ._missing import needed, sessions_of
 from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
 from ._rollout import follow, simulate
 from ._torch import as_tensor, in_parallel, isolated, temporary_bytes
-from ._trials import as_trials, block_size, blocks, lengths_of, n_steps_of
+from ._trials import (
+    SessionTrials,
+    as_trials,
+    block_size,
+    blocks,
+    by_session,
+    lengths_of,
+    n_steps_of,
+)
 
 __all__ = ["Model"]
 
@@ -57,7 +66,9 @@ class Model(nn.Module):
     steps_per_sample : int
         Of the dynamics, so that each takes dt / steps_per_sample.
     temperature : float
-        By which the likelihood of a part of a trial is tempered in forecasts.
+        By which the likelihood of a part of a trial is tempered in forecasts, and
+    largest : float
+        Mean square over neurons of the largest state that these believe in.
     """
 
     def __init__(
@@ -74,6 +85,7 @@ class Model(nn.Module):
         autocorrelation_time=1.0,
         steps_per_sample=1,
         temperature=1.0,
+        largest=np.inf,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
@@ -85,7 +97,8 @@ class Model(nn.Module):
             n_init,
             autocorrelation_time,
         )
-        self.steps_per_sample, self.temperature = steps_per_sample, temperature
+        self.steps_per_sample = steps_per_sample
+        self.temperature, self.largest = temperature, largest
 
     @property
     def step(self):
@@ -103,25 +116,42 @@ class Model(nn.Module):
         return self.hypernetwork.connectivity
 
     def start(self, c, q, trials):
-        """Weights and first states of the runs of trials."""
-        weights = self.hypernetwork(c)
+        """Weights, first states and observation of the runs of trials, of their neurons."""
+        weights, initial, observation = self.hypernetwork(c), self.initial_state, self.observation
+        if trials.neurons is not None:
+            weights = self.connectivity.of_neurons(weights, trials.neurons)
+            initial = initial.take(trials.neurons)
+            observation = observation.take(trials.neurons)
         generated = self.connectivity.generated(weights)
-        return weights, self.initial_state(q, trials.guide[0], generated)
+        return weights, initial(q, trials.guide[0], generated), observation
 
     def loss(self, c, q, trials, teacher_forcing=0.0, workspace=None):
         """Deviance of the (teacher-forced) runs of trials, with gradients."""
-        rest = (*self.start(c, q, trials), trials, self.alpha, teacher_forcing, self.observation)
+        if isinstance(trials, SessionTrials):
+            total = 0.0
+            for k, (i, some) in enumerate(trials.parts):
+                space = None if workspace is None else workspace.setdefault(k, {})
+                total = total + self.loss(c[i], q[i], some, teacher_forcing, space)
+            return total
+        weights, x0, observation = self.start(c, q, trials)
+        rest = (weights, x0, trials, self.alpha, teacher_forcing, observation)
         if workspace is not None and can_replay(trials.device):
             return replayed(self.connectivity.loss, *rest, workspace)
         return self.connectivity.loss(*rest, workspace)
 
     @torch.no_grad()
     def residual(self, c, q, trials):
-        """What the free runs leave of trials, (time, trials, neurons)."""
-        weights, x0 = self.start(c, q, trials)
+        """What the free runs leave of trials, (time, trials, neurons).
+
+        Of sessions with different neurons those of all trials side by side, (time, residuals).
+        """
+        if isinstance(trials, SessionTrials):
+            each = (self.residual(c[i], q[i], some) for i, some in trials.parts)
+            return torch.cat([error.flatten(1) for error in each], 1)
+        weights, x0, observation = self.start(c, q, trials)
         how = (trials.n_steps, self.alpha, trials.inputs)
         states = simulate(self.connectivity, weights, x0, *how)
-        return self.observation.residual(states, trials.y, trials.weight)
+        return observation.residual(states, trials.y, trials.weight)
 
     def runs(self):
         """Runs with derivatives, for inference."""
@@ -148,13 +178,15 @@ class Model(nn.Module):
             Each goes through its share of the trials.
         """
         each = c if embedding_index is None else c[embedding_index]
-        squares = c.new_zeros(trials.shape[2], dtype=torch.float64)
+        squares = c.new_zeros(len(self.observation.scale), dtype=torch.float64)
         count, autocorrelation_time = torch.zeros_like(squares), torch.zeros_like(squares[:1])
         for i in processes.share(blocks(trials)):
             some = trials[i]
             error = self.residual(each[i], q[i], some)
-            squares += error.square().sum((0, 1), dtype=torch.float64)
-            count += some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
+            neurons = slice(None) if some.neurons is None else some.neurons
+            squares[neurons] += error.square().sum((0, 1), dtype=torch.float64)
+            seen = some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
+            count[neurons] += seen
             autocorrelation_time += (
                 residual_autocorrelation_time(error, some.every) * len(i) / len(trials)
             )
@@ -182,14 +214,16 @@ class Model(nn.Module):
         order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))
         n_steps, _, n_neurons = trials.shape
         index = order[: block_size(n_steps, n_neurons)].sort().values
-        some = trials[index.to(trials.device)].to(torch.float64, torch.device("cpu"))
-        runs, weight = self.runs(), 1 / (self.observation.dispersion * self.autocorrelation_time)
+        weight = 1 / (self.observation.dispersion * self.autocorrelation_time)
         covariance, prior = torch.zeros_like(self.prior.precision), self.prior
-        for i in torch.arange(len(index)).split(runs.chunk(some)):
-            target = runs.target(some[i])
-            _, kept = runs.run(p[index[i]], target, keep=True)
-            _, curvature, _ = runs.system(p[index[i]], target, kept)
-            covariance += torch.linalg.inv(weight * curvature + prior.precision).sum(0)
+        for where, some in by_session(trials[index.to(trials.device)]):
+            some, own = some.to(torch.float64, torch.device("cpu")), p[index[where]]
+            runs = (self if some.neurons is None else self.of_neurons(some.neurons)).runs()
+            for i in torch.arange(len(some)).split(runs.chunk(some)):
+                target = runs.target(some[i])
+                _, kept = runs.run(own[i], target, keep=True)
+                _, curvature, _ = runs.system(own[i], target, kept)
+                covariance += torch.linalg.inv(weight * curvature + prior.precision).sum(0)
         covariance = torch.linalg.inv(prior.precision) + covariance / len(index)
         self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
 
@@ -243,8 +277,9 @@ class Model(nn.Module):
         -------
         Bunch
             ``p`` (trials, m), ``deviance`` and ``converged`` (trials,), and
-            means over the trials: ``first`` (neurons,) of the first samples and ``distance`` of
-            their mean square, both scaled; with `curvature` also ``H`` (m, m) of the curvatures.
+            means over the trials: ``first`` (neurons,) of the first samples (of where runs start,
+            where not all neurons are looked at) and ``distance`` of their mean square, both
+            scaled; with `curvature` also ``H`` (m, m) of the curvatures.
             With `starts` also ``x0`` (trials, neurons), scaled, and ``lengths`` (trials,), samples
             without padding; with `errors` also ``covariance`` (trials, m, m) of p. With a
             `correction` the errors are those of runs that take in this share of them as they go,
@@ -252,74 +287,80 @@ class Model(nn.Module):
             samples, there is ``ahead`` (trials, samples, neurons) instead, the activity to be
             expected after X, over what the trials may be; `inputs` then go on to its end.
         """
-        size = self._block(X, device)
-        parts = [slice(first, first + size) for first in range(0, len(X), size)]
+        parts, order = self._blocks(X, device)
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
         how |= {"correction": correction, "ahead": ahead, "n_init": n_init or self.n_init}
-        block = partial(self._infer_block, needed=self._neurons_needed(X), **how)
+        block = partial(self._infer_block, **how)
         with processes.together():
             mine = processes.share(parts)
-            calls = ((X[i], None if inputs is None else inputs[i]) for i in mine)
+            calls = ((X[i], None if inputs is None else inputs[i], own) for i, own in mine)
             found = in_parallel(block, calls, len(mine), device, n_jobs)
         found = processes.gather(found)
         out = {}
         for name in found[0]:
             each = [block[name] for block in found]
-            out[name] = np.stack(each).sum(0) / len(X) if name in MEANS else np.concatenate(each)
+            if name in MEANS:
+                out[name] = np.stack(each).sum(0) / len(X)
+            else:
+                out[name] = np.concatenate(each)[order]
         return Bunch(**out)
 
-    def _block(self, X, device):
-        """How many trials of X are inferred at a time."""
-        values = n_steps_of(X.shape[1], self.steps_per_sample) * X.shape[2]
-        size = max(int(temporary_bytes(device, BLOCK_BYTES) / 8 / values), 1)
-        return min(size, MAX_BLOCK) if device.type == "cpu" else size
+    def _blocks(self, X, device):
+        """Trials that are inferred at a time with the neurons needed, and how to order them back.
 
-    def _neurons_needed(self, X):
-        """Which neurons the embeddings of X depend on, where it is not all of them.
-
-        Neurons that joined later are read out only; of those that X lacks nothing is known. The
-        answer for earlier trials does not depend on them then, to the last bit.
+        Neurons that drive no others are read out only, and those of them that a session lacks
+        tell nothing of its trials, which do not depend on them then, to the last bit.
         """
-        drive = self.connectivity.drive_others
-        if drive is None or not self.initial_state.generated or drive.all():
-            return None
-        needed = drive.cpu().numpy().copy()
-        for trial in X:
-            needed |= np.isfinite(trial).any(axis=0)
-        return None if needed.all() else needed
+        drive, parts = self.connectivity.drive_others, []
+        if drive is None or drive.all():
+            sessions = [(np.arange(len(X)), None)]
+        else:
+            drive = drive.cpu().numpy()
+            sessions = [(i, needed(drive, own)) for i, own in sessions_of(X)]
+        for index, neurons in sessions:
+            if neurons is not None and len(neurons) == X.shape[2]:
+                neurons = None
+            n_neurons = X.shape[2] if neurons is None else len(neurons)
+            values = n_steps_of(X.shape[1], self.steps_per_sample) * n_neurons
+            size = max(int(temporary_bytes(device, BLOCK_BYTES) / 8 / values), 1)
+            size = min(size, MAX_BLOCK) if device.type == "cpu" else size
+            parts += [(index[k : k + size], neurons) for k in range(0, len(index), size)]
+        return parts, np.argsort(np.concatenate([i for i, _ in parts]))
 
-    def of_neurons(self, needed):
-        """The same for those of the neurons (boolean) that others may need."""
+    def of_neurons(self, neurons):
+        """The same for some of the neurons, which need none of the others."""
         return self.with_parts(
-            self.hypernetwork.take(needed),
-            self.initial_state.take(needed),
-            self.observation.take(needed),
-            self.imputer.take(needed),
+            self.hypernetwork.take(neurons),
+            self.initial_state.take(neurons),
+            self.observation.take(neurons),
+            self.imputer.take(neurons),
         )
 
     def with_parts(self, hypernetwork, initial_state, observation, imputer):
         """A frozen model that has these parts, and the rest of this one."""
         parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
         rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
-        rest += (self.steps_per_sample, self.temperature)
+        rest += (self.steps_per_sample, self.temperature, self.largest)
         return Model(*parts, *rest).requires_grad_(False)
 
     @isolated  # workers have a state of their own
     @torch.no_grad()
     def _infer_block(
-        self, X, inputs, *, device, starts, errors, curvature, correction, ahead, n_init, needed
+        self, X, inputs, neurons, *, device, starts, errors, curvature, correction, ahead, n_init
     ):
-        """What `infer` returns of a block of trials, but sums for means."""
+        """What `infer` returns of a block of trials, but sums for means.
+
+        `neurons` are those that their runs need.
+        """
         # the CPU needs no copy: nothing is written to
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
         u = self.scale_inputs(None if inputs is None else inputs[:, : X.shape[1]], X.shape[:2])
         kind = (torch.float64, device, self.steps_per_sample)
-        trials = as_trials(X, u, self.observation, self.imputer, *kind)
-        some, inner = trials, model
-        if needed is not None:
-            inner = model.of_neurons(needed)
-            how = (inner.observation, self.imputer.take(needed))
-            some = as_trials(X[:, :, needed], u, *how, *kind)
+        inner = model if neurons is None else model.of_neurons(neurons)
+        how = (u, inner.observation, inner.imputer, *kind, neurons)
+        some = trials = as_trials(X, *how)
+        if neurons is not None and (self.initial_state.measured or correction is not None):
+            trials = as_trials(X, u, self.observation, self.imputer, *kind)
         runs, d = inner.runs(), self.hypernetwork.n_components
         weight = 1 / (model.observation.dispersion * self.autocorrelation_time)
         weight /= self.temperature if ahead else 1.0
@@ -328,12 +369,15 @@ class Model(nn.Module):
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
             deviance = deviance + some.constant
-        weights, x0 = model.start(p[:, :d], p[:, d:], trials)
+        weights, first = model.hypernetwork(p[:, :d]), trials.guide[0]
+        generated = model.connectivity.generated(weights)
+        like = generated if model.initial_state.generated else first  # of all neurons
+        x0 = model.initial_state(p[:, d:], like, generated)
         found = {"p": p, "deviance": deviance, "converged": converged}
         if curvature:
             found["H"] = H.sum(0)
-        first = trials.guide[0]
-        found |= {"first": first.sum(0), "distance": first.square().mean(1).sum(0)}
+        found["distance"] = first.square().mean(1).sum(0)
+        found["first"] = (first if first.shape == x0.shape else x0).sum(0)
         if starts:
             found["x0"] = x0
         if ahead:
@@ -395,9 +439,9 @@ class Model(nn.Module):
         self.prior = GaussianPrior(mean, precision, centres, known)
         return new.numpy()
 
-    def learn_temperature(self, X, inputs):
-        """That of forecasts, from training trials."""
-        self.temperature = learn_temperature(self, X, inputs)
+    def learn_reliance(self, X, inputs):
+        """How far forecasts are to rely on what was seen, from training trials."""
+        self.temperature, self.largest = learn_reliance(self, X, inputs)
 
     @torch.no_grad()
     def first_states(self, E):

@@ -46,10 +46,18 @@ class Observation(nn.Module):
     by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # all that is
     common: tuple[str, ...] = ("noise",)
     squared = False  # whether the deviance is the squared error, but for missing values
+    _trained: tuple | None = None
 
     def take(self, neurons):
-        """The same for some of the neurons."""
-        return self._of({name: getattr(self, name)[neurons] for name in self.by_neuron})
+        """The same for some of the neurons, as it is now."""
+        made = self._of({name: getattr(self, name)[neurons] for name in self.by_neuron})
+        made._trained = tuple(p[neurons] for p in self.parameters())
+        return made
+
+    @property
+    def trained(self):
+        """What `gradients` are for: its parameters, or parts of those that it was taken of."""
+        return tuple(self.parameters()) if self._trained is None else self._trained
 
     def joined(self, other):
         """The same for these neurons and those of another one."""
@@ -222,7 +230,7 @@ class Gaussian(Observation):
         """Forget the gradients of parameters of its own; there are none here."""
 
     def gradients(self):
-        """Half the derivatives by `parameters()` of the deviance since `begin`."""
+        """Half the derivatives by `trained` of the deviance since `begin`."""
         return ()
 
     def step(self, x, y, weight, out):
@@ -438,7 +446,7 @@ class Poisson(Observation):
         self._own = torch.zeros_like(self.mean)
 
     def gradients(self):
-        """Half the derivatives by `parameters()` of the deviance since `begin`."""
+        """Half the derivatives by `trained` of the deviance since `begin`."""
         return (self._own,)
 
     def step(self, x, y, weight, out):

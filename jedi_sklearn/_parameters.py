@@ -31,6 +31,7 @@ from ._validation import (
 __all__ = [
     "check_parameters",
     "check_processes",
+    "choose_drive",
     "choose_embedding_index",
     "choose_initial_state",
     "choose_input_scale",
@@ -58,6 +59,7 @@ MAX_COMPONENTS, MAX_RANK = 24, 40
 # longest trial, in time constants: after four of them a unit has forgotten all but 2 % of its
 # state, and an embedding has no more than MAX_COMPONENTS numbers to set it anew
 LONG = 4 * MAX_COMPONENTS
+ENOUGH_UNITS = 100  # neurons that drive others, if sessions have fewer
 MAX_STEPS = 20  # of the RNN from one sample to the next; more suggest wrong units
 
 
@@ -348,3 +350,23 @@ def _kind(y):
     if (y != np.round(y)).any():
         return "continuous"
     return MANY if n > MAX_LABELS else "labels"
+
+
+def choose_drive(est, sessions, previous):
+    """Which neurons drive others (boolean), where some are read out only; None where all do.
+
+    Of sessions with different neurons as many as one of them has.
+    """
+    if previous is not None:
+        drive = previous.connectivity.drive_others
+        return None if drive is None or drive.all() else drive.cpu().numpy()
+    sizes = [len(own) for _, own in sessions]
+    n = max([ENOUGH_UNITS, *sizes])
+    able = est.connectivity == "shared" and SOLVERS[est.solver].silences
+    if not able or len(sessions) < 2 or n >= sum(sizes):
+        return None
+    drive = np.zeros(sum(sizes), dtype=bool)
+    for _, own in sessions:  # each has its share of them, spread over its neurons
+        share = round(n * len(own) / len(drive))
+        drive[own[np.linspace(0, len(own) - 1, share).round().astype(int)]] = True
+    return drive

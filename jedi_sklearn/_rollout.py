@@ -92,8 +92,9 @@ def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspa
         Share g of the guide mixed into the state before each step, of all or of each.
     observation : Observation
     workspace : dict, optional
-        Keeps the two arrays of the size of the guide that the backward pass needs from one call
-        to the next; only for calls whose backward pass ends before the next call begins.
+        Keeps the memory of the two arrays of the size of the guide that the backward pass needs
+        from one call to the next; only for calls whose backward pass ends before the next call
+        begins.
 
     Returns
     -------
@@ -101,7 +102,7 @@ def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspa
     """
     w = (weights[name] for name in ("U", "V", "core", "bias", "B"))
     rest = (trials, alpha, teacher_forcing, observation, workspace)
-    return _SplitRollout.apply(*w, x0, *rest, *observation.parameters())
+    return _SplitRollout.apply(*w, x0, *rest, *observation.trained)
 
 
 class _SplitRollout(torch.autograd.Function):
@@ -211,14 +212,13 @@ def _add_scaled_(out, values, factor):
 
 
 def _like(guide, workspace):
-    """Two uninitialised arrays like `guide`, taken from the workspace if they fit."""
+    """Two uninitialised arrays like `guide`, in memory of the workspace, if there is one."""
     if workspace is None:
         return torch.empty_like(guide), torch.empty_like(guide)
-    if workspace.get("shape") != guide.shape:
-        workspace.update(
-            shape=guide.shape, error=torch.empty_like(guide), rates=torch.empty_like(guide)
-        )
-    return workspace["error"], workspace["rates"]
+    n = guide.numel()
+    if "memory" not in workspace or workspace["memory"].shape[1] < n:
+        workspace["memory"] = guide.new_empty(2, n)
+    return tuple(row[:n].view(guide.shape) for row in workspace["memory"])
 
 
 def plain_loss(connectivity, weights, x0, trials, alpha, teacher_forcing, observation):

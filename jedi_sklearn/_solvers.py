@@ -27,11 +27,14 @@ class Solver:
         Whether embeddings and weights have priors during training.
     reads_curve : bool
         Whether `start` uses the curve of `components_of_trials`.
+    silences : bool
+        Whether `start` accepts `drive`, which says which neurons should drive others.
     """
 
     skip = True
     regularised = True
     reads_curve = True
+    silences = False
 
     @classmethod
     def schedule(cls, est, trials, continued):
@@ -72,6 +75,8 @@ class Solver:
 class Annealed(Solver):
     """Solver with a closed-form start and declining teacher forcing."""
 
+    silences = True
+
     @staticmethod
     def teacher_forcing(est, n_inputs):
         """Return the strength of teacher forcing at the start and at the end of a fit."""
@@ -82,11 +87,20 @@ class Annealed(Solver):
 
     @staticmethod
     def start(
-        hypernetwork, trials, q, initial, embedding_index, alpha, curve, generator, processes
+        hypernetwork,
+        trials,
+        q,
+        initial,
+        embedding_index,
+        alpha,
+        curve,
+        generator,
+        processes,
+        drive=None,
     ):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
-        how = (q, initial, rank, d, alpha, embedding_index, processes, curve)
+        how = (q, initial, rank, d, alpha, embedding_index, processes, curve, drive)
         U, V, maps, c, B = warm_start(trials, *how)
         hypernetwork.start_from(U, V, maps, B)
         return c

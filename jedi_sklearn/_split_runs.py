@@ -36,12 +36,20 @@ class SplitRuns(DenseRuns):
         super().__init__(hypernetwork, initial_state, observation, alpha)
         U, self.V = self.connectivity.U.detach(), self.connectivity.V.detach()
         self.Q, mix = torch.linalg.qr(torch.cat([U, initial_state.directions], 1))
+        # of neurons that drive others; the rest is only compared with observed values
+        self.drive, self.driving_Q = self.connectivity.drive_others, self.Q
+        if self.drive is not None and self.drive.all():
+            self.drive = None
+        if self.drive is not None:
+            self.V, self.driving_Q = self.V[self.drive], self.Q[self.drive]
         self.Qt, self.Vt = self.Q.t().contiguous(), self.V.t().contiguous()
+        self.driving_Qt = self.driving_Q.t().contiguous()
         self.of_U, self.of_q = mix[:, : U.shape[1]], mix[:, U.shape[1] :]
         self._space = {}  # arrays to reuse, because allocating memory is slow
         # products of entries of each neuron; Jacobians are their sums weighted by slopes
-        self.read_pairs = (self.Q[:, :, None] * self.V[:, None, :]).flatten(1)
+        self.read_pairs = (self.driving_Q[:, :, None] * self.V[:, None, :]).flatten(1)
         self.pairs = (self.Q[:, :, None] * self.Q[:, None, :]).flatten(1)
+        self.driving_pairs = self.pairs if self.drive is None else self.pairs[self.drive]
 
     def chunk(self, target):
         """Compute how many problems to process together."""
@@ -64,12 +72,12 @@ class SplitRuns(DenseRuns):
         n_steps, b = target.shape[0], self.Q.shape[1]
         z = p.new_empty(len(p), n_steps, b)
         z[:, 0] = self._first(weights, p)
-        x, read = p.new_empty(len(p), len(self.Q)), p.new_empty(len(p), self.V.shape[1])
+        x, read = p.new_empty(len(p), len(self.V)), p.new_empty(len(p), self.V.shape[1])
         steps = (z[:, :-1], z[:, 1:], target.driven[:, :-1], target.left[:, :-1])
         for now, then, driven, left in zip(*(each.unbind(1) for each in steps), strict=True):
             if target.forced:
                 now = left * now
-            torch.addmm(driven, now, self.Qt, out=x)
+            torch.addmm(driven, now, self.driving_Qt, out=x)
             torch.mm(tanh_(x), self.V, out=read)
             torch.add(drift, now, alpha=1 - a, out=then)
             add_matvec_(then, core, coreT, read)
@@ -106,9 +114,9 @@ class SplitRuns(DenseRuns):
             torch.mm(matvec(coreT, core, later, out=by_read), self.Vt, out=by_x)
             torch.ops.aten.tanh_backward.grad_input(by_x, rate, grad_input=by_x)
             if target.forced:
-                now += left * torch.addmm(later, by_x, self.Q, beta=1 - a)
+                now += left * torch.addmm(later, by_x, self.driving_Q, beta=1 - a)
             else:
-                now.add_(later, alpha=1 - a).addmm_(by_x, self.Q)
+                now.add_(later, alpha=1 - a).addmm_(by_x, self.driving_Q)
         now, later = back[:, 0], back[:, 1:]
         by_core = a * torch.bmm(later.transpose(1, 2), rates @ self.V)
         gradient = torch.einsum("dkbr,kbr->kd", by["core"], by_core)
@@ -212,9 +220,9 @@ class SplitRuns(DenseRuns):
         return _Linearised(S, by, weights, rates, slope, reading, jacobian, left)
 
     def _rates(self, z, target):
-        """Compute rates at coordinates, without the last step, (problems, time - 1, neurons)."""
-        rates = self._array("rates", *z.shape[:2], len(self.Q))
-        return tanh_(torch.add(target.driven[:, :-1], z @ self.Qt, out=rates))
+        """Compute rates at coordinates, without the last step, (problems, time - 1, driving)."""
+        rates = self._array("rates", *z.shape[:2], len(self.V))
+        return tanh_(torch.add(target.driven[:, :-1], z @ self.driving_Qt, out=rates))
 
     def _array(self, name, *shape):
         """Return the array of this name, reusing its memory if the shape is the same."""
@@ -252,7 +260,7 @@ class SplitRuns(DenseRuns):
         back = a * torch.stack(back[::-1], 1)  # after each step
         bend = (back @ step.weights["core"]) @ self.Vt
         bend.mul_(step.slope).mul_(step.rates).mul_(-2 * step.left.square())
-        bend = (bend.flatten(0, 1) @ self.pairs).view(n, n_steps - 1, b, b)
+        bend = (bend.flatten(0, 1) @ self.driving_pairs).view(n, n_steps - 1, b, b)
         # change of the weights with the embedding, times the change of the rates that they read
         by_core = step.by["core"].permute(1, 2, 0, 3).reshape(n, b, -1)
         by_core = torch.bmm(back, by_core).view(n, n_steps - 1, d, -1) * step.left.unsqueeze(-1)
@@ -273,7 +281,7 @@ class _Linearised:
     tangents: torch.Tensor  # (time, problems, m or m + 1, b)
     by: dict  # tangents of the weights, (n_components, problems, ...)
     weights: dict
-    rates: torch.Tensor  # (problems, time - 1, neurons), as slope
+    rates: torch.Tensor  # (problems, time - 1, driving neurons), as slope
     slope: torch.Tensor
     reading: torch.Tensor  # (problems, time - 1, b, rank)
     jacobian: torch.Tensor  # (problems, time - 1, b, b), coordinates before a step first
@@ -289,7 +297,8 @@ class SplitTarget:
     Attributes
     ----------
     outside, driven : Tensor (trials, time, neurons)
-        States without the part in the coordinates, and the same after teacher forcing.
+        States without the part in the coordinates, and the same after teacher forcing for neurons
+        that drive others.
     left : Tensor (trials, time, 1)
         Share of the coordinates that teacher forcing leaves.
     guide : Tensor (trials, time, b)
@@ -338,6 +347,8 @@ class SplitTarget:
             now = (1 - runs.alpha) * now
             if trials.n_inputs:
                 now = now + runs.alpha * trials.inputs[t] @ runs.hypernetwork.B.t()
+        if runs.drive is not None:
+            driven = driven[:, :, runs.drive]
         about = (guide - outside) @ runs.Q
         parts = (outside, driven, 1 - pulls, about, recorded)
         y = trials.y.transpose(0, 1)

@@ -11,7 +11,7 @@ import mmap
 
 import numpy as np
 
-__all__ = ["FILL", "StoredTrials", "is_stored", "loaded", "part", "refuse_masked"]
+__all__ = ["FILL", "StoredTrials", "is_large", "is_stored", "loaded", "part", "refuse_masked"]
 
 LARGE = 2**25  # values: 256 MB of float64
 BLOCK = 2**20  # values read at a time when going through all trials: 4 MB of float32
@@ -85,7 +85,12 @@ def is_stored(X):
             f"X has the shape {X.shape}, part of which is unknown until it is computed. Call "
             "X.compute_chunk_sizes() first."
         )
-    return int(np.prod([int(n) for n in X.shape])) > LARGE
+    return is_large(int(np.prod([int(n) for n in X.shape])))
+
+
+def is_large(n_values):
+    """Whether so many values are left where they are, if they are stored."""
+    return n_values > LARGE
 
 
 def part(X, index):

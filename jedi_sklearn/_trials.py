@@ -14,10 +14,12 @@ from ._stored import StoredTrials, part
 __all__ = [
     "Batches",
     "LazyTrials",
+    "SessionTrials",
     "Trials",
     "as_trials",
     "block_size",
     "blocks",
+    "by_session",
     "lengths_of",
     "n_steps_of",
     "one_less",
@@ -51,7 +53,11 @@ class Trials:
         Part of the deviance of each trial that depends on `y` alone, where there is one.
     every : int
         Steps from one sample to the next. Steps between samples have weight 0.
+    neurons : Tensor or None
+        Numbers of the neurons among those of the model; None where it is all of them.
     """
+
+    held = True  # in memory
 
     y: torch.Tensor
     weight: torch.Tensor | None = None
@@ -59,6 +65,7 @@ class Trials:
     inputs: torch.Tensor = None  # type: ignore[assignment]
     constant: torch.Tensor | None = None
     every: int = 1
+    neurons: torch.Tensor | None = None
 
     def __post_init__(self):
         if self.guide is None:
@@ -93,7 +100,8 @@ class Trials:
         guide = y if self.guide is self.y else self.guide[:, index]
         weight = None if self.weight is None else self.weight[:, index]
         constant = None if self.constant is None else self.constant[index]
-        return Trials(y, weight, guide, self.inputs[:, index], constant, self.every)
+        rest = (constant, self.every, self.neurons)
+        return Trials(y, weight, guide, self.inputs[:, index], *rest)
 
     take = __getitem__
 
@@ -115,7 +123,8 @@ class Trials:
         guide = y if self.guide is self.y else self.guide.to(device, dtype)
         weight = None if self.weight is None else self.weight.to(device, dtype)
         constant = None if self.constant is None else self.constant.to(device)
-        return Trials(y, weight, guide, self.inputs.to(device, dtype), constant, self.every)
+        rest = (constant, self.every, self.neurons)
+        return Trials(y, weight, guide, self.inputs.to(device, dtype), *rest)
 
     def spread(self, every):
         """The same with steps between the samples: guide interpolated, inputs held."""
@@ -130,14 +139,14 @@ class Trials:
             guide[step:-1:every] = between
         guide[-1] = self.guide[-1]
         inputs = self.inputs.repeat_interleave(every, 0)[: len(y)]
-        return Trials(y, weight, guide, inputs, self.constant, every)
+        return Trials(y, weight, guide, inputs, self.constant, every, self.neurons)
 
     def samples(self):
         """The same without the steps between the samples."""
         if self.every == 1:
             return self
         parts = (self.y, self.weight, self.guide, self.inputs)
-        return Trials(*(a[:: self.every] for a in parts), self.constant)
+        return Trials(*(a[:: self.every] for a in parts), self.constant, neurons=self.neurons)
 
     def weight_at(self, t):
         """Weights of a sample, (trials, neurons), or None."""
@@ -194,6 +203,9 @@ class LazyTrials:
     device: torch.device
     every: int
     n_observed: float
+    neurons: np.ndarray | None = None
+
+    held = False
 
     def __len__(self):
         return len(self.X)
@@ -201,6 +213,8 @@ class LazyTrials:
     @property
     def shape(self):
         n_trials, n_samples, n_neurons = self.X.shape
+        if self.neurons is not None:
+            n_neurons = len(self.neurons)
         return n_steps_of(n_samples, self.every), n_trials, n_neurons
 
     @property
@@ -213,7 +227,7 @@ class LazyTrials:
 
     def __getitem__(self, index):
         index = index.cpu().numpy() if torch.is_tensor(index) else index
-        rest = (self.observation, self.imputer, self.dtype, self.device, self.every)
+        rest = (self.observation, self.imputer, self.dtype, self.device, self.every, self.neurons)
         return as_trials(part(self.X, index), self.inputs[index], *rest)
 
     def take(self, index):
@@ -222,6 +236,79 @@ class LazyTrials:
         return replace(self, X=part(self.X, index), inputs=self.inputs[index])
 
     new_zeros = Trials.new_zeros
+
+
+class SessionTrials:
+    """Trials of sessions with different neurons, each with those alone that its runs need.
+
+    Parameters
+    ----------
+    parts : list of (Tensor, Trials or LazyTrials)
+        Where the trials of each session are among all, and these trials; all with `neurons`.
+    n_observed : float, optional
+        Number of values observed, if the parts do not know it.
+    """
+
+    def __init__(self, parts, n_observed=None):
+        self.parts, self._n_observed = parts, n_observed
+        first = parts[0][1]
+        self.dtype, self.device, self.every = first.dtype, first.device, first.every
+        self.n_steps, self.n_inputs = first.n_steps, first.n_inputs
+        self.held = all(trials.held for _, trials in parts)
+        n = sum(len(trials) for _, trials in parts)
+        self._part, self._row = torch.empty(2, n, dtype=torch.long, device=self.device)
+        for k, (where, trials) in enumerate(parts):
+            self._part[where] = k
+            self._row[where] = torch.arange(len(trials), device=self.device)
+
+    def __len__(self):
+        return len(self._row)
+
+    @property
+    def shape(self):
+        """(time, trials, neurons), of the session with the most neurons."""
+        return self.n_steps, len(self), max(trials.shape[2] for _, trials in self.parts)
+
+    @property
+    def n_observed(self):
+        """Number of values observed."""
+        if self._n_observed is not None:
+            return self._n_observed
+        return sum(trials.n_observed for _, trials in self.parts)
+
+    @property
+    def constant(self):
+        """As of `Trials`."""
+        if self.parts[0][1].constant is None:
+            return None
+        constant = torch.empty(len(self), dtype=torch.float64, device=self.device)
+        for where, trials in self.parts:
+            constant[where] = trials.constant
+        return constant
+
+    def __getitem__(self, index):
+        """Some of the trials, by a slice or a tensor; those of one session as its own."""
+        return self._some(index, lambda trials, i: trials[i])
+
+    def take(self, index):
+        """Some of the trials, not made yet where they were not."""
+        return self._some(index, lambda trials, i: trials.take(i), self._n_observed)
+
+    def _some(self, index, get, n_observed=None):
+        of, row, parts = self._part[index], self._row[index], []
+        for k in of.unique().tolist():
+            where = (of == k).nonzero()[:, 0]
+            parts.append((where, get(self.parts[k][1], row[where])))
+        return parts[0][1] if len(parts) == 1 else SessionTrials(parts, n_observed)
+
+    new_zeros = Trials.new_zeros
+
+
+def by_session(trials):
+    """Indices and trials of each session: all where they are not apart."""
+    if isinstance(trials, SessionTrials):
+        return trials.parts
+    return [(slice(None), trials)]
 
 
 def n_steps_of(n_samples, every):
@@ -240,7 +327,12 @@ def block_size(n_steps, n_neurons):
 
 
 def blocks(trials, index=None):
-    """Indices of trials, all or those of a tensor, in parts that are worked on at a time."""
+    """Indices of trials, all or those of a tensor, in parts that are worked on at a time.
+
+    All trials of sessions are in blocks of one session each.
+    """
+    if isinstance(trials, SessionTrials):
+        return [where[i] for where, some in trials.parts for i in blocks(some)]
     if index is None:
         index = torch.arange(len(trials), device=trials.device)
     n_steps, _, n_neurons = trials.shape
@@ -257,7 +349,7 @@ def sample_of(trials):
     return order[:most].sort().values.to(trials.device)
 
 
-def as_trials(X, inputs, observation, imputer, dtype, device, every=1):
+def as_trials(X, inputs, observation, imputer, dtype, device, every=1, neurons=None):
     """Trials of X (NaN where missing) and inputs as tensors, without a second copy of X.
 
     Parameters
@@ -265,18 +357,23 @@ def as_trials(X, inputs, observation, imputer, dtype, device, every=1):
     X : ndarray or StoredTrials (trials, time, neurons)
     inputs : ndarray (trials, time, inputs)
     observation : Observation
-        Says what is scored of a trial, and what guides its run.
+        Says what is scored of a trial, and what guides its run; of the neurons.
     imputer : callable
-        Imputes the gaps of a trial (time, neurons) of states.
+        Imputes the gaps of a trial (time, neurons) of states, of the neurons too.
     dtype : torch.dtype
     device : torch.device
     every : int
         Steps from one sample to the next.
+    neurons : ndarray of int, optional
+        Which neurons of X; all by default.
     """
     n_trials, n_samples, n_neurons = X.shape
+    if neurons is not None:
+        n_neurons = len(neurons)
     kind = np.float32 if dtype == torch.float32 else np.float64
     y, weight, guide = np.empty((n_samples, n_trials, n_neurons), dtype=kind), None, None
     for k, trial in enumerate(X):
+        trial = trial if neurons is None else trial[:, neurons]
         values, observed, estimate = observation.observe(trial, imputer)
         y[:, k] = values
         if observed is not None:
@@ -289,7 +386,9 @@ def as_trials(X, inputs, observation, imputer, dtype, device, every=1):
     inputs = np.ascontiguousarray(inputs.transpose(1, 0, 2), dtype=kind)
     parts = (y, weight, guide, inputs, observation.constant(y))
     parts = (None if a is None else torch.from_numpy(a).to(device) for a in parts)
-    return Trials(*parts).spread(every)
+    if neurons is not None:
+        neurons = torch.from_numpy(neurons).to(device)
+    return Trials(*parts, neurons=neurons).spread(every)
 
 
 class Batches:
@@ -301,7 +400,7 @@ class Batches:
         self.order, self.position, self.whole = None, self.n, None
         if self.size == self.n:
             mine = processes.share(torch.arange(self.n, device=trials.device))
-            all_here = isinstance(trials, Trials) and len(mine) == self.n
+            all_here = trials.held and len(mine) == self.n
             self.whole = mine, trials if all_here else trials[mine]
 
     def next(self):

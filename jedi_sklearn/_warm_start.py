@@ -34,6 +34,7 @@ def warm_start(
     embedding_index=None,
     processes=ALONE,
     curve=None,
+    drive=None,
 ):
     """Closed-form solution of the teacher-forced problem in the shared-basis model.
 
@@ -55,6 +56,8 @@ def warm_start(
         Each goes through its share of the trials.
     curve : SizeCurve, optional
         That of `components_of_trials`: how far the guide is to be denoised.
+    drive : Tensor (neurons,), bool, optional
+        Which neurons drive others: rows of V of the rest are 0. All by default.
 
     Returns
     -------
@@ -71,11 +74,13 @@ def warm_start(
     """
     sample = sample_of(trials)
     trials = denoised(trials, curve, processes)
-    regression = _Regression(trials, q, initial, alpha, processes)
+    regression = _Regression(trials, q, initial, alpha, processes, drive)
     if trials.n_inputs:
         U, V, balance = _common_network(regression, sample, rank, n_components)
     else:
         U, V, balance = _bases(regression, sample, rank)
+    if drive is not None:
+        V = V * drive[:, None]  # but for rounding it is
     if embedding_index is None:
         A, B = _moments_of_trials(regression, sample, U, V)
     else:
@@ -109,17 +114,18 @@ def warm_start(
 class _Regression:
     """The regression of eq. 6 over many trials, some at a time."""
 
-    def __init__(self, trials, q, initial, alpha, processes):
+    def __init__(self, trials, q, initial, alpha, processes, drive=None):
         self.trials, self.q, self.initial, self.alpha = trials, q, initial, alpha
         self.processes = processes
-        self.input_weights = None
+        self.input_weights, self.drive = None, drive
 
     def __call__(self, index=None):
         """Yield indices and `_Steps` of this process's share of the trials."""
         for i in self.processes.share(blocks(self.trials, index)):
             some = self.trials[i]
             x0 = self.initial(self.q[i], some.guide[0])
-            yield i, _Steps(some, x0, self.alpha, self.input_weights, self.initial.generated)
+            how = (self.input_weights, self.initial.generated, self.drive)
+            yield i, _Steps(some, x0, self.alpha, *how)
 
     def zeros(self, *shape):
         return torch.zeros(*shape, dtype=torch.float64, device=self.trials.device)
@@ -129,11 +135,11 @@ class _Steps:
     """The regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...).
 
     With `generated` first states what decays from them is to be explained as well: all but the
-    decay of x0, their mean.
+    decay of x0, their mean. Where `drive` tells which neurons drive others, r of the rest is 0.
     """
 
-    def __init__(self, trials, x0, alpha, input_weights=None, generated=False):
-        self.generated = generated
+    def __init__(self, trials, x0, alpha, input_weights=None, generated=False, drive=None):
+        self.generated, self.drive = generated, drive
         self.trials, self.x0, self.alpha = trials, x0, alpha
         self.input_weights = input_weights
         self.filtered = filter_inputs(trials.inputs, alpha)
@@ -154,9 +160,13 @@ class _Steps:
                 yield r, s * torch.ones_like(y[:, 0]), y
             else:
                 yield r * seen, s * seen[:, 0], y * seen
-            r = torch.lerp(r, torch.tanh(x), alpha)
+            r = torch.lerp(r, self._rates(x), alpha)
             s += alpha * (1 - s)
             rest = rest * (1 - alpha)
+
+    def _rates(self, x):
+        rates = torch.tanh(x)
+        return rates if self.drive is None else rates * self.drive
 
 
 def _common_network(regression, sample, rank, n_components):

@@ -74,6 +74,7 @@ def test_new_and_old_neurons_are_predicted(session):
     assert r2_by(session.whole[:, :, :OLD], run[:, :, :OLD]) > 0.8  # never recorded here
 
 
+@pytest.mark.slow
 def test_labels_are_what_aligns(session):
     wrong = np.random.RandomState(0).permutation(session.y_new)
     joined = session.est.adapt(session.new, wrong)

@@ -83,14 +83,14 @@ def test_a_result_survives_its_file():
 
 
 def test_templates_leave_out_what_was_not_measured():
-    found = {"fit.x": ({}, Result("Title", [table(by=("kind",))]))}
+    found = {"fit.x": ({"seeds": [0, 1]}, Result("Title", [table(by=("kind",))]))}
     text = "| A | {{fit.x r2 mean .2f kind=a}} |\n| B | {{fit.y r2 mean .2f}} |\n\nend\n"
     assert _pages.fill(text, found) == "| A | 0.60 |\n\nend\n"
     assert _pages.fill("- {{fit.x r2 max .1f kind=b}}\n- {{fit.x r2 sd .1f kind=b}}\n", found) == (
         "- 0.9\n"
     )
-    text = "| {{unless fit.x}}old |\n| {{unless fit.y}}old too |\n"
-    assert _pages.fill(text, found) == "| old too |\n"
+    text = "| {{unless fit.x 2}}old |\n| {{unless fit.x 5}}more |\n| {{unless fit.y}}not yet |\n"
+    assert _pages.fill(text, found) == "| more |\n| not yet |\n"
 
 
 def test_unknown_sections_are_refused():

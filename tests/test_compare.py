@@ -117,6 +117,7 @@ def test_rows_are_means_of_the_folds(result):
 
 
 @pytest.mark.parametrize(("of", "which"), [("activity", "result"), ("spikes", "counted")])
+@pytest.mark.slow
 def test_our_values_are_those_of_the_estimator(request, of, which):
     X, found = request.getfixturevalue(of), request.getfixturevalue(which)
     train, test = found.splits[1]
@@ -209,6 +210,7 @@ def test_the_summary_of_embeddings(result):
 
 
 @pytest.mark.parametrize("kind", ["activity", "spikes"])
+@pytest.mark.slow
 def test_held_out_trials_change_no_method(request, kind, monkeypatch):
     """What is said of the first held-out trials does not depend on the other held-out trials."""
     X = request.getfixturevalue(kind)
@@ -291,6 +293,7 @@ def test_trials_that_are_their_condition_mean(condition_means):
     assert row_of(found, "decoding", "most frequent label")["value"] == 0.25
 
 
+@pytest.mark.slow
 def test_missing_samples_are_not_scored(condition_means):
     mean, noise, y = condition_means
     X = mean + noise
@@ -354,6 +357,7 @@ def test_decoding_is_scored_by_what_the_table_says(activity):
     assert {row["metric"] for row in found.rows} == {"accuracy"}
 
 
+@pytest.mark.slow
 def test_three_training_trials_of_many_labels_are_enough_to_decode(activity):
     labels, how = np.arange(40) % 10, {**EASY, "cv": 4, "questions": "decoding"}
     found = compare(activity, labels, **how)
@@ -573,6 +577,7 @@ def test_a_decoder_without_an_error_is_not_certain():
 # Folds
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_workers(activity, monkeypatch):
     how = {**EASY, "questions": "reconstruction"}
     one = compare(activity, LABELS, **how)

@@ -121,6 +121,7 @@ def with_ends(X, shortest):
 
 @each_curve
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.slow
 def test_missing_ends_do_not_change_the_answer(kind, k):
     make, curve_of = CURVES[kind]
     X = make(k, 3 if kind == "trials" else 1)[1]
@@ -148,6 +149,7 @@ def without_neurons(X, n_trials, n_neurons):
 
 @each_curve
 @pytest.mark.parametrize("k", [3, 8])
+@pytest.mark.slow
 def test_neurons_missing_from_trials_do_not_change_the_answer(kind, k):
     make, curve_of = CURVES[kind]
     X = make(k, 2 if kind == "trials" else 0.5)[1]

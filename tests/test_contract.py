@@ -162,10 +162,12 @@ def excluded(estimator):
 
 
 @parametrize_with_checks(ROWS, expected_failed_checks=excluded)
+@pytest.mark.slow
 def test_common_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_the_common_checks_of_jedi_really_run(monkeypatch):
     seen, check_X = [], JEDIEstimator._check_X
 
@@ -347,6 +349,7 @@ def test_a_second_fit_is_the_first(case):
         assert_array_equal(getattr(est, method)(case.other), expected)
 
 
+@pytest.mark.slow
 def test_a_fit_to_other_data_leaves_no_trace(case):
     est = case.make().fit(case.other).fit(case.X)
     assert vars(est).keys() == vars(case.fit()).keys()
@@ -367,6 +370,7 @@ def test_methods_leave_the_estimator_and_the_data_as_they_were(case):
     assert pickle.dumps(case.other) == data
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_others_or_on_their_order(case):
     est, n = case.fit(), len(case.other)
     order = np.random.RandomState(0).permutation(n)
@@ -378,6 +382,7 @@ def test_a_row_does_not_depend_on_the_others_or_on_their_order(case):
         assert_allclose(call(case.other[order]), together[order], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_fit_transform_is_fit_then_transform(case):
     expected = case.fit().transform(case.X)
     for again in (
@@ -388,6 +393,7 @@ def test_fit_transform_is_fit_then_transform(case):
         assert_allclose(again, expected, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_clones_and_pickles(case):
     est = case.fit()
     copy = clone(est)
@@ -425,6 +431,7 @@ def test_dtypes_of_results(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.slow
 def test_read_only_memory_maps_lists_and_views_are_data_too(trials_case, tmp_path, dtype):
     data = trials_case.X.astype(dtype)
     np.save(tmp_path / "X.npy", data)
@@ -452,6 +459,7 @@ def test_set_output(rnns_case):
 
 @pytest.mark.parametrize("container", ["pandas", "polars"])
 @pytest.mark.parametrize("name", ["TrialScaler", "SoftNormalizer", "HiddenUnits"])
+@pytest.mark.slow
 def test_set_output_of_a_pipeline_is_for_the_steps_behind_the_trials(name, container):
     if container == "polars":
         pytest.importorskip("polars")
@@ -489,6 +497,7 @@ def driven(request):
     return request.param
 
 
+@pytest.mark.slow
 def test_a_second_fit_with_inputs_is_the_first(driven):
     train, other = driven
     est = make_jedi().fit(train, inputs=U)
@@ -498,6 +507,7 @@ def test_a_second_fit_with_inputs_is_the_first(driven):
         assert_array_equal(getattr(est, method)(other, inputs=U_OTHER), expected)
 
 
+@pytest.mark.slow
 def test_a_driven_trial_does_not_depend_on_the_others_or_on_their_order(driven):
     train, other = driven
     est, order = make_jedi().fit(train, inputs=U), np.random.RandomState(0).permutation(7)
@@ -530,6 +540,7 @@ def test_clones_and_pickles_of_a_driven_fit(driven):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.slow
 def test_inputs_are_read_from_memory_maps_lists_and_views(driven, tmp_path, dtype):
     train, inputs = driven[0].astype(dtype), U.astype(dtype)
     np.save(tmp_path / "X.npy", train)
@@ -596,6 +607,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("name", LABELS)
+@pytest.mark.slow
 def test_kinds_of_labels(name):
     labels = LABELS[name]
     plain = np.asarray(labels).ravel()
@@ -639,6 +651,7 @@ def test_conditions_are_routed_through_a_pipeline(routing):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, pd.Series, pd.Categorical, list])
+@pytest.mark.slow
 def test_conditions_are_routed_through_cross_validation(routing, kind):
     conditions = kind(TASK)
     jedi = make_jedi().set_fit_request(conditions=True)
@@ -658,6 +671,7 @@ def test_conditions_are_routed_through_cross_validation(routing, kind):
     assert np.isfinite(found["test_score"]).all()
 
 
+@pytest.mark.slow
 def test_conditions_are_routed_through_a_grid_search(routing):
     jedi = make_jedi().set_fit_request(conditions=True)
     search = GridSearchCV(jedi, {"n_components": [1, 2]}, cv=2, error_score="raise")
@@ -672,6 +686,7 @@ def test_conditions_are_routed_through_a_grid_search(routing):
 
 
 @pytest.mark.parametrize("splitter", [GroupKFold(3), LeaveOneGroupOut()], ids=str)
+@pytest.mark.slow
 def test_groups_left_out_are_conditions_never_seen(splitter):
     groups = np.repeat(["a", "b", "c"], 4)
     scores = cross_val_score(

@@ -567,6 +567,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 def test_models_of_every_form_are_kept_bit_by_bit(short, few, tmp_path, form):
     est, X = short(**FORMS[form]).fit(few.X[FEW], CODES), few.X[NEW]
     est.save(tmp_path / "model.npz")
@@ -599,6 +600,7 @@ DESCRIBING = {
 
 
 @pytest.mark.parametrize("form", DESCRIBING)
+@pytest.mark.slow
 def test_every_form_finds_the_rates(short, spiking, form):
     changes, least = DESCRIBING[form]
     est, X = short(max_iter=30, **changes).fit(spiking.X[TRAIN]), spiking.X[TEST]
@@ -671,6 +673,7 @@ def test_a_neuron_that_only_trials_left_out_have_does_no_harm(short, few, left_o
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_size": 7, "early_stopping": True, "tol": 0.0}])
+@pytest.mark.slow
 def test_a_resumed_fit_is_the_uninterrupted_one(short, few, stopped_at, tmp_path, changes):
     X = few.X[FEW]
     expected = short(max_iter=20, **changes).fit(X)
@@ -745,6 +748,7 @@ def gappy(X, seed=0):
 @pytest.mark.parametrize(
     ("initial_state", "least"), [("generated", 0.94), ("inferred", 0.9), ("observed", 0.6)]
 )
+@pytest.mark.slow
 def test_gaps_cost_little(short, spiking, initial_state, least):
     X = gappy(spiking.X[TRAIN])
     est = short(initial_state=initial_state, max_iter=40).fit(X)

@@ -39,6 +39,7 @@ def fitted(X=DATA.X, inputs=None, device="cpu", **params):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_replayed_loss_gives_the_same_fit(kind, monkeypatch):
     def record(function, samples, allow_unused_input):
         assert allow_unused_input and all(t.is_leaf for t in samples)

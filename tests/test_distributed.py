@@ -13,7 +13,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import distributed
 
-from jedi_sklearn import JEDIEstimator, _model, _trials
+from jedi_sklearn import JEDIEstimator, _model, _parameters, _trials
 from jedi_sklearn._distributed import ALONE, Processes, _exchangeable, join
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.preprocessing import stack_sessions
@@ -25,11 +25,12 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from torch import distributed
-from jedi_sklearn import _fit, _model, _persistence, _trials
+from jedi_sklearn import _fit, _model, _parameters, _persistence, _trials
 from test_distributed import DATA, checkpointed, fits, small_fit
 
 folder = sys.argv[2]
 _trials.MAX_WORK = _model.MAX_BLOCK = 8
+_parameters.ENOUGH_UNITS = 1
 for name, est in fits(distributed=True).items():
     rank = distributed.get_rank()
     np.savez(f"{folder}/{name}{rank}.npz", embedding=est.embedding_,
@@ -133,9 +134,11 @@ def said(launched):
     return [json.loads((launched / f"said{rank}.json").read_text()) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_two_processes_fit_what_one_does(launched, monkeypatch):
     monkeypatch.setattr(_trials, "MAX_WORK", 8)  # a share for each of them
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)
+    monkeypatch.setattr(_parameters, "ENOUGH_UNITS", 1)  # sessions leave out neurons
     for name, est in fits().items():
         first, second = (np.load(launched / f"{name}{rank}.npz") for rank in (0, 1))
         for key in first.files:  # all processes end with the same model

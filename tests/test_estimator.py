@@ -199,6 +199,7 @@ def test_seeds_agree_on_what_can_be_known(known, changes):
 @pytest.mark.parametrize("embedding", ["trial", "condition"])
 @pytest.mark.parametrize("hypernetwork", ["linear", "mlp"])
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+@pytest.mark.slow
 def test_every_form_of_the_model_fits(
     make_model, connectivity, hypernetwork, embedding, initial_state
 ):
@@ -289,6 +290,7 @@ def test_labels_leave_no_trace_in_the_embeddings(small, more_trials):
     assert classify(E, fake) < 0.45  # chance is 0.25
 
 
+@pytest.mark.slow
 def test_a_pipeline_classifies_trials_it_has_not_seen(small, more_trials):
     pipeline = make_pipeline(small(n_components=8, max_iter=25), LogisticRegression())
     assert cross_val_score(pipeline, more_trials.X, more_trials.task, cv=2).mean() > 0.55
@@ -325,6 +327,7 @@ def test_a_continuous_y_is_ignored(small, multitask):
         (970, {"inputs": True}, None),  # they tell the runs more as they go
     ],
 )
+@pytest.mark.slow
 def test_trials_too_long_for_one_embedding(small, stopped_at, n_timesteps, times, advice):
     X = np.random.RandomState(0).standard_normal((3, n_timesteps, 3)).cumsum(axis=1)
     inputs = X[:, :, :1] if times.get("inputs") else None
@@ -335,6 +338,7 @@ def test_trials_too_long_for_one_embedding(small, stopped_at, n_timesteps, times
 
 
 @pytest.mark.parametrize("kind", [float, int, object])
+@pytest.mark.slow
 def test_a_y_of_many_whole_numbers_is_ignored_with_a_warning(small, multitask, kind):
     X = multitask.X[:30, :20]
     times = np.random.RandomState(0).permutation(np.arange(231, 291, 2)).astype(kind)
@@ -349,6 +353,7 @@ def test_a_y_of_many_whole_numbers_is_ignored_with_a_warning(small, multitask, k
 
 
 @pytest.mark.parametrize("kind", [float, object])
+@pytest.mark.slow
 def test_conditions_that_are_values_of_a_quantity_are_pointed_out(small, multitask, kind):
     X = multitask.X[:24, :20]
     times = (0.2 + np.arange(24) / 70).astype(kind)
@@ -432,6 +437,7 @@ def test_without_scaling_the_rnns_live_in_the_units_of_the_data(known, recovered
     assert_allclose(run, recovered.predict(known.X[:5]), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_silent_neuron_stays_silent(small, multitask):
     X = multitask.X[:20].copy()
     X[:, :, 7] = 3.5
@@ -446,12 +452,14 @@ def test_a_silent_neuron_stays_silent(small, multitask):
 
 
 @pytest.mark.parametrize("scale", ["global", None])
+@pytest.mark.slow
 def test_the_score_is_scikit_learns(small, multitask, scale):
     X = multitask.X
     est = small(max_iter=10, scale=scale).fit(X[:30])
     assert est.score(X[30:]) == pytest.approx(r2(X[30:], est.predict(X[30:])), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_score_counts_scaled_neurons_alike(small, multitask):
     X = multitask.X * np.geomspace(0.1, 10, 30)
     est = small(max_iter=10, scale="neuron").fit(X[:30])
@@ -483,6 +491,7 @@ def observing(small, multitask):
 
 @pytest.mark.parametrize("hypernetwork", ["linear", "mlp"])
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+@pytest.mark.slow
 def test_predict_is_the_inverse_of_transform(make_model, tmp_path, connectivity, hypernetwork):
     model = make_model(24, 15, n_neurons=8, rank=2)
     trials = run_of(model, started(model), 15)
@@ -545,6 +554,7 @@ def test_observed_starts_are_the_first_samples(observing, multitask):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_starts_are_generated_unless_inputs_or_conditions_are_to_say(
     small, multitask, changes, generated
 ):
@@ -594,6 +604,7 @@ def inferring(small, multitask):
 
 
 @pytest.mark.parametrize("name", ["fitted", "inferring", "observing"])
+@pytest.mark.slow
 def test_free_runs_of_the_rnns_are_the_prediction(request, multitask, name):
     est, X = request.getfixturevalue(name), multitask.X[30:]
     rnns = est.dynamics(X)
@@ -657,6 +668,7 @@ def test_embeddings_are_read_from_any_view(fitted):
         ("full_rank", "observed"),
     ],
 )
+@pytest.mark.slow
 def test_fit_transform_gives_the_rnns_of_fit_then_transform(
     small, multitask, connectivity, initial_state
 ):
@@ -744,6 +756,7 @@ def test_auto_sizes_adapt_to_few_trials_and_neurons(make_model):
 
 @pytest.mark.parametrize("n_trials", [2, 5, 12, 30])
 @pytest.mark.parametrize("n_neurons", [1, 2, 6])
+@pytest.mark.slow
 def test_auto_sizes_know_how_many_weights_there_are(multitask, n_trials, n_neurons):
     X = multitask.X[:n_trials, :, :n_neurons]
     est = JEDIEstimator(dt=0.02, max_iter=3, tol=1.0, random_state=0).fit(X)
@@ -776,6 +789,7 @@ def test_auto_sizes_count_the_trials_left_to_train_on(multitask):
         "cross_val_score(est, X, cv=2)",
     ],
 )
+@pytest.mark.slow
 def test_warnings_point_at_the_line_of_the_user(small, fitted, multitask, monkeypatch, call):
     infer = Model.infer
 
@@ -884,6 +898,7 @@ def test_lists_and_single_precision_are_the_same_data(small, multitask):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16])
+@pytest.mark.slow
 def test_narrow_types_do_not_overflow(small, multitask, dtype):
     X = np.round(200 / (1 + np.exp(-multitask.X[:12])))
     narrow = X.astype(dtype)
@@ -914,6 +929,7 @@ def test_the_memory_layout_does_not_matter(small, multitask):
     assert_allclose(est.embedding_, expected.embedding_, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_importing_the_package_asks_for_no_extra_and_loads_nothing_slow():
     code = (
         "import sys, torch, sklearn\n"
@@ -985,6 +1001,7 @@ def test_labels_in_a_column_and_repeated_angles_are_conditions(small, multitask)
     assert_allclose(small(max_iter=3).fit(X, angle).conditions_, np.unique(angle))
 
 
+@pytest.mark.slow
 def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
     X = np.repeat(multitask.X[:3], 10, axis=0)
     few = np.repeat(multitask.X[:3], 5, axis=0)  # too few to tell
@@ -1016,6 +1033,7 @@ def test_data_in_other_units_are_noticed(fitted, multitask):
         ("n_starts", "n_init", 1),
     ],
 )
+@pytest.mark.slow
 def test_an_old_name_warns_and_does_what_the_new_one_does(
     small, multitask, tmp_path, old, new, value
 ):

@@ -54,6 +54,7 @@ class Skew(FullRank):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
 def test_a_connectivity_is_one_class_and_one_row(small, multitask, monkeypatch, tmp_path):
     monkeypatch.setitem(CONNECTIVITIES, "skew", Skew)
     X = multitask.X[:16, :20, :10]

@@ -87,7 +87,7 @@ def test_the_temperature_is_what_residuals_ask_for(est, spikes):
     assert est._model.temperature <= 2
     counted = copy.deepcopy(est._model)
     counted.observation.noise /= 8
-    counted.learn_temperature(spikes[1][:N_TRAINING], None)
+    counted.learn_reliance(spikes[1][:N_TRAINING], None)
     assert counted.temperature >= 4
 
 

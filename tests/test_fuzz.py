@@ -85,6 +85,7 @@ def fit_and_use(X, y, parameters):
     return True
 
 
+@pytest.mark.slow
 def test_tiny_trials_in_any_unit():
     fitted = []
 
@@ -98,6 +99,7 @@ def test_tiny_trials_in_any_unit():
     assert np.mean(fitted) > 0.15  # not everything was refused
 
 
+@pytest.mark.slow
 def test_any_dtype():
     fitted = []
 
@@ -128,6 +130,7 @@ def fitted():
         st.none(),
     )
 )
+@pytest.mark.slow
 def test_anything_to_transform(fitted, X):
     before = pickle.dumps(fitted)
     for method in ("transform", "score", "score_samples", "predict"):

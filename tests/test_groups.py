@@ -29,6 +29,7 @@ def jedi():
     return JEDIEstimator(3, 6, dt=0.02, max_iter=30, tol=1, random_state=0)
 
 
+@pytest.mark.slow
 def test_each_condition_is_left_out_of_its_fit(recording):
     X, task = recording.X, recording.task
     with sklearn.config_context(enable_metadata_routing=True):
@@ -48,6 +49,7 @@ def test_each_condition_is_left_out_of_its_fit(recording):
         assert score == pytest.approx(alone, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_labels_serve_as_conditions_and_groups_without_routing(recording):
     X, task = recording.X, recording.task
     scores = cross_val_score(jedi(), X, task, groups=task, cv=LeaveOneGroupOut())
@@ -55,6 +57,7 @@ def test_labels_serve_as_conditions_and_groups_without_routing(recording):
     assert scores[0] == pytest.approx(jedi().fit(X[~new], task[~new]).score(X[new]), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_sessions_may_lack_neurons(recording):
     X, session = recording.gappy, recording.session
     scores = cross_val_score(jedi(), X, groups=session, cv=LeaveOneGroupOut())
@@ -67,6 +70,7 @@ def test_sessions_may_lack_neurons(recording):
     assert np.corrcoef(run[..., 0].ravel(), recording.X[new][..., 0].ravel())[0, 1] > 0.8
 
 
+@pytest.mark.slow
 def test_the_task_is_decoded_in_a_session_never_seen(recording):
     classifier = make_pipeline(jedi(), LogisticRegression())
     X, task, session = recording.gappy, recording.task, recording.session
@@ -74,6 +78,7 @@ def test_the_task_is_decoded_in_a_session_never_seen(recording):
     assert scores.mean() > 0.5  # chance is 0.25
 
 
+@pytest.mark.slow
 def test_a_neuron_of_one_session_cannot_be_left_out_with_it(recording):
     X, session = recording.gappy.copy(), recording.session
     X[session != 2, :, 20] = np.nan

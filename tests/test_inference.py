@@ -119,6 +119,7 @@ def test_true_embeddings_are_found_where_they_say_where_runs_start(
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.slow
 def test_a_trial_has_one_answer_whatever_its_company(model, prior, connectivity):
     hyper = make_hyper(model, connectivity)
     c, x0 = normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0])
@@ -562,6 +563,7 @@ def test_without_evidence_the_prior_is_the_answer(model):
 
 
 @pytest.mark.parametrize("initial_state", ["generated", "observed"])
+@pytest.mark.slow
 def test_more_noise_means_wider_error_bars(known, initial_state):
     X = known.X
     if initial_state == "generated":  # by embeddings
@@ -608,6 +610,7 @@ def test_an_inferred_start_is_found_with_the_embedding(model):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
 def test_an_inferred_start_beats_a_noisy_first_sample(make_model):
     model = make_model(40, rank=2, turning=1.5, noise=0.6, seed=1)
     score = {}

@@ -58,6 +58,7 @@ def test_half_of_the_forcing_stays_where_inputs_are_known():
 
 
 @pytest.mark.parametrize("embedding", ["trial", "condition"])
+@pytest.mark.slow
 def test_the_noise_is_that_of_free_runs_though_forcing_stays(embedding):
     data = make_multitask(60, n_neurons=20, n_timesteps=60, random_state=0)  # it is chaotic
     est = short(embedding=embedding, rank=6, dt=0.01, max_iter=60, final_teacher_forcing=0.3)
@@ -137,6 +138,7 @@ def test_embeddings_no_longer_carry_the_task():
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
 def test_the_unit_of_the_inputs_does_not_matter(driven, unit):
     X, u = driven.X[:20], driven.inputs[:20]
     one, other = short().fit(X, inputs=u), short().fit(X, inputs=unit * u)
@@ -159,6 +161,7 @@ def test_a_silent_channel_gets_no_scale_and_does_no_harm(driven):
 
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
 @pytest.mark.parametrize("initial_state", ["observed", "inferred"])
+@pytest.mark.slow
 def test_free_runs_agree(driven, connectivity, initial_state):
     X, u = driven.X[:8, :30], driven.inputs[:8, :30]
     est = short(connectivity=connectivity, initial_state=initial_state, scale="neuron")
@@ -202,6 +205,7 @@ def test_trials_with_gaps_have_inputs_too(driven, est):
 @pytest.mark.parametrize(
     "changes", [{"early_stopping": True}, {"embedding": "condition", "n_components": 1}]
 )
+@pytest.mark.slow
 def test_other_fits_take_inputs(driven, changes):
     est = short(**({"max_iter": 40} | changes))
     est.fit(driven.X[TRAIN], driven.fast[TRAIN], inputs=driven.inputs[TRAIN])
@@ -297,6 +301,7 @@ def routing():
         yield
 
 
+@pytest.mark.slow
 def test_inputs_are_routed_through_pipelines(driven, routing):
     jedi = short()
     for request in (jedi.set_fit_request, jedi.set_transform_request, jedi.set_score_request):
@@ -312,6 +317,7 @@ def test_inputs_are_routed_through_pipelines(driven, routing):
     assert scores[0] == pytest.approx(first, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_inputs_are_routed_to_dynamics(driven, routing):
     jedi = short(output="dynamics").set_fit_request(inputs=True).set_transform_request(inputs=True)
     X, u = driven.X[:20], driven.inputs[:20]

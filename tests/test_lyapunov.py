@@ -64,6 +64,7 @@ def test_a_rotating_pair_has_two_equal_exponents():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_at_a_fixed_point_they_are_the_growth_rates_there(networks, kind):
     rnns = networks.random(kind)
     points = np.concatenate([f.points[:1] for f in find_fixed_points(rnns)])
@@ -85,6 +86,7 @@ def test_at_a_fixed_point_of_real_eigenvalues_they_are_exact(networks):
 
 
 @pytest.mark.parametrize("turn", [0.3, 0.8])
+@pytest.mark.slow
 def test_a_cycle_has_a_zero_exponent_and_its_rate_of_return(networks, turn):
     net = networks.ring(turn=turn)
     # how lengths are measured matters as 1 / n_timesteps^2 here
@@ -187,6 +189,7 @@ def test_an_rnn_in_a_batch_is_the_rnn_alone(rnns):
         assert_allclose(error[0], errors[k], rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_long_trajectories_are_worked_on_in_parts_without_a_trace(networks):
     x0 = np.zeros((N_RNNS, 40))
     rnns = networks.random("full_rank", n_neurons=40, initial_states=x0, n_timesteps=1500)

@@ -155,6 +155,7 @@ def test_the_state_takes_in_its_share_of_each_sample_that_was_seen(either, trial
     assert_allclose(last, x)
 
 
+@pytest.mark.slow
 def test_a_correction_helps_where_small_errors_grow():
     data = make_multitask(60, n_neurons=40, n_timesteps=80, teacher_seed=4, random_state=0)
     X, u = data.X, data.inputs
@@ -211,6 +212,7 @@ def test_constant_neurons_have_no_r2():
     assert np.isnan(r2[0]) and r2[1] == 1
 
 
+@pytest.mark.slow
 def test_scores_of_a_search_and_a_pipeline_of_one_step(est, trials):
     X = trials[:16]
     search = GridSearchCV(est, {"max_iter": [5]}, cv=2).fit(X)
@@ -233,6 +235,7 @@ def test_scores_of_neurons_have_none_where_nothing_was_hidden(est, trials):
         FewShotCoSmoothingScorer(n_trials=4),
     ],
 )
+@pytest.mark.slow
 def test_scorers_work_in_model_selection(scorer, trials):
     jedi = JEDIEstimator(3, 6, max_iter=10, tol=1, random_state=0)
     X = trials[:16, :40]
@@ -252,6 +255,7 @@ def test_scorers_work_in_model_selection(scorer, trials):
         FewShotCoSmoothingScorer(n_trials=4),
     ],
 )
+@pytest.mark.slow
 def test_inputs_are_routed_to_scorers(scorer):
     data = make_multitask(16, n_neurons=20, n_timesteps=20, random_state=0)
     X, u = data.X, data.inputs
@@ -459,6 +463,7 @@ def test_few_shot_choices_are_those_of_the_seed_and_averaged(spiking, counts):
     assert mean == pytest.approx(np.mean(alone))
 
 
+@pytest.mark.slow
 def test_few_trials_tell_of_waves_but_make_nothing_of_noise(spiking, counts):
     noise = np.random.default_rng(0).poisson(0.5, size=counts.shape)
     est = clone(spiking).fit(noise[:40])

@@ -154,6 +154,7 @@ def never_r2(X, whole, codes=None):
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.1, 0.4])
+@pytest.mark.slow
 def test_neurons_never_recorded_together_are_linked_by_others(lost):
     """Also where links have gaps of their own."""
     X, whole = low_rank()
@@ -213,6 +214,7 @@ def test_moments_are_those_of_what_was_observed(known):
 # Trials that end early, under a known model
 
 
+@pytest.mark.slow
 def test_a_padded_trial_is_the_trial_that_was_cut(known, recovered):
     X = cut_short(known.X[30:], LENGTHS)
     together = recovered.posterior(X)
@@ -360,6 +362,7 @@ def test_every_kind_of_fit_takes_gaps(multitask, small, changes):
     )
 
 
+@pytest.mark.slow
 def test_an_inferred_start_needs_no_first_sample(known):
     X = known.X.copy()
     X[30:, :5] = np.nan
@@ -371,6 +374,7 @@ def test_an_inferred_start_needs_no_first_sample(known):
     assert r2 > 0.9
 
 
+@pytest.mark.slow
 def test_a_neuron_that_only_validation_trials_have_does_no_harm(multitask, small, monkeypatch):
     left_out = np.array([4, 9, 25])
     monkeypatch.setattr("jedi_sklearn._fit.choose_validation", lambda *_: left_out)
@@ -415,6 +419,7 @@ def padding(X, n):
     ],
     ids=lambda analyzer: getattr(analyzer, "at", type(analyzer).__name__),
 )
+@pytest.mark.slow
 def test_features_of_a_padded_trial_are_those_of_the_trial(fitted, multitask, analyzer):
     X = cut_short(multitask.X[:10], LENGTHS)
     alone = [fitted.dynamics(X[[k], :n]) for k, n in enumerate(LENGTHS)]

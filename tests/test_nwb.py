@@ -126,6 +126,7 @@ def test_trials_between_two_events(path):
         ([False, True, True, False], [11, 12]),
     ],
 )
+@pytest.mark.slow
 def test_units_are_chosen(path, units, ids):
     rec = load_nwb(path, units=units, stop=1, bin_width=0.1)
     assert rec.neurons.tolist() == ids
@@ -211,6 +212,7 @@ def test_files_in_memory_other_tables_and_no_observation_intervals():
         ({"neurons": "label"}, ValueError, ["'label'", "'group_name'"]),
     ],
 )
+@pytest.mark.slow
 def test_what_the_file_does_not_hold(path, arguments, error, words):
     with pytest.raises(error) as refusal:
         load_nwb(path, **({"stop": 1, "bin_width": 0.1} | arguments))

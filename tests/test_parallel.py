@@ -101,6 +101,7 @@ def searched():
         return GridSearchCV(make_pipe(), GRID, cv=2, error_score="raise").fit(X, TASK)
 
 
+@pytest.mark.slow
 def test_cross_validation_is_the_same_everywhere(in_parallel, validated):
     with in_parallel():
         found = cross_validate(make_pipe(), X, TASK, **OPTIONS)
@@ -110,6 +111,7 @@ def test_cross_validation_is_the_same_everywhere(in_parallel, validated):
         assert_array_equal(one[1].coef_, other[1].coef_)
 
 
+@pytest.mark.slow
 def test_a_grid_search_is_the_same_everywhere(in_parallel, searched):
     with in_parallel():
         found = GridSearchCV(make_pipe(), GRID, cv=2, error_score="raise").fit(X, TASK)
@@ -120,6 +122,7 @@ def test_a_grid_search_is_the_same_everywhere(in_parallel, searched):
     assert_same_fit(found.best_estimator_[0], searched.best_estimator_[0])
 
 
+@pytest.mark.slow
 def test_one_estimator_for_each_condition_is_the_same_everywhere(in_parallel):
     parts = [X[TASK == condition] for condition in np.unique(TASK)]
     expected = [fit_condition(part) for part in parts]
@@ -134,6 +137,7 @@ def test_one_estimator_for_each_condition_is_the_same_everywhere(in_parallel):
         assert (process, thread) != (os.getpid(), threading.get_ident())
 
 
+@pytest.mark.slow
 def test_by_default_each_thread_of_torch_infers_blocks_of_its_own(monkeypatch):
     est, threads = make_jedi().fit(X), []
     infer = type(est._model)._infer_block

@@ -197,6 +197,7 @@ def shared_by(groups, rng, *shape):
 
 
 @pytest.mark.parametrize("design", [free, paired, blocked, between, four_labels])
+@pytest.mark.slow
 def test_shuffled_labels_differ_in_one_of_twenty_tests(rng, design):
     """For numbers, normal and skewed, for vectors, and for the family of all of them."""
 
@@ -214,6 +215,7 @@ def test_shuffled_labels_differ_in_one_of_twenty_tests(rng, design):
     assert (p <= 0.05).any(axis=1).mean() > 0.08  # what the correction is for
 
 
+@pytest.mark.slow
 def test_a_label_with_more_spread_is_no_difference_of_means(rng):
     """Hotelling's T2 and the pooled t reject in a third and a sixth of such tests."""
 
@@ -239,6 +241,7 @@ def test_animals_that_differ_are_not_taken_for_genotypes(rng):
     assert (right <= 0.05).mean() < 0.08
 
 
+@pytest.mark.slow
 def test_animals_stay_the_units_where_the_fit_had_conditions(rng):
     """Conditions divide groups where labels differ within them, not animals of two genotypes."""
     animal, direction = np.repeat(np.arange(8), 10), np.tile(np.arange(5), 16)
@@ -270,6 +273,7 @@ def test_conditions_of_the_fit_must_not_tell_the_labels():
     assert _refined(mutant, session, direction, 48) is session
 
 
+@pytest.mark.slow
 def test_what_differs_is_found_and_nothing_else(rng):
     """Power of one in three quantities that is an SD apart, beside the level of the others."""
 
@@ -286,6 +290,7 @@ def test_what_differs_is_found_and_nothing_else(rng):
     assert (corrected[:, 1:] <= 0.05).any(axis=1).mean() < 0.065
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_agree_with_p(rng):
     trial, epoch = np.tile(np.arange(15), 2), np.repeat([0, 1], 15)
     covered, tests = [], []
@@ -464,6 +469,7 @@ def test_a_fit_of_conditions_is_told_that_trials_are_not_its_own(two_tasks, smal
         permutation_test(est, X, y, held_out=True, **how)
 
 
+@pytest.mark.slow
 def test_a_fit_pulls_random_labels_apart_and_refits_know_it(small):
     """Embeddings of conditions: shuffled labels look different under the fit that they made."""
     X = make_multitask(16, tasks=("reach",), n_neurons=10, n_timesteps=20, dt=0.05).X

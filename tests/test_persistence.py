@@ -4,8 +4,10 @@ import json
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -112,6 +114,7 @@ def assert_same_estimator(a, b, X):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.slow
 def test_a_loaded_estimator_is_the_saved_one(models, tiny, tmp_path, form):
     est = models(form)
     assert est.save(tmp_path / "model") is None
@@ -119,6 +122,7 @@ def test_a_loaded_estimator_is_the_saved_one(models, tiny, tmp_path, form):
     assert_same_estimator(est, JEDIEstimator.load(tmp_path / "model"), tiny.X[18:])
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_numbers(fitted, multitask, tmp_path):
     code = (
         "import pickle, sys, joblib, numpy as np\n"
@@ -159,6 +163,7 @@ def test_another_process_gives_the_same_numbers(fitted, multitask, tmp_path):
     ],
     ids=lambda labels: str(labels.dtype),
 )
+@pytest.mark.slow
 def test_labels_keep_their_kind(small, multitask, tmp_path, labels):
     est = small(max_iter=2).fit(multitask.X[:12], conditions=np.tile(labels, 3))
     est.save(tmp_path / "model.npz")
@@ -252,6 +257,7 @@ def test_this_version_is_not_told_to_install_itself(saved):
     assert "Install" not in str(it.value)
 
 
+@pytest.mark.slow
 def test_estimators_mapped_from_a_file_do_not_write_to_it(fitted, multitask, tmp_path):
     joblib.dump(fitted, tmp_path / "model.joblib")
     mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
@@ -298,6 +304,7 @@ def test_inputs_and_the_imputer_are_kept(small, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("name", STORED)
+@pytest.mark.slow
 def test_a_stored_model_still_gives_its_numbers(name):
     est = JEDIEstimator.load(DATA / f"model_format_{name}.npz")
     with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
@@ -373,8 +380,12 @@ def test_a_file_cut_short_or_spoilt_is_damaged(saved, tmp_path):
         bad.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"bad\.npz is damaged or truncated"):
             JEDIEstimator.load(bad)
-    for share in (0.1, 0.3, 0.5, 0.7):
-        place = int(share * len(whole))
+    with zipfile.ZipFile(saved) as archive:  # in the middle of arrays: between them nothing counts
+        members = archive.infolist()
+    for member in members[:: len(members) // 4]:
+        start = member.header_offset
+        lengths = struct.unpack("<HH", whole[start + 26 : start + 30])  # of name and extra field
+        place = start + 30 + sum(lengths) + member.file_size // 2
         bad.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with pytest.raises(
             ValueError, match=r"bad\.npz is damaged|written neither by JEDIEstimator"
@@ -590,6 +601,7 @@ def test_what_a_fit_does_not_depend_on_may_change(started, tiny, tmp_path):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_the_checkpoint_of_another_fit_is_refused(started, tiny, changes, data, words):
     est = started().set_params(**changes)
     kept = est.checkpoint.read_bytes()
@@ -655,6 +667,7 @@ def test_two_fits_do_not_share_a_checkpoint(small, multitask, monkeypatch, tmp_p
     assert path.read_text() == "another fit"
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_keeps_its_checkpoint(small, multitask, stopped_at, tmp_path):
     X, path = multitask.X[:16], tmp_path / "fit.npz"
     est = small(max_iter=20, checkpoint=path)

@@ -71,6 +71,7 @@ MAKERS = (
 
 
 @pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.slow
 def test_nothing_is_said_of_simulations_nor_of_their_components(maker):
     X = getattr(datasets, maker)(random_state=0).X
     scores = PCA(10, random_state=0).fit_transform(X.reshape(-1, X.shape[2]))
@@ -101,6 +102,7 @@ def test_nothing_is_said_of_silence_in_a_sparse_recording(recording, name, n_neu
 
 @pytest.mark.parametrize("size", [0.0, 1e-16, 1e-13])
 @pytest.mark.parametrize("scale", ["global", "neuron", None])
+@pytest.mark.slow
 def test_a_dead_channel_is_named_and_has_no_weight(small, X, size, scale):
     dead = X.copy()
     dead[:, :, 3] = size * np.random.RandomState(0).standard_normal(X.shape[:2])
@@ -152,6 +154,7 @@ def test_a_neuron_in_other_units_is_named_with_its_share(small, X):
     assert not said(everything, mixed)
 
 
+@pytest.mark.slow
 def test_trials_of_another_size_are_noticed_in_both_directions(small, X):
     for offset in (0, 20):
         data = offset + 8 * X
@@ -165,6 +168,7 @@ def test_trials_of_another_size_are_noticed_in_both_directions(small, X):
         assert not said(est.transform, 0.02 * X[:, :5] if not offset else data[:, :5])  # too short
 
 
+@pytest.mark.slow
 def test_counts_of_another_size_are_noticed(small, spikes):
     est = small(n_components=2, rank=3, max_iter=2).fit(spikes)
     with pytest.warns(UserWarning, match=r"X is \d+ times as large .* same units"):
@@ -243,6 +247,7 @@ def test_axes_in_the_wrong_order_are_named(small, X, turn, axis):
 # What a fit that failed says
 
 
+@pytest.mark.slow
 def test_a_fit_that_diverged_is_told_of_the_learning_rate(small, X, spikes):
     est = small(n_components=2, rank=3, max_iter=10, learning_rate_init=100)
     with pytest.warns(ConvergenceWarning) as caught:

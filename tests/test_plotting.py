@@ -308,6 +308,7 @@ def test_times_and_events_of_plain_arrays(fitted, multitask):
             FreeRunDisplay.from_activity(wave, wave, 0.02, **changes)
 
 
+@pytest.mark.slow
 def test_labels_of_recordings_are_the_conditions(fitted, recording):
     some = recording[::4]
     for display in (EmbeddingDisplay, EigenspectrumDisplay, FixedPointDisplay):
@@ -637,6 +638,7 @@ def many(n):
 
 
 @pytest.mark.parametrize("n", [12, 35, 40, 300])
+@pytest.mark.slow
 def test_no_two_labels_look_alike(n):
     with many(n):
         ax = EmbeddingDisplay.from_embedding(np.arange(2.0 * n).reshape(n, 2), names(n)).ax_
@@ -663,6 +665,7 @@ def test_no_two_labels_of_trajectories_look_alike(bistable, n):
 
 
 @pytest.mark.parametrize("n", [8, 40, 70])
+@pytest.mark.slow
 def test_a_legend_is_not_larger_than_the_figure(bistable, n):
     rnn, runs = bistable
     points = find_fixed_points(rnn)[0]
@@ -800,6 +803,7 @@ def test_a_failed_call_opens_no_figure():
     assert not plt.get_fignums()
 
 
+@pytest.mark.slow
 def test_import_of_the_package_leaves_matplotlib_alone():
     code = "import sys, jedi_sklearn.plotting; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -25,6 +25,7 @@ TOLERANCE = {"clean": 1e-5, "noisy": 1e-5, "large baseline": 1e-4}  # of R2
 
 @pytest.mark.parametrize("scale", ["global", "neuron"])
 @pytest.mark.parametrize("kind", TOLERANCE)
+@pytest.mark.slow
 def test_scores_agree(small, kind, scale):
     X = recordings(kind)
     found, same = [], []

@@ -208,6 +208,7 @@ def test_activity_is_read_from_units_alone(noisy):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
 def test_a_model_of_units_predicts_neurons(noisy):
     """Fixed points, free runs and scores of units are those of the neurons by the readout."""
     units = HiddenUnits(n_units=30).fit(noisy.X[:30])

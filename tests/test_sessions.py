@@ -6,8 +6,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
-from jedi_sklearn import JEDIEstimator
-from jedi_sklearn._missing import groups_of_neurons
+from jedi_sklearn import JEDIEstimator, _fit
+from jedi_sklearn._missing import groups_of_neurons, sessions_of
+from jedi_sklearn._parameters import choose_drive
+from jedi_sklearn._trials import as_trials
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import StackedSessions, stack_sessions
@@ -128,6 +130,7 @@ def test_neurons_of_the_other_session_are_predicted(days):
         assert r2_by(truth[:, :, other], run[:, :, other]) > 0.8
 
 
+@pytest.mark.slow
 def test_neurons_that_days_share_align_them(days):
     """Without labels: 16 neurons recorded on both days, and 22 on one each."""
     X = np.concatenate([whole[:N_TRAIN] for whole in days.whole])
@@ -140,6 +143,7 @@ def test_neurons_that_days_share_align_them(days):
         assert r2_by(truth, est.predict(new)[:, :, other]) > 0.85
 
 
+@pytest.mark.slow
 def test_labels_that_say_nothing_align_nothing(days):
     """The alignment is what the conditions make it: shuffled labels lose the other session."""
     y = np.random.RandomState(0).permutation(np.concatenate([t[:N_TRAIN] for t in days.condition]))
@@ -151,6 +155,7 @@ def test_labels_that_say_nothing_align_nothing(days):
     assert shuffled < aligned - 0.2
 
 
+@pytest.mark.slow
 def test_counts_of_two_sessions():
     data = make_multitask(80, observation_noise=0, **TEACHER)
     spikes = make_spike_counts(data, rate=25.0)
@@ -181,12 +186,19 @@ def spikes():
     return Bunch(X=X, sessions=sessions, y=data.condition[order], u=data.inputs[order])
 
 
+@pytest.fixture
+def apart(monkeypatch):
+    """As many neurons as one session has drive the others, however few these are."""
+    monkeypatch.setattr("jedi_sklearn._parameters.ENOUGH_UNITS", 1)
+
+
 def small(**parameters):
     common = {"dt": 0.02, "max_iter": 12, "tol": 1, "random_state": 0, "device": "cpu"}
     return JEDIEstimator(3, 6, **common | parameters)
 
 
-def test_sessions_of_counts_with_inputs(spikes):
+@pytest.mark.slow
+def test_sessions_of_counts_with_inputs(spikes, apart):
     """Known inputs of the trials explain more of them than those of others."""
     est = small(max_iter=60).fit(spikes.X, spikes.y, inputs=spikes.u)
     assert est.observation_ == "poisson"
@@ -194,7 +206,8 @@ def test_sessions_of_counts_with_inputs(spikes):
     assert est.score(spikes.X, inputs=spikes.u) > est.score(spikes.X, inputs=other) + 0.01
 
 
-def test_sessions_of_counts_with_missing_samples(spikes):
+@pytest.mark.slow
+def test_sessions_of_counts_with_missing_samples(spikes, apart):
     """What comes after the last bin of a trial, in any session, tells nothing of it."""
     X = np.array(spikes.X)
     X[30, 10:14] = np.nan  # nobody was recorded
@@ -206,13 +219,15 @@ def test_sessions_of_counts_with_missing_samples(spikes):
     assert np.isfinite(est.predict(X)).all()
 
 
-def test_sessions_of_counts_stop_early(spikes):
+@pytest.mark.slow
+def test_sessions_of_counts_stop_early(spikes, apart):
     est = small(early_stopping=True, validation_fraction=0.25).fit(spikes.X, spikes.y)
     assert len(est.validation_curve_) and est.embedding_.shape == (48, 3)
     assert 0 < max(score for _, score in est.validation_curve_) < 1
 
 
-def test_sessions_of_counts_go_on_from_a_checkpoint(spikes, stopped_at, tmp_path):
+@pytest.mark.slow
+def test_sessions_of_counts_go_on_from_a_checkpoint(spikes, stopped_at, tmp_path, apart):
     expected = small().fit(spikes.X, spikes.y)
     est = small(checkpoint=tmp_path / "fit.npz")
     with stopped_at(8):
@@ -223,7 +238,8 @@ def test_sessions_of_counts_go_on_from_a_checkpoint(spikes, stopped_at, tmp_path
     assert_array_equal(est.embedding_, expected.embedding_)
 
 
-def test_a_saved_fit_of_sessions_knows_new_trials(spikes, tmp_path):
+@pytest.mark.slow
+def test_a_saved_fit_of_sessions_knows_new_trials(spikes, tmp_path, apart):
     est = small().fit(spikes.X, spikes.y)
     est.save(tmp_path / "model.npz")
     new = spikes.X.place(spikes.sessions[1], 1)
@@ -231,7 +247,8 @@ def test_a_saved_fit_of_sessions_knows_new_trials(spikes, tmp_path):
     assert_array_equal(again.predict(new), est.predict(new))
 
 
-def test_sessions_of_counts_stay_in_their_files(spikes, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_sessions_of_counts_stay_in_their_files(spikes, monkeypatch, tmp_path, apart):
     sessions = [np.stack([t[:30] for t in session]) for session in spikes.sessions]
     expected = small().fit(stack_sessions(sessions), spikes.y)
     monkeypatch.setattr("jedi_sklearn._stored.LARGE", 1000)
@@ -241,6 +258,93 @@ def test_sessions_of_counts_stay_in_their_files(spikes, monkeypatch, tmp_path):
         mapped.append(np.load(tmp_path / f"{i}.npy", mmap_mode="r"))
     est = small().fit(stack_sessions(mapped), spikes.y)
     assert_array_equal(est.embedding_, expected.embedding_)
+
+
+# Each trial with the neurons that its runs need
+
+
+def test_sessions_are_trials_and_neurons_that_no_other_trial_links():
+    X = np.full((5, 3, 6), np.nan)
+    X[0, 1:, :2], X[1, :, 3:5], X[3, 0, 1:3], X[4, :, 4] = 0, 0, 0, 0
+    found = [(trials.tolist(), neurons.tolist()) for trials, neurons in sessions_of(X)]
+    assert found == [([0, 2, 3], [0, 1, 2]), ([1, 4], [3, 4])]  # nobody has neuron 5, nor trial 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("counts", {"batch_size": 13}),
+        ("counts", {"inputs": True}),
+        ("rates", {"initial_state": "inferred"}),
+    ],
+)
+def test_trials_of_a_session_need_no_neurons_that_only_others_have(
+    spikes, apart, monkeypatch, kind, how
+):
+    """A fit to trials with their own neurons and those that drive is that to the whole block."""
+    X, how = np.array(spikes.X), dict(how)
+    X = np.tanh(X) if kind == "rates" else X
+    u = spikes.u if how.pop("inputs", False) else None
+    est = small(**how).fit(X, spikes.y, inputs=u)
+    monkeypatch.setattr(_fit, "apart", lambda sessions, drive, *rest: as_trials(*rest[:-1]))
+    block = small(**how).fit(X, spikes.y, inputs=u)
+    assert_allclose(est.loss_curve_, block.loss_curve_, rtol=1e-4)
+    assert_allclose(est.mean_, block.mean_, atol=1e-4)
+    assert_allclose(est.noise_variance_, block.noise_variance_, rtol=1e-3)
+    runs = [model.inverse_transform(model.embedding_, inputs=u) for model in (est, block)]
+    assert np.median(np.abs(runs[0] - runs[1])) < 1e-3 * block.predict(X, inputs=u).std()
+
+
+def test_as_many_neurons_drive_as_a_session_has(spikes, apart):
+    est = small().fit(spikes.X, spikes.y)
+    drive = (est.hypernetwork_.connectivity.V != 0).any(1).numpy()
+    assert [drive[columns].sum() for columns in spikes.X.columns] == [N // 2, N // 2]
+    again = est.set_params(warm_start=True, max_iter=3).fit(spikes.X, spikes.y)
+    assert_array_equal((again.hypernetwork_.connectivity.V != 0).any(1).numpy(), drive)
+    rnns = again.dynamics(spikes.X[:2])
+    assert_allclose(again.to_activity(rnns.free_run()), again.predict(spikes.X[:2]), rtol=1e-6)
+
+
+def test_how_many_neurons_drive():
+    def n_driving(sizes, previous=None, **parameters):
+        ends = np.cumsum(sizes)
+        sessions = [(None, np.arange(end - n, end)) for end, n in zip(ends, sizes, strict=True)]
+        drive = choose_drive(JEDIEstimator(**parameters), sessions, previous)
+        return None if drive is None else [int(drive[own].sum()) for _, own in sessions]
+
+    assert n_driving([200, 100, 50]) == [114, 57, 29]  # as many as the largest has
+    assert n_driving([40, 40, 40]) == [33, 33, 33]  # but 100
+    for other in (
+        n_driving([50, 50]),
+        n_driving([300]),
+        n_driving([200, 100], connectivity="low_rank"),
+        n_driving([200, 100], solver="paper"),
+    ):
+        assert other is None  # all
+
+
+@pytest.mark.parametrize("how", [{}, {"initial_state": "observed"}])
+def test_trials_of_sessions_in_any_order_are_what_each_is_alone(spikes, apart, how):
+    est = small(**how).fit(spikes.X, spikes.y)
+    order = np.random.default_rng(0).permutation(len(spikes.X))[:12]
+    X = spikes.X[order]
+    together = est.posterior(X)
+    for k in range(0, 12, 4):
+        alone = est.posterior(X[k : k + 1])
+        for name in ("mean", "covariance", "initial_state"):
+            assert_allclose(alone[name][0], together[name][k], rtol=1e-4, atol=1e-5)
+    assert_allclose(together.mean, est.embedding_[order], rtol=1e-4, atol=1e-5)
+    assert est.forecast(X, 3).shape == (12, 3, 2 * N)
+
+
+def test_a_session_joins_sessions_apart(spikes, apart):
+    est = small().fit(spikes.X, spikes.y)
+    new = np.full((24, spikes.X.shape[1], 2 * N + 5), np.nan)
+    new[:, :, 2 * N :] = np.random.default_rng(0).poisson(1.0, new[:, :, :5].shape)
+    joined = est.adapt(new, spikes.y[:24])
+    old = np.full((48, spikes.X.shape[1], 2 * N + 5), np.nan)
+    old[:, :, : 2 * N] = spikes.X
+    assert_array_equal(joined.transform(old), est.transform(np.array(spikes.X)))
 
 
 # What cannot be aligned

@@ -433,6 +433,7 @@ def test_the_choices_of_a_decision_are_found_in_all_fits(fitted_report):
     assert "at least 5 of each kind are needed" in fitted_report.summary()
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_report(decision, est):
     alone = stability_report(est, *decision, **FEW)
     with joblib.parallel_config(backend="threading"):

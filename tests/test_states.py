@@ -69,6 +69,7 @@ TAKE_STATES = {
 
 
 @pytest.mark.parametrize("call", TAKE_STATES.values(), ids=TAKE_STATES)
+@pytest.mark.slow
 def test_activity_is_no_states(est, rates, call):
     X = rates[30:34]
     rnns = est.dynamics(X)
@@ -88,6 +89,7 @@ def test_activity_is_turned_into_activity_once(est, rates):
     est.to_activity(gappy)  # and no warning
 
 
+@pytest.mark.slow
 def test_states_in_the_units_of_the_data_are_states(small, rates):
     est = small(max_iter=5, scale=None).fit(rates[:30])
     eigenspectrum(est.dynamics(rates[30:34]), rates[30:34])

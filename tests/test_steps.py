@@ -49,6 +49,7 @@ def test_rnns_of_padded_trials_count_their_own_steps(est):
     assert (rnns.n_timesteps, *set(rnns.lengths)) == (73, 61)
 
 
+@pytest.mark.slow
 def test_several_steps_explain_bins_as_long_as_tau():
     """At 0.8 of tau a step is no small one."""
     X = DATA.X[:, ::4]
@@ -81,6 +82,7 @@ def test_forecasts_go_on_from_the_last_sample(est):
         assert r2_by(X[:, 15:], after) > 0.7
 
 
+@pytest.mark.slow
 def test_inputs_are_held_between_samples():
     est = coarse(initial_state="generated").fit(COARSE, inputs=INPUTS)
     rnns = est.dynamics(COARSE, inputs=INPUTS)
@@ -92,6 +94,7 @@ def test_inputs_are_held_between_samples():
     assert_allclose(est.inverse_transform(E, n_timesteps=n, inputs=INPUTS), run, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_missing_samples_and_files(monkeypatch, tmp_path):
     X = COARSE.copy()
     X[3, 12:], X[5, 4:6], X[7, :, 2] = np.nan, np.nan, np.nan
@@ -104,12 +107,14 @@ def test_missing_samples_and_files(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"connectivity": "low_rank"}, {"initial_state": "observed"}])
+@pytest.mark.slow
 def test_other_forms(changes):
     est = coarse(max_iter=60, **changes).fit(COARSE[:30])
     assert est.score(COARSE[30:]) > 0.7
     assert np.isfinite(est.posterior(COARSE[30:]).covariance).all()
 
 
+@pytest.mark.slow
 def test_rates_are_those_of_the_bin():
     X = make_spike_counts(DATA, rate=20.0, random_state=0).X
     bins = X[:, :60].reshape(40, 20, 3, -1).sum(axis=2)
@@ -120,6 +125,7 @@ def test_rates_are_those_of_the_bin():
     assert rates.mean() == pytest.approx(bins.mean() / 0.06, rel=0.1)
 
 
+@pytest.mark.slow
 def test_neurons_join(est):
     """Five that do what five of the fit do; later they are predicted from these."""
     joined = est.adapt(np.concatenate([COARSE[:30], COARSE[:30, :, :5]], axis=2))
@@ -129,6 +135,7 @@ def test_neurons_join(est):
     assert r2_by(COARSE[30:, :, :5], run[:, :, 20:]) > 0.8
 
 
+@pytest.mark.slow
 def test_files_and_warm_starts_know_the_steps(est, tmp_path):
     est.save(tmp_path / "model.npz")
     again = JEDIEstimator.load(tmp_path / "model.npz")

@@ -131,6 +131,7 @@ def test_pages_that_were_read_are_given_back(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{}, {"initial_state": "inferred", "early_stopping": True}])
+@pytest.mark.slow
 def test_a_memory_map_is_fitted_as_the_array(
     multitask, on_disk, small, everything_is_large, changes
 ):
@@ -148,6 +149,7 @@ def test_a_memory_map_is_fitted_as_the_array(
     assert_array_equal(other.predict(mapped[30:]), est.predict(X[30:]))
 
 
+@pytest.mark.slow
 def test_memory_that_is_mapped_but_in_no_file_is_left_alone(multitask, small, everything_is_large):
     X = multitask.X
     for mode in ({"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}, {"access": mmap.ACCESS_WRITE}):
@@ -202,6 +204,7 @@ def test_the_imputer_is_learned_from_several_trials_at_a_time(multitask, everyth
     assert X.asked == [10, 10, 10, 10]
 
 
+@pytest.mark.slow
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
     monkeypatch.setattr(_trials, "MAX_WORK", 8)
     monkeypatch.setattr(_model, "MAX_BLOCK", 8)
@@ -212,6 +215,7 @@ def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, 
     assert est.embedding_.shape == (40, 4)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_knows_a_stored_array(
     multitask, on_disk, small, everything_is_large, tmp_path
 ):
@@ -258,6 +262,7 @@ def test_stored_integers_and_wrong_shapes(everything_is_large):
 
 
 @pytest.mark.parametrize("changes", [{}, {"embedding": "condition", "n_components": 3}])
+@pytest.mark.slow
 def test_a_start_from_a_sample_describes_all_trials(multitask, small, monkeypatch, changes):
     whole = small(**changes).fit(multitask.X, multitask.task)
     for name, value in {"SAMPLE_VALUES": 1, "MIN_SAMPLE": 20, "MAX_WORK": 8}.items():
@@ -291,6 +296,7 @@ def test_the_rank_of_many_neurons_is_read_from_some_samples(monkeypatch):
     assert _components.axes_of_samples(trials).best == 6
 
 
+@pytest.mark.slow
 def test_noise_is_that_of_inferred_trials_where_training_saw_them_rarely(make_model, monkeypatch):
     model = make_model(120, noise=0.1)
     parameters = {"dt": model.dt, "max_iter": 30, "batch_size": 10, "tol": 1.0, "random_state": 0}

@@ -66,6 +66,7 @@ def test_three_bits_are_eight_stable_fixed_points(bits):
     assert np.abs(said).min() > 0.8
 
 
+@pytest.mark.slow
 def test_nothing_else_attracts(bits):
     rng = np.random.RandomState(0)
     x = rng.uniform(0, 3, (1000, 1)) * rng.standard_normal((1000, 64))

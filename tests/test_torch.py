@@ -143,6 +143,7 @@ def expected(tmp_path_factory):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.slow
 def test_nothing_depends_on_what_is_set_in_torch(setting, expected, tmp_path):
     path = tmp_path / "model.npz"
     assert_same(setting, lambda: everything(X) | everything_else(path), expected)
@@ -151,6 +152,7 @@ def test_nothing_depends_on_what_is_set_in_torch(setting, expected, tmp_path):
 # the dtype is no mode: whatever makes a number has to name its own
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_no_kind_of_fit_depends_on_the_default_dtype(kind):
     assert_same("float64", lambda: everything(**KINDS[kind]))
 
@@ -211,6 +213,7 @@ fit()
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here"
 )
+@pytest.mark.slow
 def test_a_fit_in_a_fork_of_a_process_that_has_threads_does_not_wait_for_them():
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in threads}
