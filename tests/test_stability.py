@@ -547,5 +547,5 @@ def test_what_cannot_be_refitted_is_refused(decision, est, change, error, words)
 
 
 def test_a_pipeline_is_refused_with_advice(decision, est):
-    with pytest.raises(TypeError, match="Of a Pipeline pass the JEDIEstimator"):
+    with pytest.raises(TypeError, match="Pass the JEDIEstimator of the Pipeline"):
         stability_report(make_pipeline(est), *decision)
