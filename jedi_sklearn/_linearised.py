@@ -193,10 +193,10 @@ def _of_matrices(factor):
 
 
 def runs_of_known(parts, known, n_steps, trial=None):
-    """Free runs (time, known, neurons) of parameters, in states.
+    """Simulate free runs (time, known, neurons) of known parameters, in states.
 
-    `parts` has hypernetwork, connectivity, initial state and alpha; where runs depend on more than
-    that, they begin where a `trial` does and have its inputs.
+    `parts` has hypernetwork, connectivity, initial state and alpha. If runs depend on a `trial`,
+    they start at its initial state and have its inputs.
     """
     d = parts.hypernetwork.n_components
     weights = parts.hypernetwork(known[:, :d])
@@ -218,6 +218,6 @@ def deviance_of(states, trial, observation):
 
 
 def deviance_along(states, trial, observation):
-    """Deviance of a trial from runs (time, runs, neurons), up to each sample: (time, runs)."""
+    """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
     each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
     return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)

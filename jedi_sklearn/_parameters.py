@@ -353,9 +353,9 @@ def _kind(y):
 
 
 def choose_drive(est, sessions, previous):
-    """Which neurons drive others (boolean), where some are read out only; None where all do.
+    """Choose which neurons drive others (boolean), if some are only read out; None if all do.
 
-    Of sessions with different neurons as many as one of them has.
+    With sessions of different neurons, as many drive others as the largest session has.
     """
     if previous is not None:
         drive = previous.connectivity.drive_others
@@ -366,7 +366,7 @@ def choose_drive(est, sessions, previous):
     if not able or len(sessions) < 2 or n >= sum(sizes):
         return None
     drive = np.zeros(sum(sizes), dtype=bool)
-    for _, own in sessions:  # each has its share of them, spread over its neurons
+    for _, own in sessions:  # each provides its share, spread over its neurons
         share = round(n * len(own) / len(drive))
         drive[own[np.linspace(0, len(own) - 1, share).round().astype(int)]] = True
     return drive

@@ -824,7 +824,7 @@ def test_a_warm_start_keeps_the_inputs(small, tiny):
     est = small(n_components=2, rank=3, max_iter=20, warm_start=True).fit(X[:18], inputs=u[:18])
     before, scale = est.score(X, inputs=u), est._model.input_scale
     for other in (None, u[:, :, :1]):
-        with pytest.raises(ValueError, match="warm_start goes on from a model with n_inputs=2"):
+        with pytest.raises(ValueError, match="warm_start continues from a model with n_inputs=2"):
             est.fit(X, inputs=other)
     est.fit(X, inputs=u)
     assert est.score(X, inputs=u) > before
@@ -839,7 +839,7 @@ def test_a_warm_start_resumes_from_its_checkpoint(warm, multitask, stopped_at, t
     with stopped_at(13):
         warm.fit(X)
     another = clone(warm).set_params(checkpoint=None).fit(other).set_params(**warm.get_params())
-    with pytest.raises(ValueError, match=r"\(model to go on from: sha256"):
+    with pytest.raises(ValueError, match=r"\(model to continue from: sha256"):
         another.fit(X)
     warm.fit(X)
     assert warm.loss_curve_ == expected.loss_curve_
