@@ -21,7 +21,7 @@ from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._observation import OBSERVATIONS
-from ._parameters import check_parameters, choose_labels, option_of
+from ._parameters import check_parameters, check_sampling, choose_labels, option_of
 from ._persistence import load_estimator, save_estimator
 from ._plausible import warn_of_axes, warn_of_zeros
 from ._stored import part
@@ -372,11 +372,7 @@ class JEDIEstimator(
         if self._two_d:
             X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
             return np.stack([np.zeros_like(X), X], axis=1)
-        if getattr(X, "in_memory", False) and not np.isclose(X.dt, self.dt, rtol=1e-6):
-            raise ValueError(
-                f"X is a recording with samples {X.dt:g} s apart, but the estimator has "
-                f"dt={self.dt:g}. Set dt=rec.dt, here JEDIEstimator(dt={X.dt:g})."
-            )
+        check_sampling(self, X)
         if fit:
             return check_trials(X, min_trials=2, missing=True, stored=True, processes=processes)
         X = check_trials(X, n_neurons=self.n_features_in_, missing=True, stored=True)
