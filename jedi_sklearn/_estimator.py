@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._adapt import adapt, check_adapts
-from ._advice import describe_gap, describe_spread
+from ._advice import describe_gap, describe_spread, describe_unused_labels
 from ._callbacks import CallbackSupportMixin, watch_fit, with_callbacks
 from ._components import RunComponents
 from ._distributed import ALONE, join
@@ -399,7 +399,8 @@ class JEDIEstimator(
             Labels, used as conditions unless `conditions` is given. A continuous `y`, as in a
             regression, or a `y` of several columns is ignored. So are whole numbers with more
             than 20 distinct values that are also more than half as many as the trials; a warning
-            says so.
+            says so. The labels of a ``Recording`` are not used unless you pass them:
+            ``fit(rec, rec.labels)``.
         conditions : array-like of shape (n_trials,), optional
             Task or condition of each trial. The prior of the embeddings is centred on the
             conditions during the fit; ``transform`` never uses them.
@@ -419,6 +420,8 @@ class JEDIEstimator(
         """Fit, and return what was inferred for the training trials."""
         check_parameters(self)
         processes = join(self.distributed)
+        if getattr(X, "in_memory", False) and processes.rank == 0:
+            self._say(describe_unused_labels(X.labels, y, conditions))
         X = self._check_X(X, fit=True, processes=processes)
         if processes.rank == 0 and not self._two_d:
             warn_of_axes(X)
