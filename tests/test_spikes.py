@@ -449,6 +449,21 @@ BAD = {
     "no such event": ({"align": "go"}, ValueError, ["align must be", "'event'", "'go'"]),
     "negative width": ({"bin_width": -0.1}, ValueError, ["bin_width", "> 0", "-0.1"]),
     "half a bin": ({"stop": 0.55}, ValueError, ["whole number of bins of 0.1 s", "1 or 1.1 s"]),
+    "bins in ms": (
+        {"bin_width": 20},
+        ValueError,
+        ["bins of 20 s, got 1.5 s", "Times are in s: 20 ms are 0.02"],
+    ),
+    "window in ms": (
+        {"start": -200, "stop": 800, "bin_width": 20},
+        ValueError,
+        ["49 of 49", "epochs from -200 to 800 s", "bin_width are in s: 800 ms are 0.8."],
+    ),
+    "window in ms between events": (
+        {"events": np.stack([EVENTS, EVENTS + 1], axis=1), "start": -200, "stop": None},
+        ValueError,
+        ["epochs from -200 to 0 s around them", "200 ms are 0.2."],
+    ),
     "no window": ({"stop": -0.5}, ValueError, ["stop must be greater than start"]),
     "no end": ({"stop": None}, TypeError, ["Pass stop"]),
     "labels of others": ({"labels": [1, 2]}, ValueError, ["labels", "49 trials", "(2,)"]),

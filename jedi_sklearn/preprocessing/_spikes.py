@@ -24,6 +24,7 @@ COARSE = 0.1  # of a bin: times of this resolution put many spikes in the wrong 
 SLOWEST = 0.1  # spikes/s, mean of all neurons: times in ms would need 100 spikes/s to reach it
 FAR = 100  # ratio of event to spike times beyond which one of them seems to have another unit
 TOO_MANY = 100  # overlapping epochs: a window of ms taken as s makes a thousand
+LONG_WINDOW = 50  # s from the event: windows in s hardly reach so far, those in ms do
 NOT_RECORDED, BEYOND = "not recorded", "beyond the spikes"
 
 
@@ -179,7 +180,9 @@ def bin_spikes(
         lacking = np.array([not _inside(low, bin_width, sliver, intervals).any() for low in lows])
     _note(why, lacking, NOT_RECORDED if known else BEYOND)
     kept = np.setdiff1d(np.arange(n_trials), list(why))
-    _refuse_loss(why, trials, known, times[zero], source)
+    there = _inside(times[zero][~np.isnan(times[zero])], 0.0, sliver, intervals)
+    window = (start, stop or 0.0) if there.sum() > len(there) / 2 else None
+    _refuse_loss(why, trials, window, times[zero], source)
     begin, n_bins = begin[kept], n_bins[kept]
     _warn_of_units(times[zero], source, n_bins, bin_width, begin)
 
@@ -367,14 +370,27 @@ def _ratio(times: NDArray, source: SpikeTimes) -> float:
 
 
 def _refuse_loss(
-    why: dict[int, str], trials: NDArray, known: bool, times: NDArray, source: SpikeTimes
+    why: dict[int, str],
+    trials: NDArray,
+    window: tuple[float, float] | None,
+    times: NDArray,
+    source: SpikeTimes,
 ) -> None:
-    """Raise if no trial is left, or if most of them lie where there are no spikes."""
+    """Raise if no trial is left, or if most of them lie where there are no spikes.
+
+    `window` is given if most events lie within the recording, so that it may be to blame.
+    """
     lost = sum(reason == BEYOND for reason in why.values())
     if len(why) < len(trials) and lost <= len(trials) / 2:
         return
     text = f"{len(why)} of {len(trials)} trials would be left out: {_reasons(why, trials)}."
     if not {NOT_RECORDED, BEYOND}.isdisjoint(why.values()):
+        if window and (far := max(map(abs, window))) >= LONG_WINDOW:
+            raise ValueError(
+                f"{text} The events lie within the recording, but not the epochs from "
+                f"{window[0]:g} to {window[1]:g} s around them. start, stop and bin_width are in "
+                f"s: {far:g} ms are {far / 1000:g}."
+            )
         text += f" {_units(times, source)}"
     if lost:
         text += " If the times are right, say when the recording ran: recorded=(start, stop)."
