@@ -184,7 +184,7 @@ def bin_spikes(
     window = (start, stop or 0.0) if there.sum() > len(there) / 2 else None
     _refuse_loss(why, trials, window, times[zero], source)
     begin, n_bins = begin[kept], n_bins[kept]
-    _warn_of_units(times[zero], source, n_bins, bin_width, begin)
+    doubted = _warn_of_units(times[zero], source, n_bins, bin_width, begin)
 
     n_longest = int(n_bins.max())
     X = np.zeros((len(kept), n_longest, len(source.names)), dtype=np.float32)
@@ -196,7 +196,7 @@ def bin_spikes(
         raise ValueError(f"No spike lies in any of the {len(kept)} epochs. {where}")
     if why:
         _warn_of_loss(why, trials)
-    if not known:
+    if not known and not doubted:
         _warn_of_pauses(X, n_bins * bin_width, begin, trials[kept])
     seen = np.arange(n_longest) < n_bins[:, np.newaxis]  # (trials, bins)
     if incomplete == "nan":
@@ -210,7 +210,8 @@ def bin_spikes(
             f"No neuron reaches min_rate={min_rate:g} spikes/s in the epochs; the most active one "
             f"fires {rate.max():.3g} spikes/s. Lower min_rate."
         )
-    _warn_of_silent(source.names[fires & (total == 0)], len(source.names))
+    if not doubted:  # silence is what wrong units look like
+        _warn_of_silent(source.names[fires & (total == 0)], len(source.names))
     rec = Recording(
         X if fires.all() else X[:, :, fires],
         time=start + bin_width * (np.arange(n_longest) + 0.5),
@@ -399,17 +400,19 @@ def _refuse_loss(
 
 def _warn_of_units(
     times: NDArray, source: SpikeTimes, n_bins: NDArray, bin_width: float, begin: NDArray
-) -> None:
-    """Warn if times give counts but are unlikely to be in seconds."""
+) -> bool:
+    """Warn if times do not look like seconds; return whether it is those of spikes."""
     span = source.last - source.first
     rate = source.n / max(span, bin_width) / len(source.names)
-    if source.whole or span > TOO_LONG:
+    odd = source.whole or span > TOO_LONG
+    slow = rate < SLOWEST and _ratio(times, source) < 1 / FAR
+    if odd:
         what = "are all whole numbers" if source.whole else f"span {span:.4g} s"
         warn_user(
             f"Spike times {what}, but are taken as seconds. If they are in ms, divide them by "
             "1000; if they are samples, divide them by the sampling rate in Hz."
         )
-    elif rate < SLOWEST and _ratio(times, source) < 1 / FAR:
+    elif slow:
         warn_user(f"{_units(times, source)} Neurons fire {rate:.2g} spikes/s on average.")
     if source.resolution > COARSE * bin_width:
         remedy = "Measure times, including those of events, from the beginning of the session."
@@ -428,6 +431,7 @@ def _warn_of_units(
             f"Epochs of {np.median(duration):g} s overlap with {np.median(overlap):.0f} others. "
             "start and stop are in s: 500 ms are 0.5."
         )
+    return odd or slow
 
 
 def _warn_of_loss(why: dict[int, str], trials: NDArray) -> None:
