@@ -379,6 +379,17 @@ def test_two_neurons_with_as_many_spikes_are_no_ids():
         assert rec.shape == (2, 2, 2)
 
 
+def test_neurons_of_a_file_are_selected_by_name(spikes, tmp_path):
+    trains = {f"n{k}": s for k, s in enumerate(spikes)}
+    np.savez(tmp_path / "session.npz", cond=np.array(["a", "b"]), go=EVENTS, **trains)
+    with np.load(tmp_path / "session.npz") as file:
+        rec = bin_spikes(file, file["go"], neurons=list(trains), **WINDOW)
+        with pytest.raises(TypeError, match=r"'cond' is not a neuron, select the neurons"):
+            bin_spikes(file, file["go"], **WINDOW)
+    assert rec.neurons.tolist() == ["n0", "n1", "n2"]
+    assert_array_equal(rec.X, bin_spikes(spikes, EVENTS, **WINDOW).X)
+
+
 def test_tables_and_mappings(spikes):
     expected = bin_spikes(spikes, EVENTS, **WINDOW).X
     named = dict(zip("xyz", spikes, strict=True))
@@ -514,6 +525,16 @@ BAD = {
         {"spikes": ([0.1, 0.2], ["a", "b"]), "neurons": [1]},
         ValueError,
         ["neurons must be ids as in spikes", "'a'"],
+    ),
+    "labels among the neurons": (
+        {"spikes": {"n0": [1.0], "cond": np.array(["a", "b"])}},
+        TypeError,
+        ["spikes['cond'] must hold times in s", "'cond' is not a neuron", "neurons=[...]"],
+    ),
+    "events among the neurons": (
+        {"spikes": {"n0": [1.0], "events": np.ones((5, 2))}},
+        ValueError,
+        ["spikes['events'] must hold the times of one neuron", "neurons=[...]"],
     ),
     "unknown names": ({"spikes": {"a": [1.0]}, "neurons": ["b"]}, ValueError, ["names b", "a."]),
     "too few names": ({"neurons": ["a"]}, ValueError, ["each of the 3 neurons", "1 names"]),
