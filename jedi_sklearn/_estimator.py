@@ -15,13 +15,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._adapt import adapt, check_adapts
-from ._advice import describe_gap, describe_spread
+from ._advice import describe_gap, describe_spread, describe_unused_labels
 from ._callbacks import CallbackSupportMixin, watch_fit, with_callbacks
 from ._components import RunComponents
 from ._distributed import ALONE, join
 from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._observation import OBSERVATIONS
-from ._parameters import check_parameters, choose_labels, option_of
+from ._parameters import check_parameters, check_sampling, choose_labels, option_of
 from ._persistence import load_estimator, save_estimator
 from ._plausible import warn_of_axes, warn_of_zeros
 from ._stored import part
@@ -370,11 +370,7 @@ class JEDIEstimator(
         if self._two_d:
             X = validate_data(self, X, reset=fit, dtype=float, ensure_min_samples=1 + fit)
             return np.stack([np.zeros_like(X), X], axis=1)
-        if getattr(X, "in_memory", False) and not np.isclose(X.dt, self.dt, rtol=1e-6):
-            raise ValueError(
-                f"X is a recording with samples {X.dt:g} s apart, but the estimator has "
-                f"dt={self.dt:g}. Set dt=rec.dt, here JEDIEstimator(dt={X.dt:g})."
-            )
+        check_sampling(self, X)
         if fit:
             return check_trials(X, min_trials=2, missing=True, stored=True, processes=processes)
         X = check_trials(X, n_neurons=self.n_features_in_, missing=True, stored=True)
@@ -401,7 +397,8 @@ class JEDIEstimator(
             Labels, used as conditions unless `conditions` is given. A continuous `y`, as in a
             regression, or a `y` of several columns is ignored. So are whole numbers with more
             than 20 distinct values that are also more than half as many as the trials; a warning
-            says so.
+            says so. The labels of a ``Recording`` are not used unless you pass them:
+            ``fit(rec, rec.labels)``.
         conditions : array-like of shape (n_trials,), optional
             Task or condition of each trial. The prior of the embeddings is centred on the
             conditions during the fit; ``transform`` never uses them.
@@ -421,6 +418,8 @@ class JEDIEstimator(
         """Fit, and return what was inferred for the training trials."""
         check_parameters(self)
         processes = join(self.distributed)
+        if getattr(X, "in_memory", False) and processes.rank == 0:
+            self._say(describe_unused_labels(X.labels, y, conditions))
         X = self._check_X(X, fit=True, processes=processes)
         if processes.rank == 0 and not self._two_d:
             warn_of_axes(X)

@@ -31,6 +31,7 @@ from ._validation import (
 __all__ = [
     "check_parameters",
     "check_processes",
+    "check_sampling",
     "choose_drive",
     "choose_embedding_index",
     "choose_initial_state",
@@ -118,6 +119,15 @@ def check_parameters(est):
         for size in sizes:
             check_number(size, "hidden_layer_sizes", numbers.Integral, low=1)
     warn_of_milliseconds(est.dt, est.tau)
+
+
+def check_sampling(est, X):
+    """Raise if X is a recording with another sampling interval than the estimator's."""
+    if getattr(X, "in_memory", False) and not np.isclose(X.dt, est.dt, rtol=1e-6):
+        raise ValueError(
+            f"X is a recording with samples {X.dt:g} s apart, but the estimator has "
+            f"dt={est.dt:g}. Set dt=rec.dt, here JEDIEstimator(dt={X.dt:g})."
+        )
 
 
 def option_of(part, table):
