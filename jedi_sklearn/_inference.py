@@ -302,7 +302,7 @@ class _Search:
         return trial, prior.centres[centre[trial]]
 
     def from_starts(self, starts, max_iter, tol):
-        """Find parameters, deviance and convergence from the start that leads after a few steps."""
+        """Find parameters, deviance and convergence from the start ahead after a few steps."""
         n = len(starts)
         trial = self.everyone.repeat(n)
         fit = _Fit(self.runs, self.prior, self.weight, self.target, torch.cat(starts), trial)
