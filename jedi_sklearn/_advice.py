@@ -11,7 +11,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-__all__ = ["describe_gap", "describe_size", "describe_spread", "describe_starts"]
+__all__ = [
+    "describe_gap",
+    "describe_size",
+    "describe_spread",
+    "describe_starts",
+    "describe_unused_labels",
+]
 
 FAR_BELOW = 0.1  # difference in R2 or accuracy that is worth mentioning
 NARROW, ENOUGH_NEW = 0.8, 10  # SD of new embeddings relative to training; trials needed to tell
@@ -82,3 +88,10 @@ def describe_spread(unseen, training):
         "trials: either these trials are more alike, or there are too many components for the "
         'noise. In that case try n_components="auto", or fewer.'
     )
+
+
+def describe_unused_labels(labels, y, conditions):
+    """Say if a recording has labels that the fit was not given."""
+    if labels is None or y is not None or conditions is not None:
+        return None
+    return "The labels of the recording are not used. To fit with them: fit(rec, rec.labels)."

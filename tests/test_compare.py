@@ -41,6 +41,7 @@ from jedi_sklearn.evaluation._simple import (
     predict_tuned,
 )
 from jedi_sklearn.metrics import ForecastScorer, bits_per_spike
+from jedi_sklearn.preprocessing import Recording
 
 LABELS = np.arange(40) % 2
 EST = JEDIEstimator(3, 4, dt=0.05, max_iter=10, tol=1.0, device="cpu")
@@ -731,6 +732,23 @@ def test_what_cannot_be_compared(activity, monkeypatch, arguments, error, words)
         compare(arguments.pop("X"), arguments.pop("y"), **arguments)
     for word in words:
         assert word in str(refusal.value)
+
+
+def test_a_recording_gives_the_sampling_interval(activity, monkeypatch):
+    class Seen(Exception):
+        pass
+
+    def look(plan, *rest):
+        raise Seen(plan.estimator.dt)
+
+    monkeypatch.setattr("jedi_sklearn.evaluation._compare.answer_fold", look)
+    rec = Recording(activity, dt=0.02)
+    with pytest.raises(Seen, match=r"^0\.02$"):
+        compare(rec, LABELS)
+    with pytest.raises(Seen, match=r"^0\.01$"):  # of an array nothing is known
+        compare(activity, LABELS)
+    with pytest.raises(ValueError, match=r"0\.02 s apart, .* dt=0\.05.*JEDIEstimator\(dt=0\.02\)"):
+        compare(rec, LABELS, estimator=EST)
 
 
 def test_the_estimator_is_not_touched(activity, tmp_path):

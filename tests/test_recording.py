@@ -365,6 +365,23 @@ def test_the_estimator_has_the_step_of_the_recording():
         est.transform(Recording(rec.X, dt=0.01))
 
 
+def test_labels_of_a_recording_are_used_only_if_passed(capsys):
+    X = np.random.default_rng(0).normal(size=(8, 12, 4))
+    rec = Recording(X, dt=0.02, labels=list("abababab"))
+    est = JEDIEstimator(2, 2, dt=0.02, max_iter=2, tol=10.0, random_state=0)
+    unlabelled = est.fit(X).embedding_
+    assert_array_equal(est.fit(rec).embedding_, unlabelled)
+    assert capsys.readouterr().out == ""
+    est.set_params(verbose=True)
+    said = "[JEDI] The labels of the recording are not used. To fit with them: fit(rec, rec.lab"
+    est.fit(rec)
+    assert said in capsys.readouterr().out
+    for given in ({"y": rec.labels}, {"conditions": rec.labels}):
+        assert list(est.fit(rec, **given).conditions_) == ["a", "b"]
+    est.fit(Recording(X, dt=0.02))
+    assert said not in capsys.readouterr().out
+
+
 def test_a_recording_is_in_memory(monkeypatch):
     monkeypatch.setattr("jedi_sklearn._stored.LARGE", 10)
     rec = Recording(np.zeros((8, 12, 4)), dt=0.02)

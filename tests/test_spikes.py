@@ -1,5 +1,6 @@
 """Facts about spike counts: they are those of np.histogram, whatever form the spikes come in."""
 
+import re
 import sys
 import time
 import tracemalloc
@@ -378,6 +379,17 @@ def test_two_neurons_with_as_many_spikes_are_no_ids():
         assert rec.shape == (2, 2, 2)
 
 
+def test_neurons_of_a_file_are_selected_by_name(spikes, tmp_path):
+    trains = {f"n{k}": s for k, s in enumerate(spikes)}
+    np.savez(tmp_path / "session.npz", cond=np.array(["a", "b"]), go=EVENTS, **trains)
+    with np.load(tmp_path / "session.npz") as file:
+        rec = bin_spikes(file, file["go"], neurons=list(trains), **WINDOW)
+        with pytest.raises(TypeError, match=r"'cond' is not a neuron, select the neurons"):
+            bin_spikes(file, file["go"], **WINDOW)
+    assert rec.neurons.tolist() == ["n0", "n1", "n2"]
+    assert_array_equal(rec.X, bin_spikes(spikes, EVENTS, **WINDOW).X)
+
+
 def test_tables_and_mappings(spikes):
     expected = bin_spikes(spikes, EVENTS, **WINDOW).X
     named = dict(zip("xyz", spikes, strict=True))
@@ -449,6 +461,21 @@ BAD = {
     "no such event": ({"align": "go"}, ValueError, ["align must be", "'event'", "'go'"]),
     "negative width": ({"bin_width": -0.1}, ValueError, ["bin_width", "> 0", "-0.1"]),
     "half a bin": ({"stop": 0.55}, ValueError, ["whole number of bins of 0.1 s", "1 or 1.1 s"]),
+    "bins in ms": (
+        {"bin_width": 20},
+        ValueError,
+        ["bins of 20 s, got 1.5 s", "Times are in s: 20 ms are 0.02"],
+    ),
+    "window in ms": (
+        {"start": -200, "stop": 800, "bin_width": 20},
+        ValueError,
+        ["49 of 49", "epochs from -200 to 800 s", "bin_width are in s: 800 ms are 0.8."],
+    ),
+    "window in ms between events": (
+        {"events": np.stack([EVENTS, EVENTS + 1], axis=1), "start": -200, "stop": None},
+        ValueError,
+        ["epochs from -200 to 0 s around them", "200 ms are 0.2."],
+    ),
     "no window": ({"stop": -0.5}, ValueError, ["stop must be greater than start"]),
     "no end": ({"stop": None}, TypeError, ["Pass stop"]),
     "labels of others": ({"labels": [1, 2]}, ValueError, ["labels", "49 trials", "(2,)"]),
@@ -499,6 +526,16 @@ BAD = {
         ValueError,
         ["neurons must be ids as in spikes", "'a'"],
     ),
+    "labels among the neurons": (
+        {"spikes": {"n0": [1.0], "cond": np.array(["a", "b"])}},
+        TypeError,
+        ["spikes['cond'] must hold times in s", "'cond' is not a neuron", "neurons=[...]"],
+    ),
+    "events among the neurons": (
+        {"spikes": {"n0": [1.0], "events": np.ones((5, 2))}},
+        ValueError,
+        ["spikes['events'] must hold the times of one neuron", "neurons=[...]"],
+    ),
     "unknown names": ({"spikes": {"a": [1.0]}, "neurons": ["b"]}, ValueError, ["names b", "a."]),
     "too few names": ({"neurons": ["a"]}, ValueError, ["each of the 3 neurons", "1 names"]),
     "the same name": ({"neurons": ["a", "a", "b"]}, ValueError, ["different names"]),
@@ -544,9 +581,10 @@ def test_bad_input_says_what_to_do(spikes, name):
 def test_spikes_in_other_units_are_pointed_out(spikes, factor, dtype, words):
     trains = [(factor * s).astype(dtype) for s in spikes]
     trains[0] = np.append(trains[0], np.array([1], dtype))  # some spike in the epochs
-    with pytest.warns(UserWarning, match=words), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No spike in any epoch|1 of")
+    with pytest.warns(UserWarning, match=words) as told:
         bin_spikes(trains, EVENTS, **WINDOW)
+    # of what follows from it, nothing
+    assert not [w for w in told if re.match("No (spike|neuron)", str(w.message))]
 
 
 def test_windows_in_ms_are_pointed_out(spikes):

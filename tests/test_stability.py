@@ -24,6 +24,7 @@ from jedi_sklearn.evaluation._matching import (
 from jedi_sklearn.evaluation._stability import Found, _plan, structures_of
 from jedi_sklearn.evaluation._stability_report import enough, interval
 from jedi_sklearn.plotting import StabilityDisplay
+from jedi_sklearn.preprocessing import Recording
 
 N = 12
 KINDS = ("seeds", "trials", "neurons")
@@ -544,6 +545,12 @@ def test_what_cannot_be_refitted_is_refused(decision, est, change, error, words)
     arguments = dict(zip(("X", "y"), decision, strict=True)) | change
     with pytest.raises(error, match=words):
         stability_report(est, arguments.pop("X"), **arguments)
+
+
+def test_a_recording_sampled_otherwise_is_refused(decision, est):
+    rec = Recording(decision[0], dt=2 * est.dt)
+    with pytest.raises(ValueError, match=r"X is a recording .* apart.*Set dt=rec\.dt"):
+        stability_report(est, rec, decision[1])
 
 
 def test_a_pipeline_is_refused_with_advice(decision, est):

@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import ConvergenceWarning
 
 from .._estimator import JEDIEstimator
-from .._parameters import check_parameters, choose_labels, choose_observation
+from .._parameters import check_parameters, check_sampling, choose_labels, choose_observation
 from .._validation import (
     as_numbers,
     check_conditions,
@@ -72,7 +72,7 @@ def compare(
         what counts as labels.
     estimator : JEDIEstimator, optional
         Estimator whose parameters are used (copies are fitted). Its `dt` must match your bins.
-        Default: ``JEDIEstimator()``.
+        Default: ``JEDIEstimator()``, with the `dt` of `X` if that is a ``Recording``.
     questions : "all" or sequence of str, default="all"
         Any of "reconstruction", "forecast", "co_smoothing", "decoding" and "embedding". "all"
         omits decoding if there is no `y`.
@@ -197,8 +197,8 @@ def compare(
     >>> result.rows[0]["value"] > 0.8                     # R2 of the free runs
     True
     """
+    estimator = _check_estimator(estimator, X)
     X = check_trials(X, missing=True, min_trials=2)
-    estimator = _check_estimator(estimator)
     rng = check_seed(random_state)
     target = _read_target(y, len(X))
     labels = _read_conditions(estimator, target, conditions, len(X))
@@ -248,16 +248,18 @@ def compare(
     return _collect(found, splits, converged, plan, data, confidence)
 
 
-def _check_estimator(estimator):
+def _check_estimator(estimator, X):
     if estimator is None:
-        return JEDIEstimator()
+        recorded = getattr(X, "in_memory", False)  # a Recording
+        return JEDIEstimator(dt=X.dt) if recorded else JEDIEstimator()
     if not isinstance(estimator, JEDIEstimator):
         raise TypeError(
-            f"estimator must be a JEDIEstimator, got {type(estimator).__name__}. Of a Pipeline "
-            'pass the last step. In place of TrialScaler set scale="neuron"; do smoothing and '
-            "cutting beforehand, because they use no other trials."
+            f"estimator must be a JEDIEstimator, got {type(estimator).__name__}. Pass the last "
+            'step of a Pipeline. Instead of TrialScaler set scale="neuron". Smooth and cut trials '
+            "beforehand, because this uses no other trials."
         )
     check_parameters(estimator)
+    check_sampling(estimator, X)
     # parallel fits of folds would share a checkpoint
     return clone(estimator).set_params(checkpoint=None, warm_start=False)
 

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 
 from .._estimator import JEDIEstimator
-from .._parameters import choose_labels
+from .._parameters import check_sampling, choose_labels
 from .._reduced import own_runs
 from .._validation import (
     check_inputs_of_trials,
@@ -187,7 +187,7 @@ def stability_report(
         advice = ""
         if hasattr(estimator, "named_steps"):
             advice = (
-                " Of a Pipeline pass the JEDIEstimator, and X as the earlier steps transform it."
+                " Pass the JEDIEstimator of the Pipeline, and X as the earlier steps transform it."
             )
         raise TypeError(
             f"estimator must be a JEDIEstimator, got {type(estimator).__name__}.{advice}"
@@ -201,6 +201,7 @@ def stability_report(
             "of each are needed to tell what is stable; the default is 10."
         )
     rng = check_seed(random_state)
+    check_sampling(estimator, X)
     X = check_trials(X, min_trials=2, missing=True)
     labels, codes = choose_labels(estimator, y, conditions, len(X))
     inputs = check_inputs_of_trials(inputs, X)

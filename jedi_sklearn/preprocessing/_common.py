@@ -34,10 +34,11 @@ def whole_bins(seconds: float, bin_width: float, name: str) -> int:
     n = round(seconds / bin_width)
     if abs(seconds / bin_width - n) > SLIVER * max(1, abs(n)):
         low = math.floor(seconds / bin_width)
+        unit = f" Times are in s: {bin_width:g} ms are {bin_width / 1000:g}."
         raise ValueError(
             f"{name} must be a whole number of bins of {bin_width:g} s, got {seconds:g} s, which "
             f"is {seconds / bin_width:.4g} bins. Try {low * bin_width:g} or "
-            f"{(low + 1) * bin_width:g} s."
+            f"{(low + 1) * bin_width:g} s.{unit if bin_width >= 1 else ''}"
         )
     return n
 

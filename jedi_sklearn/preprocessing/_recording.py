@@ -24,7 +24,8 @@ class Recording:
     The array is ``rec.X``. ``np.asarray(rec)`` returns it too, so you can pass a recording
     wherever `X` is expected. Selecting trials, with ``rec[mask]`` or ``train_test_split(rec)``,
     selects their events, labels and names along with them. Displays take the time axis, event
-    lines, labels and names from the recording.
+    lines, labels and names from the recording. Estimators use labels only if you pass them, as in
+    ``est.fit(rec, rec.labels)``.
 
     Parameters
     ----------

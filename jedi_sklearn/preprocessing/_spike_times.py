@@ -96,7 +96,11 @@ class SpikeTimes:
         if not trains:
             raise ValueError("spikes must hold at least 1 neuron, got 0.")
         self.names = names
-        self.times = [_flat(train, f"spikes[{i}]") for i, train in enumerate(trains)]
+        if named is None:
+            self.times = [_flat(train, f"spikes[{i}]") for i, train in enumerate(trains)]
+        else:
+            pairs = zip(names.tolist(), trains, strict=True)
+            self.times = [_flat_of_name(train, name) for name, train in pairs]
         if named is None and len(trains) == 2 and _are_ids(*self.times[::-1]):
             raise ValueError(
                 f"spikes is a list of {len(self.times[0])} times and as many whole numbers, which "
@@ -164,6 +168,17 @@ def _flat(times: Any, name: str) -> NDArray:
             f"{name} must hold the times of one neuron in a 1-D array, got shape {array.shape}."
         )
     return array.reshape(-1)
+
+
+def _flat_of_name(times: Any, name: Any) -> NDArray:
+    """Check the times under a name, which may be that of something else in the same file."""
+    try:
+        return _flat(times, f"spikes[{name!r}]")
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{error} If {name!r} is not a neuron, select the neurons: neurons=[...] with their "
+            "names."
+        ) from error
 
 
 def _are_ids(values: NDArray, times: NDArray) -> bool:

@@ -24,6 +24,7 @@ COARSE = 0.1  # of a bin: times of this resolution put many spikes in the wrong 
 SLOWEST = 0.1  # spikes/s, mean of all neurons: times in ms would need 100 spikes/s to reach it
 FAR = 100  # ratio of event to spike times beyond which one of them seems to have another unit
 TOO_MANY = 100  # overlapping epochs: a window of ms taken as s makes a thousand
+LONG_WINDOW = 50  # s from the event: windows in s hardly reach so far, those in ms do
 NOT_RECORDED, BEYOND = "not recorded", "beyond the spikes"
 
 
@@ -179,9 +180,11 @@ def bin_spikes(
         lacking = np.array([not _inside(low, bin_width, sliver, intervals).any() for low in lows])
     _note(why, lacking, NOT_RECORDED if known else BEYOND)
     kept = np.setdiff1d(np.arange(n_trials), list(why))
-    _refuse_loss(why, trials, known, times[zero], source)
+    there = _inside(times[zero][~np.isnan(times[zero])], 0.0, sliver, intervals)
+    window = (start, stop or 0.0) if there.sum() > len(there) / 2 else None
+    _refuse_loss(why, trials, window, times[zero], source)
     begin, n_bins = begin[kept], n_bins[kept]
-    _warn_of_units(times[zero], source, n_bins, bin_width, begin)
+    doubted = _warn_of_units(times[zero], source, n_bins, bin_width, begin)
 
     n_longest = int(n_bins.max())
     X = np.zeros((len(kept), n_longest, len(source.names)), dtype=np.float32)
@@ -193,7 +196,7 @@ def bin_spikes(
         raise ValueError(f"No spike lies in any of the {len(kept)} epochs. {where}")
     if why:
         _warn_of_loss(why, trials)
-    if not known:
+    if not known and not doubted:
         _warn_of_pauses(X, n_bins * bin_width, begin, trials[kept])
     seen = np.arange(n_longest) < n_bins[:, np.newaxis]  # (trials, bins)
     if incomplete == "nan":
@@ -207,7 +210,8 @@ def bin_spikes(
             f"No neuron reaches min_rate={min_rate:g} spikes/s in the epochs; the most active one "
             f"fires {rate.max():.3g} spikes/s. Lower min_rate."
         )
-    _warn_of_silent(source.names[fires & (total == 0)], len(source.names))
+    if not doubted:  # silence is what wrong units look like
+        _warn_of_silent(source.names[fires & (total == 0)], len(source.names))
     rec = Recording(
         X if fires.all() else X[:, :, fires],
         time=start + bin_width * (np.arange(n_longest) + 0.5),
@@ -367,14 +371,27 @@ def _ratio(times: NDArray, source: SpikeTimes) -> float:
 
 
 def _refuse_loss(
-    why: dict[int, str], trials: NDArray, known: bool, times: NDArray, source: SpikeTimes
+    why: dict[int, str],
+    trials: NDArray,
+    window: tuple[float, float] | None,
+    times: NDArray,
+    source: SpikeTimes,
 ) -> None:
-    """Raise if no trial is left, or if most of them lie where there are no spikes."""
+    """Raise if no trial is left, or if most of them lie where there are no spikes.
+
+    `window` is given if most events lie within the recording, so that it may be to blame.
+    """
     lost = sum(reason == BEYOND for reason in why.values())
     if len(why) < len(trials) and lost <= len(trials) / 2:
         return
     text = f"{len(why)} of {len(trials)} trials would be left out: {_reasons(why, trials)}."
     if not {NOT_RECORDED, BEYOND}.isdisjoint(why.values()):
+        if window and (far := max(map(abs, window))) >= LONG_WINDOW:
+            raise ValueError(
+                f"{text} The events lie within the recording, but not the epochs from "
+                f"{window[0]:g} to {window[1]:g} s around them. start, stop and bin_width are in "
+                f"s: {far:g} ms are {far / 1000:g}."
+            )
         text += f" {_units(times, source)}"
     if lost:
         text += " If the times are right, say when the recording ran: recorded=(start, stop)."
@@ -383,17 +400,19 @@ def _refuse_loss(
 
 def _warn_of_units(
     times: NDArray, source: SpikeTimes, n_bins: NDArray, bin_width: float, begin: NDArray
-) -> None:
-    """Warn if times give counts but are unlikely to be in seconds."""
+) -> bool:
+    """Warn if times do not look like seconds; return whether it is those of spikes."""
     span = source.last - source.first
     rate = source.n / max(span, bin_width) / len(source.names)
-    if source.whole or span > TOO_LONG:
+    odd = source.whole or span > TOO_LONG
+    slow = rate < SLOWEST and _ratio(times, source) < 1 / FAR
+    if odd:
         what = "are all whole numbers" if source.whole else f"span {span:.4g} s"
         warn_user(
             f"Spike times {what}, but are taken as seconds. If they are in ms, divide them by "
             "1000; if they are samples, divide them by the sampling rate in Hz."
         )
-    elif rate < SLOWEST and _ratio(times, source) < 1 / FAR:
+    elif slow:
         warn_user(f"{_units(times, source)} Neurons fire {rate:.2g} spikes/s on average.")
     if source.resolution > COARSE * bin_width:
         remedy = "Measure times, including those of events, from the beginning of the session."
@@ -412,6 +431,7 @@ def _warn_of_units(
             f"Epochs of {np.median(duration):g} s overlap with {np.median(overlap):.0f} others. "
             "start and stop are in s: 500 ms are 0.5."
         )
+    return odd or slow
 
 
 def _warn_of_loss(why: dict[int, str], trials: NDArray) -> None:
