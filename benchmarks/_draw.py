@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jedi_sklearn.plotting._common import MARKERS, PALETTE, import_pyplot
+from jedi_sklearn.plotting._colours import MARKERS, PALETTE
+from jedi_sklearn.plotting._common import import_pyplot
 
 
 def draw(figure, table):

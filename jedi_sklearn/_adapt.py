@@ -1,9 +1,9 @@
-"""New neurons join a fitted model, of which everything else stays what it is.
+"""How new neurons join a fitted model without changing anything else.
 
-The new neurons are read out of the dynamics and drive nothing: their rows of V are 0, so that the
-runs of earlier trials stay what they are. Their other weights come from a regression on the free
-runs of embeddings that are known, of the conditions at first; with these weights the embeddings of
-the new trials are inferred, and so on (docs/model.md, eq. 19).
+The new neurons are read out from the dynamics and drive nothing: their rows of V are 0, so that
+the runs of earlier trials do not change. Their other weights come from a regression on the free
+runs of known embeddings, at first those of conditions. With these weights the embeddings of the
+new trials are inferred, which improve the weights in turn (docs/model.md, eq. 19).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ._validation import listed
 
 __all__ = ["adapt", "check_adapts"]
 
-N_ROUNDS, N_PASSES = 2, 3  # of embeddings, and of noise and weights
+N_ROUNDS, N_PASSES = 2, 3  # updates of embeddings, and of noise and weights
 MAX_STEPS, MAX_HALVINGS, TOL = 30, 8, 1e-6  # of the regression
-RIDGE = 1e-3  # of the mean variance of the weights of the neurons there are
-FLAT = 1e-6  # precision of what has no prior
+RIDGE = 1e-3  # share of the mean variance of the weights of the earlier neurons
+FLAT = 1e-6  # precision of parameters without a prior
 
 
 def check_adapts(model):
-    """Raise where a model cannot take new neurons."""
+    """Raise an error if new neurons cannot join a model."""
     for name, wanted, part, table in (
         ("connectivity", "shared", model.connectivity, CONNECTIVITIES),
         ("initial_state", "generated", model.initial_state, INITIAL_STATES),
@@ -37,7 +37,7 @@ def check_adapts(model):
         fitted = option_of(part, table)
         if fitted != wanted:
             raise ValueError(
-                f"New neurons can join a fit with {name}={wanted!r}, and this one has "
+                f"New neurons can only join a fit with {name}={wanted!r}, but this one has "
                 f"{fitted!r}. Fit all sessions together (preprocessing.stack_sessions), or fit "
                 f"with {name}={wanted!r}."
             )
@@ -45,23 +45,24 @@ def check_adapts(model):
 
 @torch.no_grad()
 def adapt(model, X, labels, fitted, inputs, scale, device):
-    """A copy of a model that has more neurons, and which embeddings of trials converged.
+    """Make a copy of a model with more neurons; also return which embeddings converged.
 
     Parameters
     ----------
     model : Model
-        Frozen, as `check_adapts` wants it.
+        Frozen model that passes `check_adapts`.
     X : ndarray (trials, time, neurons)
-        Those of the model, and then the new ones; NaN where missing.
+        Activity of the neurons of the model, then of the new ones; NaN where missing.
     labels : list or None
         Condition of each trial.
     fitted : dict
-        Embedding of each condition that the fit had.
+        Embedding of each condition of the fit.
     inputs : ndarray (trials, time, inputs) or None
+        Known inputs.
     scale : str or None
-        The option of the estimator, for the units of the new neurons.
+        Option of the estimator, for the units of the new neurons.
     device : torch.device
-        Where embeddings are inferred.
+        Device on which embeddings are inferred.
     """
     new = X[:, :, len(model.observation.scale) :]
     observation = type(model.observation).learn(new, scale, like=model.observation)
@@ -79,9 +80,9 @@ def adapt(model, X, labels, fitted, inputs, scale, device):
 
 
 def _begin(model, X, labels, fitted, inputs, device):
-    """Embeddings (trials, n_components) before the new neurons are known, NaN for none.
+    """Find embeddings (trials, n_components) without the new neurons; NaN if there are none.
 
-    Those of the conditions, or what neurons of the model say that were recorded.
+    They are those of the conditions, or are inferred from recorded neurons of the model.
     """
     old = X[:, :, : len(model.observation.scale)]
     nothing = np.full(model.hypernetwork.n_components, np.nan)
@@ -92,21 +93,20 @@ def _begin(model, X, labels, fitted, inputs, device):
     if np.isnan(c).all():
         had = f"it had {listed(list(fitted))}" if fitted else "it had none"
         raise ValueError(
-            "Nothing tells what the new trials have in common with those of the fit. Give "
-            f"conditions that the fit had as well ({had}), or trials in which neurons of the fit "
-            "were recorded."
+            "Nothing relates the new trials to those of the fit. Pass conditions that the fit "
+            f"also had ({had}), or trials in which neurons of the fit were recorded."
         )
     return c
 
 
 def _read_out(model, c, trials, observation, own_noise=False):
-    """The model with neurons whose weights are fitted to trials of embeddings c.
+    """Make a model with new neurons, whose weights are fitted to trials with embeddings c.
 
-    Its noise is that of the model, or what the new neurons leave unexplained: of weights that are
-    not yet right the data tell less of an embedding than they will.
+    Its noise is that of the model or, with `own_noise`, what the new neurons leave unexplained.
+    While weights are inaccurate, the data say less about an embedding than they will later.
     """
     size = model.connectivity.rank + 1 + trials.n_inputs
-    # neurons that have one weight of 1 each: their states are the regressors
+    # neurons with a single weight of 1 each, whose states are the regressors
     states = _free_run(model, torch.eye(size, dtype=c.dtype), c, trials)
     before, z = states[:, :, :-size], states[:, :, -size:]
     noise, autocorrelation_time = model.observation.dispersion, model.autocorrelation_time
@@ -132,7 +132,7 @@ def _read_out(model, c, trials, observation, own_noise=False):
 
 
 def _with_rows(model, rows):
-    """Hypernetwork and initial state with more neurons: their rows of [U, mean, B]."""
+    """Add neurons, given as rows of [U, mean, B], to hypernetwork and initial state."""
     rank, base = model.connectivity.rank, model.hypernetwork
     U, mean, B = rows[:, :rank], rows[:, rank], rows[:, rank + 1 :]
     pairs = ((base.connectivity.U, U), (base.connectivity.V, torch.zeros_like(U)), (base.B, B))
@@ -141,7 +141,7 @@ def _with_rows(model, rows):
 
 
 def _free_run(model, rows, c, trials):
-    """Free runs of embeddings, (time, trials, neurons and those of the rows)."""
+    """Simulate free runs of embeddings with the neurons of the rows, (time, trials, neurons)."""
     hypernetwork, initial = _with_rows(model, rows)
     weights = hypernetwork(c)
     generated = hypernetwork.connectivity.generated(weights)
@@ -151,10 +151,10 @@ def _free_run(model, rows, c, trials):
 
 
 def _regress(z, trials, model, observation, noise):
-    """Weights of each neuron for regressors z (time, trials, weights), and a shift of its state.
+    """Fit weights of each neuron for regressors z (time, trials, weights), and shifts of states.
 
-    `noise` divides the deviance. The prior of the weights is that of the neurons there are; the
-    shift has none.
+    `noise` divides the deviance. The prior of the weights comes from the earlier neurons; the
+    shift has no prior.
     """
     known, mean, B = model.connectivity.U, model.initial_state.mean, model.hypernetwork.B
     drawn = torch.block_diag(
@@ -177,18 +177,18 @@ def _regress(z, trials, model, observation, noise):
 
 
 class _Regression:
-    """Of one neuron on regressors z (values, weights), by Fisher scoring with halved steps."""
+    """Regression of one neuron on z (values, weights), by Fisher scoring with step halving."""
 
     def __init__(self, z, y, weight, observation):
         self.z, self.y, self.weight, self.observation = z, y, weight, observation
 
     def look(self, row, precision):
-        """Deviance and penalty of weights."""
+        """Compute the deviance and penalty of weights."""
         x = (self.z @ row)[:, None]
         return float(self.observation.deviance(x, self.y, self.weight) + row @ precision @ row)
 
     def fit(self, precision):
-        """The weights."""
+        """Fit the weights."""
         row = self.z.new_zeros(self.z.shape[1])
         cost = self.look(row, precision)
         for _ in range(MAX_STEPS):

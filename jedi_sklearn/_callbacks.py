@@ -1,22 +1,22 @@
-"""What callbacks of scikit-learn (1.9 or later) hear of a fit, and when they stop it."""
+"""How callbacks of scikit-learn (1.9 or later) follow a fit, and how they stop it."""
 
 from __future__ import annotations
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # an earlier scikit-learn, which has none
+except ImportError:  # scikit-learn before 1.9 has no callbacks
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing."""
+        """Placeholder without callbacks."""
 
     def with_callbacks(method):
-        """The method as it is."""
+        """Return the method unchanged."""
         return method
 
 
 __all__ = ["STATE", "CallbackSupportMixin", "Watch", "watch_fit", "with_callbacks"]
 
-# what callbacks leave on an estimator, which is neither learned nor kept in files
+# attributes that callbacks set on an estimator; they are neither learned nor saved to files
 STATE = (
     "_skl_callbacks",
     "_skl_callbacks_to_teardown",
@@ -26,16 +26,16 @@ STATE = (
 
 
 class Watch:
-    """Tells the callbacks of an estimator of its fit, and of each gradient step in it.
+    """Notifier of an estimator's callbacks: of the fit, and of each gradient step.
 
     Parameters
     ----------
     est : JEDIEstimator
-        That has callbacks.
+        Estimator with callbacks.
     task : dict
         X, y and metadata of the fit.
     learned : callable
-        ``learned(fit)`` are the attributes of the estimator after a fit.
+        ``learned(fit)`` returns the attributes of the estimator after a fit.
     """
 
     def __init__(self, est, task, learned):
@@ -45,27 +45,28 @@ class Watch:
         self.step = None
 
     def begin(self):
-        """A step begins."""
+        """Announce the beginning of a step."""
         self.step = self.context.subcontext(task_name="gradient step")
         self.step.call_on_fit_task_begin(estimator=self.est, **self.task)
 
     def end(self, make=None):
-        """A step has ended; whether a callback wants to stop there.
+        """Announce the end of a step; return whether a callback wants to stop.
 
-        With `make`, which makes the fit as it stands, callbacks may ask for a fitted estimator.
+        With `make`, which completes the fit in its current state, callbacks may ask for a fitted
+        estimator.
         """
         learned = None if make is None else lambda: self.learned(make())
         how = {"estimator": self.est, "reconstruction_attributes": learned}
         return self.step.call_on_fit_task_end(**how, **self.task)
 
     def close(self, fit):
-        """The fit is complete."""
+        """Announce the end of the fit."""
         how = {"estimator": self.est, "reconstruction_attributes": lambda: self.learned(fit)}
         self.context.call_on_fit_task_end(**how, **self.task)
 
 
 def watch_fit(est, X, y, inputs, learned):
-    """A `Watch` where the estimator has callbacks, else None."""
+    """Return a `Watch` if the estimator has callbacks, else None."""
     if not getattr(est, "_skl_callbacks", None):
         return None
     metadata = {} if inputs is None else {"inputs": inputs}

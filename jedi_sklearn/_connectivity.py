@@ -1,7 +1,7 @@
-"""What forms the recurrent weights have, as functions of features (docs/model.md, eq. 4).
+"""The forms of the recurrent weights, as functions of features (docs/model.md, eq. 4).
 
 Each form is a class of `CONNECTIVITIES` and owns the parameters that are linear in the features.
-Weights are dicts of tensors, of which each class alone knows what they hold; the functions of them
+Weights are dictionaries of tensors whose content only their own class knows. Functions of weights
 are static, so that they need no parameters.
 """
 
@@ -19,15 +19,16 @@ __all__ = ["CONNECTIVITIES", "FullRank", "LowRank", "Shared"]
 
 
 class Connectivity(nn.Module):
-    """Base of the forms: what follows for all of them from `drive`.
+    """Base class of the forms, with everything that follows from `drive`.
 
     Parameters
     ----------
     n_features, n_neurons, rank : int
+        Number of features, and sizes of the RNNs.
     starts : bool
-        Generate first states as well, from zero at the start.
+        Whether to generate first states as well; their parameters are initially zero.
     generator : torch.Generator
-        Source of the random start.
+        Source of the random initial parameters.
     """
 
     Runs = DenseRuns  # how inference runs and linearises them
@@ -50,52 +51,52 @@ class Connectivity(nn.Module):
 
     @staticmethod
     def rank_of(n_neurons, rank):
-        """The rank of J, where `rank` was asked for."""
+        """Return the rank of J when `rank` is requested."""
         return rank
 
     @staticmethod
     def size_of_start(n_neurons, rank):
-        """Coordinates of a generated first state: those of the neurons."""
+        """Return the number of coordinates of a generated first state: one per neuron."""
         return n_neurons
 
     @staticmethod
     def first_state(weights, start):
-        """States (trials, neurons) with these coordinates."""
+        """Convert coordinates to first states (trials, neurons)."""
         return start
 
     @classmethod
     def generated(cls, weights):
-        """First states that the hypernetwork generates, relative to the mean; 0 if it does not."""
+        """Compute generated first states relative to the mean, or 0 if none are generated."""
         return cls.first_state(weights, weights["start"]) if "start" in weights else 0.0
 
     def outputs(self):
-        """Parameters that are linear in the features, features first."""
+        """List the parameters that are linear in the features, whose first axis is features."""
         own = tuple(getattr(self, name) for name in self.linear)
         return own if self.start is None else (*own, self.start)
 
     @property
     def basis(self):
-        """Weights from dimensions to neurons, common to all trials, if there are such."""
+        """Weights from dimensions to neurons that all trials share, or None."""
         return None
 
     @property
     def drive_others(self):
-        """Whether each neuron drives others, where a neuron may do without; None if all do."""
+        """Whether each neuron drives others, or None if all do."""
         return None
 
     @staticmethod
     def of_neurons(weights, neurons):
-        """Weights of some of the neurons, where the others drive none of them."""
+        """Select weights of some of the neurons, none of which the others may drive."""
         raise NotImplementedError
 
     def _start_of(self, f):
-        """The coordinates of the first states as one of the weights, where they are generated."""
+        """Compute coordinates of the first states as a weight, if they are generated."""
         return {} if self.start is None else {"start": f @ self.start}
 
     def start_from(self, U, V, maps):
-        """Take over bases and maps (some features, rank + 1, rank) of the first features.
+        """Set bases, and maps (some features, rank + 1, rank) of the first features.
 
-        Where first states are generated the maps have one more row: their coordinates along U.
+        If first states are generated, the maps have one more row: their coordinates along U.
         """
         rank, n = U.shape[1], len(maps)
         core, bias = maps[:, :rank].transpose(1, 2), maps[:, rank]
@@ -105,86 +106,86 @@ class Connectivity(nn.Module):
 
     @staticmethod
     def coordinates_of(U, coordinates):
-        """Coordinates of first states, given those along the columns of U."""
+        """Convert coordinates along the columns of U to coordinates of first states."""
         return coordinates @ U.t()
 
     @property
     def n_values(self):
-        """How many values the weights of one trial have: the memory of tangents."""
+        """Number of values in the weights of one trial, which sets the memory of tangents."""
         return sum(p[0].numel() for p in self.outputs())
 
     def tangents(self, slopes):
-        """Derivatives of the weights for those of the features, (n_components, trials, ...)."""
+        """Compute derivatives of the weights from those of the features, components first."""
         return _stacked(self.weights, slopes)
 
     @classmethod
     def loss(cls, weights, x0, trials, alpha, teacher_forcing, observation, workspace=None):
-        """Deviance of the (teacher-forced) run, as `split_loss` has it."""
+        """Compute the deviance of the run with teacher forcing, like `split_loss`."""
         return plain_loss(cls, weights, x0, trials, alpha, teacher_forcing, observation)
 
 
 class Shared(Connectivity):
-    """J = U G(c) V' and b = U beta(c), with bases U, V common to all trials."""
+    """Shared bases: J = U G(c) V' and b = U beta(c), with U and V common to all trials."""
 
     Runs = SplitRuns
     loss = staticmethod(split_loss)
     linear = ("maps",)
 
     def make(self, normal, n_features, n, r, spread):
-        """The parameters."""
+        """Make the parameters."""
         self.U = normal(n, r, scale=n**-0.5)
         self.V = normal(n, r, scale=n**-0.5)
         self.maps = normal(n_features, r + 1, r, scale=spread)
 
     @property
     def basis(self):
-        """Weights from dimensions to neurons: a row for each neuron."""
+        """Weights from dimensions to neurons, with a row for each neuron."""
         return self.U
 
     @property
     def drive_others(self):
-        """Neurons that joined a fitted model have no weights in V."""
+        """Whether each neuron drives others; neurons that joined a fitted model do not."""
         return (self.V != 0).any(1)
 
     def keep_silent(self):
-        """Let training leave neurons that drive no others as they are."""
+        """Keep neurons that drive no others from driving any after training."""
         drive = self.drive_others[:, None]
         self.V.register_hook(lambda gradient: gradient * drive)
 
     @staticmethod
     def of_neurons(weights, neurons):
-        """Weights of some of the neurons, where the others drive none of them."""
+        """Select weights of some of the neurons, none of which the others may drive."""
         rows = {name: weights[name].index_select(0, neurons) for name in ("U", "V", "B")}
         return weights | rows
 
     @staticmethod
     def size_of_start(n_neurons, rank):
-        """Coordinates of a generated first state: those along the columns of U."""
+        """Return the number of coordinates of a generated first state: one per column of U."""
         return rank
 
     @staticmethod
     def first_state(weights, start):
-        """States (..., neurons) with these coordinates."""
+        """Convert coordinates to first states (..., neurons)."""
         return start @ weights["U"].t()
 
     @staticmethod
     def coordinates_of(U, coordinates):
-        """Coordinates of first states, given those along the columns of U."""
+        """Convert coordinates along the columns of U to coordinates of first states."""
         return coordinates
 
     def take_over(self, U, V, core, bias):
-        """Bases, and core (some features, rank, rank) and bias of the first features."""
+        """Set bases, and core (some features, rank, rank) and bias of the first features."""
         self.U.copy_(U)
         self.V.copy_(V)
         self.maps[: len(core), :-1] = core.transpose(1, 2)
         self.maps[: len(core), -1] = bias
 
     def weights(self, f):
-        """Weights of features (trials, n_features)."""
+        """Compute the weights for features (trials, n_features)."""
         return {"U": self.U, "V": self.V} | self._of(f)
 
     def tangents(self, slopes):
-        """Derivatives of the weights for those of the features, (n_components, trials, ...)."""
+        """Compute derivatives of the weights from those of the features, components first."""
         return _stacked(self._of, slopes)
 
     def _of(self, f):
@@ -196,14 +197,14 @@ class Shared(Connectivity):
 
     @staticmethod
     def drive(weights, rates):
-        """J_k rates + b_k of each trial, (trials, neurons)."""
+        """Compute J_k rates + b_k of each trial, (trials, neurons)."""
         z = (rates @ weights["V"]).unsqueeze(-1)  # (trials, rank, 1)
         latent = torch.baddbmm(weights["bias"].unsqueeze(-1), weights["core"], z)
         return latent[..., 0] @ weights["U"].t()
 
     @staticmethod
     def drive_tangent(weights, tangents, rates, drates):
-        """Tangents of `drive` for those of the rates, (trials, m, neurons); c comes first in m."""
+        """Compute tangents of `drive` from those of the rates, (trials, m, neurons), c first."""
         z, dz = rates @ weights["V"], drates @ weights["V"]
         dlatent = torch.bmm(dz, weights["core"].transpose(1, 2))
         direct = torch.einsum("dkrs,ks->kdr", tangents["core"], z)
@@ -212,47 +213,47 @@ class Shared(Connectivity):
 
     @staticmethod
     def pullback(weights, back):
-        """Rows (trials, m, neurons) times J_k."""
+        """Multiply rows (trials, m, neurons) by J_k."""
         return torch.bmm(back @ weights["U"], weights["core"]) @ weights["V"].t()
 
     @staticmethod
     def rnns(w, **rest):
-        """The RNNBatch of weights in numpy."""
+        """Make an RNNBatch from weights in numpy."""
         return RNNBatch(w["U"], w["V"], w["core"], bias=w["bias"] @ w["U"].T, **rest)
 
 
 class LowRank(Connectivity):
-    """J = U(c) V(c)' and b(c)."""
+    """Low-rank weights of each trial: J = U(c) V(c)' and b(c)."""
 
     linear = ("left", "right", "offset")
 
     def make(self, normal, n_features, n, r, spread):
-        """The parameters."""
+        """Make the parameters."""
         self.left = normal(n_features, n, r, scale=spread * n**-0.5)
         self.right = normal(n_features, n, r, scale=spread * n**-0.5)
         self.offset = normal(n_features, n, scale=0.1 * spread)
 
     def take_over(self, U, V, core, bias):
-        """Bases, and core (some features, rank, rank) and bias of the first features."""
+        """Set bases, and core (some features, rank, rank) and bias of the first features."""
         self.left[: len(core)] = U @ core
         self.right[0] = V
         self.offset[: len(core)] = bias @ U.t()
 
     def weights(self, f):
-        """Weights of features (trials, n_features)."""
+        """Compute the weights for features (trials, n_features)."""
         U, V = _combine(f, self.left), _combine(f, self.right)
         return {"U": U, "V": V, "bias": _combine(f, self.offset)} | self._start_of(f)
 
     @staticmethod
     def drive(weights, rates):
-        """J_k rates + b_k of each trial, (trials, neurons)."""
+        """Compute J_k rates + b_k of each trial, (trials, neurons)."""
         latent = torch.bmm(rates.unsqueeze(1), weights["V"])  # (trials, 1, rank)
         bias = weights["bias"].unsqueeze(1)
         return torch.baddbmm(bias, latent, weights["U"].transpose(1, 2))[:, 0]
 
     @staticmethod
     def drive_tangent(weights, tangents, rates, drates):
-        """Tangents of `drive` for those of the rates, (trials, m, neurons); c comes first in m."""
+        """Compute tangents of `drive` from those of the rates, (trials, m, neurons), c first."""
         U, V, d = weights["U"], weights["V"], len(tangents["bias"])
         z, dz = torch.bmm(rates.unsqueeze(1), V)[:, 0], torch.bmm(drates, V)
         dz[:, :d] += torch.einsum("dkir,ki->kdr", tangents["V"], rates)
@@ -263,49 +264,49 @@ class LowRank(Connectivity):
 
     @staticmethod
     def pullback(weights, back):
-        """Rows (trials, m, neurons) times J_k."""
+        """Multiply rows (trials, m, neurons) by J_k."""
         return torch.bmm(back @ weights["U"], weights["V"].transpose(1, 2))
 
     @staticmethod
     def rnns(w, **rest):
-        """The RNNBatch of weights in numpy."""
+        """Make an RNNBatch from weights in numpy."""
         return RNNBatch(w["U"], w["V"], bias=w["bias"], **rest)
 
 
 class FullRank(Connectivity):
-    """J(c) and b(c)."""
+    """Dense weights of each trial: J(c) and b(c)."""
 
     linear = ("dense", "offset")
 
     @staticmethod
     def rank_of(n_neurons, rank):
-        """Full, whatever was asked for: that is the rank of the start alone."""
+        """Return full rank; the requested rank is only that of the start."""
         return n_neurons
 
     def make(self, normal, n_features, n, r, spread):
-        """The parameters."""
+        """Make the parameters."""
         self.dense = normal(n_features, n, n, scale=spread * n**-0.5)
         self.offset = normal(n_features, n, scale=0.1 * spread)
 
     def take_over(self, U, V, core, bias):
-        """Bases, and core (some features, rank, rank) and bias of the first features."""
+        """Set bases, and core (some features, rank, rank) and bias of the first features."""
         self.dense[: len(core)] = U @ core @ V.t()
         self.offset[: len(core)] = bias @ U.t()
 
     def weights(self, f):
-        """Weights of features (trials, n_features)."""
+        """Compute the weights for features (trials, n_features)."""
         weights = {"J": _combine(f, self.dense), "bias": _combine(f, self.offset)}
         return weights | self._start_of(f)
 
     @staticmethod
     def drive(weights, rates):
-        """J_k rates + b_k of each trial, (trials, neurons)."""
+        """Compute J_k rates + b_k of each trial, (trials, neurons)."""
         bias = weights["bias"].unsqueeze(-1)
         return torch.baddbmm(bias, weights["J"], rates.unsqueeze(-1))[..., 0]
 
     @staticmethod
     def drive_tangent(weights, tangents, rates, drates):
-        """Tangents of `drive` for those of the rates, (trials, m, neurons); c comes first in m."""
+        """Compute tangents of `drive` from those of the rates, (trials, m, neurons), c first."""
         out = torch.bmm(drates, weights["J"].transpose(1, 2))
         direct = torch.einsum("dkij,kj->kdi", tangents["J"], rates)
         out[:, : direct.shape[1]] += direct + tangents["bias"].transpose(0, 1)
@@ -313,12 +314,12 @@ class FullRank(Connectivity):
 
     @staticmethod
     def pullback(weights, back):
-        """Rows (trials, m, neurons) times J_k."""
+        """Multiply rows (trials, m, neurons) by J_k."""
         return torch.bmm(back, weights["J"])
 
     @staticmethod
     def rnns(w, **rest):
-        """The RNNBatch of weights in numpy."""
+        """Make an RNNBatch from weights in numpy."""
         return RNNBatch.from_dense(w["J"], bias=w["bias"], **rest)
 
 
@@ -326,11 +327,11 @@ CONNECTIVITIES = {"shared": Shared, "low_rank": LowRank, "full_rank": FullRank}
 
 
 def _combine(f, maps):
-    """A linear function of features: (trials, n_features), (n_features, ...) -> (trials, ...)."""
+    """Apply maps (n_features, ...) to features (trials, n_features): (trials, ...)."""
     return (f @ maps.flatten(1)).reshape(len(f), *maps.shape[1:])
 
 
 def _stacked(weights, slopes):
-    """`weights` of features (n_components, trials, n_features), (n_components, trials, ...)."""
+    """Compute `weights` for features with a first axis of components: (n_components, ...)."""
     d, n, _ = slopes.shape
     return {name: w.unflatten(0, (d, n)) for name, w in weights(slopes.flatten(0, 1)).items()}

@@ -1,8 +1,8 @@
-"""Several processes that fit one model together, through torch.distributed.
+"""How several processes fit one model together, through torch.distributed.
 
-Every process runs the same fit with the same arguments and reads its own share of the trials;
-sums and rows are exchanged, so that all of them end with the same model. Alone, nothing is
-exchanged and a share is everything.
+Every process runs the same fit with the same arguments and reads its own share of the trials.
+They exchange sums and rows, so that all end with the same model. A single process exchanges
+nothing, and its share is everything.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class Processes:
         self.rank, self.size = rank, size
 
     def slice(self, n):
-        """Which of n things fall to this process: consecutive ones, in the order of ranks."""
+        """Return the slice of n items of this process; slices are consecutive by rank."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def share(self, things):
-        """Those of a sequence that fall to this process."""
+        """Return this process's share of a sequence."""
         return things[self.slice(len(things))]
 
     def sum_(self, *arrays):
-        """Replace tensors or arrays by their sums over the processes."""
+        """Replace tensors or arrays with their sums over the processes."""
         if self.size == 1:
             return
         tensors = [torch.from_numpy(a) if isinstance(a, np.ndarray) else a for a in arrays]
@@ -44,7 +44,7 @@ class Processes:
             t.copy_(total.view_as(t))
 
     def total(self, number):
-        """Sum of a number over the processes."""
+        """Sum a number over the processes."""
         if self.size == 1:
             return number
         value = _exchangeable(torch.tensor(float(number), dtype=torch.float64))
@@ -52,7 +52,7 @@ class Processes:
         return float(value)
 
     def gather(self, things):
-        """The lists of all processes, one after the other."""
+        """Join the lists of all processes, in the order of ranks."""
         if self.size == 1:
             return things
         lists = [None] * self.size
@@ -60,7 +60,7 @@ class Processes:
         return [thing for each in lists for thing in each]
 
     def agree(self, value):
-        """What the first process has."""
+        """Return the value of the first process."""
         if self.size == 1:
             return value
         values = [value]
@@ -69,7 +69,7 @@ class Processes:
 
     @contextlib.contextmanager
     def together(self):
-        """Raise in all processes what is raised in one, lest the others wait for it."""
+        """Raise an error of one process in all, so that the others do not wait for it."""
         mine = None
         try:
             yield
@@ -81,7 +81,7 @@ class Processes:
         for kind, text in filter(None, told):
             try:
                 theirs = kind(text)
-            except TypeError:  # wants more than a text
+            except TypeError:  # it needs more than a message
                 theirs = RuntimeError(f"{kind.__name__}: {text}")
             raise theirs
 
@@ -90,21 +90,24 @@ ALONE = Processes()
 
 
 def join(wanted):
-    """The processes of the fit: alone, unless others are wanted.
+    """Return the processes of the fit: a single one, unless `wanted`.
 
-    Where there is no process group yet, the one that ``torchrun`` describes is made.
+    If there is no process group yet, this creates the one that ``torchrun`` describes.
     """
     if not wanted:
         return ALONE
     if not distributed.is_available():
-        raise RuntimeError("distributed=True, but this torch was built without torch.distributed.")
+        raise RuntimeError(
+            "distributed=True needs torch.distributed, but this build of torch lacks it. Use "
+            "distributed=False."
+        )
     if not distributed.is_initialized():
         if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             raise RuntimeError(
                 "distributed=True, but there is only this process. Start the script with "
                 "torchrun, e.g. torchrun --nproc-per-node 2 script.py, or use distributed=False."
             )
-        # torch.optim imports it, and a group older than that does not end its threads: they abort
+        # torch.optim imports it; a group created before that never ends its threads, which abort
         importlib.import_module("torch._dynamo")
         cuda = torch.cuda.is_available()
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
@@ -113,7 +116,7 @@ def join(wanted):
 
 
 def _exchangeable(tensor):
-    """A tensor where the processes can exchange it: with NCCL alone, on the GPU."""
+    """Move a tensor to where the processes can exchange it: to the GPU if NCCL is alone."""
     if tensor.device.type == "cpu" and "cpu:" not in distributed.get_backend_config():
         return tensor.cuda()
     return tensor

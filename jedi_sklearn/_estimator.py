@@ -43,9 +43,6 @@ __all__ = ["JEDIEstimator"]
 # Signs of wrong units: mean square of the samples in training SDs, and the ratio of the size of
 # the activity to that of the training data, or its inverse
 FAR, OTHER_SIZE = 100, 10
-CORRECTION = (
-    0.1  # of forecasts under known inputs, where the embedding alone does not give the state
-)
 
 
 class JEDIEstimator(
@@ -137,7 +134,8 @@ class JEDIEstimator(
         have more than 2^24 values together, it is fewer, but at least 16.
     n_init : int, default=2
         Number of starts in the inference of an embedding; the best result is kept. With shared
-        connectivity it is 1 or 2, and trials for which these fail get more (docs/model.md).
+        connectivity there are at most two, plus more for trials for which these fail
+        (docs/model.md).
     tol : float, default=1e-3
         Training has converged when R2 rises by less than this over the last tenth of the steps.
         With `early_stopping`, the smallest rise of the validation R2 that counts as progress.
@@ -510,44 +508,44 @@ class JEDIEstimator(
 
     @isolated
     def adapt(self, X, y=None, *, conditions=None, inputs=None):
-        """Let neurons of a new session join the fitted model; return an estimator that has them.
+        """Add the neurons of a new session to the fitted model; return the new estimator.
 
-        All that was fitted stays what it is: the new neurons are read out of the dynamics and
-        drive nothing. Embeddings of earlier trials, NaN in the new columns, are the same bit by
-        bit. The weights of the new neurons follow from the free runs of the embeddings of their
-        conditions, and then of those of the new trials themselves (docs/model.md, eq. 19).
+        Nothing that was fitted changes: the new neurons are read out from the dynamics and drive
+        nothing. Embeddings of earlier trials, with NaN in the new columns, stay bit-identical.
+        The weights of the new neurons are fitted to free runs, first of the embeddings of their
+        conditions, then of the embeddings of the new trials themselves (docs/model.md, eq. 19).
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_timesteps, n_neurons)
-            Trials of the new session: first the neurons of the fit, NaN where they were not
-            recorded, and then the new ones
-            (:func:`~jedi_sklearn.preprocessing.place_neurons` puts them there).
+            Trials of the new session. The first columns are the neurons of the fit, with NaN if
+            they were not recorded; the new neurons follow
+            (:func:`~jedi_sklearn.preprocessing.place_neurons` arranges them).
         y : array-like of shape (n_trials,), optional
-            Labels, taken as conditions unless `conditions` are given.
+            Labels, used as conditions unless `conditions` is given.
         conditions : array-like of shape (n_trials,), optional
-            Condition of each trial, of which some must be conditions of the fit. Not needed where
-            neurons of the fit were recorded in the trials.
+            Condition of each trial. Some must be conditions of the fit, unless neurons of the fit
+            were recorded in the trials.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them.
+            Known inputs; required if, and only if, the model was fitted with inputs.
 
         Returns
         -------
         JEDIEstimator
-            A fitted copy whose `X` has the new neurons as well; ``self`` stays as it was.
+            A fitted copy whose `X` has the new neurons as well. ``self`` does not change.
 
         Raises
         ------
         ValueError
-            If nothing tells what the new trials have in common with those of the fit, or the fit
-            has other than shared bases and generated initial states.
+            If nothing relates the new trials to those of the fit, or if the fit does not have
+            shared bases and generated initial states.
         ValueError, TypeError
-            For data that cannot be used, as in ``fit``.
+            If the data cannot be used, as in ``fit``.
 
         Warns
         -----
         ConvergenceWarning
-            When the inference of some trials has not converged.
+            If the inference of some trials has not converged.
 
         Examples
         --------
@@ -571,8 +569,8 @@ class JEDIEstimator(
         model, n_known = self._model, self.n_features_in_
         if X.shape[2] <= n_known:
             raise ValueError(
-                f"X must hold the {n_known} neurons of the fit (NaN where they were not recorded) "
-                f"and then the new ones, got {X.shape[2]} neurons. See "
+                f"X must hold the {n_known} neurons of the fit (NaN if they were not recorded) "
+                f"and then the new ones, got {X.shape[2]} neurons. Use "
                 "preprocessing.place_neurons."
             )
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
@@ -599,9 +597,9 @@ class JEDIEstimator(
             bad = np.flatnonzero(~converged)
             warn_user(
                 "The weights of the new neurons were fitted to the embeddings of "
-                f"{len(converged)} trials, of which {len(bad)} did not converge, first that of "
-                f"trial {bad[0]}. The model may not describe these trials: compare "
-                "score_samples, and leave out those that it does not describe.",
+                f"{len(converged)} trials, {len(bad)} of which did not converge, the first of "
+                f"them that of trial {bad[0]}. The model may not describe these trials: compare "
+                "score_samples, and leave out those with low scores.",
                 ConvergenceWarning,
             )
         return made
@@ -778,7 +776,7 @@ class JEDIEstimator(
 
     @isolated
     def predict(self, X, *, inputs=None, per_second=False):
-        """Reproduce trials by the free runs of their RNNs, from the states of ``posterior``.
+        """Generate the free runs of the RNNs of trials, from the initial states of ``posterior``.
 
         Parameters
         ----------
@@ -815,43 +813,44 @@ class JEDIEstimator(
         correction="auto",
         average=True,
     ):
-        """What is to be expected after the samples seen of trials.
+        """Forecast activity after the part of the trials that was seen.
 
-        A beginning seldom says which embedding a trial has. So the forecast is the mean of what
-        follows under embeddings that the trial may have, weighted by how likely they make what was
-        seen: those of the training trials, and the most likely one under their Gaussian
-        (docs/model.md, eq. 20).
+        The beginning of a trial seldom determines its embedding. The forecast is therefore the
+        mean of the continuations under all embeddings that the trial may have, weighted by how
+        likely each makes the part seen. These are the embeddings of training trials, and the most
+        likely one under their Gaussian (docs/model.md, eq. 20).
 
         Parameters
         ----------
         X : array-like of shape (n_trials, n_seen, n_neurons)
-            As in ``transform``: what is seen of the trials.
+            The part of the trials that was seen, as in ``transform``.
         n_timesteps : int
-            Samples to forecast.
+            Number of samples to forecast.
         inputs : array-like of shape (n_trials, n_seen + n_timesteps, n_inputs), optional
-            Known inputs, if and only if the fit had them: of what is seen and of what follows.
+            Known inputs during the part seen and the forecast; required if, and only if, the
+            model was fitted with inputs.
         correction : float or "auto", default="auto"
-            Share of the difference to each sample seen that a run takes in on its way, while
-            embeddings are inferred and up to the state that the forecast sets out from. With 0
-            it goes on from the end of the free run, with 1 from the last sample. A little averages
-            the noise of single samples, and keeps small errors from growing where the dynamics
-            are unstable (a Kalman filter of fixed gain). "auto" is 0.1 with known inputs; it is 0
-            without, where embeddings say where trials go, and for spike counts, of which the
-            smoothed samples lean to the mean.
+            Share of the error at each sample seen by which a run is corrected, during inference
+            of the embeddings and up to the state from which the forecast starts. With 0, the
+            forecast continues from the end of the free run; with 1, from the last sample. A small
+            share averages the noise of single samples and keeps small errors from growing under
+            unstable dynamics, like a Kalman filter of fixed gain. "auto" is 0.1 with known
+            inputs. It is 0 without inputs, because embeddings then determine how trials continue,
+            and for spike counts, because smoothed counts are biased towards the mean.
         average : bool, default=True
-            Whether to average. False follows the run of the most likely embedding under the
-            Gaussian alone, which ``transform`` returns of `X` if `correction` is 0: with this the
-            forecast is the end of a single free run, as an RNN of ``dynamics(X)`` makes it.
+            Whether to average over embeddings. False follows the run of the most likely embedding
+            under the Gaussian alone, which ``transform(X)`` returns if `correction` is 0. The
+            forecast is then the end of a single free run, that of an RNN of ``dynamics(X)``.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
-            In the units of `X`; of spike counts what is expected in each bin.
+            Activity in the units of `X`; for spike counts, the expected count of each bin.
 
         Raises
         ------
         ValueError, TypeError
-            For data and arguments that cannot be used; the text says what to try.
+            If data or arguments cannot be used; the message says what to try.
 
         References
         ----------
@@ -874,13 +873,13 @@ class JEDIEstimator(
         return self._model.generate(embedding, last, n_timesteps + 1, later)[:, 1:]
 
     def _follow(self, X, n_timesteps, inputs, correction):
-        """Embeddings, states at the last sample (scaled), and inputs from there on."""
+        """Infer embeddings and states at the last sample (scaled); return later inputs too."""
         X, inputs, found = self._infer_seen(X, n_timesteps, inputs, correction)
         later = None if inputs is None else inputs[:, X.shape[1] - 1 :]
         return found.p[:, : self.n_components_], found.last, later
 
     def _infer_seen(self, X, n_timesteps, inputs, correction, **how):
-        """What `_infer` returns of trials that go on, as their inputs do."""
+        """Call `_infer` for the part seen of trials whose inputs extend beyond it."""
         check_is_fitted(self, "hypernetwork_")
         if isinstance(correction, str):
             check_option(correction, "correction", ("auto",), ", or a number from 0 to 1")

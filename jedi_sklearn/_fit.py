@@ -1,7 +1,7 @@
-"""A fit from the data to the fitted model, in five steps: prepare, start, train, settle, infer.
+"""How a fit turns data into a fitted model, in five steps: prepare, start, train, settle, infer.
 
-The estimator is only read here (but a RandomState that it was given moves on): a fit that fails
-leaves it as it was.
+This module only reads the estimator (except that a RandomState given to it advances), so a failed
+fit leaves the estimator as it was.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from ._validation import check_inputs_of_trials, check_seed, setting
 
 __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
-# what a warm start cannot change beside the sizes
+# parameters, in addition to the sizes, that a warm start cannot change
 STRUCTURE = ("connectivity", "hypernetwork", "dt", "tau", "scale")
-FEW_VISITS, SETTLED = 20, 512  # steps that saw a trial; trials that stand for all then
+FEW_VISITS, SETTLED = 20, 512  # steps per trial that are few; trials that then represent all
 
 
 @dataclass
 class Fit:
-    """What a fit gives."""
+    """Result of a fit."""
 
     model: Model
     embedding: np.ndarray
@@ -61,36 +61,36 @@ class Fit:
     labels: np.ndarray | None
     codes: np.ndarray | None
     training: Trained
-    training_r2: float | None  # of the free runs of all trials, where it was asked for
+    training_r2: float | None  # of the free runs of all trials, if requested
     n_timesteps: int
 
 
 @dataclass
 class Data:
-    """The trials of a fit: as they were given, and as they are trained on."""
+    """Trials of a fit, as given and as used in training."""
 
     X: np.ndarray | StoredTrials
     inputs: np.ndarray | None
     labels: np.ndarray | None
-    codes: np.ndarray | None  # condition of each trial, where there are conditions
-    left_out: np.ndarray  # indices of the trials of early stopping
+    codes: np.ndarray | None  # condition of each trial, if there are conditions
+    left_out: np.ndarray  # indices of the trials held out for early stopping
     kept: np.ndarray
-    used: np.ndarray | StoredTrials  # X of those that are kept
-    whole: Trials | LazyTrials | None  # the same as tensors, of all neurons, for the start
-    trials: Trials | LazyTrials | SessionTrials  # of the neurons that their runs need
+    used: np.ndarray | StoredTrials  # X of the trials that are kept
+    whole: Trials | LazyTrials | None  # the same as tensors with all neurons, for the start
+    trials: Trials | LazyTrials | SessionTrials  # with the neurons that their runs need
     variance: float  # deviance per value of each neuron's mean
-    embedding_index: torch.Tensor | None  # embedding of each trial, where trials share them
-    condition_index: torch.Tensor | None  # condition of each embedding, where each trial has one
+    embedding_index: torch.Tensor | None  # embedding of each trial, if trials share them
+    condition_index: torch.Tensor | None  # condition of each embedding, if trials do not share
     n_embeddings: int
 
     def inputs_of(self, index):
-        """Known inputs of some trials, or None."""
+        """Return the known inputs of some trials, or None."""
         return None if self.inputs is None else self.inputs[index]
 
 
 @dataclass
 class Plan:
-    """What beside the trials a fit goes by: parts of the model that data give, and how to fit."""
+    """Plan of a fit: parts of the model that come from the data, and settings of the fit."""
 
     est: Any
     observation: torch.nn.Module
@@ -103,31 +103,32 @@ class Plan:
     checkpoint: Checkpoint | None
     previous: Model | None
     processes: Processes
-    drive: np.ndarray | None  # which neurons drive others, where some are only read out
+    drive: np.ndarray | None  # which neurons drive others, if some are only read out
     seed: int = 0  # of cluster centres, drawn after the start
 
     def say(self, line):
-        """Print a line, if there is one, where the user asked to hear of the fit."""
+        """Print a line, if there is one and the estimator is verbose."""
         if line and self.est.verbose and self.processes.rank == 0:
             print(f"[JEDI] {line}", flush=True)
 
 
 def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE, watch=None):
-    """Fit a model to trials that were checked.
+    """Fit a model to trials that have been checked.
 
     Parameters
     ----------
     est : JEDIEstimator
-        Its parameters were checked.
+        Estimator with checked parameters.
     X : ndarray or StoredTrials (trials, time, neurons)
+        Checked trials.
     y, conditions, inputs :
         As given to ``fit``.
     previous : Model, optional
-        To go on from.
+        Model to continue from.
     processes : Processes
-        That fit together; all get the same result.
+        Processes that fit together; all get the same result.
     watch : Watch, optional
-        Callbacks that hear of the fit.
+        Callbacks that follow the fit.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE, wat
     try:
         model, embedding, found = infer(model, data, plan)
     except ValueError as error:
-        if training.failed:  # nothing else is the cause of what embeddings lack
+        if training.failed:  # which explains why the embeddings are unusable
             raise ValueError(f"{training.complaint} ({error})") from error
         raise
     if training.failed:
@@ -174,18 +175,18 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE, wat
 
 @dataclass
 class _Watched:
-    """What training tells callbacks: its steps, and a few times the fit as it stands."""
+    """Notifier of callbacks during training: of each step, and a few times of the current fit."""
 
     watch: Any
     data: Data
     plan: Plan
 
     def begin(self):
-        """A step begins."""
+        """Announce the beginning of a step."""
         self.watch.begin()
 
     def end(self, model, training):
-        """Whether to stop after a step."""
+        """Announce the end of a step; return whether to stop."""
         due = len(training.loss_curve) % self.plan.schedule.refresh == 0
         return self.watch.end(partial(self._stand, model, training) if due else None)
 
@@ -202,7 +203,7 @@ class _Watched:
 
 
 def prepare(est, X, y, conditions, inputs, previous, processes):
-    """Data and plan of a fit: what is checked, chosen and read before anything is fitted."""
+    """Make the data and the plan of a fit: check, choose and read before fitting anything."""
     inputs = check_inputs_of_trials(inputs, X)
     labels, codes = choose_labels(est, y, conditions, len(X))
     if previous is None:
@@ -231,7 +232,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     whole = trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
     sessions = sessions_of(used) if imputer.apart else []
     drive = choose_drive(est, sessions, previous)
-    # a GPU waits for calls, not for neurons: it takes all of them at once
+    # the number of calls limits a GPU, not that of neurons, so it processes all at once
     if drive is not None and len(sessions) > 1 and device.type == "cpu":
         trials = apart(sessions, drive, *how, count)
     schedule = SOLVERS[est.solver].schedule(est, trials, previous is not None)
@@ -272,7 +273,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
 
 
 def start(data, plan):
-    """A model to train with embeddings and free coordinates: from `previous`, or anew."""
+    """Make a model to train, embeddings and free coordinates, from `previous` or from scratch."""
     est, trials, processes = plan.est, data.whole, plan.processes
     wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
     say = plan.say if est.verbose and not continued else None
@@ -295,7 +296,7 @@ def start(data, plan):
         if plan.drive is not None:
             how.append(torch.from_numpy(plan.drive).to(plan.device))
         c = solver.start(hypernetwork, trials, q, initial, *how)
-        # what leaves a GPU as it is arrives on the GPU of the first process
+        # via the CPU, because a tensor sent from a GPU arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
         hypernetwork, c = (a.to(plan.device) for a in agreed)
         parts = (hypernetwork, initial, plan.observation, plan.imputer, plan.input_scale)
@@ -304,13 +305,13 @@ def start(data, plan):
         model.to_train(plan.device, trials.dtype)
     if plan.drive is not None:
         model.connectivity.keep_silent()
-    data.whole = None  # which needs memory
+    data.whole = None  # frees memory
     plan.seed = plan.random_state.randint(np.iinfo(np.int32).max)
     return model, c, q
 
 
 def validate(data, plan, model, c, q):
-    """R2 of the free runs of the trials left out."""
+    """Compute the R2 of the free runs of held-out trials."""
     unseen, u = part(data.X, data.left_out), data.inputs_of(data.left_out)
     frozen = freeze(model, c, q, data, plan)
     found = frozen.infer(unseen, plan.device, u, processes=plan.processes)
@@ -318,14 +319,14 @@ def validate(data, plan, model, c, q):
 
 
 def settle(model, training, data, plan):
-    """The fitted model, frozen, with prior and noise as they are in inference."""
+    """Freeze the trained model, with prior and noise for the inference."""
     d = model.hypernetwork.n_components
     frozen = freeze(model, training.c, training.q, data, plan)
     n_visits = len(training.loss_curve) * plan.schedule.batch_size / len(data.kept)
     behind = n_visits < FEW_VISITS and len(data.kept) > SETTLED
     if plan.schedule.final_teacher_forcing or (data.embedding_index is None and behind):
-        # Many embeddings are behind the hypernetwork, or not those of free runs: noise and prior
-        # from some that are
+        # many embeddings lag behind the hypernetwork, or are not those of free runs, so noise and
+        # prior come from trials whose embeddings are inferred anew
         order = torch.randperm(len(data.kept), generator=torch.Generator().manual_seed(0))
         index = order[:SETTLED].sort().values
         some, u = part(data.used, index.numpy()), data.inputs_of(data.kept[index.numpy()])
@@ -337,7 +338,7 @@ def settle(model, training, data, plan):
 
 
 def infer(model, data, plan):
-    """Model in its final coordinates, and the embeddings of all trials, without labels."""
+    """Infer the embeddings of all trials without labels; fix the coordinates of the model."""
     est, processes = plan.est, plan.processes
     starts = est.output != "embedding" or est.verbose
     how = {"starts": starts, "curvature": True, "processes": processes}
@@ -351,7 +352,7 @@ def infer(model, data, plan):
 
 
 def apart(sessions, drive, X, inputs, *how_and_count):
-    """Trials of sessions, each with the neurons that its runs need."""
+    """Make trials of sessions, each with the neurons that its runs need."""
     *how, count = how_and_count
     observation, imputer, dtype, device, every = how
     neurons = [needed(drive, own) for _, own in sessions]
@@ -367,7 +368,7 @@ def apart(sessions, drive, X, inputs, *how_and_count):
 
 
 def judge_inference(model, embedding, found, data, plan):
-    """R2 of the free runs, if `verbose` asks to hear more; says where the start decodes better."""
+    """Compute the R2 of free runs if verbose, and say if initial states decode better."""
     if not plan.est.verbose:
         return None
     if not model.initial_state.generated:
@@ -376,7 +377,7 @@ def judge_inference(model, embedding, found, data, plan):
 
 
 def freeze(model, c, q, data, plan, index=None):
-    """`Model.settle` on all trials that are trained on, or some with an embedding each."""
+    """Call `Model.settle` on all training trials, or on some with their own embeddings."""
     trials, embedding_index = data.trials, data.embedding_index
     if index is not None:
         trials, embedding_index = trials.take(index), None
@@ -385,22 +386,22 @@ def freeze(model, c, q, data, plan, index=None):
 
 
 def free_run_r2(X, deviance, observation):
-    """R2 of free runs: 1 - their deviance over that of each neuron's mean."""
+    """Compute the R2 of free runs: 1 - their deviance over that about each neuron's mean."""
     return one_less(deviance.sum(), observation.null_deviance(X)[0])
 
 
 def open_checkpoint(est, X, inputs, labels, codes, previous):
-    """The file from which this very fit may go on, if it is to have one."""
+    """Open the checkpoint from which this fit may continue, if the estimator has one."""
     if est.checkpoint is None:
         return None
     given = None if labels is None else {"labels": labels, "codes": codes}
     start = None if previous is None else previous.hypernetwork.state_dict()
-    rest = {"X": X, "inputs": inputs, "conditions": given, "model to go on from": start}
+    rest = {"X": X, "inputs": inputs, "conditions": given, "model to continue from": start}
     return Checkpoint(est.checkpoint, est.get_params(deep=False), **rest)
 
 
 def choose_seed(est, checkpoint, processes):
-    """The RandomState of a fit, the same in all of its processes."""
+    """Make the RandomState of a fit, the same in all of its processes."""
     given = est.random_state
     if given is None:
         given = None if checkpoint is None else checkpoint.seed  # of the first attempt
@@ -413,7 +414,7 @@ def choose_seed(est, checkpoint, processes):
 
 
 def check_continues(est, previous, X, inputs):
-    """Raise where a warm start would have to change what the fitted model is."""
+    """Raise an error if a warm start would have to change the structure of the model."""
     before = est._structure | previous.hypernetwork.config | {"n_neurons": est.n_features_in_}
     now = {name: getattr(est, name) for name in STRUCTURE} | {"n_neurons": X.shape[2]}
     now["n_inputs"] = 0 if inputs is None else inputs.shape[2]
@@ -428,13 +429,13 @@ def check_continues(est, previous, X, inputs):
     for name, value in now.items():
         if value != before[name]:
             raise ValueError(
-                f"warm_start goes on from a model with {name}={before[name]!r}, got "
-                f"{value!r}. Keep it, or use warm_start=False to fit anew."
+                f"warm_start continues from a model with {name}={before[name]!r}, got "
+                f"{value!r}. Keep it, or use warm_start=False to refit."
             )
 
 
 def sizes_wanted(est, previous):
-    """What `choose_sizes` reads: the parameters, or the sizes there are."""
+    """Return what `choose_sizes` reads: the parameters, or the sizes of a previous model."""
     if previous is None:
         return est
     config = previous.hypernetwork.config

@@ -1,8 +1,9 @@
-"""What follows the seen part of trials, over all parameters that they may have.
+"""How trials continue after the part seen, averaged over all parameters that they may have.
 
 The prior is that of a Dirichlet process (docs/model.md, eq. 20): a new trial is like one of the
 training trials, or a draw from their Gaussian, each with the same probability. A forecast is the
-mean of what follows under each of these, weighted by how likely it makes what was seen.
+mean of the continuations under these alternatives, weighted by how likely each makes the part
+seen.
 """
 
 from __future__ import annotations
@@ -10,59 +11,60 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ._linearised import deviance_along, runs_of_known
 from ._rollout import follow, simulate
 from ._trials import as_trials, n_steps_of
 
 __all__ = ["Alternatives", "learn_reliance", "some_of"]
 
-# of likelihoods: above 16 forecasts got worse on all data, but some were as good at 8 and 16
+# of likelihoods; above 16 forecasts got worse on all data, but some were as good at 8 and 16
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
-SEEN = (0.25, 0.5, 0.75)  # parts of training trials from which the rest is forecast to choose one
-MIN_JUDGES, MAX_JUDGES = 8, 64  # such trials
-# in runs made to choose one, and in those held at a time: 256 MB and 64 MB of float64
+SEEN = (0.25, 0.5, 0.75)  # shares of training trials seen when choosing the temperature
+MIN_JUDGES, MAX_JUDGES = 8, 64  # number of trials for choosing the temperature
+# values in the runs for choosing it, and in runs held together: 256 MB and 64 MB of float64
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
-LEAST_SHARE = 1e-4  # of what a trial may be: less likely parameters are left out
+LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
-LARGEST = 4.0  # mean square of states, in those of training trials: beyond it a run explodes
+LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
 
 
 def some_of(n, most):
-    """Sorted indices of at most so many of n, a fixed choice."""
+    """Choose at most `most` of n indices, sorted; the choice is fixed."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     return order[:most].sort().values
 
 
 class Alternatives:
-    """What trials may be of which only the beginning is seen, and how likely that is.
+    """Alternative parameters of trials of which only the beginning is seen, with probabilities.
 
     Parameters
     ----------
     model : Model
-        Frozen.
+        Frozen model.
     trials : Trials
-        What is seen.
+        The part of the trials that is seen.
     p, H : Tensor (trials, m), (trials, m, m)
         Posterior modes under the Gaussian, and the precisions there.
     weight : float
-        1 / what the deviance is divided by in the likelihood.
+        Inverse of the divisor of the deviance in the likelihood.
     correction : float
-        Share of the guide mixed into the state on the way.
+        Share of the guide mixed into the state at each sample seen.
     runs, seen : DenseRuns, Trials
-        Of the neurons that embeddings depend on.
+        Runs and trials of the neurons on which embeddings depend.
 
     Attributes
     ----------
     p : Tensor (trials, alternatives, m)
         Parameters: the modes, and those of training trials.
     log_share : Tensor (trials, alternatives)
-        Logarithm of the probability of each, up to a constant of each trial.
+        Logarithm of the probability of each alternative, up to a constant for each trial.
     """
 
     def __init__(self, model, trials, p, H, weight, correction, runs, seen):
         self.model, self.trials, self.correction = model, trials, correction
         prior = model.prior
         self.p = torch.cat([p[:, None], prior.known.expand(len(p), -1, -1)], 1)
-        # without inputs a training trial's embedding has one free run, whatever the trial
+        # without inputs, an embedding has a single free run, whatever the trial
         alike = model.initial_state.generated and not trials.n_inputs and not correction
         self.alike = alike and len(prior.known) > 0
         self.n_own = 1 if self.alike else self.p.shape[1]
@@ -80,11 +82,11 @@ class Alternatives:
         self.log_share[:, 0] += ratio / 2
 
     def _held(self, n_steps):
-        """How many runs are held at a time."""
+        """Compute how many runs to hold together."""
         return max(1, HELD_VALUES // (n_steps * self.trials.shape[2]))
 
     def _deviance_of_own(self, runs, trials):
-        """Deviance of runs that are made for each trial, (trials, alternatives)."""
+        """Compute the deviance of runs made for each trial, (trials, alternatives)."""
         target, n = runs.target(trials, self.correction), len(trials)
         p = self.p[:, : self.n_own].flatten(0, 1)
         k = torch.arange(n, device=p.device).repeat_interleave(self.n_own)
@@ -92,9 +94,9 @@ class Alternatives:
         return torch.cat([runs.run(p[i], target[k[i]])[0] for i in parts]).view(n, -1)
 
     def forecast(self, n_samples, inputs):
-        """Mean activity (trials, samples, neurons) in as many samples after those seen.
+        """Compute the mean activity (trials, samples, neurons) in the samples after those seen.
 
-        `inputs` (trials, samples + 1, inputs), scaled, begin at the last sample seen.
+        `inputs` (trials, samples + 1, inputs), scaled, start at the last sample seen.
         """
         model, trials, every = self.model, self.trials, self.trials.every
         n_steps = n_steps_of(n_samples + 1, every)
@@ -124,7 +126,7 @@ class Alternatives:
         return mean
 
     def _states_after(self, k, p, inputs):
-        """States (steps, runs, neurons) of parameters p of trials k, from the last sample on."""
+        """Simulate states (steps, runs, neurons) of parameters p from the last sample on."""
         model, some = self.model, self.trials[k]
         d = model.hypernetwork.n_components
         weights, x0, _ = model.start(p[:, :d], p[:, d:], some)
@@ -133,38 +135,15 @@ class Alternatives:
         return simulate(*how, last, len(inputs), model.alpha, inputs[:, k])
 
     def _activity(self, states, every):
-        """Activity (runs, samples, neurons) after the first of states (steps, runs, neurons)."""
+        """Convert states (steps, runs, neurons) after the first to activity, runs first."""
         states = states[every::every].transpose(0, 1)
-        with np.errstate(over="ignore"):  # of runs that explode
+        with np.errstate(over="ignore"):  # runs may explode
             activity = self.model.observation.activity(states.cpu().numpy())
         return torch.as_tensor(activity, device=states.device).nan_to_num()
 
 
-def runs_of_known(parts, known, n_steps, trial=None):
-    """Free runs (time, known, neurons) of parameters, in states.
-
-    `parts` has hypernetwork, connectivity, initial state and alpha; where runs depend on more than
-    that, they begin where a `trial` does and have its inputs.
-    """
-    d = parts.hypernetwork.n_components
-    weights = parts.hypernetwork(known[:, :d])
-    generated = parts.connectivity.generated(weights)
-    first, u = generated, None
-    if trial is not None:
-        first = trial.guide[0].expand(len(known), -1)
-        u = trial.inputs.expand(-1, len(known), -1)
-    x0 = parts.initial_state(known[:, d:], first, generated)
-    return simulate(parts.connectivity, weights, x0, n_steps, parts.alpha, u)
-
-
-def deviance_along(states, trial, observation):
-    """Deviance of a trial from runs (time, runs, neurons), up to each sample: (time, runs)."""
-    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
-    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
-
-
 def _single(trials):
-    """Trials one by one."""
+    """Yield trials one by one."""
     return (trials[[k]] for k in range(len(trials)))
 
 
@@ -174,23 +153,25 @@ def _finite(deviance):
 
 @torch.no_grad()
 def learn_reliance(model, X, inputs):
-    """How far the beginnings of trials are to be relied on, learned from training trials X.
+    """Learn from training trials X how far to rely on the beginnings of trials.
 
-    The rest of some of them is forecast as the mean of the free runs of others, weighted by their
-    likelihoods. Of the temperatures within one standard error of the best one the highest is
-    taken: the weights were fitted to these trials, and know them better than they will know new
-    ones.
+    The rest of some trials is forecast as the mean of the free runs of others, weighted by their
+    likelihoods. The result is the highest temperature within one standard error of the best one,
+    because the weights were fitted to these trials and describe them better than new ones.
 
     Parameters
     ----------
     model : Model
-        Frozen, on the CPU; it knows the parameters of training trials.
+        Frozen model on the CPU, with the parameters of training trials.
     X : ndarray or StoredTrials (trials, time, neurons)
+        Training trials.
     inputs : ndarray (trials, time, inputs) or None
+        Their known inputs.
 
     Returns
     -------
     temperature : float
+        Temperature of the likelihood.
     largest : float
         Mean square over neurons of the largest state of a training trial.
     """

@@ -1,7 +1,8 @@
 """The hypernetwork: from embeddings to the weights of a batch of RNNs.
 
-Every hypernetwork here is affine in features of the embedding: the embedding itself (linear), or
-the embedding and the last hidden layer of a perceptron (mlp). See docs/model.md, eq. 2-4.
+Every hypernetwork here is affine in features of the embedding. These are the embedding itself
+(linear), or the embedding and the last hidden layer of a perceptron (mlp). See docs/model.md,
+eq. 2-4.
 """
 
 from __future__ import annotations
@@ -18,23 +19,24 @@ __all__ = ["Hypernetwork"]
 
 
 class Hypernetwork(nn.Module):
-    """Map embeddings (trials, n_components) to RNN weights.
+    """Map from embeddings (trials, n_components) to RNN weights.
 
     Parameters
     ----------
     n_components, n_neurons, rank : int
+        Sizes of the embedding and of the RNNs.
     connectivity : str
-        A key of `CONNECTIVITIES`: which form the weights have.
+        Form of the weights, a key of `CONNECTIVITIES`.
     hidden_layer_sizes : tuple of int
-        Empty for the linear hypernetwork.
+        Sizes of the hidden layers; empty for the linear hypernetwork.
     skip : bool
-        Give the perceptron an affine path beside its hidden layers.
+        Whether the perceptron has an affine path beside its hidden layers.
     n_inputs : int
-        Channels of known input; their weights B are common to all embeddings.
+        Number of channels of known input; their weights B are common to all embeddings.
     starts : bool
-        Generate the first states of the free runs as well.
+        Whether to generate the first states of the free runs as well.
     generator : torch.Generator
-        Source of the random start.
+        Source of the random initial parameters.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Hypernetwork(nn.Module):
         generator=None,
     ):
         super().__init__()
-        self.config = {  # what makes another one of the same shape
+        self.config = {  # arguments that make another one of the same shape
             "n_components": n_components,
             "n_neurons": n_neurons,
             "rank": rank,
@@ -76,7 +78,7 @@ class Hypernetwork(nn.Module):
         self.hidden = nn.ParameterList(hidden)
 
     def features(self, c):
-        """[1, c, hidden(c)]: what the weights are linear in, (trials, n_features)."""
+        """Compute features [1, c, hidden(c)], in which the weights are linear."""
         parts = [torch.ones_like(c[:, :1])]
         if self.skip:
             parts.append(c)
@@ -88,17 +90,17 @@ class Hypernetwork(nn.Module):
         return torch.cat(parts, 1)
 
     def forward(self, c):
-        """Weights of each trial's RNN: those of the connectivity, and B of the inputs."""
+        """Compute the weights of each trial's RNN: those of the connectivity, and B."""
         return self.weights(self.features(c))
 
     def weights(self, f):
-        """The same of features (trials, n_features)."""
+        """Compute the same from features (trials, n_features)."""
         return self.connectivity.weights(f) | {"B": self.B}
 
     @torch.no_grad()
     def linearise(self, c):
-        """Features at c, and their derivatives (n_components, trials, n_features)."""
-        # by hand: torch.func.jvp loads torch.jit, which warns of its own deprecation
+        """Compute features at c, and their derivatives (n_components, trials, n_features)."""
+        # by hand, because torch.func.jvp loads torch.jit, which warns of its own deprecation
         n, d = c.shape
         slope = torch.eye(d, dtype=c.dtype, device=c.device)[:, None].expand(d, n, d)
         parts = [torch.zeros_like(slope[..., :1])]
@@ -113,8 +115,8 @@ class Hypernetwork(nn.Module):
         return self.features(c), torch.cat(parts, -1)
 
     def of_neurons(self, U, V, B):
-        """A frozen copy for neurons with these rows of shared bases and input weights."""
-        # not a new one: that would draw its start from the generator of the user
+        """Make a frozen copy for neurons with these rows of shared bases and input weights."""
+        # a copy, because a new one would draw from the user's random generator
         made = copy.deepcopy(self)
         made.config["n_neurons"] = len(U)
         for module, name, rows in (
@@ -126,15 +128,16 @@ class Hypernetwork(nn.Module):
         return made.requires_grad_(False)
 
     def take(self, neurons):
-        """A frozen copy for some of the neurons, of shared bases."""
+        """Make a frozen copy for some of the neurons, with shared bases."""
         own = self.connectivity
         return self.of_neurons(own.U[neurons], own.V[neurons], self.B[neurons])
 
     @torch.no_grad()
     def start_from(self, U, V, maps, B=None):
-        """Take over a shared-basis solution, as `warm_start` returns it.
+        """Start from a shared-basis solution, as `warm_start` returns it.
 
-        Exact in every connectivity that has the affine path; the hidden layers begin silent.
+        This is exact in every connectivity with the affine path. The hidden layers start without
+        effect.
         """
         if not self.skip:
             raise ValueError("A hypernetwork without the affine path cannot take a warm start.")

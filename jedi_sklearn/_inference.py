@@ -1,16 +1,16 @@
-"""Which parameters trials have under a frozen model, and their error bars.
+"""How the parameters of trials, and their error bars, are inferred under a frozen model.
 
-Trial k's parameters are p = [c, q]: its embedding and, when the initial state is inferred, its
+The parameters of a trial are p = [c, q]: its embedding and, if the initial state is inferred, its
 coordinates along shared directions. They minimise (docs/model.md, eq. 9)
 
     weight * deviance of the free run(p) + (p - mean)' precision (p - mean)
 
-by Newton's method, from where lifted Gauss-Newton steps lead or from several starts. For forecasts
-the run is corrected by the data as it goes, as under teacher forcing.
+by Newton's method, starting from the result of lifted Gauss-Newton steps or from several starts.
+For forecasts, the data correct the run along the way, as under teacher forcing.
 
-Damping, acceptance and stopping belong to each trial, so that its answer does not depend on the
-batch it came in; everything is float64. What is run here is known by its deviance, gradient and
-curvature alone (`_linearised.py`).
+Damping, acceptance and stopping are separate for each trial, so that its result does not depend on
+its batch. Everything is float64. This module knows runs only by their deviance, gradient and
+curvature (`_linearised.py`).
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ._linearised import deviance_of, runs_of_known
+
 __all__ = ["GaussianPrior", "error_bars", "infer"]
 
-# Forcing of lifted steps, from the data to a free run: by and by, or at once, which at times
-# leads to a lower minimum
+# teacher forcing of lifted steps, from the data to a free run: gradually, or at once, which
+# sometimes leads to a lower minimum
 WAYS = ((1.0, 0.3, 0.1, 0.03, 0.01, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
 COMPARED = 2  # last lifted steps of a way whose parameters are compared by their runs
-QUASI_STEPS, LAST_STEPS = 10, 30  # by gradients alone, then with curvature
-SUSPECT = 4.0  # times the deviance of noise: other starts may do better
+QUASI_STEPS, LAST_STEPS = 10, 30  # with gradients alone, then with curvature
+SUSPECT = 4.0  # times the deviance of noise, above which other starts may do better
 START_TEACHER_FORCING = (0.3, 0.1, 0.03)  # continuation from the prior mean
-PATIENCE, LEAST_GAIN = 50, 0.01  # steps that gain a smaller share of the cost are the last
-SCREEN_TEACHER_FORCING = 0.05  # under which cluster centres are compared
-RACE_STEPS = 6  # iterations of every start before the best one goes on alone
-FIRST_DAMPING = 1e-3  # of the mean curvature
-NEAR = 1.0  # promised fall of the cost, one posterior SD from the mode: exact curvature from there
-LEAST_CURVATURE = 1e-3  # of that of the prior: less is taken as none
+PATIENCE, LEAST_GAIN = 50, 0.01  # give up if this many steps gain less than this share of the cost
+SCREEN_TEACHER_FORCING = 0.05  # for comparing cluster centres
+RACE_STEPS = 6  # iterations of every start before only the best one continues
+FIRST_DAMPING = 1e-3  # share of the mean curvature
+NEAR = 1.0  # predicted fall of the cost, one posterior SD from the mode, for exact curvature
+LEAST_CURVATURE = 1e-3  # share of the prior's curvature below which curvature counts as 0
 
 
 class GaussianPrior(nn.Module):
-    """Prior of p: mean (m,), precision (m, m); candidate starts of c, (n_centres, d).
+    """Prior of p: mean (m,) and precision (m, m), with candidate starts of c, (n_centres, d).
 
-    `known` are parameters of training trials (n_known, m), for forecasts; none in older files.
+    `known` are parameters of training trials (n_known, m), for forecasts. Older files have none.
     """
 
     def __init__(self, mean, precision, centres, known=None):
@@ -50,17 +52,17 @@ class GaussianPrior(nn.Module):
         self.register_buffer("known", known)
 
     def cost(self, p):
-        """Minus twice the log density of parameters (problems, m), up to a constant."""
+        """Compute minus twice the log density of parameters (problems, m), up to a constant."""
         away = p - self.mean
         return torch.einsum("ki,ij,kj->k", away, self.precision, away)
 
 
 class _Fit:
-    """Newton's method for many (start, trial) problems; state lives in per-problem arrays.
+    """Newton's method for many (start, trial) problems, with the state in per-problem arrays.
 
-    The curvature `H` of the steps is that of Gauss and Newton far from the mode, where it leads
-    further, and the exact one near it. With `H` given it is updated by gradients alone (BFGS,
-    damped as by Powell: Nocedal & Wright 2006, procedure 18.2) until `quasi` is unset.
+    The curvature `H` of the steps is the Gauss-Newton matrix far from the mode, where it makes
+    better steps, and the exact curvature near it. If `H` is given, only gradients update it (BFGS,
+    damped after Powell: Nocedal & Wright 2006, procedure 18.2) until `quasi` is unset.
     """
 
     def __init__(self, runs, prior, weight, target, p, trial, H=None):
@@ -69,10 +71,10 @@ class _Fit:
         n, m = p.shape
         self.damping = p.new_full((n,), -1.0)  # set at the first step
         self.cost = p.new_full((n,), torch.inf)
-        self.far = H is None  # from the mode, perhaps
+        self.far = H is None  # perhaps far from the mode
         self.quasi = not self.far
         self.H = H if self.quasi else prior.precision.expand(n, m, m).clone()
-        self.promised = p.new_full((n,), torch.inf)  # fall of the cost by an undamped step
+        self.promised = p.new_full((n,), torch.inf)  # fall of the cost by a full step
         self.gradient = p.new_zeros(n, m)
         self.converged, self.lost = torch.zeros(2, n, dtype=torch.bool, device=p.device)
         self.size = runs.chunk(target)
@@ -80,7 +82,7 @@ class _Fit:
         self.white = torch.linalg.inv(torch.linalg.cholesky(prior.precision))
 
     def move_to(self, i, p, exact=False):
-        """Move problems i to p, and linearise there, if their cost is no higher there.
+        """Move problems i to p, and linearise them there, if that does not raise their cost.
 
         Returns the costs at p, and which problems moved.
         """
@@ -108,14 +110,14 @@ class _Fit:
         return cost, better
 
     def gauss_newton(self):
-        """One undamped step of every problem."""
+        """Make one undamped step of every problem."""
         for i in torch.arange(len(self.p), device=self.p.device).split(self.size):
             self.move_to(i, self.p[i])
             self.p[i] -= torch.linalg.solve_ex(self.H[i], self.gradient[i]).result
         return self.p
 
     def steps(self, n_steps, tol=0.0, only=None):
-        """Up to n_steps iterations; a problem stops for good when it has converged."""
+        """Make up to n_steps iterations; a problem stops for good when it has converged."""
         for _ in range(n_steps):
             active = ~(self.converged | self.lost)
             if only is not None:
@@ -150,11 +152,11 @@ class _Fit:
         H, gradient = self.white @ self.H[i] @ self.white.t(), self.gradient[i] @ self.white.t()
         values, axes = torch.linalg.eigh(H)
         along = (gradient.unsqueeze(1) @ axes)[:, 0]
-        # an undamped step would lower the cost by this: the distance to the mode
+        # predicted fall of the cost by an undamped step: the distance to the mode
         promised = (along.square() / values.clamp_min(LEAST_CURVATURE)).sum(1)
         self.promised[i] = promised = torch.where(values[:, 0] > 0, promised, torch.inf)
         done = promised < tol
-        # no step lowers the cost any more: rounding
+        # rounding keeps any step from lowering the cost
         done |= self.damping[i] > 1e12 * (1 + values[:, -1])
         self.converged[i[done]] = True
         i, values, axes, along = i[~done], values[~done], axes[~done], along[~done]
@@ -162,7 +164,7 @@ class _Fit:
             return
         uphill = torch.where(values[:, 0] > LEAST_CURVATURE, 0.0, 1.0 - 1.5 * values[:, 0])
         damping = torch.maximum(self.damping[i], uphill)
-        move = along / (values + damping[:, None])  # downhill, along the axes
+        move = along / (values + damping[:, None])  # downhill, in coordinates of the axes
         predicted = (move * (2 * along - values * move)).sum(1)
         before = self.cost[i]
         new = self.p[i] - (axes @ move.unsqueeze(-1))[..., 0] @ self.white
@@ -177,7 +179,7 @@ class _Fit:
 
 
 def _updated(H, s, y):
-    """Curvatures H after moves s that changed the gradients by y."""
+    """Update curvatures H after moves s that changed the gradients by y."""
     Hs = (H @ s.unsqueeze(-1))[..., 0]
     expected, found = (s * Hs).sum(1), (s * y).sum(1)
     share = 0.8 * expected / (expected - found).clamp_min(1e-300)
@@ -185,18 +187,18 @@ def _updated(H, s, y):
     y = share * y + (1 - share) * Hs
     gained = y.unsqueeze(2) * y.unsqueeze(1) / (s * y).sum(1)[:, None, None]
     new = H + gained - Hs.unsqueeze(2) * Hs.unsqueeze(1) / expected[:, None, None]
-    return torch.where((expected > 0)[:, None, None], new, H)  # a move may round to none
+    return torch.where((expected > 0)[:, None, None], new, H)  # a move may round to 0
 
 
 def _of_problems(kept, k):
-    """What `run` kept, of problems k."""
+    """Select what `run` kept for problems k."""
     if torch.is_tensor(kept):
         return kept[k]
     return kept if kept is None else tuple(_of_problems(part, k) for part in kept)
 
 
 class _Search:
-    """Where the search for the parameters of trials starts, and what the best start leads to."""
+    """Search for the parameters of trials: starts, and the result of the best one."""
 
     def __init__(self, runs, trials, prior, weight, teacher_forcing):
         self.runs, self.trials, self.prior, self.weight = runs, trials, prior, weight
@@ -206,11 +208,11 @@ class _Search:
         self.parts = self.everyone.split(runs.chunk(self.target))
 
     def cost(self, p, deviance):
-        """What is minimised."""
+        """Compute the cost, which is minimised."""
         return self.weight * deviance + self.prior.cost(p)
 
     def unlikely(self, deviance, noise):
-        """Whether trials have far more deviance than noise has."""
+        """Return whether trials have a much larger deviance than noise explains."""
         trials = self.trials
         if trials.constant is not None:
             deviance = deviance + trials.constant
@@ -220,7 +222,7 @@ class _Search:
         return ~(deviance <= SUSPECT * noise * n_values)
 
     def lifted(self, i, ways):
-        """The best ends of lifted steps of trials i, and the curvatures there."""
+        """Make lifted steps of trials i; return the best results and the curvatures there."""
         target, first = self.target[i], self.first[i]
         best, lowest = first.clone(), first.new_full((len(i),), torch.inf)
         curvature = self.prior.precision.expand(len(i), -1, -1).clone()
@@ -242,18 +244,18 @@ class _Search:
         return best, curvature
 
     def from_lifted(self, ways, tol):
-        """Parameters, deviance and convergence, from the ends of lifted steps."""
+        """Find parameters, deviance and convergence, starting from lifted steps."""
         ends = [self.lifted(i, ways) for i in self.parts]
         p, H = (torch.cat(each) for each in zip(*ends, strict=True))
         fit = _Fit(self.runs, self.prior, self.weight, self.target, p, self.everyone, H)
         fit.steps(QUASI_STEPS, tol)
         fit.quasi = False
-        fit.damping[~fit.converged] = -1.0  # linearise there
+        fit.damping[~fit.converged] = -1.0  # linearise anew
         fit.steps(LAST_STEPS, tol)
         return self._result(fit, self.everyone, tol)
 
     def continued(self):
-        """The end of Gauss-Newton steps from the prior mean, under falling teacher forcing."""
+        """Make Gauss-Newton steps from the prior mean under declining teacher forcing."""
         p = self.first
         for teacher_forcing in START_TEACHER_FORCING:
             if teacher_forcing > self.teacher_forcing:
@@ -263,7 +265,7 @@ class _Search:
         return p
 
     def centres(self, n):
-        """Starts from the n cluster centres of embeddings with the best forced runs."""
+        """Make starts from the n cluster centres with the best runs under teacher forcing."""
         centres, runs = self.prior.centres, self.runs
         if n < 1 or not len(centres):
             return []
@@ -275,13 +277,32 @@ class _Search:
         order = torch.stack(deviance).nan_to_num(nan=torch.inf).argsort(dim=0, stable=True)
         return [runs.with_embedding(self.first, centres[best]) for best in order[:n]]
 
-    def from_starts(self, n_init, max_iter, tol, known=None):
-        """Parameters, deviance and convergence, by the start that is ahead after a few steps.
+    def starts(self, n_init):
+        """Return the starts that need no lifted steps."""
+        return [self.continued(), *self.centres(n_init - 1)]
 
-        `known` parameters are one more start.
+    def likelier(self, cost, tol):
+        """Find the trials for which a cluster centre costs less, and the cheapest centre of each.
+
+        Without inputs, a centre has the same free run for all trials, so each is run once.
         """
-        starts = [self.continued(), *self.centres(n_init - 1)]
-        starts += [] if known is None else [known]
+        runs, prior, samples = self.runs, self.prior, self.trials.samples()
+        depends = self.teacher_forcing or samples.n_inputs or not runs.initial_state.generated
+        if depends or not len(prior.centres):
+            return self.everyone[:0], prior.centres[:0]
+        states = runs_of_known(runs, prior.centres, self.trials.n_steps)[:: self.trials.every]
+        parts = states.split(runs.chunk(self.target), dim=1)
+        each = [
+            torch.cat([deviance_of(part, samples[k], runs.observation) for part in parts])
+            for k in self.everyone.split(1)
+        ]
+        deviance = torch.stack(each).nan_to_num(nan=torch.inf)
+        lowest, centre = (self.weight * deviance + prior.cost(prior.centres)).min(1)
+        trial = (lowest < cost - tol).nonzero()[:, 0]
+        return trial, prior.centres[centre[trial]]
+
+    def from_starts(self, starts, max_iter, tol):
+        """Find parameters, deviance and convergence from the start ahead after a few steps."""
         n = len(starts)
         trial = self.everyone.repeat(n)
         fit = _Fit(self.runs, self.prior, self.weight, self.target, torch.cat(starts), trial)
@@ -300,18 +321,18 @@ class _Search:
         return self._result(fit, winner, tol)
 
     def _result(self, fit, k, tol):
-        """What was found for problems k, after the step that they last promised."""
+        """Collect the results of problems k, after a last undamped step if they converged."""
         move, _ = torch.linalg.solve_ex(fit.H[k], fit.gradient[k])
         p = torch.where(fit.converged[k, None], fit.p[k] - move, fit.p[k])
         deviance = torch.cat([self.runs.run(p[i], self.target[i])[0] for i in self.parts])
-        # by less it may seem to be through rounding, which is to decide nothing
+        # a smaller difference may be due to rounding, which must not decide
         worse = ~(self.cost(p, deviance) <= fit.cost[k] + tol)
         p[worse] = fit.p[k[worse]]
         before = (fit.cost[k] - self.prior.cost(fit.p[k])) / self.weight
         return p, torch.where(worse, before, deviance), fit.converged[k]
 
     def curvature(self, p):
-        """Gauss-Newton curvature of what is minimised at p."""
+        """Compute the Gauss-Newton curvature of the cost at p."""
         G = []
         for i in self.parts:
             target = self.target[i]
@@ -334,30 +355,33 @@ def infer(
     noise=None,
     curvature=True,
 ):
-    """Parameters of trials: embeddings, and coordinates of the initial states.
+    """Infer the parameters of trials: embeddings, and coordinates of the initial states.
 
     Parameters
     ----------
     runs : DenseRuns
-        Of a frozen model, float64.
-    trials : Trials, float64
+        Runs of a frozen model, float64.
+    trials : Trials
+        Trials, float64.
     prior : GaussianPrior
+        Prior of the parameters.
     weight : float
-        1 / what the deviance is divided by in the likelihood.
+        Inverse of the divisor of the deviance in the likelihood.
     teacher_forcing : float
         Share of the guide mixed into the state of the run whose deviance is minimised.
     max_iter, tol : int, float
-        Iterations of the final stage; a trial stops when an undamped step promises to lower its
-        cost by less than `tol`, that is, sqrt(tol) posterior SDs from the mode. It is given up,
-        not converged, when `PATIENCE` steps lowered its cost by less than the share `LEAST_GAIN`.
+        Iterations of the final stage. A trial has converged when an undamped step would lower its
+        cost by less than `tol`, that is, within sqrt(tol) posterior SDs of the mode. It is given
+        up, not converged, when `PATIENCE` steps lower its cost by less than the share
+        `LEAST_GAIN`.
     n_init : int
-        Starts of each trial: the continuation from the prior mean, then cluster centres. Where
-        runs can be lifted it begins with at most two ways of lifted steps, and these starts are
-        for the trials that they do not serve.
+        Number of starts of each trial: the continuation from the prior mean, then cluster
+        centres. If runs can be lifted, inference begins with at most two ways of lifted steps,
+        and only trials for which these fail use the starts.
     noise : float, optional
-        Deviance that noise has in a value; by default 1 / weight.
+        Deviance of a value that noise causes. Default: 1 / weight.
     curvature : bool
-        Whether H is wanted.
+        Whether to compute H.
 
     Returns
     -------
@@ -365,40 +389,48 @@ def infer(
     H : Tensor (trials, m, m) or None
         Posterior precision of the Laplace approximation, with Gauss-Newton curvature.
     deviance : Tensor (trials,)
-        Of that run.
+        Deviance of the run.
     converged : Tensor (trials,), bool
     """
     search = _Search(runs, trials, prior, weight, teacher_forcing)
     if not runs.lifts:
-        p, deviance, converged = search.from_starts(n_init, max_iter, tol)
+        p, deviance, converged = search.from_starts(search.starts(n_init), max_iter, tol)
     else:
         p, deviance, converged = search.from_lifted(WAYS[:n_init], tol)
         unlikely = search.unlikely(deviance, 1 / weight if noise is None else noise)
         suspect = (~converged | unlikely).nonzero()[:, 0]
         if len(suspect):
             other = _Search(runs, trials[suspect], prior, weight, teacher_forcing)
-            again = other.from_starts(n_init + 2, max_iter, tol, p[suspect])
+            starts = [*other.starts(n_init + 2), p[suspect]]
+            again = other.from_starts(starts, max_iter, tol)
             for now, new in zip((p, deviance, converged), again, strict=True):
                 now[suspect] = new
+        trial, centre = search.likelier(search.cost(p, deviance), tol)
+        if len(trial):
+            other = _Search(runs, trials[trial], prior, weight, teacher_forcing)
+            again = other.from_starts([centre], max_iter, tol)
+            lower = other.cost(*again[:2]) < other.cost(p[trial], deviance[trial])
+            for now, new in zip((p, deviance, converged), again, strict=True):
+                now[trial[lower]] = new[lower]
     return p, search.curvature(p) if curvature else None, deviance, converged
 
 
 @torch.no_grad()
 def error_bars(runs, trials, p, H, prior, weight, autocorrelation_time):
-    """Covariance of the estimates p under the noise of the data (docs/model.md, eq. 11).
+    """Compute the covariance of estimates p under the noise of the data (docs/model.md, eq. 11).
 
-    The sandwich H^-1 M H^-1: H is the Gauss-Newton curvature, with one noise variance for all
-    neurons; M takes each neuron's own, and the noise of the first sample where free runs
-    start there.
+    It is the sandwich H^-1 M H^-1. H is the Gauss-Newton curvature with one noise variance for
+    all neurons. M uses the noise variance of each neuron and, if free runs start at the first
+    sample, the noise of that sample.
 
     Parameters
     ----------
     runs, trials, prior, weight :
         As in `infer`.
     p, H : Tensor (trials, m), (trials, m, m)
-        What `infer` returned.
+        Results of `infer`.
     autocorrelation_time : float
-        Samples in time per independent residual.
+        Number of consecutive samples per independent residual.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Where free runs start: each option of `initial_state` is a class of `INITIAL_STATES`.
 
-A first state has free coordinates q of its trial along the columns of `directions`, comes from the
-hypernetwork, or is a sample; docs/model.md says which is good for what.
+A first state is set by free coordinates q of its trial along the columns of `directions`, comes
+from the hypernetwork, or is a sample. docs/model.md says which option suits which data.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ MAX_DIRECTIONS = 8
 
 
 class InitialState(nn.Module):
-    """Base of the options; a subclass has `learn` and `forward`, and what differs of the rest.
+    """Base class of the options; a subclass has `learn`, `forward` and whatever else differs.
 
     Attributes
     ----------
     directions : Tensor (neurons, size)
-        Of the free coordinates q, of which a trial has `size`.
+        Directions of the free coordinates q; each trial has `size` of these.
     generated : bool
         Whether the hypernetwork generates first states.
     measured : bool
-        Whether x0 is a sample, with the noise of one.
+        Whether x0 is a sample, including its noise.
     """
 
     generated = False
@@ -43,32 +43,33 @@ class InitialState(nn.Module):
 
     @classmethod
     def learn(cls, trials):
-        """The initial state of a fit, and free coordinates (trials, size) of its trials."""
+        """Make the initial state of a fit, and free coordinates (trials, size) of its trials."""
         raise NotImplementedError
 
     def forward(self, q, first, generated=0.0):
-        """x0 (trials, neurons).
+        """Compute x0 (trials, neurons).
 
-        `q` are free coordinates, `first` the first samples of the guide, and `generated` what the
-        hypernetwork adds.
+        `q` are free coordinates, `first` the first samples of the guide, and `generated` the
+        first states that the hypernetwork generates, relative to the mean.
         """
         raise NotImplementedError
 
     def take(self, neurons):
-        """The same for some of the neurons."""
+        """Select some of the neurons."""
         raise NotImplementedError
 
     def guess(self, first):
-        """Free coordinates (trials, size) to begin the inference with."""
+        """Make initial free coordinates (trials, size) for the inference."""
         return first.new_zeros(len(first), 0)
 
 
 class Generated(InitialState):
-    """x0 = mean + what the hypernetwork makes of the embedding.
+    """Initial state generated from the embedding: x0 = mean + output of the hypernetwork.
 
     Parameters
     ----------
     mean : Tensor (neurons,)
+        Mean of the first samples.
     """
 
     generated = True
@@ -79,31 +80,33 @@ class Generated(InitialState):
 
     @classmethod
     def learn(cls, trials):
-        """Mean of the first samples; the rest is the start of the hypernetwork."""
+        """Compute the mean of the first samples; the hypernetwork does the rest."""
         return cls(_first_samples(trials).mean(0).to(trials.dtype)), trials.new_zeros(
             len(trials), 0
         )
 
     def forward(self, q, first, generated=0.0):
-        """The mean and what is generated; the first samples do not matter."""
+        """Add the mean to the generated states; the first samples do not matter."""
         return self.mean.expand_as(first) + generated
 
     def take(self, neurons):
-        """The same for some of the neurons."""
+        """Select some of the neurons."""
         return Generated(self.mean[neurons])
 
     def joined(self, mean):
-        """The same for these neurons and others of such a mean."""
+        """Append neurons with this mean."""
         return Generated(torch.cat([self.mean, mean]))
 
 
 class Inferred(InitialState):
-    """x0 = mean + directions @ q, with q of each trial.
+    """Initial state inferred for each trial: x0 = mean + directions @ q.
 
     Parameters
     ----------
     mean : Tensor (neurons,)
+        Mean of the first samples.
     directions : Tensor (neurons, n_directions)
+        Directions of the free coordinates q.
     """
 
     def __init__(self, mean, directions):
@@ -112,7 +115,7 @@ class Inferred(InitialState):
 
     @classmethod
     def learn(cls, trials):
-        """Mean and leading principal directions of the first samples."""
+        """Compute mean and leading principal directions of the first samples."""
         first = _first_samples(trials)
         mean = first.mean(0)
         n = min(MAX_DIRECTIONS, len(trials) - 1, first.shape[1])
@@ -123,24 +126,25 @@ class Inferred(InitialState):
         return found, torch.cat(q)
 
     def forward(self, q, first, generated=0.0):
-        """Mean and directions; the first samples do not matter."""
+        """Compute x0 from the free coordinates; the first samples do not matter."""
         return self.mean + q @ self.directions.t()
 
     def take(self, neurons):
-        """The same for some of the neurons."""
+        """Select some of the neurons."""
         return Inferred(self.mean[neurons], self.directions[neurons])
 
     def guess(self, first):
-        """The coordinates nearest to the first samples."""
+        """Compute the coordinates nearest to the first samples."""
         return (first - self.mean) @ torch.linalg.pinv(self.directions).t()
 
 
 class Observed(InitialState):
-    """x0 is the first sample of the guide.
+    """Initial state observed in each trial: x0 is the first sample of the guide.
 
     Parameters
     ----------
     n_neurons : int
+        Number of neurons.
     """
 
     measured = True
@@ -151,15 +155,15 @@ class Observed(InitialState):
 
     @classmethod
     def learn(cls, trials):
-        """Nothing but the number of neurons."""
+        """Note the number of neurons; there is nothing else to learn."""
         return cls(trials.shape[2]), trials.new_zeros(len(trials), 0)
 
     def forward(self, q, first, generated=0.0):
-        """The first samples themselves."""
+        """Return the first samples."""
         return first
 
     def take(self, neurons):
-        """The same for some of the neurons."""
+        """Select some of the neurons."""
         return Observed(len(self.directions[neurons])).to(self.directions)
 
 
@@ -167,5 +171,5 @@ INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Obse
 
 
 def _first_samples(trials):
-    """First samples of the guide of (a fixed choice of very many) trials, float64."""
+    """Collect the first samples of the guide, float64, of a fixed choice of very many trials."""
     return torch.cat([trials[i].guide[0] for i in blocks(trials, sample_of(trials))]).double()

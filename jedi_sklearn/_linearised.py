@@ -1,10 +1,12 @@
-"""Runs of (parameters, trial) pairs with their derivatives by the parameters, for inference.
+"""Runs of (parameters, trial) pairs and their derivatives by the parameters, for inference.
 
-The parameters of a run are p = [c, q]: embedding and coordinates of the initial state. `run`
-gives the deviance of each run, `system` its gradient and the Gauss-Newton (Fisher) curvature.
-`DenseRuns` follows the tangents of all neurons, for any connectivity; `SplitRuns`
-(`_split_runs.py`) those of the coordinates in which shared bases move the state. Each connectivity
-names the one that it has.
+The parameters of a run are p = [c, q]: the embedding and the coordinates of the initial state.
+`run` computes the deviance of each run, `system` its gradient and the Gauss-Newton (Fisher)
+curvature. `DenseRuns` propagates the tangents of all neurons and works for any connectivity.
+`SplitRuns` (`_split_runs.py`) propagates those of the coordinates in which shared bases move the
+state. Each connectivity names the class that it uses.
+
+A problem, here and in `_split_runs.py`, is one (parameters, trial) pair.
 """
 
 from __future__ import annotations
@@ -13,19 +15,19 @@ from dataclasses import dataclass
 
 import torch
 
-from ._rollout import drive
+from ._rollout import drive, simulate
 from ._torch import temporary_bytes
 from ._trials import Trials
 
-__all__ = ["DenseRuns"]
+__all__ = ["DenseRuns", "deviance_along", "deviance_of", "runs_of_known"]
 
-CHUNK_BYTES = 16e6  # of a large temporary, for the problems worked on at a time on the CPU
+CHUNK_BYTES = 16e6  # of a large temporary, for the problems processed together on the CPU
 
 
 class DenseRuns:
-    """Runs whose tangents are followed neuron by neuron.
+    """Runs with tangents of every neuron.
 
-    `run` and `system` take trials as `target` makes them of `Trials` and a strength of
+    `run` and `system` expect trials as `target` makes them from `Trials` and a strength of
     teacher forcing.
 
     Parameters
@@ -34,10 +36,10 @@ class DenseRuns:
     initial_state : InitialState
     observation : Observation
     alpha : float
-        A step of the dynamics over tau.
+        Time step of the RNN over tau.
     """
 
-    lifts = False  # whether coordinates can be unknowns, too, as in `SplitRuns.lift`
+    lifts = False  # whether coordinates can be unknowns as well, as in `SplitRuns.lift`
 
     def __init__(self, hypernetwork, initial_state, observation, alpha):
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
@@ -47,36 +49,36 @@ class DenseRuns:
         self.size = self.d + initial_state.size
 
     def target(self, trials, teacher_forcing=0.0):
-        """Trials as runs under this teacher forcing meet them."""
+        """Prepare trials for runs with this teacher forcing."""
         return DenseTarget(trials, teacher_forcing)
 
     @property
     def chunk_bytes(self):
-        """Size of a large temporary, for the problems that are worked on at a time."""
+        """Size of a large temporary, for the problems processed together."""
         return temporary_bytes(self.hypernetwork.B.device, CHUNK_BYTES)
 
     def chunk(self, target):
-        """How many problems are worked on at a time."""
+        """Compute how many problems to process together."""
         n_steps, _, n_neurons = target.shape
         each = max(n_neurons * max(n_steps, 2 * self.d), self.d * self.connectivity.n_values)
         return max(1, int(self.chunk_bytes / 8 / each))
 
     def first_guess(self, trials, mean):
-        """Parameters (trials, m) to begin with, from the mean of their prior."""
+        """Make initial parameters (trials, m) from the mean of their prior."""
         c = mean[: self.d].expand(len(trials), -1)
         q = self.initial_state.guess(trials.guide[0])
         return torch.cat([c, q], 1)
 
     def with_embedding(self, p, c):
-        """Parameters p with another embedding, (d,) or (problems, d)."""
+        """Replace the embedding in parameters p with another, (d,) or (problems, d)."""
         return torch.cat([c.expand(len(p), self.d), p[:, self.d :]], 1)
 
     def start(self, p, trials):
-        """Weights and first states of the runs."""
+        """Compute weights and first states of the runs."""
         return self._start(self.hypernetwork.features(p[:, : self.d]), p, trials)
 
     def start_linearised(self, p, trials):
-        """The same, and between them the tangents of the weights by the embedding."""
+        """Compute weights, their tangents by the embedding, and first states of the runs."""
         f, slopes = self.hypernetwork.linearise(p[:, : self.d])
         weights, x0 = self._start(f, p, trials)
         return weights, self.connectivity.tangents(slopes), x0
@@ -88,7 +90,7 @@ class DenseRuns:
 
     @torch.no_grad()
     def run(self, p, target, keep=False):
-        """Deviance of each problem's run, and what `system` needs (with `keep`)."""
+        """Compute the deviance of each problem's run and, with `keep`, what `system` needs."""
         trials, teacher_forcing = target.trials, target.teacher_forcing
         weights, x = self.start(p, trials)
         deviance, pulls = x.new_zeros(len(x)), trials.pulls(teacher_forcing)
@@ -101,10 +103,10 @@ class DenseRuns:
 
     @torch.no_grad()
     def system(self, p, target, kept, exact=False):
-        """Gradient and Gauss-Newton curvature of half the deviance, and what that lacks.
+        """Compute gradient and Gauss-Newton curvature of half the deviance, and the remainder.
 
-        Of shape (problems, m) and (problems, m, m), twice; the last is None where it was not
-        wanted (`exact`), or, as here, nobody knows it.
+        The shapes are (problems, m), (problems, m, m) and (problems, m, m). The last is what the
+        exact curvature adds; it is None unless `exact`, and always None in this class.
         """
         curvature, gradient = 0.0, 0.0
         for score, h, dx, _ in self.tangent_run(p, target.trials, target.teacher_forcing):
@@ -137,10 +139,10 @@ class DenseRuns:
 
     @torch.no_grad()
     def gradient_variance(self, p, trials, autocorrelation_time):
-        """Variance of the gradient under the noise of the data, (problems, m, m).
+        """Compute the variance of the gradient under the noise of the data, (problems, m, m).
 
-        `autocorrelation_time` samples in time have the information of one. Where free runs start
-        at a measured sample its noise is in all that follows (docs/model.md, eq. 11).
+        `autocorrelation_time` consecutive samples carry the information of one. If free runs
+        start at a measured sample, its noise affects all later states (docs/model.md, eq. 11).
         """
         observation, tangents, slopes = self.observation, [], []
         total = p.new_zeros(len(p), self.size, self.size)
@@ -160,31 +162,62 @@ class DenseRuns:
         return total
 
     def chunk_of_variance(self, trials):
-        """How many problems `gradient_variance` works on at a time."""
+        """Compute how many problems `gradient_variance` processes together."""
         n_steps, _, n_neurons = trials.shape
         return max(1, int(self.chunk_bytes / 8 / (n_steps * self.size * n_neurons)))
 
 
 @dataclass
 class DenseTarget:
-    """Trials, and the strength of the teacher forcing of runs."""
+    """Trials with the strength of teacher forcing of their runs."""
 
     trials: Trials
     teacher_forcing: float
 
     @property
     def shape(self):
-        """(time, trials, neurons)."""
+        """Shape of the trials, (time, trials, neurons)."""
         return self.trials.shape
 
     def __len__(self):
         return len(self.trials)
 
     def __getitem__(self, index):
-        """Some of the trials."""
+        """Select some of the trials."""
         return DenseTarget(self.trials[index], self.teacher_forcing)
 
 
 def _of_matrices(factor):
-    """A number, or one of each problem, to multiply matrices by."""
+    """Make a number, or one for each problem, a factor of matrices."""
     return factor.unsqueeze(-1) if torch.is_tensor(factor) else factor
+
+
+def runs_of_known(parts, known, n_steps, trial=None):
+    """Simulate free runs (time, known, neurons) of known parameters, in states.
+
+    `parts` has hypernetwork, connectivity, initial state and alpha. If runs depend on a `trial`,
+    they start at its initial state and have its inputs.
+    """
+    d = parts.hypernetwork.n_components
+    weights = parts.hypernetwork(known[:, :d])
+    generated = parts.connectivity.generated(weights)
+    first, u = generated, None
+    if trial is not None:
+        first = trial.guide[0].expand(len(known), -1)
+        u = trial.inputs.expand(-1, len(known), -1)
+    x0 = parts.initial_state(known[:, d:], first, generated)
+    return simulate(parts.connectivity, weights, x0, n_steps, parts.alpha, u)
+
+
+def deviance_of(states, trial, observation):
+    """Deviance of a trial from each of some runs (time, runs, neurons)."""
+    y, weight = (
+        None if a is None else a.expand_as(states).flatten(0, 1) for a in (trial.y, trial.weight)
+    )
+    return observation.score(states.flatten(0, 1), y, weight)[2].view(states.shape[:2]).sum(0)
+
+
+def deviance_along(states, trial, observation):
+    """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
+    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
+    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)

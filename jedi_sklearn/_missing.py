@@ -1,11 +1,11 @@
-"""What stands in for samples that are missing (NaN), where a number is needed.
+"""How missing samples (NaN) are imputed when a number is needed.
 
-The squared error never counts imputed values. It is used where a run needs a value: as its
-initial state, and where teacher forcing pulls it. Gaps in a neuron's trial are interpolated in
-time; a neuron missing from a whole trial, or before its first or after its last sample, is
-predicted from the others by the principal axes of the training data: of its samples or, where
-no trial links groups of neurons, as in sessions, of the means of its conditions.
-Where nobody was recorded any more, or yet, values are held.
+The squared error never counts imputed values. They are used only where a run needs a value: as
+its initial state, and for teacher forcing. Gaps in a neuron's trial are interpolated in time. A
+neuron missing from a whole trial, or before its first or after its last sample, is predicted from
+the others by the principal axes of the training data. These are the axes of samples or, if no
+trial links groups of neurons, as in sessions, of the means of conditions. Before any neuron was
+recorded, or after the last one, values are held constant.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ from ._stored import StoredTrials, part
 __all__ = ["Imputer", "groups_of_neurons", "needed", "patterns_of", "sessions_of"]
 
 N_AXES, N_SAMPLES, N_ROUNDS = 40, 5000, 10
-RCOND = 1e-3  # of scores that explain new neurons
-MAX_GROUPS = 128  # of neurons recorded with the same others: each is regressed on the rest
-LEAST_POWER = 0.001  # of the largest variance of links between groups: what noise may have
+RCOND = 1e-3  # relative cutoff of scores that explain new neurons
+MAX_GROUPS = 128  # of neurons recorded with the same others; each is regressed on the rest
+LEAST_POWER = 0.001  # share of the largest variance of links between groups that may be noise
 
 
 @dataclass
 class Imputer:
-    """Principal axes of scaled activity, (neurons, k), each as long as its SD, and the noise."""
+    """Principal axes of scaled activity, (neurons, k), with the length of their SDs, and noise."""
 
     axes: np.ndarray
     noise: float
 
-    apart = False  # whether no trial linked groups of neurons that it was learned from
+    apart = False  # whether it was learned from groups of neurons that no trial links
 
     @classmethod
     def learn(cls, X, states, codes=None):
-        """Axes of trials X (trials, time, neurons), NaN where missing; `states` scales each.
+        """Learn axes from trials X (trials, time, neurons), NaN where missing.
 
-        Groups of neurons of which no two were recorded in the same trial, as of sessions, are
-        aligned by the means of conditions, of which `codes` has one for each trial. Groups that
-        other neurons link, which were recorded with both, are aligned by these or by the means,
-        whichever explain more (the means only where each two neurons have a condition in common).
+        `states` scales a trial. Groups of neurons that were never recorded in the same trial, as
+        in sessions, are aligned by the means of conditions; `codes` holds the condition of each
+        trial. Groups that are linked by other neurons, recorded with both, are aligned by these
+        links or by the means, whichever explain more. The means are considered only if every two
+        neurons have a condition in common.
         """
-        # Neurons missing from whole trials: expectation-maximisation from zeros
+        # neurons missing from whole trials need expectation-maximisation, which starts at zeros
         chosen = np.arange(len(X))
         if len(X) > N_SAMPLES:
             chosen = np.sort(np.random.RandomState(0).permutation(len(X))[:N_SAMPLES])
@@ -56,7 +57,7 @@ class Imputer:
         for i, trial in enumerate(some):
             z = states(trial)
             known = np.isfinite(z)
-            seen = known.any(axis=1)  # not the samples that nobody recorded
+            seen = known.any(axis=1)  # without samples in which no neuron was recorded
             patterns.add(known.any(axis=0).tobytes())
             rows.append(interpolate(z)[seen][i % every :: every].copy())
         together = np.stack([np.frombuffer(p, dtype=bool) for p in sorted(patterns)])
@@ -70,7 +71,7 @@ class Imputer:
         known = np.isfinite(Z)
         Z, start = np.where(known, Z, 0.0), None
         if not known.all() and (found := imputed_by_links(Z, known)) is not None:
-            # expectation-maximisation that sets out from zeros would leave the groups apart
+            # expectation-maximisation from zeros would leave the groups unaligned
             start, share = found
             if codes is not None and _all_meet(X, codes):
                 imputer, other_share = cls._of_conditions(X, states, codes)
@@ -80,9 +81,9 @@ class Imputer:
 
     @classmethod
     def _of_samples(cls, Z, known, start=None):
-        """Axes of samples (rows) by expectation-maximisation, and the samples without gaps.
+        """Learn axes from samples (rows) by expectation-maximisation; also return imputed samples.
 
-        What is not known is 0 in Z; `start`, if given, has a first guess of it.
+        Missing values are 0 in Z. `start`, if given, holds a first guess of them.
         """
         whole, imputed = known.all(axis=1), (Z if start is None else start).copy()
         n_axes = min(N_AXES, *Z.shape)
@@ -97,9 +98,9 @@ class Imputer:
 
     @classmethod
     def _of_conditions(cls, X, states, codes):
-        """Axes of the means of conditions over the trials that have each neuron.
+        """Learn axes from the means of conditions over the trials that have each neuron.
 
-        Also the share of the variance of samples that these means explain, but by chance.
+        Also return the share of the variance of samples that these means explain beyond chance.
         """
         n_steps, n_neurons = X.shape[1:]
         every = max(1, (codes.max() + 1) * n_steps // N_SAMPLES)
@@ -122,7 +123,7 @@ class Imputer:
         for _ in range(N_ROUNDS if not known.all() else 1):
             _, size, axes = randomized_svd(Z, min(N_AXES, *Z.shape), random_state=0)
             axes = axes.T * size / np.sqrt(len(Z))
-            # about the axes single samples scatter: that is what a prediction starts from
+            # the noise is the scatter of single samples about the axes, since these are imputed
             rest = (variance - np.square(axes).sum(axis=1)).mean()
             imputer = cls(axes, max(rest, 1e-6 * np.square(size).max() / len(Z), 1e-30))
             Z = imputer.complete(given)
@@ -131,18 +132,18 @@ class Imputer:
         return imputer, 1 - within / max(n - n_means, 1) * n / max(some, 1e-300)
 
     def joined(self, known, new):
-        """The same for more neurons, from samples (rows) without noise of those known and new."""
+        """Append neurons, given samples (rows) without noise of known and new neurons."""
         gram = self.axes.T @ self.axes + self.noise * np.eye(self.axes.shape[1])
         scores = np.linalg.solve(gram, self.axes.T @ known.T).T
         axes = np.linalg.lstsq(scores, new, rcond=RCOND)[0]
         return Imputer(np.concatenate([self.axes, axes.T]), self.noise)
 
     def take(self, neurons):
-        """The same for some of the neurons."""
+        """Select some of the neurons."""
         return Imputer(self.axes[neurons], self.noise)
 
     def complete(self, z):
-        """Rows (samples, neurons) with what is NaN predicted from the rest of each."""
+        """Replace NaN in rows (samples, neurons) with predictions from the rest of each row."""
         out = z.copy()
         patterns, which = patterns_of(np.isfinite(z))
         for k in range(len(patterns)):
@@ -151,7 +152,7 @@ class Imputer:
         return out
 
     def __call__(self, z):
-        """A trial (time, neurons) without gaps."""
+        """Impute the gaps of a trial (time, neurons)."""
         known = np.isfinite(z)
         if known.all():
             return z
@@ -161,7 +162,7 @@ class Imputer:
         return self.complete(np.where(held, interpolate(z), np.nan))
 
     def predict(self, z):
-        """Neurons that are NaN throughout, from the others (time, neurons)."""
+        """Predict neurons that are NaN throughout from the others, (time, neurons)."""
         missing = np.isnan(z[0])
         if not missing.any():
             return z
@@ -173,11 +174,11 @@ class Imputer:
 
 
 def imputed_by_links(Z, known):
-    """Rows Z (samples, neurons) with neurons that some of theirs were never recorded with.
+    """Impute, in rows Z (samples, neurons), neurons never recorded with some of the row's own.
 
-    They are regressed on the links: neurons of the row that were recorded with them elsewhere,
-    or were imputed before. What else is not known stays 0. Also the least share of their
-    variance that links explain. None where all neurons were recorded together.
+    They are regressed on links: neurons of the row that were recorded with them elsewhere, or
+    were imputed before. Other missing values stay 0. Also return the smallest share of variance
+    that links explain. Return None if every two neurons were recorded together.
     """
     have = known.T.astype(float) @ known > 0
     if have.all():
@@ -189,7 +190,7 @@ def imputed_by_links(Z, known):
     present = np.stack([known[:, m].any(axis=1) for m in members], axis=1)
     Z, share = Z.copy(), 1.0
     kinds, kind = np.unique(present, axis=0, return_inverse=True)
-    for k, here in enumerate(kinds):  # gaps of neurons that were recorded together come first
+    for k, here in enumerate(kinds):  # first, gaps of neurons that were recorded together
         columns = np.concatenate([members[g] for g in np.flatnonzero(here)])
         part = np.ix_(kind.ravel() == k, columns)
         Z[part] = Imputer._of_samples(Z[part], known[part])[1]
@@ -201,7 +202,7 @@ def imputed_by_links(Z, known):
             if kinds[here, new] or not with_new.any():
                 continue
             common = kinds & kinds[here] & with_new[:, np.newaxis]
-            links = common[common.sum(axis=1).argmax()]  # as many groups as can be
+            links = common[common.sum(axis=1).argmax()]  # as many groups as possible
             if not links.any():
                 continue
             rows, learn = kind == here, before[:, links].all(axis=1) & before[:, new]
@@ -214,9 +215,10 @@ def imputed_by_links(Z, known):
 
 
 def _regression(x, y):
-    """Maps of a regression of columns of y on those of x, and the share that these explain.
+    """Regress columns of y on those of x; return the maps and the share that they explain.
 
-    The share is less what as many columns of noise would explain, all where rows are fewer.
+    The share excludes what as many columns of noise would explain; it is 0 if there are no more
+    rows than columns.
     """
     power, axes = np.linalg.eigh(x.T @ x)
     power = np.maximum(power, max(LEAST_POWER * power[-1], 1e-300))
@@ -227,7 +229,7 @@ def _regression(x, y):
 
 
 def _all_meet(X, codes):
-    """Whether each two neurons have a condition in common."""
+    """Return whether every two neurons have a condition in common."""
     seen = np.zeros((codes.max() + 1, X.shape[2]))
     for trial, code in zip(X, codes, strict=True):
         seen[code] += np.isfinite(trial).any(axis=0)
@@ -236,10 +238,10 @@ def _all_meet(X, codes):
 
 
 def groups_of_neurons(together):
-    """Number of the group of each neuron: those linked by trials in which both were recorded.
+    """Find groups of neurons linked by trials in which both were recorded; number each neuron's.
 
-    `together` (patterns, neurons) tells which neurons were. One that no trial has belongs to the
-    first group.
+    `together` (patterns, neurons) says which neurons were recorded together. A neuron that was
+    never recorded belongs to the first group.
     """
     known, group = together.any(axis=0), np.zeros(together.shape[1], dtype=int)
     group[known] = _linked(together[:, known])
@@ -247,7 +249,7 @@ def groups_of_neurons(together):
 
 
 def patterns_of(known):
-    """Different rows of a boolean array, in lexical order, and which of them each row is."""
+    """Find the distinct rows of a boolean array, in lexical order, and the index of each row."""
     bits = np.packbits(known, axis=1)  # np.unique is slow on many columns
     rows = np.ascontiguousarray(bits).view(np.dtype((np.void, bits.shape[1])))[:, 0]
     _, first, which = np.unique(rows, return_index=True, return_inverse=True)
@@ -255,9 +257,9 @@ def patterns_of(known):
 
 
 def sessions_of(X):
-    """Groups of trials of which no trial links the neurons: trials and neurons of each (indices).
+    """Find sessions, whose neurons no trial links; return indices of trials and neurons of each.
 
-    A trial of which nothing was recorded counts to the first.
+    A trial without any recorded value belongs to the first session.
     """
     numbers, pattern = {}, []
     for trial in X:
@@ -273,25 +275,25 @@ def sessions_of(X):
 
 
 def needed(drive, own):
-    """Neurons (indices) without which trials that have their `own` cannot be run.
+    """Return the indices of neurons needed to run trials that have their `own` neurons.
 
-    `drive` tells which neurons drive others.
+    `drive` says which neurons drive others.
     """
     return np.union1d(np.flatnonzero(drive), own)
 
 
 def _refuse_unaligned(X, group, codes):
-    """Raise where nothing says what groups of neurons have in common."""
+    """Raise an error if nothing relates the groups of neurons to each other."""
     n_groups = group.max() + 1
     first = [int(np.argmax(group == k)) for k in range(2)]
     text = (
-        f"X holds {n_groups} groups of neurons that were never recorded in the same trial, as of "
-        f"sessions with different neurons (e.g. neuron {first[0]} and neuron {first[1]}). What "
-        "they have in common is known by trials of the same condition alone"
+        f"X holds {n_groups} groups of neurons that were never recorded in the same trial, as in "
+        f"sessions with different neurons (e.g. neuron {first[0]} and neuron {first[1]}). Only "
+        "trials of the same condition can relate them"
     )
     if codes is None:
         raise ValueError(
-            f"{text}: give conditions, fit(X, conditions), or fit each group by itself."
+            f"{text}: pass conditions, fit(X, conditions), or fit each group separately."
         )
     shared = np.zeros((codes.max() + 1, n_groups), dtype=bool)
     for trial, code in zip(X, codes, strict=True):
@@ -300,18 +302,18 @@ def _refuse_unaligned(X, group, codes):
     if alone.max():
         a, b = (int(np.argmax(group == np.argmax(alone == k))) for k in range(2))
         raise ValueError(
-            f"{text}, but those of neuron {a} and of neuron {b} have no condition in common. Give "
-            "conditions that both have, or fit each group by itself."
+            f"{text}, but those of neuron {a} and of neuron {b} have no condition in common. Pass "
+            "conditions that both have, or fit each group separately."
         )
 
 
 def _linked(together):
-    """Group of each column of a boolean array, counted from the left.
+    """Group the columns of a boolean array, numbering groups from the left.
 
-    Columns are linked by the rows that have both.
+    Two columns are linked if some row is True in both.
     """
     n_rows, n_columns = together.shape
-    row, column = (index.astype(np.int32) for index in np.nonzero(together))  # as SciPy 1.11 needs
+    row, column = (index.astype(np.int32) for index in np.nonzero(together))  # for SciPy 1.11
     shape = (n_rows + n_columns,) * 2
     graph = coo_array((np.ones(len(row)), (row, np.int32(n_rows) + column)), shape=shape)
     found = connected_components(graph, directed=False)[1][n_rows:]
@@ -320,7 +322,7 @@ def _linked(together):
 
 
 def interpolate(z):
-    """Gaps of a trial (time, neurons) interpolated linearly in time, ends held."""
+    """Interpolate gaps of a trial (time, neurons) linearly in time, and hold its ends."""
     known = np.isfinite(z)
     if known.all():
         return z

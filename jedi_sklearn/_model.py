@@ -1,8 +1,8 @@
-"""The model: what is trained, then frozen, and then infers embeddings and generates activity.
+"""The model: it is trained, then frozen, and then infers embeddings and generates activity.
 
-One object holds hypernetwork (with its connectivity), observation, initial state and the prior of
-the parameters p = [c, q] of trials. It is float32 on the device of the fit while it is trained,
-float64 on the CPU from `settle` on, and knows nothing of how it is trained.
+One object holds the hypernetwork (with its connectivity), the observation model, the initial
+state and the prior of the parameters p = [c, q] of trials. During training it is float32 on the
+device of the fit; from `settle` on it is float64 on the CPU. It does not know how it is trained.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from ._trials import (
 
 __all__ = ["Model"]
 
-N_KNOWN = 256  # training trials that stand for all in forecasts
-N_CENTRES = 32  # cluster centres of the training embeddings, candidates for starts
-BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # inferred at a time on the CPU: 64 MB of float64
-MEANS = ("H", "first", "distance")  # of what is inferred, kept as a mean over trials
-LEAST_EFFECT = 1e-8  # of a component, as a share of the largest
-NOISE_FLOOR = 1e-8  # of the data's variance, so that noise-free data leave a regular system
+N_KNOWN = 256  # training trials that represent all in forecasts
+N_CENTRES = 32  # cluster centres of the training embeddings, which are candidate starts
+BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # trials inferred together on the CPU: 64 MB of float64
+MEANS = ("H", "first", "distance")  # results of inference that are means over trials
+LEAST_EFFECT = 1e-8  # least effect of a component, as a share of the largest
+NOISE_FLOOR = 1e-8  # share of the data's variance; noise-free data would give a singular system
 
 
 class Model(nn.Module):
-    """Hypernetwork, initial state, observation and prior, with time steps and units.
+    """Hypernetwork, initial state, observation model and prior, with time steps and units.
 
     Parameters
     ----------
@@ -53,22 +53,24 @@ class Model(nn.Module):
     initial_state : InitialState
     observation : Observation
     imputer : Imputer
-        What stands in for missing samples.
+        Imputes missing samples.
     input_scale : ndarray (inputs,)
         RMS of each channel of known input.
     dt, tau : float
+        Sampling interval and time constant, s.
     n_init : int
-        Of the inference of each trial.
+        Number of starts in the inference of a trial.
     prior : GaussianPrior, optional
-        Known from `settle` on, as are the noise of the observation and
+        Prior of the parameters of trials. It, the noise of the observation model and
+        `autocorrelation_time` are known from `settle` on.
     autocorrelation_time : float
-        Samples in time per independent residual.
+        Number of consecutive samples per independent residual.
     steps_per_sample : int
-        Of the dynamics, so that each takes dt / steps_per_sample.
+        Time steps of the RNN per sample, each of length dt / steps_per_sample.
     temperature : float
-        By which the likelihood of a part of a trial is tempered in forecasts, and
+        Temperature of the likelihood of the seen part of a trial in forecasts.
     largest : float
-        Mean square over neurons of the largest state that these believe in.
+        Mean square over neurons of the largest state that is plausible in forecasts.
     """
 
     def __init__(
@@ -102,21 +104,21 @@ class Model(nn.Module):
 
     @property
     def step(self):
-        """Time that a step of the dynamics takes, s."""
+        """Duration of a time step of the RNN, s."""
         return self.dt / self.steps_per_sample
 
     @property
     def alpha(self):
-        """A step over tau."""
+        """Time step of the RNN over tau."""
         return self.step / self.tau
 
     @property
     def connectivity(self):
-        """That of the hypernetwork."""
+        """Connectivity of the hypernetwork."""
         return self.hypernetwork.connectivity
 
     def start(self, c, q, trials):
-        """Weights, first states and observation of the runs of trials, of their neurons."""
+        """Compute weights, first states and observation model of the runs of trials."""
         weights, initial, observation = self.hypernetwork(c), self.initial_state, self.observation
         if trials.neurons is not None:
             weights = self.connectivity.of_neurons(weights, trials.neurons)
@@ -126,7 +128,7 @@ class Model(nn.Module):
         return weights, initial(q, trials.guide[0], generated), observation
 
     def loss(self, c, q, trials, teacher_forcing=0.0, workspace=None):
-        """Deviance of the (teacher-forced) runs of trials, with gradients."""
+        """Compute the deviance of the runs of trials with teacher forcing, with gradients."""
         if isinstance(trials, SessionTrials):
             total = 0.0
             for k, (i, some) in enumerate(trials.parts):
@@ -141,9 +143,10 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def residual(self, c, q, trials):
-        """What the free runs leave of trials, (time, trials, neurons).
+        """Compute the residuals of the free runs of trials, (time, trials, neurons).
 
-        Of sessions with different neurons those of all trials side by side, (time, residuals).
+        For sessions with different neurons, the residuals of all trials are side by side, (time,
+        residuals).
         """
         if isinstance(trials, SessionTrials):
             each = (self.residual(c[i], q[i], some) for i, some in trials.parts)
@@ -154,28 +157,29 @@ class Model(nn.Module):
         return observation.residual(states, trials.y, trials.weight)
 
     def runs(self):
-        """Runs with derivatives, for inference."""
+        """Make runs with derivatives, for inference."""
         parts = (self.hypernetwork, self.initial_state, self.observation)
         return self.connectivity.Runs(*parts, self.alpha)
 
     # From training to the fitted model, and back
 
     def settle(self, c, q, trials, embedding_index, *, variance, seed, processes=ALONE):
-        """A frozen copy, float64 on the CPU, that knows prior and noise of its training trials.
+        """Make a frozen copy, float64 on the CPU, with the prior and noise of training trials.
 
         Parameters
         ----------
         c, q : Tensor
             Trained embeddings (embeddings, d) and initial-state coordinates (trials, size).
         trials : Trials or LazyTrials
+            Training trials.
         embedding_index : Tensor or None
             Embedding of each trial.
         variance : float
-            Of the trials.
+            Variance of the trials.
         seed : int or RandomState
-            Of the clustering that gives the starts.
+            Seed of the clustering that provides starts.
         processes : Processes
-            Each goes through its share of the trials.
+            Processes that share the trials.
         """
         each = c if embedding_index is None else c[embedding_index]
         squares = c.new_zeros(len(self.observation.scale), dtype=torch.float64)
@@ -207,9 +211,9 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def _widen_prior(self, p, trials):
-        """Count the posterior covariances of parameters p in the prior's, as EM does.
+        """Add the posterior covariances of parameters p to the prior's covariance, as EM does.
 
-        Those of at most `block_size` trials stand for all.
+        The covariances of at most `block_size` trials represent all.
         """
         order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))
         n_steps, _, n_neurons = trials.shape
@@ -228,10 +232,10 @@ class Model(nn.Module):
         self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
 
     def thaw(self, X, inputs, embedding_index, device, dtype, processes=ALONE):
-        """A copy to train on X, with embeddings and initial-state coordinates.
+        """Make a copy to train on X, with embeddings and initial-state coordinates.
 
-        The embeddings are those that `infer` finds, one for each trial or, with
-        `embedding_index`, the mean of the trials that share it.
+        `infer` finds the embeddings: one for each trial or, with `embedding_index`, the mean over
+        the trials that share one.
         """
         d = self.hypernetwork.n_components
         found = self.infer(X, device, inputs, processes=processes)
@@ -245,11 +249,11 @@ class Model(nn.Module):
         return copy.deepcopy(self).to_train(device, dtype), c.to(dtype), q
 
     def to_train(self, device, dtype):
-        """The same on a device, in the precision of training, with gradients."""
+        """Move to a device in the precision of training, with gradients."""
         self.hypernetwork.to(device, dtype).requires_grad_(True)
         self.initial_state.to(device, dtype).requires_grad_(True)
-        self.observation.to(device).requires_grad_(True)  # but its units stay float64
-        self.prior = None  # that of another state of the weights
+        self.observation.to(device).requires_grad_(True)  # its units stay float64
+        self.prior = None  # it belongs to an earlier state of the weights
         return self
 
     # Trials
@@ -269,23 +273,26 @@ class Model(nn.Module):
         n_jobs=None,
         processes=ALONE,
     ):
-        """Posterior modes of trials (NaN where missing), block by block, as arrays.
+        """Infer the posterior modes of trials (NaN where missing), block by block, as arrays.
 
-        The blocks do not depend on how many work on them, nor does the answer.
+        Blocks, and therefore results, do not depend on the number of workers.
 
         Returns
         -------
         Bunch
-            ``p`` (trials, m), ``deviance`` and ``converged`` (trials,), and
-            means over the trials: ``first`` (neurons,) of the first samples (of where runs start,
-            where not all neurons are looked at) and ``distance`` of their mean square, both
-            scaled; with `curvature` also ``H`` (m, m) of the curvatures.
-            With `starts` also ``x0`` (trials, neurons), scaled, and ``lengths`` (trials,), samples
-            without padding; with `errors` also ``covariance`` (trials, m, m) of p. With a
-            `correction` the errors are those of runs that take in this share of them as they go,
-            and ``last`` (trials, neurons) is where these end, scaled. With `ahead`, a number of
-            samples, there is ``ahead`` (trials, samples, neurons) instead, the activity to be
-            expected after X, over what the trials may be; `inputs` then go on to its end.
+            - ``p`` (trials, m): posterior modes; ``deviance`` and ``converged`` (trials,).
+            - ``first`` (neurons,): mean over trials of the first samples, scaled (of the initial
+              states of the runs, if only some neurons are used), and ``distance``: the mean of
+              their mean square.
+            - With `curvature`, ``H`` (m, m): mean curvature over trials.
+            - With `starts`, ``x0`` (trials, neurons): initial states, scaled; and ``lengths``
+              (trials,): samples without padding.
+            - With `errors`, ``covariance`` (trials, m, m) of p.
+            - With `correction`, the runs are corrected by this share of their errors along the
+              way, and ``last`` (trials, neurons) holds their final states, scaled.
+            - With `ahead`, a number of samples, ``ahead`` (trials, samples, neurons) replaces
+              ``last``: the activity expected after X, averaged over what the trials may be.
+              `inputs` must then extend to its end.
         """
         parts, order = self._blocks(X, device)
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
@@ -306,10 +313,10 @@ class Model(nn.Module):
         return Bunch(**out)
 
     def _blocks(self, X, device):
-        """Trials that are inferred at a time with the neurons needed, and how to order them back.
+        """Divide trials into blocks, with the neurons each needs; also return how to reorder.
 
-        Neurons that drive no others are read out only, and those of them that a session lacks
-        tell nothing of its trials, which do not depend on them then, to the last bit.
+        Neurons that drive no others are only read out. If a session lacks such neurons, the
+        results of its trials do not depend on them at all, down to the last bit.
         """
         drive, parts = self.connectivity.drive_others, []
         if drive is None or drive.all():
@@ -328,7 +335,7 @@ class Model(nn.Module):
         return parts, np.argsort(np.concatenate([i for i, _ in parts]))
 
     def of_neurons(self, neurons):
-        """The same for some of the neurons, which need none of the others."""
+        """Select some of the neurons, which must not need any of the others."""
         return self.with_parts(
             self.hypernetwork.take(neurons),
             self.initial_state.take(neurons),
@@ -337,22 +344,22 @@ class Model(nn.Module):
         )
 
     def with_parts(self, hypernetwork, initial_state, observation, imputer):
-        """A frozen model that has these parts, and the rest of this one."""
+        """Make a frozen model with these parts and the rest of this one."""
         parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
         rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
         rest += (self.steps_per_sample, self.temperature, self.largest)
         return Model(*parts, *rest).requires_grad_(False)
 
-    @isolated  # workers have a state of their own
+    @isolated  # each worker has its own torch state
     @torch.no_grad()
     def _infer_block(
         self, X, inputs, neurons, *, device, starts, errors, curvature, correction, ahead, n_init
     ):
-        """What `infer` returns of a block of trials, but sums for means.
+        """Compute what `infer` returns for a block of trials, with sums in place of means.
 
-        `neurons` are those that their runs need.
+        `neurons` are those that the runs need.
         """
-        # the CPU needs no copy: nothing is written to
+        # on the CPU there is no need for a copy, because nothing is modified
         model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
         u = self.scale_inputs(None if inputs is None else inputs[:, : X.shape[1]], X.shape[:2])
         kind = (torch.float64, device, self.steps_per_sample)
@@ -394,7 +401,7 @@ class Model(nn.Module):
         return found | ({"lengths": lengths_of(X)} if starts else {})
 
     def scale_inputs(self, inputs, shape):
-        """Inputs of `shape` (trials, time) as the RNNs take them, without channels if None."""
+        """Scale inputs for the RNNs; for None, return inputs of `shape` without channels."""
         if inputs is None:
             return np.empty((*shape, 0))
         return inputs / self.input_scale
@@ -402,9 +409,10 @@ class Model(nn.Module):
     def fix_gauge(self, found):
         """Change coordinates so that the embeddings found are canonical; return them.
 
-        Zero mean, uncorrelated components by falling effect on the generated activity (the mean
-        Gauss-Newton matrix), with variances that are the roots of their effects, 1 for the last;
-        the largest entry of each component positive. RNNs, prior and posterior stay what they are.
+        The components then have zero mean and are uncorrelated, in decreasing order of their
+        effect on the generated activity (the mean Gauss-Newton matrix). Their variances are the
+        square roots of the effects, relative to the last. The largest entry of each component is
+        positive. RNNs, prior and posterior do not change.
         """
         d, prior = self.hypernetwork.n_components, self.prior
         c = torch.as_tensor(found.p[:, :d])
@@ -414,7 +422,7 @@ class Model(nn.Module):
         if varied < d:
             advice = f"leave out repeated trials, or set n_components={varied} or less"
             if not varied:
-                advice = "all trials are alike, so that there is nothing to embed"
+                advice = "all trials are alike, so there is nothing to embed"
             raise ValueError(
                 f"Only {varied} of the {d} dimensions of the embedding vary between trials: "
                 f"{advice}."
@@ -440,18 +448,18 @@ class Model(nn.Module):
         return new.numpy()
 
     def learn_reliance(self, X, inputs):
-        """How far forecasts are to rely on what was seen, from training trials."""
+        """Learn from training trials how far forecasts should rely on what was seen."""
         self.temperature, self.largest = learn_reliance(self, X, inputs)
 
     @torch.no_grad()
     def first_states(self, E):
-        """Where the free runs of embeddings start, if the hypernetwork generates that."""
+        """Compute the initial states of embeddings, if the hypernetwork generates them."""
         generated = self.connectivity.generated(self.hypernetwork(as_tensor(E)))
         return self.initial_state(None, generated, generated).numpy()
 
     @torch.no_grad()
     def generate(self, E, x0, n_timesteps, inputs=None):
-        """Free runs in the units of the data, (trials, time, neurons); x0 are states."""
+        """Generate free runs in the units of the data, (trials, time, neurons), from states x0."""
         out = np.empty((len(E), n_timesteps, x0.shape[1]))
         for i, run in self.free_runs(E, x0, n_timesteps, inputs):
             out[i] = self.observation.activity(run)
@@ -472,7 +480,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def rnns(self, E, initial_states=None, n_timesteps=None, inputs=None, lengths=None):
-        """The RNNs of embeddings, whose states are scaled, with start and length of free runs."""
+        """Make the RNNs of embeddings, in scaled states, with start and length of free runs."""
         w = {name: a.numpy() for name, a in self.hypernetwork(as_tensor(E)).items()}
         if n_timesteps is not None:
             n_timesteps = n_steps_of(n_timesteps, self.steps_per_sample)
@@ -482,13 +490,13 @@ class Model(nn.Module):
             inputs = np.repeat(inputs, self.steps_per_sample, axis=1)[:, :n_timesteps]
         rest = {"initial_states": initial_states, "n_timesteps": n_timesteps, "inputs": inputs}
         rest |= {"lengths": lengths, "dt": self.step, "tau": self.tau}
-        if len(self.input_scale):  # an RNN without inputs takes none
+        if len(self.input_scale):  # an RNN without inputs has no input weights
             rest["input_weights"] = w["B"] / self.input_scale
         return self.connectivity.rnns(w, **rest)
 
 
 def _learn_prior(c, each, q, seed):
-    """Prior of p from embeddings, those of each trial, and initial-state coordinates."""
+    """Learn the prior of p from embeddings, those of each trial, and initial coordinates."""
     n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
     centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
     return GaussianPrior(
@@ -499,7 +507,7 @@ def _learn_prior(c, each, q, seed):
 
 
 def _precision(values):
-    """Inverse covariance of (few) rows, regularised towards its mean variance."""
+    """Compute the inverse covariance of (few) rows, regularised towards its mean variance."""
     d = values.shape[1]
     if not d:
         return values.new_zeros(0, 0)

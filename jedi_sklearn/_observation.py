@@ -1,7 +1,7 @@
-"""What observed values say about states: units, deviance, its derivatives, and noise.
+"""How observed values relate to states: units, deviance, its derivatives, and noise.
 
-An observation is chosen by its name in `OBSERVATIONS`. States are what the RNNs generate; here
-each neuron has one state, compared with its activity or, of spike counts, with their logarithm.
+An observation model is chosen by its name in `OBSERVATIONS`. RNNs generate states. Each neuron
+has one state, which is compared with its activity or, for spike counts, with their logarithm.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ._validation import listed, warn_user
 
 __all__ = ["OBSERVATIONS", "Gaussian", "Poisson", "residual_autocorrelation_time"]
 
-SMALLEST = 1e-150  # whose square is still a number
+SMALLEST = 1e-150  # its square does not vanish
 SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
-LEAST_RATE = 1e-2  # of a neuron's mean: by less no residual is divided
-LEAST_SHARE = 0.05  # of the mean count of all neurons: no neuron has larger units than it has
-MAX_LOG_RATE = 14.0  # a million spikes a bin: far from any count, and nothing overflows
+LEAST_RATE = 1e-2  # share of a neuron's mean count: smallest divisor of its residuals
+LEAST_SHARE = 0.05  # share of the mean count of all neurons below which units stop growing
+MAX_LOG_RATE = 14.0  # a million spikes per bin: beyond any count, and nothing overflows
 MAX_DISPERSION = 20.0
-ENOUGH_SPIKES = 100  # to compare their number with what is expected, within a tenth
+ENOUGH_SPIKES = 100  # to compare their number with the expected number to within a tenth
 CONSTANT = (
     "X is constant: no neuron changes over time or trials, so there are no dynamics to fit. Check "
     "the time axis and the preprocessing."
@@ -37,30 +37,30 @@ CONSTANT = (
 
 
 class Observation(nn.Module):
-    """Base of the observations: the noise that they have in common.
+    """Base class of the observation models, with the noise that they share.
 
-    ``noise`` divides the deviance in the likelihood, ``noise_of_neuron`` is the same of each.
+    ``noise`` divides the deviance in the likelihood; ``noise_of_neuron`` does so for each neuron.
     """
 
-    share = "R2"  # what the explained share of the deviance is called
-    by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # all that is
+    share = "R2"  # name of the explained share of the deviance
+    by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # attributes by neuron
     common: tuple[str, ...] = ("noise",)
-    squared = False  # whether the deviance is the squared error, but for missing values
+    squared = False  # whether the deviance is the squared error, apart from missing values
     _trained: tuple | None = None
 
     def take(self, neurons):
-        """The same for some of the neurons, as it is now."""
+        """Select some of the neurons, with their current parameters."""
         made = self._of({name: getattr(self, name)[neurons] for name in self.by_neuron})
         made._trained = tuple(p[neurons] for p in self.parameters())
         return made
 
     @property
     def trained(self):
-        """What `gradients` are for: its parameters, or parts of those that it was taken of."""
+        """Tensors that `gradients` are for: parameters, or parts of those it was taken from."""
         return tuple(self.parameters()) if self._trained is None else self._trained
 
     def joined(self, other):
-        """The same for these neurons and those of another one."""
+        """Append the neurons of another observation model."""
         both = ((name, (getattr(self, name), getattr(other, name))) for name in self.by_neuron)
         return self._of({name: torch.cat(pair) for name, pair in both})
 
@@ -68,29 +68,29 @@ class Observation(nn.Module):
         return type(self)(**arrays, **{name: getattr(self, name) for name in self.common})
 
     def shifted(self, states):
-        """The same with means for which states are less by these, (neurons,)."""
+        """Shift the means so that the same activity has smaller states, by (neurons,)."""
         arrays = {name: getattr(self, name) for name in self.by_neuron}
         return self._of(arrays | {"mean": self.mean + self.scale * states})
 
     @property
     def dispersion(self):
-        """What the deviance is divided by in the likelihood."""
+        """Divisor of the deviance in the likelihood."""
         return float(self.noise)
 
     def learn_noise(self, squares, count, floor):
-        """Noise from sums of squared residuals and numbers of values, both by neuron."""
+        """Estimate the noise from sums of squared residuals and numbers of values by neuron."""
         overall = squares.sum() / count.sum()
-        # a neuron that only trials left out have is taken as noisy as all together
+        # a neuron that only held-out trials have gets the noise of all neurons together
         each = torch.where(count > 0, squares / count, overall).clamp_min(floor)
         self.noise.copy_(overall.clamp_min(floor))
         self.noise_of_neuron.copy_(each)
 
 
 class Gaussian(Observation):
-    """Activity is the state, in other units, plus Gaussian noise.
+    """Gaussian observation: activity is the state, in other units, plus Gaussian noise.
 
-    The deviance is the squared error in the units of the states. Where `weight` is 0 a value was
-    not observed and counts for nothing; None stands for ones.
+    The deviance is the squared error in the units of the states. A `weight` of 0 marks a missing
+    value, which does not count; None means that all are 1.
 
     Parameters
     ----------
@@ -99,13 +99,13 @@ class Gaussian(Observation):
     noise : float
         Variance of the residuals, in the units of the states.
     noise_of_neuron : array-like of shape (neurons,), optional
-        The same of each neuron.
+        Variance of the residuals of each neuron.
     """
 
-    # of the curve that gives the rank: noise that neurons have in common, as units with the same
-    # spikes, is predicted a little better with each dimension, which is not worth one
+    # of the curve that sets the rank: each dimension predicts noise that neurons share, such as
+    # units with the same spikes, a little better, but that does not justify a dimension
     tolerance = 0.02
-    dimensions = 1  # of the state, for each that this curve shows
+    dimensions = 1  # of the state, for each dimension that this curve shows
     correction = 0.1  # of forecasts under known inputs, by the guide
     basis_has_prior = False
     squared = True
@@ -114,7 +114,7 @@ class Gaussian(Observation):
         super().__init__()
         if noise_of_neuron is None:
             noise_of_neuron = np.full(len(mean), noise)
-        # float64 also where float32 is trained: they are the units of the data
+        # float64 even if training uses float32, because they are the units of the data
         for name, value in (
             ("mean", mean),
             ("scale", scale),
@@ -125,9 +125,9 @@ class Gaussian(Observation):
 
     @classmethod
     def learn(cls, X, scale, processes=ALONE, like=None):
-        """Units for trials X: mean of each neuron, and scale by that option of the estimator.
+        """Learn units from trials X: mean of each neuron, and scale by the estimator's option.
 
-        `like` is that of the neurons before these, which they are to join.
+        `like`, if given, is the observation model of the earlier neurons that these will join.
         """
         with np.errstate(over="ignore", invalid="ignore"):
             mean, variance, _ = trial_moments(X, processes)
@@ -135,8 +135,8 @@ class Gaussian(Observation):
         if not np.isfinite(variance).all():
             largest = max(np.nanmax(np.abs(trial)) for trial in X)
             raise ValueError(
-                f"X is too large for its variance to be computed (up to {largest:.1e}). "
-                "Divide it by a constant."
+                f"X is too large to compute its variance (up to {largest:.1e}). Divide it by a "
+                "constant."
             )
         sd = np.sqrt(variance)
         constant = constant_neurons(mean, sd, X.dtype)
@@ -144,8 +144,8 @@ class Gaussian(Observation):
             largest = max(np.nanmax(np.abs(trial)) for trial in X)
             if 0 < largest < SMALLEST:
                 raise ValueError(
-                    f"X is too small for its variance to be computed (up to {largest:.1e}). "
-                    "Multiply it by a constant."
+                    f"X is too small to compute its variance (up to {largest:.1e}). Multiply it "
+                    "by a constant."
                 )
             raise ValueError(CONSTANT)
         n_neurons, first = len(mean), _n_before(like)
@@ -156,13 +156,13 @@ class Gaussian(Observation):
         if scale is None:
             if sd.max() < SMALLEST_UNSCALED:
                 raise ValueError(
-                    "scale=None, but X hardly varies for states of tanh neurons (SD "
+                    "scale=None, but X hardly varies compared with the states of tanh units (SD "
                     f'{sd.max():.1e}). Use scale="global", or multiply X by a constant.'
                 )
             if (rms := np.hypot(sd, mean).max()) > LARGEST_UNSCALED:
                 raise ValueError(
-                    f"scale=None, but X is large for states of tanh neurons (RMS {rms:.1e}). "
-                    'Use scale="global", or divide X by a constant.'
+                    f"scale=None, but X is large compared with the states of tanh units (RMS "
+                    f'{rms:.1e}). Use scale="global", or divide X by a constant.'
                 )
             return cls(np.zeros(n_neurons), np.ones(n_neurons))
         if scale == "global":
@@ -170,20 +170,20 @@ class Gaussian(Observation):
         return cls(mean, np.where(constant, 1.0, sd))
 
     def check(self, X):
-        """Raise where trials X cannot have been observed; numbers all can."""
+        """Raise an error if trials X are impossible values; here all numbers are possible."""
 
     # Units, in numpy: any leading axes, then neurons
 
     def states(self, X):
-        """States of activity; NaN passes through."""
+        """Convert activity to states; NaN stays NaN."""
         return (X - self.mean.cpu().numpy()) / self.scale.cpu().numpy()
 
     def activity(self, states):
-        """Activity of states: the inverse of `states`."""
+        """Convert states to activity: the inverse of `states`."""
         return states * self.scale.cpu().numpy() + self.mean.cpu().numpy()
 
     def relative_size(self, X):
-        """RMS of trials X about 0, in RMS of the training data; not of unscaled ones."""
+        """Compute the RMS of trials X about 0 over that of the (scaled) training data."""
         mean, scale = self.mean.cpu().numpy(), self.scale.cpu().numpy()
         expected = np.square(mean / scale) + 1
         total, typical = 0.0, 0.0
@@ -193,13 +193,13 @@ class Gaussian(Observation):
         return math.sqrt(total / typical)
 
     def estimate(self, trial):
-        """An estimate of the states of a trial (time, neurons), NaN where it is."""
+        """Estimate the states of a trial (time, neurons); NaN stays NaN."""
         return self.states(trial)
 
     def observe(self, trial, imputer):
-        """Values to score, whether they were observed (None: all) and guide of a trial.
+        """Return the values to score, whether they were observed (None: all), and the guide.
 
-        Each is (time, neurons); the guide is an estimate of the state without gaps.
+        Each is (time, neurons). The guide is an estimate of the state without gaps.
         """
         z = self.states(trial)
         if not np.isnan(z.sum()):
@@ -208,33 +208,33 @@ class Gaussian(Observation):
         return imputed, np.isfinite(z), imputed
 
     def null_deviance(self, X, processes=ALONE):
-        """Deviance of each neuron's mean in X, over all of its trials, and number of values."""
+        """Compute the deviance of all trials of X about each neuron's mean, and its values."""
         _, variance, count = trial_moments(X, processes)
         deviance = np.nansum(variance / np.square(self.scale.cpu().numpy()) * count)
         return float(deviance), float(count.sum())
 
     def deviance_of(self, trial, expected):
-        """Deviance of a trial from expected activity, both (time, neurons), as far as observed."""
+        """Compute the deviance of a trial from expected activity, (time, neurons), where seen."""
         return np.nansum(np.square((trial - expected) / self.scale.cpu().numpy()))
 
     def null_deviance_of(self, trial):
-        """Deviance of a trial (time, neurons) about the means of the training data."""
+        """Compute the deviance of a trial (time, neurons) about the means of the training data."""
         return self.deviance_of(trial, self.mean.cpu().numpy())
 
     # Training
 
     def constant(self, y):
-        """Part of the deviance of trials (time, trials, neurons) that `y` alone makes: none."""
+        """Return the part of the deviance of trials that depends on `y` alone: there is none."""
 
     def begin(self):
-        """Forget the gradients of parameters of its own; there are none here."""
+        """Reset the gradients of the model's own parameters; here there are none."""
 
     def gradients(self):
-        """Half the derivatives by `trained` of the deviance since `begin`."""
+        """Return half the derivatives by `trained` of the deviance since `begin`."""
         return ()
 
     def step(self, x, y, weight, out):
-        """Deviance at states x, summed; writes half its derivative by x into `out`."""
+        """Compute the summed deviance at states x; write half its derivative by x to `out`."""
         torch.sub(x, y, out=out)
         if weight is not None:
             out.mul_(weight)
@@ -242,17 +242,17 @@ class Gaussian(Observation):
         return torch.dot(flat, flat)
 
     def deviance(self, x, y, weight):
-        """The deviance of `step`, for automatic differentiation."""
+        """Compute the deviance of `step`, for automatic differentiation."""
         error = x - y
         return (error if weight is None else error * weight).square().sum()
 
     # Inference
 
     def score(self, x, y, weight):
-        """Half the first and second derivative of the deviance by x, and the deviance by trial.
+        """Compute half the first and second derivative of the deviance by x, and the deviance.
 
-        Of shape (trials, neurons), twice, and (trials,); None stands for a second derivative
-        of 1.
+        The shapes are (trials, neurons), (trials, neurons) and (trials,). None means a second
+        derivative of 1.
         """
         error = x - y
         if weight is not None:
@@ -260,7 +260,7 @@ class Gaussian(Observation):
         return error, weight, error.square().sum(1)
 
     def score_variance(self, curvature):
-        """Variance of the scores under the noise, given the second derivative of `score`."""
+        """Compute the variance of scores under the noise from their second derivative."""
         noise = self.noise_of_neuron
         return noise if curvature is None else curvature * noise
 
@@ -272,47 +272,47 @@ class Gaussian(Observation):
     # Noise
 
     def residual(self, x, y, weight):
-        """What is left of the values, 0 where they were not observed; x is overwritten."""
+        """Compute residuals of the values, 0 where these are missing; x is overwritten."""
         x.sub_(y)
         return x if weight is None else x.mul_(weight)
 
     def estimate_dispersion(self, residual, n_observed, most):
-        """The dispersion that residuals show, `most` at most."""
-        # NaN never compares as smaller
+        """Estimate the dispersion from residuals, at most `most`."""
+        # min returns its first argument if the second is NaN
         return min(most, float(residual.square().sum()) / n_observed)
 
 
 class Poisson(Observation):
-    """Spike counts, whose expectation is exp(mean + scale * state), a bin.
+    """Poisson observation: spike counts with expectation exp(mean + scale * state) per bin.
 
-    The deviance is that of the Poisson distribution; counts may vary more than that says
-    (`noise`, the overdispersion, divides the deviance in the likelihood). The mean is fitted with
-    the rest of the model. The guide is the logarithm of smoothed counts. Where a count is missing
-    it has to be 0, as `observe` makes it.
+    The deviance is that of the Poisson distribution. Counts may vary more than this predicts:
+    `noise`, the overdispersion, divides the deviance in the likelihood. The mean is trained with
+    the rest of the model. The guide is the logarithm of smoothed counts. Missing counts must be
+    0, as `observe` returns them.
 
     Parameters
     ----------
     mean, scale : array-like of shape (neurons,)
         ``(log(expected counts) - mean) / scale`` is the state.
     baseline : array-like of shape (neurons,)
-        Mean counts a bin.
+        Mean count per bin.
     width, prior : float
-        Of the `CountSmoother` that makes the guide.
+        Parameters of the `CountSmoother` that makes the guide.
     noise : float
-        Variance of counts about their expectation, in units of the expectation.
+        Variance of counts about their expectation, relative to the expectation.
     noise_of_neuron : array-like of shape (neurons,), optional
-        The same of each neuron.
+        The same for each neuron.
     centre : array-like of shape (neurons,), optional
-        What the mean was before it was fitted: the guide stays as it is.
+        Mean before training, which the guide keeps using. Default: `mean`.
     """
 
     share = "D2"
     by_neuron = (*Observation.by_neuron, "baseline", "centre")
     common = (*Observation.common, "width", "prior")
-    tolerance = 0.001  # in units in which noise is alike the curve of the rank falls by itself
-    dimensions = 2  # the fit to all trials tells more of them than smoothed single ones
-    correction = 0.0  # the guide leans to the mean
-    basis_has_prior = True  # neurons of few spikes would be fitted to their noise
+    tolerance = 0.001  # with equal noise in all neurons, the curve of the rank falls by itself
+    dimensions = 2  # the fit to all trials finds more of them than smoothed single trials show
+    correction = 0.0  # the guide is biased towards the mean
+    basis_has_prior = True  # without it, neurons with few spikes would be fitted to noise
 
     def __init__(
         self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None
@@ -335,9 +335,10 @@ class Poisson(Observation):
 
     @classmethod
     def learn(cls, X, scale, processes=ALONE, like=None):
-        """Units for counts X: log rates less their means, by the option `scale`.
+        """Learn units from counts X: means and scales of log rates, by the option `scale`.
 
-        Counts are smoothed as by `like`, that of the neurons before these, which they are to join.
+        `like`, if given, is the observation model of the earlier neurons that these will join;
+        counts are then smoothed as it does.
         """
         with processes.together():
             check_counts(X)
@@ -345,7 +346,7 @@ class Poisson(Observation):
         _refuse_unobserved(baseline, like)
         if not baseline.any():
             raise ValueError(
-                "X is constant: it holds no spike, so there are no dynamics to fit. Check the "
+                "X is constant: it holds no spikes, so there are no dynamics to fit. Check the "
                 "time axis and the preprocessing."
             )
         if not variance.max() > 0:
@@ -355,7 +356,8 @@ class Poisson(Observation):
             which = listed(np.flatnonzero(silent) + _n_before(like))
             warn_user(
                 f"{silent.sum()} of {len(baseline)} neurons never fire in X (neuron {which}). "
-                "They tell nothing: leave them out, as X[:, :, np.nansum(X, (0, 1)) > 0]."
+                "They carry no information: leave them out with "
+                "X[:, :, np.nansum(X, (0, 1)) > 0]."
             )
         baseline = np.maximum(baseline, NEVER / count)
         if like is None:
@@ -369,32 +371,32 @@ class Poisson(Observation):
             size = np.maximum(baseline, LEAST_SHARE * baseline.mean())
             unit = np.sqrt((variance * size).mean() / size)
         else:
-            # smoothed at the ends of trials, what is silent varies too
+            # smoothing at the ends of trials makes even silent neurons vary
             unit = np.sqrt(np.where((variance > 0) & ~silent, variance, 1.0))
         return cls(mean, unit, baseline, smooth.width, smooth.prior)
 
     def check(self, X):
-        """Raise where trials X are no counts."""
+        """Raise an error if trials X are not counts."""
         check_counts(X)
 
     # Units, in numpy: any leading axes, then neurons
 
     def states(self, rates):
-        """States of expected counts, more than 0; NaN passes through."""
+        """Convert expected counts, which must be positive, to states; NaN stays NaN."""
         if (np.asarray(rates) <= 0).any():
             raise ValueError(
-                "States stand for expected counts a bin, which are more than 0, as those of "
-                "predict. Counts themselves have no states: the free runs of dynamics(X) and "
-                "to_states(predict(X)) do."
+                "States represent expected counts per bin, which must be positive, like those "
+                "that predict returns. Spike counts themselves have no states: use the free runs "
+                "of dynamics(X), or to_states(predict(X))."
             )
         return (np.log(rates) - self.mean.cpu().numpy()) / self.scale.cpu().numpy()
 
     def activity(self, states):
-        """Expected counts of states: the inverse of `states`."""
+        """Convert states to expected counts: the inverse of `states`."""
         return np.exp(states * self.scale.cpu().numpy() + self.mean.cpu().numpy())
 
     def relative_size(self, X):
-        """Spikes of trials X over those expected; 1 where too few are for a word."""
+        """Compute the spikes of trials X over the expected number; 1 if too few are expected."""
         baseline, total, expected = self.baseline.cpu().numpy(), 0.0, 0.0
         for trial in X:
             total += np.nansum(trial)
@@ -402,12 +404,12 @@ class Poisson(Observation):
         return total / expected if expected >= ENOUGH_SPIKES * self.dispersion else 1.0
 
     def estimate(self, trial):
-        """An estimate of the states of a trial (time, neurons), NaN where it is."""
+        """Estimate the states of a trial (time, neurons); NaN stays NaN."""
         smooth = CountSmoother(self.baseline.cpu().numpy(), self.width, self.prior)
         return (_log_rates(smooth, trial) - self.centre.cpu().numpy()) / self.scale.cpu().numpy()
 
     def observe(self, trial, imputer):
-        """Values to score, whether they were observed (None: all) and guide of a trial."""
+        """Return the values to score, whether they were observed (None: all), and the guide."""
         z = self.estimate(trial)
         if not np.isnan(z.sum()):
             return trial, None, z
@@ -415,7 +417,7 @@ class Poisson(Observation):
         return np.where(seen, trial, 0.0), seen, imputer(z)
 
     def null_deviance(self, X, processes=ALONE):
-        """Deviance of each neuron's mean in X, over all of its trials, and number of values."""
+        """Compute the deviance of all trials of X about each neuron's mean, and its values."""
         count, total, whole = np.zeros((3, X.shape[2]))
         for trial in part(X, processes.slice(len(X))):
             trial = np.asarray(trial, dtype=float)
@@ -427,30 +429,30 @@ class Poisson(Observation):
         return float(deviance), float(count.sum())
 
     def deviance_of(self, trial, expected):
-        """Deviance of a trial from expected counts, both (time, neurons), as far as observed."""
+        """Compute the deviance of a trial from expected counts, (time, neurons), where seen."""
         trial = np.asarray(trial, dtype=float)
         return 2 * np.nansum(xlogy(trial, trial / expected) - trial + expected)
 
     def null_deviance_of(self, trial):
-        """Deviance of a trial (time, neurons) about the means of the training data."""
+        """Compute the deviance of a trial (time, neurons) about the means of the training data."""
         return self.deviance_of(trial, self.baseline.cpu().numpy())
 
     # Training
 
     def constant(self, y):
-        """Part of the deviance of trials (time, trials, neurons) that `y` alone makes."""
+        """Compute the part of the deviance of trials that depends on `y` alone, (trials,)."""
         return 2 * (xlogy(y, y) - y).sum(axis=(0, 2), dtype=np.float64)
 
     def begin(self):
-        """Forget the gradient of the mean."""
+        """Reset the gradient of the mean."""
         self._own = torch.zeros_like(self.mean)
 
     def gradients(self):
-        """Half the derivatives by `trained` of the deviance since `begin`."""
+        """Return half the derivatives by `trained` of the deviance since `begin`."""
         return (self._own,)
 
     def step(self, x, y, weight, out):
-        """Deviance at states x but for `constant`, summed; writes half its derivative to `out`."""
+        """Compute the summed deviance without `constant`; write half its derivative to `out`."""
         scale, mean = self._units(x)
         torch.addcmul(mean, x, scale, out=out).clamp_max_(MAX_LOG_RATE)
         explained = torch.dot(y.reshape(-1), out.view(-1))
@@ -464,7 +466,7 @@ class Poisson(Observation):
         return 2 * (expected - explained)
 
     def deviance(self, x, y, weight):
-        """The deviance of `step`, for automatic differentiation."""
+        """Compute the deviance of `step`, for automatic differentiation."""
         scale, mean = self.scale.to(x.dtype), self.mean.to(x.dtype)
         log_rate = (mean + scale * x).clamp_max(MAX_LOG_RATE)
         rate = log_rate.exp() if weight is None else log_rate.exp() * weight
@@ -476,9 +478,9 @@ class Poisson(Observation):
     # Inference
 
     def score(self, x, y, weight):
-        """Half the first and second derivative of the deviance by x, and the deviance by trial.
+        """Compute half the first and second derivative of the deviance by x, and the deviance.
 
-        Of shape (trials, neurons), twice, and (trials,).
+        The shapes are (trials, neurons), (trials, neurons) and (trials,).
         """
         scale, mean = self._units(x)
         log_rate = (mean + scale * x).clamp_max(MAX_LOG_RATE)
@@ -487,7 +489,7 @@ class Poisson(Observation):
         return scale * (rate - y), scale.square() * rate, each
 
     def score_variance(self, curvature):
-        """Variance of the scores under the noise, given the second derivative of `score`."""
+        """Compute the variance of scores under the noise from their second derivative."""
         return curvature * self.noise_of_neuron
 
     @property
@@ -499,7 +501,7 @@ class Poisson(Observation):
     # Noise
 
     def residual(self, x, y, weight):
-        """Residuals of the values, in SDs of Poisson counts; 0 where they were not observed."""
+        """Compute residuals in SDs of Poisson counts, 0 where values are missing."""
         scale, mean = self._units(x)
         rate = (mean + scale * x).clamp_max(MAX_LOG_RATE).exp()
         least = LEAST_RATE * self.baseline.to(x.dtype)
@@ -507,8 +509,8 @@ class Poisson(Observation):
         return residual if weight is None else residual.mul_(weight)
 
     def estimate_dispersion(self, residual, n_observed, most):
-        """The dispersion that residuals show; `most` is in other units."""
-        # NaN never compares as smaller
+        """Estimate the dispersion from residuals; `most` is in other units and ignored."""
+        # min returns its first argument if the second is NaN
         return min(MAX_DISPERSION, float(residual.square().sum()) / n_observed)
 
 
@@ -516,12 +518,12 @@ OBSERVATIONS = {"gaussian": Gaussian, "poisson": Poisson}
 
 
 def _n_before(like):
-    """How many neurons stand in X before those that join them."""
+    """Count the neurons of X before those that join them."""
     return 0 if like is None else len(like.scale)
 
 
 def _refuse_unobserved(mean, like):
-    """Raise where a neuron has no mean."""
+    """Raise an error if a neuron was never observed."""
     if np.isnan(mean).any():
         first = int(np.argmax(np.isnan(mean))) + _n_before(like)
         raise ValueError(
@@ -530,17 +532,16 @@ def _refuse_unobserved(mean, like):
 
 
 def _log_rates(smooth, trial):
-    """Logarithms of smoothed counts of a trial, NaN where it is."""
+    """Compute logarithms of the smoothed counts of a trial; NaN stays NaN."""
     return np.where(np.isnan(trial), np.nan, np.log(smooth(trial)))
 
 
 def residual_autocorrelation_time(error, every=1):
-    """How many samples in time carry the information of one independent residual (>= 1).
+    """Compute how many consecutive samples carry the information of one independent residual.
 
-    There is a sample at each `every` step.
-
-    The integrated autocorrelation time of the residuals (time, trials, neurons), summed to the
-    first lag below 0.05 (Sokal 1997, "Monte Carlo methods in statistical mechanics").
+    This is the integrated autocorrelation time (>= 1) of the residuals (time, trials, neurons),
+    summed up to the first lag below 0.05 (Sokal 1997, "Monte Carlo methods in statistical
+    mechanics"). Samples are `every` steps apart.
     """
     error = error[::every]
     power = float(error.square().sum())

@@ -1,4 +1,4 @@
-"""The estimator's parameters against each other and the data: checks, and what "auto" becomes."""
+"""Checks of the estimator's parameters against each other and the data; what "auto" becomes."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ OPTIONS = {
     "solver": SOLVERS,
     "output": ("embedding", "trajectory", "dynamics"),
 }
-MAX_LABELS, MANY = 20, "many numbers"  # so many numbers are labels however few the trials
+MAX_LABELS, MANY = 20, "many numbers"  # up to 20 numbers are labels, however few the trials
 MAX_COMPONENTS, MAX_RANK = 24, 40
-# time constants of a trial: after four a neuron has forgotten all but 2 % of what it was told, and
-# an embedding has no more numbers than this to tell it something else
+# longest trial, in time constants: after four of them a unit has forgotten all but 2 % of its
+# state, and an embedding has no more than MAX_COMPONENTS numbers to set it anew
 LONG = 4 * MAX_COMPONENTS
-ENOUGH_UNITS = 100  # that drive others, where sessions have fewer neurons
-MAX_STEPS = 20  # of the dynamics from one sample to the next; beyond, units are in doubt
+ENOUGH_UNITS = 100  # neurons that drive others, if sessions have fewer
+MAX_STEPS = 20  # of the RNN from one sample to the next; more suggest wrong units
 
 
 def check_parameters(est):
-    """Raise unless every parameter of the estimator is usable by itself; doubt its units."""
+    """Raise an error if a parameter of the estimator is unusable; warn of doubtful units."""
     warn_of_old_names(est)
     for name, options in OPTIONS.items():
         check_option(getattr(est, name), name, options)
@@ -89,8 +89,8 @@ def check_parameters(est):
         check_number(setting(est, name), name, numbers.Integral, low=1)
     if est.dt >= est.tau * choose_steps(est):
         raise ValueError(
-            f"dt={est.dt} is too long for tau={est.tau}, both in s (10 ms are 0.01), with "
-            f"steps_per_sample={est.steps_per_sample!r}: a step of the dynamics must be shorter "
+            f"dt={est.dt} is too long for tau={est.tau} (both in seconds, 10 ms is 0.01) with "
+            f"steps_per_sample={est.steps_per_sample!r}: a time step of the RNN must be shorter "
             f"than tau. If both are right, set steps_per_sample={_enough_steps(est)}."
         )
     check_number(est.learning_rate_init, "learning_rate_init", low=0, closed=False)
@@ -106,8 +106,8 @@ def check_parameters(est):
     first, last = SOLVERS[est.solver].teacher_forcing(est, 0)
     if est.early_stopping and est.max_iter < 2 and first != last:
         raise ValueError(
-            f"early_stopping with max_iter={est.max_iter} has nothing to look at: the teacher "
-            "forcing, which ends after half of the steps, has not ended. Raise max_iter."
+            "early_stopping needs at least one step after teacher forcing has ended, which "
+            f"happens after half of the steps, but max_iter={est.max_iter}. Raise max_iter."
         )
     sizes = est.hidden_layer_sizes
     if est.hypernetwork == "mlp":
@@ -131,23 +131,23 @@ def check_sampling(est, X):
 
 
 def option_of(part, table):
-    """The name by which a table of options knows the class of a part of a model."""
+    """Return the name of an option, given a part of a model and the table of options."""
     return next(name for name, option in table.items() if option is type(part))
 
 
 def check_processes(batch_size, n_trials, processes):
-    """Raise where a mini-batch of the trials trained on has none for some process."""
+    """Raise an error if a mini-batch has fewer training trials than there are processes."""
     batch = min(batch_size, n_trials)
     if batch < processes.size:
         raise ValueError(
             f"A mini-batch of {batch} of {n_trials} training trials (batch_size={batch_size}) is "
-            f"too few for {processes.size} processes: each works on its share of it. Raise "
-            "batch_size, or start fewer processes."
+            f"too small for {processes.size} processes, each of which needs at least one trial. "
+            "Raise batch_size, or start fewer processes."
         )
 
 
 def choose_labels(est, y, conditions, n_trials):
-    """Labels and codes of the trials from `conditions`, else from a discrete `y`, else None."""
+    """Return labels and codes from `conditions`, else from a discrete `y`, else None."""
     ignored = ""
     if conditions is None and y is not None:
         y = as_labels(y, "y (the conditions)")
@@ -157,8 +157,8 @@ def choose_labels(est, y, conditions, n_trials):
             )
         if y.ndim > 2:
             raise ValueError(
-                f"y must hold one label per trial, ({n_trials},), got shape {y.shape}. Known "
-                "inputs are given as fit(X, inputs=...)."
+                f"y must hold one label per trial, ({n_trials},), got shape {y.shape}. Pass "
+                "known inputs as fit(X, inputs=...)."
             )
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
@@ -167,12 +167,13 @@ def choose_labels(est, y, conditions, n_trials):
         kind = "continuous" if y.ndim > 1 else _kind(y)
         if kind == "labels":
             return _check_labels(est, y, n_trials, "y (the conditions)")
-        ignored = f" (y was taken as {kind}: pass conditions=y)"
+        ignored = f" (y was treated as {kind}: pass conditions=y)"
         if kind == MANY and est.embedding == "trial":
             warn_user(
                 f"y holds {len(set(y.tolist()))} different numbers for {n_trials} trials and was "
-                "taken as a quantity to predict, not as conditions. If they are conditions, pass "
-                "conditions=y; if not, leave y out, or ignore this where a Pipeline passes it on."
+                "treated as a quantity to predict, not as conditions. If they are conditions, "
+                "pass conditions=y. If not, leave y out, or ignore this warning if a Pipeline "
+                "passes y on."
             )
     if conditions is None:
         if est.embedding == "condition":
@@ -185,32 +186,32 @@ def choose_labels(est, y, conditions, n_trials):
     if len(labels) > MAX_LABELS and _kind(labels[codes]) == "continuous":
         warn_user(
             f"conditions holds {len(labels)} different numbers for {n_trials} trials, and each "
-            "became a condition of its own, which tells the fit next to nothing. If they are "
-            "values of a quantity, such as reaction times, leave them out, or make some classes "
-            "of them, e.g. np.digitize(times, np.quantile(times, [0.25, 0.5, 0.75])). If they are "
+            "became a condition of its own, which is almost useless to the fit. If they are "
+            "values of a quantity, such as reaction times, leave them out, or bin them into a few "
+            "classes, e.g. np.digitize(times, np.quantile(times, [0.25, 0.5, 0.75])). If they are "
             "names, pass them as strings."
         )
     return labels, codes
 
 
 def choose_embedding_index(est, labels, codes, kept, device):
-    """Embedding of each trial, condition of each embedding, and number of embeddings."""
+    """Find the embedding of each trial, the condition of each embedding, and their number."""
     if est.embedding == "trial":
         condition_index = None if codes is None else torch.as_tensor(codes[kept], device=device)
         return None, condition_index, len(kept)
     if len(np.unique(codes[kept])) < len(labels):
         raise ValueError(
-            "early_stopping left no trial of some condition to train on. Lower "
+            "early_stopping left some condition without training trials. Lower "
             'validation_fraction, or use embedding="trial".'
         )
     return torch.as_tensor(codes[kept], device=device), None, len(labels)
 
 
 def choose_initial_state(est, inputs):
-    """The name of the option: what "auto" stands for.
+    """Return the name of the initial state option, resolving "auto".
 
-    One embedding a condition does not know where each of its trials starts; and where inputs are
-    known, few components do, which leave no room for starts (docs/design_notes.md).
+    An embedding shared by a condition cannot hold where each of its trials starts. With known
+    inputs a few components suffice, which leave no room for the start (docs/design_notes.md).
     """
     if est.initial_state != "auto":
         return est.initial_state
@@ -218,7 +219,7 @@ def choose_initial_state(est, inputs):
 
 
 def choose_steps(est):
-    """Steps of the dynamics from one sample to the next: enough, if they are not too many."""
+    """Choose the steps of the RNN per sample: as many as needed, or 1 if these are too many."""
     if est.steps_per_sample != "auto":
         return int(est.steps_per_sample)
     enough = _enough_steps(est)
@@ -226,35 +227,35 @@ def choose_steps(est):
 
 
 def _enough_steps(est):
-    """As few as make a step half of tau or shorter."""
+    """Compute the smallest number of steps that are at most half of tau long."""
     return max(1, math.ceil(2 * est.dt / est.tau - 1e-9))
 
 
 def warn_of_long_trials(est, n_timesteps, inputs):
-    """Warn where runs go on for long after an embedding has said all that it can.
+    """Warn if trials are longer than one embedding can describe.
 
-    Known inputs tell them more as they go.
+    With known inputs there is no limit, since these keep informing the run.
     """
-    step = est.dt / choose_steps(est) / est.tau  # of bins longer than half of tau a part
+    step = est.dt / choose_steps(est) / est.tau  # bins longer than half of tau are divided
     if inputs is not None or n_timesteps * step <= LONG:
         return
     window = int(MAX_COMPONENTS / step)
     whole = n_timesteps // window * window
     warn_user(
         f"Trials of X have {n_timesteps} samples, {n_timesteps * est.dt / est.tau:.0f} times tau "
-        f"(dt={est.dt:g} s, tau={est.tau:g} s), and one embedding has to describe all of a trial. "
-        "The fit will be slow, and free runs may lose the data. Cut trials into windows: around "
-        "events by preprocessing.cut_epochs, or one after the other, e.g. "
-        f"X[:, :{whole}].reshape(-1, {window}, X.shape[2]). Or raise tau, if nothing changes as "
-        "fast as that."
+        f"(dt={est.dt:g} s, tau={est.tau:g} s), and one embedding must describe the whole trial. "
+        "The fit will be slow, and free runs may depart from the data. Cut trials into windows: "
+        "around events with preprocessing.cut_epochs, or one after the other, e.g. "
+        f"X[:, :{whole}].reshape(-1, {window}, X.shape[2]). Or raise tau, if nothing changes "
+        "that fast."
     )
 
 
 def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=False, say=None):
-    """Number of components and rank for trials; of a warm start, those that there are.
+    """Choose the number of components and the rank for trials.
 
-    `observation` is how they were observed, `curve` that of `components_of_trials`; `say`, if
-    given, takes lines that tell why.
+    `observation` is the observation model and `curve` the curve of `components_of_trials`. `say`,
+    if given, is called with lines that explain the choice.
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
@@ -263,15 +264,15 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
         curves["n_components"] = curve
         enough = min(enough, curve.best)
     if rank == "auto":
-        rank = MAX_RANK  # few trials, as averages are, do not tell how many dimensions they need
+        rank = MAX_RANK  # a few trials, such as averages, cannot tell how many are needed
         if curve is not None:
-            # in clean trials, whose curve still rises, what is small is signal
+            # in clean trials, whose curve still rises, even small components are signal
             tolerance = TOLERANCE if curve.still_rises else observation.tolerance
             axes = curves["rank"] = axes_of_samples(trials, tolerance)
-            if axes.best < axes.sizes[-1]:  # half of the neurons cannot tell of more dimensions
+            if axes.best < axes.sizes[-1]:  # else half of the neurons are too few to tell
                 best = min(observation.dimensions * axes.best, MAX_RANK)
                 rank = max(best, min(curve.best, MAX_COMPONENTS))
-        if d != "auto":  # as many weights as that takes
+        if d != "auto":  # enough weights for the components
             rank = max(rank, math.ceil((d + 0.25) ** 0.5 - 0.5))
         rank = min(rank, n_neurons)
     elif rank > n_neurons:
@@ -279,7 +280,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
             f"rank={rank} is larger than the number of neurons, {n_neurons}. "
             'Lower it, or use rank="auto".'
         )
-    n_weights = rank * (rank + 1)  # that the embedding can change in the shared basis
+    n_weights = rank * (rank + 1)  # number that the embedding can change in the shared basis
     if d == "auto":
         d = min(enough, n_weights)
     elif d > n_weights:
@@ -291,7 +292,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
         what = "training trials" if est.embedding == "trial" else "conditions"
         advice = 'Lower it, or use n_components="auto".'
         if continued:
-            advice = f"Go on with at least {d + 1} {what}, or use warm_start=False to fit anew."
+            advice = f"Continue with at least {d + 1} {what}, or use warm_start=False to refit."
         raise ValueError(
             f"n_components={d} is too many for {n_embeddings} {what}: embeddings with "
             f"independent components need n_components <= {n_embeddings - 1}. {advice}"
@@ -308,7 +309,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
 
 
 def choose_input_scale(inputs):
-    """RMS of each channel; no square overflows or vanishes, and powers of 2 do not round."""
+    """Compute the RMS of each channel, without overflow, underflow or rounding of the scale."""
     if inputs is None:
         return np.ones(0)
     _, power = np.frexp(np.abs(inputs).max(axis=(0, 1)))
@@ -317,7 +318,7 @@ def choose_input_scale(inputs):
 
 
 def choose_observation(est, X):
-    """The name of the option: what "auto" stands for."""
+    """Return the name of the observation model, resolving "auto"."""
     if est.observation != "auto":
         return est.observation
     if est._two_d:
@@ -329,20 +330,20 @@ def choose_observation(est, X):
 
 
 def choose_validation(est, n_trials, random_state):
-    """Indices of the trials left out for early stopping."""
+    """Draw the indices of the trials held out for early stopping."""
     if not est.early_stopping:
         return np.empty(0, dtype=int)
     n = max(1, round(est.validation_fraction * n_trials))
     if n_trials - n < 2:
         raise ValueError(
-            f"early_stopping leaves {n_trials - n} trials to train on; at least 2 are "
+            f"early_stopping leaves {n_trials - n} trials for training, but at least 2 are "
             "needed. Use more trials or early_stopping=False."
         )
     return np.sort(random_state.permutation(n_trials)[:n])
 
 
 def _check_labels(est, labels, n_trials, name):
-    """Labels and codes; one embedding for all trials would leave nothing to embed."""
+    """Check labels and return them with their codes; one shared embedding would be useless."""
     labels, codes = check_conditions(labels, n_trials, name)
     if est.embedding == "condition" and len(labels) < 2:
         raise ValueError(
@@ -353,8 +354,8 @@ def _check_labels(est, labels, n_trials, name):
 
 
 def _kind(y):
-    """What a column holds: "labels", "continuous" values, or `MANY` numbers that differ."""
-    # NaN and infinity: let the check of conditions name them
+    """Tell what a column holds: "labels", "continuous" values, or `MANY` different numbers."""
+    # NaN and infinity are left to the check of conditions, which names them
     if y.dtype.kind not in "fiu" or not np.isfinite(y).all():
         return "labels"
     n = len(np.unique(y))
@@ -366,9 +367,9 @@ def _kind(y):
 
 
 def choose_drive(est, sessions, previous):
-    """Which neurons drive others (boolean), where some are read out only; None where all do.
+    """Choose which neurons drive others (boolean), if some are only read out; None if all do.
 
-    Of sessions with different neurons as many as one of them has.
+    With sessions of different neurons, as many drive others as the largest session has.
     """
     if previous is not None:
         drive = previous.connectivity.drive_others
@@ -379,7 +380,7 @@ def choose_drive(est, sessions, previous):
     if not able or len(sessions) < 2 or n >= sum(sizes):
         return None
     drive = np.zeros(sum(sizes), dtype=bool)
-    for _, own in sessions:  # each has its share of them, spread over its neurons
+    for _, own in sessions:  # each provides its share, spread over its neurons
         share = round(n * len(own) / len(drive))
         drive[own[np.linspace(0, len(own) - 1, share).round().astype(int)]] = True
     return drive

@@ -1,13 +1,14 @@
-"""Estimators and unfinished fits in files: what is kept, how, and the texts of refusal.
+"""Estimators and unfinished fits in files: what is stored, how, and why a file is refused.
 
-One .npz file, read with ``allow_pickle=False``: nothing in it can run code. Its array "header" is
-JSON in UTF-8: what kind of file it is, the version of the format, the version of the package that
-wrote it, and a tree of values in which arrays stand by the name that they have in the file. JSON's
-own values stand for themselves, everything else is an object with one key that says what it is.
+A file is an .npz archive, read with ``allow_pickle=False``, so nothing in it can run code. Its
+array "header" is JSON in UTF-8. It holds the kind of file, the version of the format, the version
+of the package that wrote it, and a tree of values in which arrays are referred to by their names
+in the file. JSON's own values stand for themselves; any other value is an object with a single
+key that gives its kind.
 
-A new parameter or field needs a default, so that older files are read; what a reader does not know
-it refuses. Raise `FORMAT` when that is not enough: older versions then refuse the file, and
-the tables at the end have to translate older formats.
+A new parameter or field needs a default, so that older files can be read. A reader refuses
+anything that it does not know. If that is not enough, raise `FORMAT`: older versions then refuse
+the file, and the tables at the end must translate older formats.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ __all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
 FORMAT = 3
 OURS = "jedi_sklearn"
 KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an unfinished fit"}
-# parameters that do not change what a fit computes: a checkpoint does not mind them
+# parameters that do not change what a fit computes, so they may differ from the checkpoint's
 FREE = ("checkpoint", "device", "output", "verbose")
-# stored by the arguments of their constructors, which they keep as attributes of these names; an
-# argument that a reader does not know is refused
+# stored as the arguments of their constructors, which they keep as attributes of the same names;
+# a reader refuses an argument that it does not know
 PARTS = (
     Model,
     GaussianPrior,
@@ -67,7 +68,7 @@ def save_estimator(est, path):
     parameters = {name: setting(est, name) for name in names if name not in OLD_NAMES.values()}
     skipped = {*names, *STATE}
     fitted = {name: value for name, value in vars(est).items() if name not in skipped}
-    fitted.pop("hypernetwork_", None)  # that of _model
+    fitted.pop("hypernetwork_", None)  # part of _model
     if fitted.pop("_metadata_request", None) is not None:
         fitted["_metadata_request"] = _read_requests(est)
     content = {"parameters": parameters, "fitted": fitted, "class": type(est).__name__}
@@ -75,7 +76,7 @@ def save_estimator(est, path):
 
 
 def load_estimator(cls, path):
-    """The estimator of class `cls` that `save_estimator` wrote."""
+    """Load the estimator of class `cls` that `save_estimator` wrote."""
     content, writer = _read(path, "estimator")
     with _damage(path):
         parameters, fitted = (_in_new_names(content[part]) for part in ("parameters", "fitted"))
@@ -83,7 +84,7 @@ def load_estimator(cls, path):
         if unknown and (saved_as := content.get("class", cls.__name__)) != cls.__name__:
             raise _Refusal(
                 f"{path} holds a {saved_as} with the parameter {unknown[0]!r}, which "
-                f"{cls.__name__} does not have. Load it as what it is: {saved_as}.load(path)."
+                f"{cls.__name__} does not have. Load it with {saved_as}.load(path)."
             )
         est = _build(cls, parameters, writer, path)
         requests = fitted.pop("_metadata_request", {})
@@ -95,7 +96,7 @@ def load_estimator(cls, path):
 
 
 def _read_requests(est):
-    """The requests of metadata routing as plain dictionaries, by method."""
+    """Collect the requests of metadata routing as plain dictionaries, by method."""
     routing = est.get_metadata_routing()
     methods = [n[4:-8] for n in dir(est) if n.startswith("set_") and n.endswith("_request")]
     return {method: dict(getattr(routing, method).requests) for method in methods}
@@ -111,27 +112,29 @@ def _set_requests(est, requests):
 
 
 class Checkpoint:
-    """The file from which an interrupted fit goes on.
+    """File from which an interrupted fit continues.
 
     Parameters
     ----------
     path : path-like
+        Name of the file.
     parameters : dict
         All parameters of the estimator.
     **data : ndarray, dict of ndarray, or None
-        What else the fit depends on.
+        All data that the fit depends on.
 
     Attributes
     ----------
     seed : int or None
-        That the fit drew, where it was given none.
+        Seed that the fit drew, if it was given none.
     state : dict or None
-        State of the training to go on from, None where there is no file.
+        State of training to continue from; None if there is no file.
 
     Raises
     ------
     ValueError
-        If the file belongs to another fit, or is none of ours. It is left as it is.
+        If the file belongs to another fit, or this package did not write it. The file is left
+        unchanged.
     """
 
     def __init__(self, path, parameters, **data):
@@ -139,7 +142,7 @@ class Checkpoint:
         self.fit = {n: _plain(v) for n, v in sorted(parameters.items()) if n not in FREE}
         self.fit |= {name: _fingerprint(values) for name, values in data.items()}
         self.fit["version of jedi-sklearn"] = _version()
-        self.fit["format"] = FORMAT  # of which the state is: no other is continued
+        self.fit["format"] = FORMAT  # of the state: a fit continues only in the same format
         self.seed = self.state = None
         self._stamp = _stamp(self.path)
         if self._stamp is not None:
@@ -155,18 +158,18 @@ class Checkpoint:
                 f"{n}: {stored.get(n)} there, {self.fit.get(n)} here" for n in names
             )
             raise _Refusal(
-                f"{self.path} is the checkpoint of another fit ({listed}). Fit what it belongs to "
-                "to finish that fit, give this one another path, or remove the file."
+                f"{self.path} is the checkpoint of another fit ({listed}). Finish that fit with "
+                "its own data and parameters, give this fit another path, or remove the file."
             )
 
     def write(self, state):
-        """Replace the file by this state of the training."""
+        """Replace the file with this state of training."""
         self._check_ours()
         _write(self.path, "checkpoint", {"fit": self.fit, "seed": self.seed, "state": state})
         self._stamp = _stamp(self.path)
 
     def remove(self):
-        """The fit is complete."""
+        """Remove the file after a complete fit."""
         if _stamp(self.path) is not None:
             self._check_ours()
             os.remove(self.path)
@@ -174,13 +177,13 @@ class Checkpoint:
     def _check_ours(self):
         if _stamp(self.path) not in (None, self._stamp):
             raise RuntimeError(
-                f"{self.path} was written by something else during this fit. Fits that run at "
-                "the same time, as in a parallel search, need a checkpoint each."
+                f"Another process wrote {self.path} during this fit. Fits that run at the same "
+                "time, as in a parallel search, need separate checkpoints."
             )
 
 
 def _stamp(path):
-    """What tells one version of a file from the next; None without a file."""
+    """Return what distinguishes one version of a file from the next; None without a file."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -189,7 +192,7 @@ def _stamp(path):
 
 
 def _fingerprint(values):
-    """Shape, kind and a hash of an array, or of several by name."""
+    """Describe an array, or several by name, by shape, dtype and hash."""
     if values is None:
         return None
     if isinstance(values, dict):
@@ -207,7 +210,7 @@ def _fingerprint(values):
 
 
 def _plain(value):
-    """A parameter as JSON keeps it; equal for what a fit cannot tell apart."""
+    """Convert a parameter to a JSON value that is equal if it means the same to a fit."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple)):
@@ -225,11 +228,11 @@ def _plain(value):
 
 
 class _Refusal(ValueError):
-    """A file that is whole but not what is wanted."""
+    """Error for a file that is intact but not the one expected."""
 
 
 class _Unknown(_Refusal):
-    """A file that holds what only another version knows."""
+    """Error for a file with content that only another version knows."""
 
     def __init__(self, what, writer, path):
         super().__init__(
@@ -239,7 +242,7 @@ class _Unknown(_Refusal):
 
 
 def _where_to_read(writer):
-    """What to do with a file that this version cannot read."""
+    """Advise what to do with a file that this version cannot read."""
 
     def number(version):
         return [int(digits) for digits in re.findall(r"\d+", version)[:3]]
@@ -247,13 +250,13 @@ def _where_to_read(writer):
     if number(writer) > number(_version()):
         return f"Install jedi-sklearn {writer} or newer."
     return (
-        "No newer version wrote it, so a subclass or a version in development did: load it with "
-        "what saved it."
+        "No newer version wrote it, so a subclass or a development version did: load it with the "
+        "class and version that saved it."
     )
 
 
 def check_target(path, name="path"):
-    """`path` as a string, links followed; raise where no file could be written."""
+    """Return `path` as a string with links resolved; raise if no file can be written there."""
     try:
         target = os.path.realpath(os.fspath(path))
     except TypeError:
@@ -264,12 +267,14 @@ def check_target(path, name="path"):
         raise IsADirectoryError(f"{name} must name a file, but {path} is a folder.")
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{name} is {path}, but there is no folder {folder}: make it.")
+        raise FileNotFoundError(
+            f"{name} is {path}, but the folder {folder} does not exist. Create it first."
+        )
     return target
 
 
 def _write(path, kind, content):
-    """Write all or nothing: to a file beside `path` that then takes its place."""
+    """Write all or nothing: to a temporary file that then replaces `path`."""
     target = check_target(path)
     arrays = {}
     header = {
@@ -301,7 +306,7 @@ def _write(path, kind, content):
 
 
 def _read(path, kind):
-    """Content of a file of this kind, and the version of the package that wrote it."""
+    """Read a file of this kind; return its content and the version that wrote it."""
     arrays = _read_arrays(path)
     with _damage(path):
         try:
@@ -321,19 +326,19 @@ def _read(path, kind):
         if header["kind"] != kind:
             raise _Refusal(
                 f"{path} is {KINDS.get(header['kind'], 'something else')}, not {KINDS[kind]}. "
-                "Estimators are read by JEDIEstimator.load, checkpoints by a fit with the "
-                "parameter checkpoint."
+                "JEDIEstimator.load reads estimators; a fit with the parameter checkpoint reads "
+                "checkpoints."
             )
         return _decode(header["content"], arrays, writer, path), writer
 
 
 def _read_arrays(path):
-    """All arrays of an .npz file by name."""
+    """Read all arrays of an .npz file by name."""
     try:
         file = open(path, "rb")
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"There is no file {path}. (save adds no extension to the path it is given.)"
+            f"There is no file {path}. (save does not add an extension to the path.)"
         ) from None
     with file:
         start, whole = file.read(4), zipfile.is_zipfile(file)
@@ -341,8 +346,8 @@ def _read_arrays(path):
         if start[:2] != b"PK":
             if not start:
                 raise ValueError(_damaged(path, "it is empty"))
-            hint = " It looks like a pickle: joblib.load, if you trust it." * (start[0] == 0x80)
-            raise ValueError(_not_ours(path) + hint)
+            hint = " It looks like a pickle. If you trust it, use joblib.load."
+            raise ValueError(_not_ours(path) + hint * (start[0] == 0x80))
         if not whole:
             raise ValueError(_damaged(path, "its end is missing"))
         try:
@@ -353,15 +358,15 @@ def _read_arrays(path):
         except ValueError as error:
             if "allow_pickle" in str(error):
                 raise ValueError(
-                    f"{path} holds pickled objects, which could run code when they are read, so "
-                    "it was not. JEDIEstimator.save never writes any: do not trust this file."
+                    f"{path} was not read because it holds pickled objects, which could run code. "
+                    "JEDIEstimator.save never writes any: do not trust this file."
                 ) from error
             raise ValueError(_damaged(path, error)) from error
 
 
 @contextlib.contextmanager
 def _damage(path):
-    """What goes wrong while a file is taken apart is put down to the file."""
+    """Report errors that occur while a file is decoded as damage of the file."""
     try:
         yield
     except _Refusal as refusal:
@@ -371,13 +376,11 @@ def _damage(path):
 
 
 def _damaged(path, cause):
-    return (
-        f"{path} is damaged or was cut short ({cause}). Take a copy of it, or save or fit again."
-    )
+    return f"{path} is damaged or truncated ({cause}). Use a backup copy, or save or fit again."
 
 
 def _not_ours(path):
-    return f"{path} was not written by JEDIEstimator.save, nor as a checkpoint."
+    return f"{path} was written neither by JEDIEstimator.save nor as a checkpoint."
 
 
 def _version():
@@ -390,7 +393,7 @@ def _version():
 
 
 def _encode(value, where, arrays):
-    """A value as JSON, its arrays put aside under their place in the tree."""
+    """Convert a value to JSON, and collect its arrays by their place in the tree."""
 
     def inside(v, name):
         return _encode(v, f"{where}/{name}", arrays)
@@ -434,14 +437,14 @@ def _encode(value, where, arrays):
         return {type(value).__name__: inside(fields, type(value).__name__)}
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     raise TypeError(
-        f"{where} is of a type that cannot be stored safely ({kind}): files hold numbers, "
-        "strings, lists, tuples, dictionaries, arrays and RandomState. Change it, or use "
-        "joblib.dump, which keeps any object."
+        f"{where} has a type that cannot be stored safely ({kind}). Files hold numbers, strings, "
+        "lists, tuples, dictionaries, arrays and RandomState. Change it, or use joblib.dump, "
+        "which stores any object."
     )
 
 
 def _decode(value, arrays, writer, path):
-    """The inverse of `_encode`."""
+    """Convert JSON and arrays back to a value: the inverse of `_encode`."""
 
     def inside(v):
         return _decode(v, arrays, writer, path)
@@ -471,7 +474,7 @@ def _decode(value, arrays, writer, path):
     if kind == "bytes":
         return bytes.fromhex(held)
     if kind == "strings":
-        older = not hasattr(np.dtypes, "StringDType")  # numpy before 2: as objects
+        older = not hasattr(np.dtypes, "StringDType")  # numpy before 2 reads them as objects
         return np.array(inside(held), object if older else np.dtypes.StringDType())
     if kind == "RandomState":
         random_state = np.random.RandomState()
@@ -489,22 +492,22 @@ def _decode(value, arrays, writer, path):
     kind = NEW_NAMES.get(kind, kind)
     if kind in RECORDS:
         made = _build(RECORDS[kind], _in_new_names(inside(held)), writer, path)
-        return made.double() if isinstance(made, torch.nn.Module) else made  # as it was frozen
+        return made.double() if isinstance(made, torch.nn.Module) else made  # frozen in float64
     raise _Unknown(f"a value of the kind {kind!r}", writer, path)
 
 
 def _hypernetwork(config, weights, writer, path):
-    """A frozen hypernetwork of this form with these weights."""
+    """Make a frozen hypernetwork of this form with these weights."""
     weights = {HYPERNETWORK_1.get(name, name): w for name, w in weights.items()}
     made = _build(Hypernetwork, config | {"generator": torch.Generator()}, writer, path)
     made = made.to(next(iter(weights.values())).dtype)
-    weights.setdefault("B", made.B.detach())  # format 1 has none without inputs
+    weights.setdefault("B", made.B.detach())  # absent in format 1 without inputs
     made.load_state_dict(weights)
     return made.requires_grad_(False)
 
 
 def _build(cls, arguments, writer, path):
-    """An object from keyword arguments; names that its class does not have are refused."""
+    """Make an object from keyword arguments; refuse names that its class does not have."""
     unknown = _unknown(cls, arguments)
     if unknown:
         raise _Unknown(f"{unknown[0]!r} of a {cls.__name__}", writer, path)
@@ -512,11 +515,11 @@ def _build(cls, arguments, writer, path):
 
 
 def _unknown(cls, arguments):
-    """Names of arguments that a class does not have."""
+    """List the names of arguments that a class does not have."""
     return sorted(arguments.keys() - inspect.signature(cls).parameters.keys())
 
 
-# Format 2: some parts, fields and parameters had other names
+# Format 2: some classes, fields and parameters had other names
 
 NEW_NAMES = {
     "Filler": "Imputer",
@@ -528,15 +531,15 @@ NEW_NAMES = {
 
 
 def _in_new_names(named):
-    """A dictionary with the names of today."""
+    """Rename the keys of a dictionary to the current names."""
     return {NEW_NAMES.get(name, name): value for name, value in named.items()}
 
 
-# Format 1: what was observed and the state were one
+# Format 1: the observation was not separate from the state
 
 
 def _model_of_format_1(fields):
-    """A `Model` of the fields of a FittedModel."""
+    """Make a `Model` from the fields of a FittedModel."""
     names = {"hyper": "hypernetwork", "initial": "initial_state"}
     fields = {names.get(name, name): value for name, value in fields.items()}
     units = [fields.pop(name) for name in ("mean", "scale", "noise", "noise_of_neuron")]
@@ -548,7 +551,7 @@ def _model_of_format_1(fields):
 
 
 def _initial_state_of_format_1(fields):
-    """The initial state, or None where it is the first sample."""
+    """Make the initial state, or return None if it is the first sample."""
     return None if fields["directions"] is None else Inferred(**fields)
 
 

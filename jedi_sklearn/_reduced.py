@@ -49,7 +49,7 @@ class ReducedRNN:
         if inputs is not None:
             weights = rnn.input_weights
             self.h = self.h + (weights if weights.ndim == 2 else weights[0]) @ inputs
-        if rnn.J is not None:  # every direction is written to: y = x - h
+        if rnn.J is not None:  # full rank: y = x - h
             self.Q, self.P = None, rnn.J[0].T
         else:
             U = rnn.U if rnn.U.ndim == 2 else rnn.U[0]

@@ -1,7 +1,7 @@
-"""Losses on a GPU that are recorded once and replayed from then on (CUDA graphs).
+"""How a GPU records losses once and then replays them (CUDA graphs).
 
-A step of the dynamics is so little work for a GPU that it would wait for the calls that launch
-it: thousands for one gradient.
+A time step of the RNN is so little work that a GPU would mostly wait for the calls that launch
+it: thousands of them for one gradient.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ._trials import Trials
 
 __all__ = ["can_replay", "replayed"]
 
-_FIRST: dict = {}  # the GPU whose stream torch keeps for all recordings of the process
+_FIRST: dict = {}  # the GPU whose stream torch uses for all recordings of the process
 
 
 def can_replay(device):
-    """Whether losses on this device are replayed: torch records on one GPU of a process, alone."""
+    """Return whether losses on this device are replayed: torch records on one GPU per process."""
     if device.type != "cuda":
         return False
     _FIRST.setdefault("device", device)
@@ -27,9 +27,10 @@ def can_replay(device):
 
 
 def replayed(loss, weights, x0, trials, alpha, teacher_forcing, observation, recordings):
-    """The loss of a connectivity, as `split_loss` has it, for calls of the same shapes.
+    """Compute the loss of a connectivity, like `split_loss`, by a recording for these shapes.
 
-    `recordings` (dict) keeps what was recorded. Each call overwrites the gradients of the last.
+    The dictionary `recordings` holds all recordings. Each call overwrites the gradients of the
+    previous one.
     """
     named = {f"weight {name}": w for name, w in weights.items()}
     named |= {"x0": x0, "y": trials.y, "inputs": trials.inputs}
@@ -46,7 +47,7 @@ def replayed(loss, weights, x0, trials, alpha, teacher_forcing, observation, rec
 
 
 class _Loss(nn.Module):
-    """The loss as a function of tensors alone; parameters of the observation are its own."""
+    """Loss as a function of tensors alone, with the parameters of the observation as its own."""
 
     def __init__(self, loss, names, alpha, observation):
         super().__init__()
@@ -61,14 +62,14 @@ class _Loss(nn.Module):
 
 
 def _record(function, tensors):
-    """The same function, recorded with tensors like these, or itself where that cannot be."""
+    """Record a function with tensors like these; return it unchanged if that is impossible."""
     samples = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in tensors)
     with warnings.catch_warnings():
-        # it warms up on a stream of its own, which newer versions of torch point out
+        # warming up uses a separate stream, about which newer versions of torch warn
         warnings.filterwarnings("ignore", "The AccumulateGrad node's stream", UserWarning)
         try:
             with torch.cuda.device(samples[0].device):
                 how = {"allow_unused_input": True}
                 return torch.cuda.make_graphed_callables(function, samples, **how)
-        except RuntimeError:  # a driver without graphs, or too little memory for them
+        except RuntimeError:  # the driver lacks graphs, or there is too little memory for them
             return function

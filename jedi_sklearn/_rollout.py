@@ -1,17 +1,17 @@
-"""Free and teacher-forced simulation with gradients: the hot loop.
+"""Simulation of free runs and of runs with teacher forcing, with gradients: the hot loop.
 
-With shared connectivity the state splits into a part that only the initial state (and the guide,
-under teacher forcing) drives, and a part inside the span of U (docs/model.md, eq. 5):
+With shared connectivity, the state splits into a part that only the initial state (and, under
+teacher forcing, the guide) drives, and a part in the span of U (docs/model.md, eq. 5):
 
     x[t] = y[t] + U h[t],      y[0] = x0, h[0] = 0
     x~[t] = (1-g) x[t] + g guide[t]      (teacher forcing g; 0 where a trial was not recorded)
     y[t+1] = (1-a) ((1-g) y[t] + g guide[t])
     h[t+1] = (1-a) (1-g) h[t] + a (G_k V' tanh(x~[t]) + b_k)
 
-Known inputs u reach the state through a filter f that nothing else enters, x[t] gains B f[t] with
-f[0] = 0 and f[t+1] = (1-a) (1-g) f[t] + a u[t]: f stands beside h, and B beside U,
-so a step costs two products with (neurons, rank) matrices. Time comes first in every array here,
-so that each step touches one contiguous (trials, neurons) block.
+Known inputs u reach the state through a filter f: x[t] gains B f[t], with f[0] = 0 and
+f[t+1] = (1-a) (1-g) f[t] + a u[t]. Arrays hold f beside h, and B beside U, so that a step costs
+two products with (neurons, rank) matrices. Time is the first axis of every array, so that each
+step uses one contiguous (trials, neurons) block.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ __all__ = [
 ]
 
 
-# elsewhere torch computes tanh number by number, or nearly
+# without AVX512 torch computes tanh almost number by number
 VECTOR_TANH = torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def tanh_(x):
-    """In-place tanh; as 2 sigmoid(2x) - 1 where torch vectorises that about four times better."""
+    """Compute tanh in place, as 2 sigmoid(2x) - 1 where that is about four times faster."""
     if VECTOR_TANH or x.device.type != "cpu":
         return x.tanh_()
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 def matvec(matrices, transposed, vectors, out=None):
-    """matrices[k] @ vectors[k]; `transposed` is the contiguous transpose of `matrices`.
+    """Compute matrices[k] @ vectors[k]; `transposed` is the contiguous transpose of `matrices`.
 
-    Batched products of MKL are several times slower on columns than on rows from rank 20 on, and
-    the other way round below.
+    From rank 20 on, batched products of MKL are several times slower with columns than with rows;
+    below, the opposite holds.
     """
     if vectors.shape[1] < 20:
         column = None if out is None else out.unsqueeze(-1)
@@ -56,7 +56,7 @@ def matvec(matrices, transposed, vectors, out=None):
 
 
 def add_matvec_(out, matrices, transposed, vectors):
-    """out[k] += matrices[k] @ vectors[k], as `matvec`."""
+    """Add matrices[k] @ vectors[k] to out[k], like `matvec`."""
     if vectors.shape[1] < 20:
         out.unsqueeze(-1).baddbmm_(matrices, vectors.unsqueeze(-1))
     else:
@@ -65,9 +65,9 @@ def add_matvec_(out, matrices, transposed, vectors):
 
 
 def filter_inputs(inputs, alpha, pulls=None):
-    """What inputs (time, trials, inputs) have left in the state at each step, f above.
+    """Filter inputs (time, trials, inputs) as the leak does: f in the module docstring.
 
-    `pulls` are those of `Trials.pulls_of_training`, none by default.
+    `pulls` are those of `Trials.pulls_of_training`. Default: no teacher forcing.
     """
     filtered = torch.zeros_like(inputs)
     for t in range(len(inputs) - 1 if inputs.shape[2] else 0):
@@ -77,7 +77,7 @@ def filter_inputs(inputs, alpha, pulls=None):
 
 
 def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspace=None):
-    """Deviance of the (teacher-forced) run with shared bases; gradients by hand.
+    """Compute the deviance of the run with shared bases and teacher forcing; gradients by hand.
 
     Parameters
     ----------
@@ -85,16 +85,18 @@ def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspa
         ``U``, ``V`` (neurons, rank), ``core`` (trials, rank, rank), ``bias`` (trials, rank) and
         ``B`` (neurons, inputs).
     x0 : Tensor (trials, neurons)
+        First states.
     trials : Trials
+        Trials to score.
     alpha : float
-        A step of the dynamics over tau.
+        Time step of the RNN over tau.
     teacher_forcing : float or Tensor (time, trials, 1)
-        Share g of the guide mixed into the state before each step, of all or of each.
+        Share g of the guide mixed into the state before each step, for all steps or for each.
     observation : Observation
+        Observation model.
     workspace : dict, optional
-        Keeps the memory of the two arrays of the size of the guide that the backward pass needs
-        from one call to the next; only for calls whose backward pass ends before the next call
-        begins.
+        Reuses the memory of two arrays of the size of the guide, which the backward pass needs,
+        in later calls. The backward pass must end before the next call begins.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspa
 
 
 class _SplitRollout(torch.autograd.Function):
-    """Loss of the shared-basis run; the backward pass is written by hand."""
+    """Loss of the run with shared bases, with a backward pass written by hand."""
 
     @staticmethod
     def forward(
@@ -129,7 +131,7 @@ class _SplitRollout(torch.autograd.Function):
         pulls = trials.pulls_of_training(teacher_forcing)
         rank, drift, core = U.shape[1], alpha * bias, alpha * core
         coreT = core.transpose(1, 2).contiguous()
-        Ut = torch.cat([U, B], 1).t().contiguous()  # U and B below
+        Ut = torch.cat([U, B], 1).t().contiguous()  # rows of U, then of B
         error, rates = _like(guide, workspace)
         latent = guide.new_zeros(n_steps, n_trials, len(Ut))  # h, then f
         latent[..., rank:] = filter_inputs(trials.inputs, alpha, pulls)
@@ -139,7 +141,7 @@ class _SplitRollout(torch.autograd.Function):
         deviance = guide.new_empty(n_steps)
         observation.begin()
         steps = (trials.y, guide, error, rates, latent, read)
-        steps = zip(*(a.unbind(0) for a in steps), strict=True)  # views, made once
+        steps = zip(*(a.unbind(0) for a in steps), strict=True)  # views, made only once
         for t, (seen, target, e, phi, h, z) in enumerate(steps):
             torch.addmm(y, h, Ut, beta=decay, out=phi)  # x, (trials, neurons)
             deviance[t] = observation.step(phi, seen, trials.weight_at(t), e)
@@ -173,11 +175,11 @@ class _SplitRollout(torch.autograd.Function):
         Vt = V.t().contiguous()
         scale = 2.0 * grad
         grad_h = error.new_zeros(n_steps, n_trials, rank)
-        # rank first: these products are faster that way round
+        # rank first, because these products are faster in this order
         grad_Ut, grad_Vt = U.new_zeros(n_latent, n_neurons), U.new_zeros(rank, n_neurons)
         grad_x = torch.empty_like(error[0])
         grad_y = torch.zeros_like(error[0]) if ctx.need_x0 else None
-        z_bar, later = torch.empty_like(read[0]), None  # later: grad_h of the step after
+        z_bar, later = torch.empty_like(read[0]), None  # later: grad_h of the next step
         steps = zip(*(a.unbind(0)[::-1] for a in (error, rates, latent, grad_h)), strict=True)
         for t, (e, phi, h, h_bar) in zip(range(n_steps - 1, -1, -1), steps, strict=True):
             g = pulls[t]
@@ -198,21 +200,21 @@ class _SplitRollout(torch.autograd.Function):
         incoming = grad_h[1:].permute(1, 2, 0)
         grad_core = torch.bmm(incoming, read[:-1].transpose(0, 1)).mul_(alpha)
         grad_bias = incoming.sum(-1).mul_(alpha)
-        # the pass is linear in half the derivative of the deviance: the factor 2 comes last
+        # the pass uses half the derivative of the deviance and is linear, so 2 comes last
         grads = (grad_Ut[:rank].t(), grad_Vt.t(), grad_core, grad_bias, grad_Ut[rank:].t(), grad_y)
         grads = [g if g is None else g.mul_(scale) for g in grads]
         return *grads, *[None] * 5, *(scale * g for g in ctx.own)
 
 
 def _add_scaled_(out, values, factor):
-    """out += factor * values, with a number or one of each trial (trials, 1)."""
+    """Add factor * values to out; the factor is a number, or one per trial (trials, 1)."""
     if torch.is_tensor(factor):
         return out.addcmul_(values, factor)
     return out.add_(values, alpha=factor)
 
 
 def _like(guide, workspace):
-    """Two uninitialised arrays like `guide`, in memory of the workspace, if there is one."""
+    """Make two uninitialised arrays like `guide`, in the memory of the workspace if given."""
     if workspace is None:
         return torch.empty_like(guide), torch.empty_like(guide)
     n = guide.numel()
@@ -222,7 +224,7 @@ def _like(guide, workspace):
 
 
 def plain_loss(connectivity, weights, x0, trials, alpha, teacher_forcing, observation):
-    """The same loss for any connectivity, by automatic differentiation."""
+    """Compute the same loss for any connectivity, by automatic differentiation."""
     x, loss, pulls = x0, 0.0, trials.pulls_of_training(teacher_forcing)
     for t in range(trials.n_steps):
         loss = loss + observation.deviance(x, trials.y[t], trials.weight_at(t))
@@ -234,14 +236,14 @@ def plain_loss(connectivity, weights, x0, trials, alpha, teacher_forcing, observ
 
 
 def drive(connectivity, weights, rates, inputs):
-    """J_k rates + b_k + B u of each trial, (trials, neurons); u has shape (trials, inputs)."""
+    """Compute J_k rates + b_k + B u of each trial, (trials, neurons), for u (trials, inputs)."""
     recurrent = connectivity.drive(weights, rates)
     return recurrent + inputs @ weights["B"].t() if inputs.shape[1] else recurrent
 
 
 @torch.no_grad()
 def simulate(connectivity, weights, x0, n_steps, alpha, inputs=None):
-    """The free run, (time, trials, neurons); inputs (time, trials, inputs), none by default."""
+    """Simulate free runs, (time, trials, neurons), with inputs (time, trials, inputs) if any."""
     if inputs is None:
         inputs = x0.new_zeros(n_steps, len(x0), 0)
     states = x0.new_empty(n_steps, *x0.shape)
@@ -254,9 +256,9 @@ def simulate(connectivity, weights, x0, n_steps, alpha, inputs=None):
 
 
 def follow(connectivity, weights, x0, trials, alpha, teacher_forcing):
-    """State (trials, neurons) at the last sample of runs that are pulled to the guide on the way.
+    """Compute states (trials, neurons) at the last sample of runs with teacher forcing.
 
-    Samples of which no neuron was observed pull nothing.
+    Samples in which no neuron was observed do not pull the state.
     """
     x, pulls = x0, trials.pulls(teacher_forcing)
     for t, target in enumerate(trials.guide):

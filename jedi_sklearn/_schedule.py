@@ -1,4 +1,4 @@
-"""What drives a training, what is reported of it, and what is said at its end."""
+"""The schedule of training, its progress reports, and the verdict at its end."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ __all__ = [
     "judge",
 ]
 
-REFRESHES = 10  # how often the prior is re-estimated, and validation looked at
-CHECKPOINTS = 20  # how often the state is kept, where it is
-DIVERGED = 2  # deviance of the data's mean, or of the first step: free runs of tanh units are near
+REFRESHES = 10  # number of times that the prior is re-estimated and the validation R2 evaluated
+CHECKPOINTS = 20  # number of times that the state is saved, if there is a checkpoint
+DIVERGED = 2  # times the loss of the data's mean or of the first step; tanh units stay near that
 
 
 @dataclass
 class Schedule:
-    """What drives the optimiser.
+    """Settings of the optimiser at each step.
 
-    Teacher forcing falls linearly from `teacher_forcing` to `final_teacher_forcing` over the
-    share `anneal` of the steps, the learning rate as a half cosine from `learning_rate` to 0.
+    Teacher forcing changes linearly from `teacher_forcing` to `final_teacher_forcing` over the
+    share `anneal` of the steps. The learning rate falls from `learning_rate` to 0 along half a
+    cosine.
     """
 
     max_iter: int
@@ -37,10 +38,10 @@ class Schedule:
     regularised: bool = True
     tol: float = 1e-3
     final_teacher_forcing: float = 0.0
-    patience: int | None = None  # validations without improvement before the fit stops
+    patience: int | None = None  # validations without improvement after which training stops
 
     def teacher_forcing_at(self, step):
-        """Forcing strength at a step."""
+        """Compute the strength of teacher forcing at a step."""
         left = max(0.0, 1 - step / (self.anneal * self.max_iter))
         return (
             self.final_teacher_forcing + (self.teacher_forcing - self.final_teacher_forcing) * left
@@ -48,7 +49,7 @@ class Schedule:
 
     @property
     def refresh(self):
-        """Steps between two looks at prior and validation."""
+        """Steps between two updates of the prior and evaluations of the validation R2."""
         return max(1, self.max_iter // REFRESHES)
 
     @property
@@ -57,17 +58,17 @@ class Schedule:
         return max(1, self.max_iter // CHECKPOINTS)
 
     def settled(self, step):
-        """Whether teacher forcing is at its end: what is minimised no longer changes."""
+        """Return whether teacher forcing is final, so that the objective no longer changes."""
         return self.teacher_forcing_at(step) == self.final_teacher_forcing
 
     def learning_rate_at(self, step):
-        """Learning rate at a step."""
+        """Compute the learning rate at a step."""
         return 0.5 * self.learning_rate * (1 + math.cos(math.pi * step / self.max_iter))
 
 
 @dataclass
 class Trained:
-    """Result of `train`; parameters live in the model that was given."""
+    """Result of `train`; the trained parameters are in the model that it was given."""
 
     c: torch.Tensor
     q: torch.Tensor
@@ -81,13 +82,13 @@ class Trained:
 
     @property
     def loss(self):
-        """Of the last tenth of the steps, the mean."""
+        """Mean loss over the last tenth of the steps."""
         tail = max(1, len(self.loss_curve) // 10)
         return sum(self.loss_curve[-tail:]) / tail
 
 
 class Progress:
-    """A tqdm bar, or plain lines where tqdm is not installed; silent unless verbose."""
+    """Progress bar (tqdm), or plain lines if tqdm is not installed; silent unless verbose."""
 
     def __init__(self, total, verbose, share="R2"):
         self.bar, self.every = None, max(1, total // 10)
@@ -115,18 +116,18 @@ class Progress:
             )
 
     def skip(self, n_steps):
-        """Count steps that were made before."""
+        """Count steps that an earlier run made."""
         if self.bar is not None:
             self.bar.update(n_steps)
 
     def close(self):
-        """End the bar."""
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 def describe_divergence(step, schedule, teacher_forcing):
-    """Text of the error where the loss is no longer finite: a cause and a remedy."""
+    """Write the error message for a loss that is not finite: a cause and a remedy."""
     if teacher_forcing:
         cause = f"the run left the data in spite of teacher forcing {teacher_forcing:.3f}"
     else:
@@ -134,15 +135,15 @@ def describe_divergence(step, schedule, teacher_forcing):
     return (
         f"Training diverged: the loss was not finite at step {step + 1} of {schedule.max_iter}; "
         f"{cause}. Try a smaller learning_rate_init (now {schedule.learning_rate:g}), a smaller "
-        'rank, or scale="neuron" if a few neurons are much larger than the others. '
-        "Nothing was changed in the estimator."
+        'rank, or scale="neuron" if a few neurons are much more active than the others. '
+        "The estimator stays as it was."
     )
 
 
 def describe_failure(result, schedule, share="R2", inferred=-math.inf):
-    """Text of the warning where a fit is no better than the mean of the data.
+    """Write the warning for a fit that is no better than the mean of the data.
 
-    `share` is what the score is called, `inferred` that of the embeddings inferred after the fit.
+    `share` is the name of the score, `inferred` the score of embeddings inferred after the fit.
     """
     got = f"{share} {1 - result.loss:.3g}"
     if result.loss > DIVERGED * max(1.0, result.loss_curve[0]):
@@ -153,34 +154,35 @@ def describe_failure(result, schedule, share="R2", inferred=-math.inf):
         )
     if inferred > 0:
         return (
-            f"Training ended no better than the mean of the data ({got}). The embeddings inferred "
-            f"after it do better ({share} {inferred:.2f}): the fit is of use, but its own "
-            "embeddings did not settle. Try more steps (max_iter), or a smaller "
+            f"Training ended no better than the mean of the data ({got}). Embeddings inferred "
+            f"after training do better ({share} {inferred:.2f}), so the model is usable, but the "
+            "embeddings of training did not settle. Try more steps (max_iter), or a smaller "
             f"learning_rate_init (now {schedule.learning_rate:g})."
         )
-    noisy = " (smooth them along time)" if share == "R2" else ""
+    noisy = " (smooth them in time)" if share == "R2" else ""
     return (
         f"The free run is no better than the mean of the data ({got}). Check that the axes of X "
         "are (n_trials, n_timesteps, n_neurons), that dt is the sampling interval in seconds, and "
-        f"that tau is of the order of the fastest changes. If so, the data may be too noisy{noisy}"
-        ", need more dimensions (raise rank and n_components), or have no dynamics in common."
+        "that tau is comparable to the time scale of the fastest changes. If so, the data may be "
+        f"too noisy{noisy}, need more dimensions (raise rank and n_components), or lack common "
+        "dynamics."
     )
 
 
 def judge(result, schedule, checkpoint=None, share="R2"):
-    """The result with `converged`, or the complaint of a warning: a cause and a remedy."""
+    """Set `converged` of a result, or its complaint for a warning: a cause and a remedy."""
     n = len(result.loss_curve)
     if result.interrupted:
         result.complaint = (
-            f"Training was interrupted after {n} of {schedule.max_iter} steps; the estimator "
-            "keeps the state reached so far. Fit again to go through the whole schedule."
+            f"Training was interrupted after {n} of {schedule.max_iter} steps. The estimator "
+            "keeps the state reached so far. Fit again to complete the schedule."
         )
         if not schedule.settled(n):
             result.complaint += (
-                " The teacher forcing had not ended, so the free run may leave the data."
+                " Teacher forcing had not ended, so the free run may leave the data."
             )
         if checkpoint is not None and n >= schedule.saving:
-            result.complaint += " The checkpoint is kept: the same fit goes on from there."
+            result.complaint += " The checkpoint is kept: the same fit continues from it."
         return result
     if result.converged:
         return result
@@ -189,13 +191,13 @@ def judge(result, schedule, checkpoint=None, share="R2"):
         if not result.converged:
             result.complaint = (
                 f"A callback stopped training after {n} of {schedule.max_iter} steps, before "
-                "teacher forcing had ended: the free run may leave the data. Let it run for "
-                "longer, or lower teacher_forcing."
+                "teacher forcing had ended, so the free run may leave the data. Let training run "
+                "for longer, or lower teacher_forcing."
             )
         return result
     tail, last = max(1, n // 10), result.loss
     before = result.loss_curve[-2 * tail : -tail]
-    gain = sum(before) / len(before) - last if before else 1 - last  # a lone step
+    gain = sum(before) / len(before) - last if before else 1 - last  # if there is a single step
     if last >= 1:
         result.failed = True
         result.complaint = describe_failure(result, schedule, share)

@@ -1,4 +1,4 @@
-"""How a fit starts and what drives it: each option of `solver` is a class of `SOLVERS`."""
+"""How a fit starts and how it is trained: each option of `solver` is a class of `SOLVERS`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from ._warm_start import warm_start
 
 __all__ = ["SOLVERS", "Annealed", "Paper"]
 
-# trials of a mini-batch, "auto": this many values, within these numbers of trials
+# size of a mini-batch, "auto": values in all its trials, and limits of the number of trials
 BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**24, 16, 200
-CONTINUED = 0.3  # share of the learning rate: the full one first loses what was fitted
+CONTINUED = 0.3  # factor of the learning rate; the full rate at first undoes the previous fit
 
 
 class Solver:
-    """Base of the solvers: the parts of a fit that they have in common.
+    """Base class of the solvers, with the parts of a fit that they share.
 
     Attributes
     ----------
     skip : bool
-        Give a perceptron an affine path beside its hidden layers.
+        Whether a perceptron gets an affine path beside its hidden layers.
     regularised : bool
-        Whether embeddings and weights have priors while they are trained.
+        Whether embeddings and weights have priors during training.
     reads_curve : bool
-        Whether `start` goes by the curve of `components_of_trials`.
+        Whether `start` uses the curve of `components_of_trials`.
     silences : bool
-        Whether `start` takes `drive`, which tells what neurons are to drive others.
+        Whether `start` accepts `drive`, which says which neurons should drive others.
     """
 
     skip = True
@@ -38,7 +38,7 @@ class Solver:
 
     @classmethod
     def schedule(cls, est, trials, continued):
-        """What drives the optimiser."""
+        """Make the schedule of the optimiser."""
         teacher_forcing, final_teacher_forcing = cls.teacher_forcing(est, trials.n_inputs)
         batch = est.batch_size
         if batch == "auto":
@@ -58,7 +58,7 @@ class Solver:
 
     @classmethod
     def hypernetwork(cls, est, trials, n_components, rank, starts, generator):
-        """A random hypernetwork of the form that the estimator's parameters describe."""
+        """Make a random hypernetwork of the form that the estimator's parameters describe."""
         return Hypernetwork(
             n_components,
             trials.shape[2],
@@ -73,13 +73,13 @@ class Solver:
 
 
 class Annealed(Solver):
-    """Closed-form start, teacher forcing that falls."""
+    """Solver with a closed-form start and declining teacher forcing."""
 
     silences = True
 
     @staticmethod
     def teacher_forcing(est, n_inputs):
-        """Strength of the teacher forcing at the start of a fit and at its end."""
+        """Return the strength of teacher forcing at the start and at the end of a fit."""
         first, last = (setting(est, f"{when}teacher_forcing") for when in ("", "final_"))
         if last == "auto":
             last = first / 2 if n_inputs else 0.0
@@ -107,7 +107,7 @@ class Annealed(Solver):
 
 
 class Paper(Solver):
-    """Random start, Adam on the free run alone."""
+    """Solver of the paper: a random start, and Adam on the free run alone."""
 
     skip = False
     regularised = False
@@ -115,14 +115,14 @@ class Paper(Solver):
 
     @staticmethod
     def teacher_forcing(est, n_inputs):
-        """None at all."""
+        """Return zeros: there is no teacher forcing."""
         return 0.0, 0.0
 
     @staticmethod
     def start(
         hypernetwork, trials, q, initial, embedding_index, alpha, curve, generator, processes
     ):
-        """Random embeddings (embeddings, n_components), for random weights."""
+        """Draw random embeddings (embeddings, n_components), for random weights."""
         n = len(trials) if embedding_index is None else int(embedding_index.max()) + 1
         size = (n, hypernetwork.n_components)
         c = torch.randn(*size, generator=generator, dtype=torch.float32)

@@ -1,18 +1,18 @@
-"""Runs with shared bases, in the coordinates of the space in which the weights move them.
+"""Runs with shared bases, in coordinates of the space in which the weights move the state.
 
-With an orthonormal basis Q of the span of U and of the directions of the initial state,
+Let Q be an orthonormal basis of the span of U and of the directions of the initial state. Then
 
     x[t] = outside[t] + Q z[t],
     x~[t] = driven[t] + Q z~[t],      z~[t] = left[t] z[t]
     z[t+1] = (1-a) z~[t] + a (G_k V' tanh(x~[t]) + b_k)          (G_k, b_k in coordinates)
 
 where outside and driven depend on the trial alone (mean of the first states, inputs, guide under
-forcing): what depends on parameters are the coordinates z (problems, time, b). The neurons enter
-by tanh and two products a step, and what an observation says of single values.
+teacher forcing), and only the coordinates z (problems, time, b) depend on the parameters. Arrays
+over neurons are needed only for tanh, two products per step, and the terms of the observation.
 
-`lift` takes z as unknown, too: it linearises all steps at once about any coordinates, which need
-not be those of a run (docs/model.md, Embeddings of given trials). It starts at the data, and
-states that are pulled to them cannot explode.
+`lift` treats z as unknown as well. It linearises all steps at once about any coordinates, which
+need not be those of a run (docs/model.md, Embeddings of given trials). It starts at the data, and
+states that are pulled towards the data cannot explode.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SplitRuns(DenseRuns):
         super().__init__(hypernetwork, initial_state, observation, alpha)
         U, self.V = self.connectivity.U.detach(), self.connectivity.V.detach()
         self.Q, mix = torch.linalg.qr(torch.cat([U, initial_state.directions], 1))
-        # of the neurons that drive others; the rest is only compared with what was observed
+        # of neurons that drive others; the rest is only compared with observed values
         self.drive, self.driving_Q = self.connectivity.drive_others, self.Q
         if self.drive is not None and self.drive.all():
             self.drive = None
@@ -45,14 +45,14 @@ class SplitRuns(DenseRuns):
         self.Qt, self.Vt = self.Q.t().contiguous(), self.V.t().contiguous()
         self.driving_Qt = self.driving_Q.t().contiguous()
         self.of_U, self.of_q = mix[:, : U.shape[1]], mix[:, U.shape[1] :]
-        self._space = {}  # arrays are made once: fresh memory is slow
-        # products of the entries of each neuron: sums of them, weighted by slopes, are Jacobians
+        self._space = {}  # arrays to reuse, because allocating memory is slow
+        # products of entries of each neuron; Jacobians are their sums weighted by slopes
         self.read_pairs = (self.driving_Q[:, :, None] * self.V[:, None, :]).flatten(1)
         self.pairs = (self.Q[:, :, None] * self.Q[:, None, :]).flatten(1)
         self.driving_pairs = self.pairs if self.drive is None else self.pairs[self.drive]
 
     def chunk(self, target):
-        """How many problems are worked on at a time."""
+        """Compute how many problems to process together."""
         n_steps, _, n_neurons = target.shape
         b, rank = self.Q.shape[1], self.V.shape[1]
         each = n_steps * max(n_neurons, b * rank, b * (self.size + 1))
@@ -60,12 +60,12 @@ class SplitRuns(DenseRuns):
 
     @torch.no_grad()
     def target(self, trials, teacher_forcing=0.0):
-        """Trials as runs under this teacher forcing meet them."""
+        """Prepare trials for runs with this teacher forcing."""
         return SplitTarget.of(self, trials, teacher_forcing)
 
     @torch.no_grad()
     def run(self, p, target, keep=False):
-        """Deviance of each problem's run, and what `system` needs (with `keep`)."""
+        """Compute the deviance of each problem's run and, with `keep`, what `system` needs."""
         weights, a = self._coordinates(self.hypernetwork(p[:, : self.d])), self.alpha
         core, drift = a * weights["core"], a * weights["bias"]
         coreT = core.transpose(1, 2).contiguous()
@@ -86,10 +86,11 @@ class SplitRuns(DenseRuns):
 
     @torch.no_grad()
     def system(self, p, target, kept, exact=False):
-        """Gradient and Gauss-Newton curvature of half the deviance, and what that lacks.
+        """Compute gradient and Gauss-Newton curvature of half the deviance, and the remainder.
 
-        Of shape (problems, m) and (problems, m, m), twice; the last is None where it was not
-        wanted (`exact`). What hidden layers of the hypernetwork would add is left out.
+        The shapes are (problems, m), (problems, m, m) and (problems, m, m). The last is what the
+        exact curvature adds, without the contribution of hidden layers of the hypernetwork; it is
+        None unless `exact`.
         """
         z, (_, score, curvature) = kept
         step = self._linearise(p, z, target)
@@ -98,7 +99,7 @@ class SplitRuns(DenseRuns):
 
     @torch.no_grad()
     def gradient(self, p, target, kept):
-        """Gradient of half the deviance alone, by going back through the run once."""
+        """Compute only the gradient of half the deviance, by one backward pass."""
         z, (_, score, _) = kept
         f, slopes = self.hypernetwork.linearise(p[:, : self.d])
         weights = self._coordinates(self.connectivity.weights(f))
@@ -106,7 +107,7 @@ class SplitRuns(DenseRuns):
         a, rates = self.alpha, self._rates(target.left[:, :-1] * z[:, :-1], target)
         core = a * weights["core"]
         coreT = core.transpose(1, 2).contiguous()
-        back = score.clone()  # derivatives by the coordinates, through all that follows
+        back = score.clone()  # derivatives by the coordinates, through all later steps
         by_read, by_x = p.new_empty(len(p), core.shape[2]), torch.empty_like(rates[:, 0])
         steps = (back[:, :-1], back[:, 1:], rates, target.left[:, :-1])
         for now, later, rate, left in zip(*(each.unbind(1)[::-1] for each in steps), strict=True):
@@ -126,13 +127,14 @@ class SplitRuns(DenseRuns):
 
     @torch.no_grad()
     def lift(self, p, z, target, prior, weight, pull=0.0):
-        """A Gauss-Newton step of parameters and coordinates together.
+        """Make a joint Gauss-Newton step of parameters and coordinates.
 
-        `pull` is the strength of teacher forcing of the coordinates, towards those of the guide.
-        Returns both, and the curvature of the cost; they are not finite where the step failed.
+        `pull` is the strength of teacher forcing, which pulls the coordinates towards those of
+        the guide. Returns parameters, coordinates and the curvature of the cost, which are not
+        finite for problems whose step failed.
         """
         step, m = self._linearise(p, z, target, pull, defects=True), p.shape[1]
-        z = z + step.tangents[:, :, m].transpose(0, 1)  # where the linearised dynamics lead at p
+        z = z + step.tangents[:, :, m].transpose(0, 1)  # trajectory of the linearised RNN at p
         tangents = self._flat(step.tangents[:, :, :m])
         _, score, curvature = self._score(z, target)
         gradient, G = self._normal_equations(tangents, score, curvature)
@@ -142,9 +144,9 @@ class SplitRuns(DenseRuns):
         return p + move, z + torch.bmm(move.unsqueeze(1), tangents).view(z.shape), H
 
     def _coordinates(self, weights):
-        """Weights along Q: core (problems, b, rank), bias and start (problems, b).
+        """Convert weights to coordinates: core (problems, b, rank), bias and start (problems, b).
 
-        Tangents of weights have their axis of components before these.
+        Tangents of weights have an additional first axis, that of the components.
         """
         mixed = {"core": self.of_U @ weights["core"], "bias": weights["bias"] @ self.of_U.t()}
         if "start" in weights:
@@ -152,13 +154,13 @@ class SplitRuns(DenseRuns):
         return mixed
 
     def _first(self, weights, p):
-        """Coordinates of the first states."""
+        """Compute the coordinates of the first states."""
         return weights.get("start", 0.0) + p[:, self.d :] @ self.of_q.t()
 
     def _score(self, z, target):
-        """Deviance; scores along Q, (problems, time, b); curvatures (problems, time, neurons).
+        """Compute deviances, scores (problems, time, b), and curvatures (problems, time, neurons).
 
-        For curvatures of 1 these are None.
+        Scores are in coordinates. Curvatures that all equal 1 are returned as None.
         """
         if target.seen is not None:
             error = z - target.seen
@@ -170,9 +172,10 @@ class SplitRuns(DenseRuns):
         return each.sum(1), score @ self.Q, curvature
 
     def _linearise(self, p, z, target, pull=0.0, defects=False):
-        """Tangents of the coordinates by p, with a row for the defects of z if these are wanted.
+        """Compute tangents of the coordinates by p and, with `defects`, a row for those of z.
 
-        Defects are what the steps miss of z; their row is where they lead.
+        Defects are the differences between steps of the RNN and z. The row holds the change of
+        the coordinates that corrects them.
         """
         n, n_steps, b = z.shape
         m, d, a = p.shape[1], self.d, self.alpha
@@ -189,9 +192,9 @@ class SplitRuns(DenseRuns):
         rates = self._rates(pulled, target)
         read = rates @ self.V
         slope = torch.mul(rates, rates, out=self._array("slope", *rates.shape)).neg_().add_(1)
-        reading = self._array("reading", n * before, b * rank)  # Q' diag(slope) V of every step
+        reading = self._array("reading", n * before, b * rank)  # Q' diag(slope) V at every step
         torch.mm(slope.flatten(0, 1), self.read_pairs, out=reading)
-        jacobian = self._array("jacobian", n, before * b, b)  # coordinates before a step first
+        jacobian = self._array("jacobian", n, before * b, b)  # first axis: before the step
         torch.bmm(reading.view(n, before * b, rank), coreT, out=jacobian)
         jacobian = jacobian.view(n, before, b, b).mul_(a)
         jacobian.diagonal(dim1=2, dim2=3).add_(1 - a)
@@ -217,25 +220,25 @@ class SplitRuns(DenseRuns):
         return _Linearised(S, by, weights, rates, slope, reading, jacobian, left)
 
     def _rates(self, z, target):
-        """Rates of all steps but the last at such coordinates, (problems, time - 1, driving)."""
+        """Compute rates at coordinates, without the last step, (problems, time - 1, driving)."""
         rates = self._array("rates", *z.shape[:2], len(self.V))
         return tanh_(torch.add(target.driven[:, :-1], z @ self.driving_Qt, out=rates))
 
     def _array(self, name, *shape):
-        """An array that was used for the same before, if it has this shape."""
+        """Return the array of this name, reusing its memory if the shape is the same."""
         if name not in self._space or self._space[name].shape != shape:
             self._space[name] = self.Q.new_empty(shape)
         return self._space[name]
 
     def _flat(self, tangents):
-        """Tangents (time, problems, m, b) as (problems, m, time * b)."""
+        """Reshape tangents (time, problems, m, b) to (problems, m, time * b)."""
         n_steps, n, m, b = tangents.shape
         flat = self._array("flat", n, m, n_steps * b)
         flat.view(n, m, n_steps, b).copy_(tangents.permute(1, 2, 0, 3))
         return flat
 
     def _normal_equations(self, tangents, score, curvature):
-        """Sums over time of S' score and of S' curvature S, for tangents of `_flat`."""
+        """Sum S' score and S' curvature S over time, for tangents of `_flat`."""
         n, n_steps, b = score.shape
         weighted = tangents
         if curvature is not None:
@@ -246,10 +249,10 @@ class SplitRuns(DenseRuns):
         return gradient, torch.bmm(weighted, tangents.transpose(1, 2))
 
     def _second_order(self, step, score):
-        """What the curvature of the dynamics adds to the curvature of half the deviance."""
+        """Compute what the curvature of the dynamics adds to that of half the deviance."""
         a, d = self.alpha, self.d
         n_steps, n, m, b = step.tangents.shape
-        back = [score[:, -1]]  # derivatives by the coordinates, through all that follows
+        back = [score[:, -1]]  # derivatives by the coordinates, through all later steps
         for now, matrix in zip(
             score[:, 1:-1].unbind(1)[::-1], step.jacobian[:, 1:].unbind(1)[::-1], strict=True
         ):
@@ -258,7 +261,7 @@ class SplitRuns(DenseRuns):
         bend = (back @ step.weights["core"]) @ self.Vt
         bend.mul_(step.slope).mul_(step.rates).mul_(-2 * step.left.square())
         bend = (bend.flatten(0, 1) @ self.driving_pairs).view(n, n_steps - 1, b, b)
-        # change of the weights by the embedding, times that of what they read
+        # change of the weights with the embedding, times the change of the rates that they read
         by_core = step.by["core"].permute(1, 2, 0, 3).reshape(n, b, -1)
         by_core = torch.bmm(back, by_core).view(n, n_steps - 1, d, -1) * step.left.unsqueeze(-1)
         total, cross = back.new_zeros(n, m, m), back.new_zeros(n, d, m)
@@ -273,7 +276,7 @@ class SplitRuns(DenseRuns):
 
 @dataclass
 class _Linearised:
-    """Steps about coordinates: their tangents, and what these came from."""
+    """Linearisation of all steps about coordinates: tangents, and the parts that make them."""
 
     tangents: torch.Tensor  # (time, problems, m or m + 1, b)
     by: dict  # tangents of the weights, (n_components, problems, ...)
@@ -282,20 +285,20 @@ class _Linearised:
     slope: torch.Tensor
     reading: torch.Tensor  # (problems, time - 1, b, rank)
     jacobian: torch.Tensor  # (problems, time - 1, b, b), coordinates before a step first
-    left: torch.Tensor  # share of the coordinates that forcings leave
+    left: torch.Tensor  # share of the coordinates that teacher forcing leaves
 
 
 @dataclass
 class SplitTarget:
-    """What runs of trials meet, trials first: the part of the state that no parameter moves.
+    """Trials as runs need them, including the part of the state that no parameter moves.
 
-    Arrays that are alike for all trials have a first axis of 1.
+    Trials are the first axis, which has length 1 in arrays that are the same for all trials.
 
     Attributes
     ----------
     outside, driven : Tensor (trials, time, neurons)
-        States without coordinates, and the same after teacher forcing, of neurons that drive
-        others.
+        States without the part in the coordinates, and the same after teacher forcing for neurons
+        that drive others.
     left : Tensor (trials, time, 1)
         Share of the coordinates that teacher forcing leaves.
     guide : Tensor (trials, time, b)
@@ -303,10 +306,10 @@ class SplitTarget:
     recorded : Tensor (trials, time, 1)
         1 where some neuron was recorded.
     seen, rest : Tensor (trials, time, b), (trials,) or None
-        Where the deviance is a squared error: coordinates of the values, and the squared error
-        that they do not explain.
+        Coordinates of the values, and the squared error that these leave, if the deviance is a
+        squared error.
     y, weight : Tensor (trials, time, neurons) or None
-        Values and weights where it is not.
+        Values and weights, if it is not.
     forced : bool
         Whether there is teacher forcing.
     """
@@ -324,7 +327,7 @@ class SplitTarget:
 
     @classmethod
     def of(cls, runs, trials, teacher_forcing):
-        """The target of trials under teacher forcing."""
+        """Make the target of trials under teacher forcing."""
         guide = trials.guide.transpose(0, 1)
         n_steps = trials.n_steps
         recorded = trials.new_zeros(1, n_steps, 1) + 1
@@ -358,13 +361,13 @@ class SplitTarget:
 
     @property
     def shape(self):
-        """(time, trials, neurons)."""
+        """Shape of the trials, (time, trials, neurons)."""
         return self.outside.shape[1], len(self.guide), self.outside.shape[2]
 
     def __len__(self):
         return len(self.guide)
 
     def __getitem__(self, index):
-        """Some of the trials, by a slice or a tensor of indices."""
+        """Select some of the trials by a slice or a tensor of indices."""
         n, parts = len(self), (getattr(self, field.name) for field in fields(self))
         return SplitTarget(*(a[index] if torch.is_tensor(a) and len(a) == n else a for a in parts))

@@ -89,7 +89,7 @@ def is_stored(X):
 
 
 def is_large(n_values):
-    """Whether so many values are left where they are, if they are stored."""
+    """Return whether so many values, if stored, are left where they are."""
     return n_values > LARGE
 
 

@@ -1,4 +1,4 @@
-"""What a fit takes of torch: device, memory, threads and random numbers; and what it ignores."""
+"""How the package uses torch: device, memory, threads and random numbers; what it ignores."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = [
     "temporary_bytes",
 ]
 
-TEMPORARIES = 32  # that fit into the free memory of a GPU
+TEMPORARIES = 32  # number of large temporaries that must fit into the free memory of a GPU
 
-_forked = False  # whether this process is a fork that has not yet been limited to one thread
+_forked = False  # True in a forked process until it is limited to one thread
 
 
 def isolated(function):
-    """A function that runs as if no mode and no default device of torch were set.
+    """Make a function ignore the modes and the default device of torch.
 
-    Gradients, inference mode, automatic precision and the default device belong to the thread, and
-    are what they were when it returns. The default dtype belongs to all threads: what is made
-    inside has to name its dtype.
+    Gradient mode, inference mode, automatic precision and the default device belong to the
+    thread, and are restored when the function returns. The default dtype belongs to all threads,
+    so the function must name the dtype of every tensor that it makes.
     """
 
     @functools.wraps(function)
@@ -62,9 +62,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def _use_one_thread_in_a_fork():
-    """Keep a forked process from waiting for the threads of OpenMP, which only its parent has.
+    """Keep a forked process from waiting for OpenMP threads, which only its parent has.
 
-    Whether the parent had started them is not known. What has one thread starts none.
+    Whether the parent had started any is unknown. A process limited to one thread needs none.
     """
     global _forked
     if not _forked:
@@ -72,20 +72,20 @@ def _use_one_thread_in_a_fork():
     _forked = False
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    threadpool_limits(1, user_api="openmp")  # that of scikit-learn as well
+    threadpool_limits(1, user_api="openmp")  # for scikit-learn as well
     if n_threads > 1:
         warn_user(
-            f"This process was forked, and will use 1 thread instead of {n_threads}: after a "
-            "fork, as of multiprocessing.Pool on Linux, threads that its parent had started would "
-            'keep it waiting forever. Start processes by multiprocessing.get_context("spawn") or '
-            "by joblib (loky, its default), or call torch.set_num_threads(1) in each of them."
+            f"This process was forked and will use 1 thread instead of {n_threads}. After a fork, "
+            "as by multiprocessing.Pool on Linux, it could wait forever for threads that only its "
+            'parent has. Start processes with multiprocessing.get_context("spawn") or with joblib '
+            "(loky, its default), or call torch.set_num_threads(1) in each of them."
         )
 
 
 def resolve_device(device):
-    """The torch.device behind the `device` parameter; "auto" takes CUDA where there is one.
+    """Return the torch.device for the `device` parameter; "auto" is CUDA if available.
 
-    Of several, that of this process where ``torchrun`` has started one for each.
+    If there are several GPUs, "auto" takes the one that ``torchrun`` assigned to this process.
     """
     if device == "auto":
         if not torch.cuda.is_available():
@@ -96,10 +96,10 @@ def resolve_device(device):
         resolved = torch.device(device)
         if resolved.type == "cuda":
             if torch.cuda.is_available() and (resolved.index or 0) >= torch.cuda.device_count():
-                raise ValueError(f"No CUDA device has the number {resolved.index}.")
+                raise ValueError(f"There is no CUDA device number {resolved.index}.")
         else:
             torch.zeros(1, dtype=torch.float64, device=resolved).item()
-    except Exception as error:  # of any kind: the backends of torch differ
+    except Exception as error:  # the backends of torch raise errors of many kinds
         likely = device.lower().replace("gpu", "cuda") if isinstance(device, str) else device
         raise ValueError(
             f'device must be "auto", "cpu", "cuda" or another torch device that works here in '
@@ -108,14 +108,14 @@ def resolve_device(device):
         ) from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device={device!r} was asked for, but torch sees no CUDA device here. "
+            f"device={device!r} was requested, but torch finds no CUDA device here. "
             'Use device="auto" or device="cpu", e.g. est.set_params(device="cpu").'
         )
     return resolved
 
 
 def _devices():
-    """Names of the devices of this machine that have double precision."""
+    """List the devices of this machine that support double precision."""
     names = ["cpu"]
     for kind, module in (("cuda", torch.cuda), ("xpu", torch.xpu)):
         if module.is_available():
@@ -124,10 +124,10 @@ def _devices():
 
 
 def in_parallel(function, calls, n_calls, device, n_jobs=None):
-    """[function(*arguments) for arguments in calls], by joblib.
+    """Compute [function(*arguments) for arguments in calls] with joblib.
 
-    Without `n_jobs`, and outside of joblib, by as many threads as torch has on the CPU, if there
-    is a call for each: they gain more where each has a call of its own.
+    Without `n_jobs`, and outside joblib, the threads of torch on the CPU share the calls if there
+    is at least one for each: this is faster than several threads per call.
     """
     n_threads = torch.get_num_threads()
     alone = device.type != "cpu" or threading.current_thread() is not threading.main_thread()
@@ -137,16 +137,16 @@ def in_parallel(function, calls, n_calls, device, n_jobs=None):
         return joblib.Parallel(n_jobs=n_jobs)(calls)
     how = {"n_jobs": n_threads, "backend": "threading", "pre_dispatch": n_threads}
     try:
-        torch.set_num_threads(1)  # of each thread that begins now
+        torch.set_num_threads(1)  # applies to each thread that starts now
         return joblib.Parallel(**how)(calls)
     finally:
         torch.set_num_threads(n_threads)
 
 
 def temporary_bytes(device, on_cpu):
-    """Size that one large temporary may have: on a GPU a share of its free memory, for many.
+    """Limit the size of one large temporary; on a GPU, to a share of its free memory.
 
-    On the CPU small arrays are faster, since they stay in the cache.
+    On the CPU, small arrays are faster because they stay in the cache.
     """
     if device.type != "cuda":
         return on_cpu
@@ -154,11 +154,11 @@ def temporary_bytes(device, on_cpu):
 
 
 def as_tensor(array):
-    """A tensor that shares the memory of an array, or has a copy of one that is read-only."""
+    """Make a tensor that shares the memory of an array, or copies a read-only array."""
     return torch.as_tensor(array if array.flags.writeable else array.copy())
 
 
 def make_generator(random_state):
-    """A torch.Generator (CPU) seeded from a scikit-learn random_state."""
+    """Make a torch.Generator (CPU) seeded by a scikit-learn random_state."""
     seed = check_seed(random_state).randint(np.iinfo(np.int32).max)
     return torch.Generator().manual_seed(int(seed))

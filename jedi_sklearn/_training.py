@@ -1,7 +1,7 @@
-"""Training: Adam on the free run, reached through annealed teacher forcing.
+"""How a model is trained: Adam on the free run, approached through annealed teacher forcing.
 
-`train` turns a started model and embeddings into trained ones. It knows nothing of estimators,
-files or scikit-learn.
+`train` takes an initialised model and embeddings, and trains both. It does not depend on
+estimators, files or scikit-learn.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["train"]
 
 CLIP = 1.0  # norm at which the gradient is clipped
 BETAS = (0.9, 0.99)
-OWN_RATE = 4  # learning rate of log rates' means, of which one SD is far for few spikes
-SMALLEST = 1e-12  # mean square of maps, which are 0 where there is nothing to explain
+OWN_RATE = 4  # factor of the learning rate of mean log rates, whose SD is large for few spikes
+SMALLEST = 1e-12  # least mean square of maps, which are 0 if there is nothing to explain
 
 
 def train(
@@ -46,32 +46,36 @@ def train(
     Parameters
     ----------
     model : Model
-        Trained in place.
+        Model, trained in place.
     c : Tensor (embeddings, n_components)
+        Initial embeddings.
     q : Tensor (trials, size)
         Free coordinates of the initial states.
     trials : Trials or LazyTrials
+        Training trials.
     schedule : Schedule
+        Settings of the optimiser.
     variance : float
-        Deviance per value of a model that knows each neuron's mean alone.
+        Deviance per value of a model that knows only the mean of each neuron.
     embedding_index : Tensor (trials,), int, optional
-        Which embedding each trial uses; its own by default.
+        Embedding that each trial uses. Default: one of its own.
     condition_index : Tensor (embeddings,), int, optional
-        Condition of each embedding: the prior is then centred on the condition.
+        Condition of each embedding, on which its prior is then centred.
     generator : torch.Generator
-        Order of the mini-batches.
+        Source of the order of the mini-batches.
     validate : callable, optional
-        ``validate(model, c, q) -> R2`` on trials left out, looked at once teacher forcing no
-        longer changes.
+        ``validate(model, c, q) -> R2`` on held-out trials. It is called only once teacher forcing
+        no longer changes.
     progress : Progress, optional
+        Progress report.
     checkpoint : object, optional
-        Its ``state``, unless None, is what an earlier call with the same arguments had passed to
-        its ``write(state)``: training goes on from there, as if never interrupted.
+        Its ``state``, unless None, is what an earlier call with the same arguments passed to its
+        ``write(state)``. Training continues from there as if never interrupted.
     processes : Processes
-        Each works on its share of every mini-batch; all keep the whole state.
+        Processes that share every mini-batch; each of them holds the whole state.
     watch : object, optional
-        Its ``begin()`` is called before each step, and after it ``end(model, trained)``, which
-        says whether to stop there.
+        Its ``begin()`` is called before each step, and its ``end(model, trained)`` after it,
+        which returns whether to stop.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def train(
     Raises
     ------
     FloatingPointError
-        When the loss is no longer finite.
+        If the loss is not finite.
     """
     progress = progress or Progress(schedule.max_iter, False)
     run = _Run(
@@ -131,7 +135,7 @@ def train(
 
 
 class _Run:
-    """The state of a training, and its single steps."""
+    """State of training, and its elementary steps."""
 
     def __init__(
         self,
@@ -168,22 +172,22 @@ class _Run:
 
     @property
     def n_steps(self):
-        """Steps made."""
+        """Number of steps made."""
         return len(self.result.loss_curve)
 
     def estimate_prior(self):
-        """Learn the prior anew from the state of the fit, if there is one."""
+        """Estimate the prior, if there is one, from the current state."""
         if self.prior is not None:
             self.prior.estimate(
                 *self._parameters(), self.trials, self.embedding_index, self.variance
             )
 
     def next_batch(self):
-        """Indices and trials of this process's share of the next mini-batch."""
+        """Return indices and trials of this process's share of the next mini-batch."""
         return self.batches.next()
 
     def loss(self, batch, teacher_forcing):
-        """The loss, 1 - R2 of the (forced) run, and in `objective` what is descended."""
+        """Compute the loss, 1 - R2 of the run, and set `objective`, which also has the prior."""
         mine, some = batch
         c = self.c[mine if self.embedding_index is None else self.embedding_index[mine]]
         deviance = self.model.loss(c, self.q[mine], some, teacher_forcing, self.workspace)
@@ -197,7 +201,7 @@ class _Run:
         return self.processes.total(float(loss.detach()))
 
     def descend(self, learning_rate):
-        """One step of Adam."""
+        """Make one step of Adam."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate * group["factor"]
         self.optimiser.zero_grad()
@@ -207,18 +211,18 @@ class _Run:
         self.optimiser.step()
 
     def validate(self, validate):
-        """R2 on trials left out, noted in the curve."""
+        """Compute the R2 of held-out trials, and append it to the curve."""
         score = validate(*self._parameters())
         self.result.validation_curve.append((self.n_steps, score))
         return score
 
     def snapshot(self):
-        """What was trained so far, to look at."""
+        """Return the state so far, to be read only."""
         curves = (list(self.result.loss_curve), list(self.result.validation_curve))
         return Trained(self.c.detach(), self.q.detach(), *curves)
 
     def finish(self):
-        """What was trained."""
+        """Return the result of training."""
         self.result.c, self.result.q = self.c.detach(), self.q.detach()
         return self.result
 
@@ -226,19 +230,19 @@ class _Run:
         return self.model, self.c.detach(), self.q.detach()
 
     def weights(self):
-        """A copy of all that is trained."""
+        """Copy all trained parameters."""
         model = copy.deepcopy(self.model.state_dict())
         return {"model": model, "c": self.c.detach().clone(), "q": self.q.detach().clone()}
 
     def load_weights(self, weights):
-        """Go back to such a copy."""
+        """Return to a copy that `weights` made."""
         self.model.load_state_dict(weights["model"])
         with torch.no_grad():
             self.c.copy_(weights["c"])
             self.q.copy_(weights["q"])
 
     def state(self):
-        """What `load` needs to go on bit by bit, as numbers, tensors, lists and dicts."""
+        """Collect what `load` needs to continue identically: numbers, tensors, lists, dicts."""
         prior = None if self.prior is None else self.prior.state()
         return {
             "weights": self.weights(),
@@ -250,7 +254,7 @@ class _Run:
         }
 
     def load(self, state):
-        """Go on from what `state` gave."""
+        """Continue from what `state` returned."""
         self.load_weights(state["weights"])
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
@@ -262,19 +266,19 @@ class _Run:
 
 
 class _Best:
-    """The best state so far: by validation, or in case of an interruption only."""
+    """Best state so far, by validation; without validation, for an interruption only."""
 
     def __init__(self, schedule, validate):
         self.schedule, self.validate = schedule, validate
         self.weights, self.score, self.waited = None, -math.inf, 0
 
     def is_due(self, step):
-        """Whether to look: once teacher forcing no longer changes, a few times."""
+        """Return whether to evaluate: a few times, once teacher forcing no longer changes."""
         refresh = self.schedule.refresh
         return self.schedule.settled(step) and step % refresh == refresh - 1
 
     def look(self, run):
-        """Keep the state if it is the best one; True when none came for too long."""
+        """Keep the state if it is the best; return True after too many without improvement."""
         if self.validate is None:
             score, least = 1 - _mean(run.result.loss_curve[-self.schedule.refresh :]), 0.0
         else:
@@ -286,7 +290,7 @@ class _Best:
         return self.validate is not None and self.waited >= self.schedule.patience
 
     def restore(self, run):
-        """Go back to the best state where that is not the last one."""
+        """Return to the best state, unless it is the last one."""
         result = run.result
         latest = 1 - _mean(result.loss_curve[-self.schedule.refresh :])
         if self.weights is None or (self.validate is None and latest >= self.score):
@@ -295,26 +299,26 @@ class _Best:
             run.load_weights(self.weights)
 
     def state(self):
-        """All of it, for a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"weights": self.weights, "score": self.score, "waited": self.waited}
 
 
 class _Saved:
-    """The checkpoint, if there is one: the state of run and best in one dict."""
+    """Checkpoint, if there is one, of the states of `run` and `best` in one dictionary."""
 
     def __init__(self, checkpoint, schedule, run, best):
         self.checkpoint, self.schedule = checkpoint, schedule
         self.run, self.best = run, best
 
     def resume(self):
-        """Go on from what an earlier call wrote."""
+        """Continue from what an earlier call wrote."""
         state = None if self.checkpoint is None else self.checkpoint.state
         if state is not None:
             self.run.load(state["run"])
             vars(self.best).update(state["best"])
 
     def write(self, step):
-        """Write the state after a step, where one is due."""
+        """Write the state after a step, if that is due."""
         if self.checkpoint is None or (step + 1) % self.schedule.saving:
             return
         processes = self.run.processes
@@ -332,12 +336,12 @@ def _mean(values):
 
 
 class _Prior:
-    """Gaussian priors of embeddings and maps; their weight follows the residuals (eq. 8).
+    """Gaussian priors of embeddings and maps, weighted by the residuals (eq. 8).
 
-    c ~ N(mean of its condition, diagonal), its mean and spread re-estimated from the state of the
-    fit, and maps (of spike counts the basis U, too) ~ N(0, their mean square at the start): with
-    the noise level estimated too, nothing has to be tuned. Without conditions, mean and spread are
-    those of all embeddings.
+    Embeddings c ~ N(mean of the condition, diagonal), with mean and spread re-estimated from the
+    current state. Maps (and, for spike counts, the basis U) ~ N(0, their mean square at the
+    start). The noise level is estimated as well, so nothing needs tuning. Without conditions,
+    mean and spread are those of all embeddings.
     """
 
     def __init__(self, model, condition_index):
@@ -349,8 +353,8 @@ class _Prior:
         self.size_of_basis = None if basis is None else _mean_square(basis)
 
     def estimate(self, model, c, q, trials, embedding_index, variance, most=64):
-        """Learn noise level, means and spread from the state of the fit."""
-        # a fixed random choice: a regular one would meet trials of one task where tasks alternate
+        """Estimate noise level, means and spread from the current state."""
+        # a fixed random choice; a regular one could pick a single task if tasks alternate
         order = torch.randperm(len(trials), generator=torch.Generator().manual_seed(0))
         n_steps, _, n_neurons = trials.shape
         some = order[: min(most, 2 * block_size(n_steps, n_neurons))].to(c.device)
@@ -363,7 +367,7 @@ class _Prior:
             residual_autocorrelation_time(error, chosen.every),
         )
         noise = model.observation.estimate_dispersion(error, n_observed, variance)
-        # of the loss, in units of which one prior term counts this much
+        # weight of a prior term in units of the loss
         self.strength = noise * autocorrelation_time / (variance * trials.n_observed)
         if self.condition_index is None:
             self.mean = c.mean(0).expand_as(c)
@@ -377,7 +381,7 @@ class _Prior:
         self.precision = 1 / torch.maximum(spread, floor)
 
     def penalty(self, model, c):
-        """Minus twice the log prior, in units of the loss."""
+        """Compute minus twice the log prior, in units of the loss."""
         total = ((c - self.mean).square() @ self.precision).sum()
         for p, size in zip(model.connectivity.outputs(), self.size, strict=True):
             total = total + p[1:].square().sum() / size
@@ -386,10 +390,10 @@ class _Prior:
         return self.strength * total
 
     def state(self):
-        """All but the groups, for a checkpoint."""
+        """Return everything except the conditions, for a checkpoint."""
         return {name: value for name, value in vars(self).items() if name != "condition_index"}
 
     def load(self, state, device):
-        """Go on from such a state."""
+        """Continue from such a state."""
         for name, value in state.items():
             setattr(self, name, value.to(device) if torch.is_tensor(value) else value)

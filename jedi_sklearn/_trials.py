@@ -1,4 +1,4 @@
-"""How trials lie in memory, all at once or in blocks, and their moments."""
+"""How trials are held in memory, all at once or in blocks; their lengths and moments."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = [
     "trial_moments",
 ]
 
-WORK_VALUES, MAX_WORK = 2**23, 256  # trials that are worked on at a time: 32 MB of float32
-# trials that a start is found on: this many values, within these numbers of trials
+WORK_VALUES, MAX_WORK = 2**23, 256  # values (32 MB of float32) and trials processed together
+# trials from which a start is computed: values, and limits of the number of trials
 SAMPLE_VALUES, MIN_SAMPLE, MAX_SAMPLE = 2**29, 128, 2000
-NOTHING = 1e-30  # SST less than this share of the SSE: no variance but rounding
+NOTHING = 1e-30  # an SST below this share of the SSE is rounding, not variance
 
 
 @dataclass
@@ -40,24 +40,24 @@ class Trials:
     Attributes
     ----------
     y : Tensor (time, trials, neurons)
-        Observed values, the only thing that is scored; where one is missing, any finite number.
+        Observed values, which alone are scored. Missing values may be any finite number.
     weight : Tensor (time, trials, neurons) or None
-        1 where a value was observed, 0 where it is missing; None without missing values.
+        1 for observed values, 0 for missing ones; None if no value is missing.
     guide : Tensor (time, trials, neurons)
-        Estimate of the state without gaps: what teacher forcing pulls to, where observed runs
-        start and what the closed form explains. Where values are states it is `y` itself, which
-        is the default.
+        Estimate of the state without gaps: teacher forcing pulls towards it, observed runs start
+        at it, and the closed form explains it. If values are states it is `y` itself, which is
+        the default.
     inputs : Tensor (time, trials, inputs)
-        Known inputs, without channels where there are none.
+        Known inputs; no channels if there are none.
     constant : Tensor (trials,) or None
-        Part of the deviance of each trial that depends on `y` alone, where there is one.
+        Part of the deviance of each trial that depends on `y` alone, if there is one.
     every : int
         Steps from one sample to the next. Steps between samples have weight 0.
     neurons : Tensor or None
-        Numbers of the neurons among those of the model; None where it is all of them.
+        Indices of the neurons among those of the model; None if they are all of them.
     """
 
-    held = True  # in memory
+    held = True  # whether all trials are in memory
 
     y: torch.Tensor
     weight: torch.Tensor | None = None
@@ -78,12 +78,12 @@ class Trials:
 
     @property
     def shape(self):
-        """(time, trials, neurons)."""
+        """Shape of the trials, (time, trials, neurons)."""
         return tuple(self.y.shape)
 
     @property
     def n_inputs(self):
-        """Channels of known input."""
+        """Number of channels of known input."""
         return self.inputs.shape[2]
 
     @property
@@ -95,7 +95,7 @@ class Trials:
         return self.y.dtype
 
     def __getitem__(self, index):
-        """Some of the trials, by a slice or a tensor of indices."""
+        """Select some of the trials by a slice or a tensor of indices."""
         y = self.y[:, index]
         guide = y if self.guide is self.y else self.guide[:, index]
         weight = None if self.weight is None else self.weight[:, index]
@@ -107,18 +107,18 @@ class Trials:
 
     @property
     def n_steps(self):
-        """Steps of a trial, its first sample included."""
+        """Number of steps of a trial, including its first sample."""
         return len(self.y)
 
     @property
     def n_observed(self):
-        """Number of values observed."""
+        """Number of observed values."""
         if self.weight is None:
             return self.y.numel()
-        return float(self.weight.sum(dtype=torch.float64))  # float32 counts to 2^24
+        return float(self.weight.sum(dtype=torch.float64))  # float32 only counts to 2^24
 
     def to(self, dtype, device):
-        """The same in this precision on this device."""
+        """Convert to this precision and device."""
         y = self.y.to(device, dtype)
         guide = y if self.guide is self.y else self.guide.to(device, dtype)
         weight = None if self.weight is None else self.weight.to(device, dtype)
@@ -127,7 +127,7 @@ class Trials:
         return Trials(y, weight, guide, self.inputs.to(device, dtype), *rest)
 
     def spread(self, every):
-        """The same with steps between the samples: guide interpolated, inputs held."""
+        """Insert steps between the samples, interpolating the guide and holding the inputs."""
         if every == 1:
             return self
         shape = (n_steps_of(len(self.y), every), *self.y.shape[1:])
@@ -142,18 +142,21 @@ class Trials:
         return Trials(y, weight, guide, inputs, self.constant, every, self.neurons)
 
     def samples(self):
-        """The same without the steps between the samples."""
+        """Remove the steps between the samples."""
         if self.every == 1:
             return self
         parts = (self.y, self.weight, self.guide, self.inputs)
         return Trials(*(a[:: self.every] for a in parts), self.constant, neurons=self.neurons)
 
     def weight_at(self, t):
-        """Weights of a sample, (trials, neurons), or None."""
+        """Return the weights of a sample, (trials, neurons), or None."""
         return None if self.weight is None else self.weight[t]
 
     def recorded(self):
-        """Whether some neuron was observed, (time, trials); between samples, before and after."""
+        """Return whether any neuron was observed, (time, trials).
+
+        Between samples this means that some were observed both before and after.
+        """
         if self.weight is None:
             return torch.ones(self.y.shape[:2], dtype=torch.bool, device=self.device)
         seen = self.weight[:: self.every].amax(2) > 0
@@ -163,16 +166,16 @@ class Trials:
         return recorded
 
     def pulls(self, teacher_forcing):
-        """Strength of teacher forcing at each sample: 0 where nobody was recorded."""
+        """Return the strength of teacher forcing at each step: 0 where no value was observed."""
         if self.weight is None or not teacher_forcing:
             return [teacher_forcing] * len(self.y)
         return teacher_forcing * self.weight.amax(2, keepdim=True)
 
     def pulls_of_training(self, teacher_forcing):
-        """The same, but that the steps between recorded samples are pulled as well.
+        """Return the same with teacher forcing also at steps between recorded samples.
 
-        A number, or of each trial (trials, 1) where some trial was not recorded; with a
-        `teacher_forcing` of each sample and trial, (time, trials, 1), just that.
+        Each strength is a number, or (trials, 1) if some trial was not recorded. A
+        `teacher_forcing` that is given for each step and trial, (time, trials, 1), is used as is.
         """
         if torch.is_tensor(teacher_forcing):
             return teacher_forcing.unbind(0)
@@ -184,15 +187,15 @@ class Trials:
         return [teacher_forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
 
     def new_zeros(self, *shape):
-        """Zeros of the kind of the trials."""
+        """Make zeros with the dtype and device of the trials."""
         return torch.zeros(*shape, dtype=self.dtype, device=self.device)
 
 
 @dataclass
 class LazyTrials:
-    """The same as `Trials` of the arguments of `as_trials`, made when some are asked for.
+    """Trials made from the arguments of `as_trials` only when some of them are needed.
 
-    `n_observed` is known from the start: nobody wants to read all trials for it.
+    `n_observed` is given, because computing it would read all trials.
     """
 
     X: StoredTrials
@@ -231,7 +234,7 @@ class LazyTrials:
         return as_trials(part(self.X, index), self.inputs[index], *rest)
 
     def take(self, index):
-        """Some of the trials, not made yet."""
+        """Select some of the trials without making them."""
         index = index.cpu().numpy()
         return replace(self, X=part(self.X, index), inputs=self.inputs[index])
 
@@ -239,14 +242,14 @@ class LazyTrials:
 
 
 class SessionTrials:
-    """Trials of sessions with different neurons, each with those alone that its runs need.
+    """Trials of sessions with different neurons; each session has only those its runs need.
 
     Parameters
     ----------
     parts : list of (Tensor, Trials or LazyTrials)
-        Where the trials of each session are among all, and these trials; all with `neurons`.
+        Indices of the trials of each session among all trials, and the trials, with `neurons`.
     n_observed : float, optional
-        Number of values observed, if the parts do not know it.
+        Number of observed values, if the parts do not know it.
     """
 
     def __init__(self, parts, n_observed=None):
@@ -266,19 +269,19 @@ class SessionTrials:
 
     @property
     def shape(self):
-        """(time, trials, neurons), of the session with the most neurons."""
+        """Shape (time, trials, neurons), with the neurons of the session that has most."""
         return self.n_steps, len(self), max(trials.shape[2] for _, trials in self.parts)
 
     @property
     def n_observed(self):
-        """Number of values observed."""
+        """Number of observed values."""
         if self._n_observed is not None:
             return self._n_observed
         return sum(trials.n_observed for _, trials in self.parts)
 
     @property
     def constant(self):
-        """As of `Trials`."""
+        """Part of the deviance of each trial that depends on the values alone, or None."""
         if self.parts[0][1].constant is None:
             return None
         constant = torch.empty(len(self), dtype=torch.float64, device=self.device)
@@ -287,11 +290,11 @@ class SessionTrials:
         return constant
 
     def __getitem__(self, index):
-        """Some of the trials, by a slice or a tensor; those of one session as its own."""
+        """Select some of the trials; those of a single session as `Trials` of that session."""
         return self._some(index, lambda trials, i: trials[i])
 
     def take(self, index):
-        """Some of the trials, not made yet where they were not."""
+        """Select some of the trials without making those that are not in memory."""
         return self._some(index, lambda trials, i: trials.take(i), self._n_observed)
 
     def _some(self, index, get, n_observed=None):
@@ -305,31 +308,31 @@ class SessionTrials:
 
 
 def by_session(trials):
-    """Indices and trials of each session: all where they are not apart."""
+    """Return indices and trials of each session, or all trials if there are no sessions."""
     if isinstance(trials, SessionTrials):
         return trials.parts
     return [(slice(None), trials)]
 
 
 def n_steps_of(n_samples, every):
-    """Steps of a trial of so many samples, with `every` steps from one to the next."""
+    """Compute the steps of a trial with `every` steps from one sample to the next."""
     return (n_samples - 1) * every + 1
 
 
 def lengths_of(X):
-    """Samples of each trial (trials, time, neurons), padding at its end left out."""
+    """Count the samples of each trial (trials, time, neurons) without padding at its end."""
     return np.array([len(x) - np.isfinite(x).any(axis=1)[::-1].argmax() for x in X])
 
 
 def block_size(n_steps, n_neurons):
-    """How many trials are worked on at a time."""
+    """Compute how many trials to process together."""
     return min(max(WORK_VALUES // (n_steps * n_neurons), 1), MAX_WORK)
 
 
 def blocks(trials, index=None):
-    """Indices of trials, all or those of a tensor, in parts that are worked on at a time.
+    """Divide the indices of trials, all or those given, into parts to process together.
 
-    All trials of sessions are in blocks of one session each.
+    Without given indices, each part of `SessionTrials` belongs to one session.
     """
     if isinstance(trials, SessionTrials):
         return [where[i] for where, some in trials.parts for i in blocks(some)]
@@ -340,7 +343,7 @@ def blocks(trials, index=None):
 
 
 def sample_of(trials):
-    """Indices of the trials that a start is found on: all, or a fixed choice of very many."""
+    """Return the indices of trials for computing a start: all, or a fixed choice of very many."""
     n_steps, n_trials, n_neurons = trials.shape
     most = min(max(SAMPLE_VALUES // (n_steps * n_neurons), MIN_SAMPLE), MAX_SAMPLE)
     if n_trials <= most:
@@ -350,22 +353,27 @@ def sample_of(trials):
 
 
 def as_trials(X, inputs, observation, imputer, dtype, device, every=1, neurons=None):
-    """Trials of X (NaN where missing) and inputs as tensors, without a second copy of X.
+    """Convert trials X (NaN where missing) and inputs to tensors, without a second copy of X.
 
     Parameters
     ----------
     X : ndarray or StoredTrials (trials, time, neurons)
+        Activity.
     inputs : ndarray (trials, time, inputs)
+        Known inputs.
     observation : Observation
-        Says what is scored of a trial, and what guides its run; of the neurons.
+        Observation model of the selected neurons, which provides the values to score and the
+        guide of each trial.
     imputer : callable
-        Imputes the gaps of a trial (time, neurons) of states, of the neurons too.
+        Imputes the gaps of a trial (time, neurons) of states of the selected neurons.
     dtype : torch.dtype
+        Precision of the tensors.
     device : torch.device
+        Device of the tensors.
     every : int
         Steps from one sample to the next.
     neurons : ndarray of int, optional
-        Which neurons of X; all by default.
+        Indices of the neurons to select from X. Default: all.
     """
     n_trials, n_samples, n_neurons = X.shape
     if neurons is not None:
@@ -392,7 +400,7 @@ def as_trials(X, inputs, observation, imputer, dtype, device, every=1, neurons=N
 
 
 class Batches:
-    """Mini-batches in random order; each process gets its share."""
+    """Mini-batches in random order, shared among processes."""
 
     def __init__(self, trials, size, generator, processes):
         self.trials, self.generator, self.processes = trials, generator, processes
@@ -404,7 +412,7 @@ class Batches:
             self.whole = mine, trials if all_here else trials[mine]
 
     def next(self):
-        """Indices and trials of the next one."""
+        """Return indices and trials of this process's share of the next mini-batch."""
         if self.whole is not None:
             return self.whole
         if self.position + self.size > self.n:
@@ -415,12 +423,12 @@ class Batches:
         return mine, self.trials[mine]
 
     def state(self):
-        """Where in the order we are, and what the next orders come from."""
+        """Return the current order, the position in it, and the state of the generator."""
         generator = None if self.generator is None else self.generator.get_state()
         return {"order": self.order, "position": self.position, "generator": generator}
 
     def load(self, state):
-        """Go on from such a state."""
+        """Continue from such a state."""
         order, self.position = state["order"], state["position"]
         self.order = None if order is None else order.to(self.trials.device)
         if self.generator is not None:
@@ -428,17 +436,17 @@ class Batches:
 
 
 def trial_moments(X, processes=ALONE, of=None):
-    """Mean, variance and number of values of each neuron over trials and time.
+    """Compute mean, variance and number of values of each neuron over trials and time.
 
-    Without a copy of X. NaN counts as missing; a neuron never observed has NaN for both. With
-    `of` those of a function of each trial (time, neurons).
+    X is not copied. NaN counts as missing; mean and variance of a neuron that was never observed
+    are NaN. With `of`, the moments are those of this function of each trial (time, neurons).
     """
     X = part(X, processes.slice(len(X)))
     X = X if of is None else _Mapped(X, of)
     count, total = np.zeros((2, X.shape[2]))
     for trial in X:
         here = np.sum(trial, axis=0, dtype=np.float64)
-        if np.isfinite(here).all():  # nothing is missing: a third of the passes
+        if np.isfinite(here).all():  # nothing is missing, so one pass is enough
             count += len(trial)
             total += here
         else:
@@ -457,7 +465,7 @@ def trial_moments(X, processes=ALONE, of=None):
 
 
 class _Mapped:
-    """A function of each trial of an array, made anew whenever it is gone through."""
+    """Function of each trial of an array, evaluated anew in each iteration."""
 
     def __init__(self, X, of):
         self.X, self.of, self.shape = X, of, X.shape
@@ -467,7 +475,7 @@ class _Mapped:
 
 
 def one_less(sse, total):
-    """1 - sse / total, an R2; where nothing varies 1 or 0, as r2_score has it."""
+    """Compute 1 - sse / total, an R2; if nothing varies it is 1 or 0, as in r2_score."""
     if total <= NOTHING * sse:
         return float(sse == 0)
     return float(1 - sse / total)

@@ -1,6 +1,6 @@
-"""Closed-form start of the fit: bases, maps and embeddings by alternating least squares.
+"""Closed-form start of a fit: bases, maps and embeddings by alternating least squares.
 
-The data are put into the nonlinearity and filtered once, so that each trial becomes a small ridge
+The data pass through the nonlinearity and a filter once, which makes each trial a small ridge
 regression (docs/model.md, eq. 6): with r[t+1] = (1-a) r[t] + a tanh(x[t]), r[0] = 0, and s the
 same filter of ones, x[t] - (1-a)^t x[0] = J r[t] + b s[t] is linear in J and b.
 """
@@ -17,10 +17,10 @@ from ._trials import MAX_WORK, blocks, sample_of
 __all__ = ["warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
-COMMON_RIDGE = 1e-5  # the same, of the RNN common to all trials when inputs are known
-COMMON_SHARE = 0.999  # of what it explains: the columns that it gets
+COMMON_RIDGE = 1e-5  # the same, for the RNN common to all trials with known inputs
+COMMON_SHARE = 0.999  # share of what this RNN explains that its columns must explain
 N_SWEEPS = 4
-MANY_NEURONS = 1500  # from here on without second moments of (neurons, neurons)
+MANY_NEURONS = 1500  # beyond this, second moments of (neurons, neurons) are avoided
 N_PASSES, OVERSAMPLING = 6, 10  # of the subspace iteration
 
 
@@ -36,41 +36,44 @@ def warm_start(
     curve=None,
     drive=None,
 ):
-    """Closed-form solution of the teacher-forced problem in the shared-basis model.
+    """Solve the problem with full teacher forcing in closed form, in the shared-basis model.
 
-    Bases and maps come from all trials, or from a sample where there are very many; with
-    `embedding_index` the maps from all in any case.
+    Bases and maps come from all trials, or from a sample if there are very many. With
+    `embedding_index`, maps always come from all trials.
 
     Parameters
     ----------
     trials : Trials or LazyTrials
+        Training trials.
     q : Tensor (trials, size)
         Free coordinates of the first states.
     initial : InitialState
+        Initial state of the runs.
     rank, n_components : int
+        Sizes of the model.
     alpha : float
-        A step of the dynamics over tau.
+        Time step of the RNN over tau.
     embedding_index : Tensor (trials,), int, optional
-        Which embedding each trial uses; by default its own.
+        Embedding that each trial uses. Default: one of its own.
     processes : Processes
-        Each goes through its share of the trials.
+        Processes that share the trials.
     curve : SizeCurve, optional
-        That of `components_of_trials`: how far the guide is to be denoised.
+        Curve of `components_of_trials`, which sets how strongly the guide is denoised.
     drive : Tensor (neurons,), bool, optional
-        Which neurons drive others: rows of V of the rest are 0. All by default.
+        Which neurons drive others; the rows of V of the rest are 0. Default: all.
 
     Returns
     -------
     U, V : Tensor (neurons, rank)
-        Bases, orthogonal without inputs; their columns are scaled to bring what they carry closer
-        together.
+        Bases, orthogonal without inputs. Their columns are scaled to make the sizes of what they
+        carry more equal.
     maps : Tensor (n_components + 1, rank + 1, rank)
-        Weights and bias (last row) as an affine function of the embedding. Where first states are
-        generated a row follows: their coordinates along U.
+        Weights and bias (last row) as an affine function of the embedding. If first states are
+        generated, one more row holds their coordinates along U.
     c : Tensor (embeddings, n_components)
-        Zero mean, identity covariance, over the sample where there is one.
+        Embeddings with zero mean and identity covariance, over the sample if there is one.
     B : Tensor (neurons, inputs) or None
-        Input weights, where there are inputs.
+        Input weights, if there are inputs.
     """
     sample = sample_of(trials)
     trials = denoised(trials, curve, processes)
@@ -80,7 +83,7 @@ def warm_start(
     else:
         U, V, balance = _bases(regression, sample, rank)
     if drive is not None:
-        V = V * drive[:, None]  # but for rounding it is
+        V = V * drive[:, None]  # removes rounding errors
     if embedding_index is None:
         A, B = _moments_of_trials(regression, sample, U, V)
     else:
@@ -98,7 +101,7 @@ def warm_start(
         c, maps = _whiten(c, maps)
     if embedding_index is None and len(sample) < len(trials):
         c = _embeddings_of_trials(regression, U, V, maps, ridge)
-    # Adam moves every weight alike: let the weights of small and large directions be alike too
+    # Adam moves all weights alike, so the weights of small and large directions should be alike
     left, right = balance
     maps = maps / left
     maps[:, :rank] *= right[:, None]
@@ -112,7 +115,7 @@ def warm_start(
 
 
 class _Regression:
-    """The regression of eq. 6 over many trials, some at a time."""
+    """Regression of eq. 6 over many trials, a few at a time."""
 
     def __init__(self, trials, q, initial, alpha, processes, drive=None):
         self.trials, self.q, self.initial, self.alpha = trials, q, initial, alpha
@@ -132,10 +135,10 @@ class _Regression:
 
 
 class _Steps:
-    """The regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...).
+    """Regression of eq. 6 step by step: r[t], s[t] and the explained side, (trials, ...).
 
-    With `generated` first states what decays from them is to be explained as well: all but the
-    decay of x0, their mean. Where `drive` tells which neurons drive others, r of the rest is 0.
+    With `generated` first states, their decay is explained as well, except that of x0, their
+    mean. If `drive` says which neurons drive others, r of the rest is 0.
     """
 
     def __init__(self, trials, x0, alpha, input_weights=None, generated=False, drive=None):
@@ -145,9 +148,9 @@ class _Steps:
         self.filtered = filter_inputs(trials.inputs, alpha)
 
     def __iter__(self):
-        """Yield r[t], s[t] and x[t] - (1-a)^t x0 less what the inputs explain; 0 where unseen.
+        """Yield r[t], s[t] and x[t] - (1-a)^t x0, without what the inputs explain.
 
-        A sample of which no neuron was observed counts for nothing.
+        All are 0 for a sample in which no neuron was observed, so that it does not count.
         """
         alpha, weight = self.alpha, self.trials.weight
         r, s, rest = torch.zeros_like(self.x0), 0.0, self.x0.clone()
@@ -170,12 +173,12 @@ class _Steps:
 
 
 def _common_network(regression, sample, rank, n_components):
-    """Bases and balance as of `_bases`, from the RNN common to all trials; sets the input weights.
+    """Compute bases and balance like `_bases` from an RNN common to all trials; set input weights.
 
-    Reduced-rank regression of the explained side on [r, s, f] with f the filtered inputs. Where
-    the inputs are told apart, J reads from directions of r that carry little of its variance,
-    which leading principal directions leave out. Of the columns that the common RNN does not need
-    as many as there are components are those of `_bases`, for the embeddings.
+    This is reduced-rank regression of the explained side on [r, s, f], with f the filtered
+    inputs. To distinguish inputs, J must read from directions of r with little variance, which
+    the leading principal directions leave out. Columns that the common RNN does not need, up to
+    the number of components, are those of `_bases`, for use by the embeddings.
     """
     n, n_inputs = regression.trials.shape[2], regression.trials.n_inputs
     gram = regression.zeros(n + 1 + n_inputs, n + 1 + n_inputs)
@@ -207,7 +210,7 @@ def _common_network(regression, sample, rank, n_components):
     dtype = regression.trials.dtype
     regression.input_weights = B.to(dtype).contiguous()
     U, V = map(_fill, (U, V), _bases(regression, sample, rank)[:2])
-    # V' r as large as s: the ridge weighs all of them alike
+    # make V' r as large as s, so that the ridge treats all of them alike
     V = V * (gram[n, n] / ((gram[:n, :n] @ V) * V).sum(0)).sqrt()
     left = (strength / strength.log().mean().exp()).sqrt()
     balance = left, V.norm(dim=0) / left
@@ -215,15 +218,15 @@ def _common_network(regression, sample, rank, n_components):
 
 
 def _fill(some, basis):
-    """Columns, and orthonormal ones that complete them by the leading ones of a basis."""
+    """Complete columns with orthonormal ones, made from the leading columns of a basis."""
     both = torch.linalg.qr(torch.cat([some, basis.to(some.dtype)], 1))[0]
     return torch.cat([some, both[:, some.shape[1] : basis.shape[1]]], 1)
 
 
 def _bases(regression, sample, rank):
-    """Leading principal directions of the explained side (U) and of the filtered rates (V).
+    """Compute leading principal directions of the explained side (U) and filtered rates (V).
 
-    Beside them the square roots of the relative sizes of what each column carries.
+    Also return the square roots of the relative sizes of what each column carries.
     """
     n, dtype = regression.trials.shape[2], regression.trials.dtype
     if n <= MANY_NEURONS:
@@ -239,7 +242,7 @@ def _bases(regression, sample, rank):
 
 
 def _second_moments(regression, sample, bases=(None, None)):
-    """Second moments of the explained side and of the filtered rates, or each times a basis."""
+    """Compute second moments of the explained side and filtered rates, or each times a basis."""
     n = regression.trials.shape[2]
     totals = [regression.zeros(n, n if basis is None else basis.shape[1]) for basis in bases]
     for _, steps in regression(sample):
@@ -251,9 +254,9 @@ def _second_moments(regression, sample, bases=(None, None)):
 
 
 def _subspaces(regression, sample, rank):
-    """Leading eigenvalues and eigenvectors of both second moments, without these matrices.
+    """Compute leading eigenvalues and eigenvectors of both second moments without the matrices.
 
-    Subspace iteration from random directions (Halko, Martinsson and Tropp 2011).
+    This uses subspace iteration from random directions (Halko, Martinsson and Tropp 2011).
     """
     n, dtype = regression.trials.shape[2], regression.trials.dtype
     generator, size = torch.Generator().manual_seed(0), (n, rank + OVERSAMPLING)
@@ -271,9 +274,10 @@ def _subspaces(regression, sample, rank):
 
 
 def _moments(steps, U, V):
-    """Per-trial Gram matrices A_k = Z'Z and B_k = Z'Y, Z = [V'r, s], Y = U'(explained side).
+    """Compute Gram matrices A_k = Z'Z and B_k = Z'Y of each trial.
 
-    Z has a column more, (1-a)^t, where first states are to be explained.
+    Z = [V'r, s] and Y = U'(explained side). If first states are explained, Z has one more column,
+    (1-a)^t.
     """
     n_steps, n_trials, _ = steps.trials.shape
     rank, weight = U.shape[1], steps.trials.weight
@@ -290,13 +294,13 @@ def _moments(steps, U, V):
 
 
 def _moments_of_trials(regression, sample, U, V):
-    """A and B of the trials of the sample, in its order."""
+    """Compute A and B of the trials of the sample, in its order."""
     moments = [_moments(steps, U, V) for _, steps in regression(sample)]
     return _gathered(regression, moments)
 
 
 def _moments_of_conditions(regression, embedding_index, U, V):
-    """A and B of each embedding: sums over the trials that share it."""
+    """Compute A and B of each embedding: sums over the trials that share it."""
     n, rank = int(embedding_index.max()) + 1, U.shape[1]
     z = rank + 1 + regression.initial.generated
     A, B = regression.zeros(n, z, z), regression.zeros(n, z, rank)
@@ -308,19 +312,19 @@ def _moments_of_conditions(regression, embedding_index, U, V):
 
 
 def _embeddings_of_trials(regression, U, V, maps, ridge):
-    """Embeddings of all trials given the maps."""
+    """Compute the embeddings of all trials given the maps."""
     found = [[_solve_embeddings(*_moments(steps, U, V), maps, ridge)] for _, steps in regression()]
     return _gathered(regression, found)[0]
 
 
 def _gathered(regression, parts):
-    """Tensors of parts of trials, put together over parts and processes."""
+    """Concatenate tensors over parts of trials and processes."""
     parts = regression.processes.gather([[a.cpu() for a in each] for each in parts])
     return [torch.cat(each).to(regression.trials.device) for each in zip(*parts, strict=True)]
 
 
 def _solve_embeddings(A, B, maps, ridge):
-    """c_k given the maps: argmin |Y - Z maps(c)|^2 + ridge |c|^2, one small system a trial."""
+    """Solve for c_k given the maps: argmin |Y - Z maps(c)|^2 + ridge |c|^2 for each trial."""
     c, eye = [], ridge * torch.eye(len(maps) - 1, dtype=A.dtype, device=A.device)
     for some, side in zip(A.split(MAX_WORK), B.split(MAX_WORK), strict=True):
         moved = torch.einsum("kij,djl->kdil", some, maps[1:])
@@ -331,7 +335,7 @@ def _solve_embeddings(A, B, maps, ridge):
 
 
 def _solve_maps(A, B, c, ridge):
-    """Maps given the embeddings: one system of size (n_components + 1)(rank + 1)."""
+    """Solve for maps given the embeddings: a system of size (n_components + 1)(rank + 1)."""
     c1 = torch.cat([torch.ones_like(c[:, :1]), c], 1)
     d1, z = c1.shape[1], A.shape[1]
     outer = (c1[:, :, None] * c1[:, None, :]).flatten(1)  # (k, d1 * d1)
@@ -343,7 +347,7 @@ def _solve_maps(A, B, c, ridge):
 
 
 def _whiten(c, maps):
-    """Move mean and covariance of the embeddings into the maps: same RNNs, c ~ (0, I)."""
+    """Move mean and covariance of the embeddings to the maps: the same RNNs, and c ~ (0, I)."""
     mean = c.mean(0)
     u, sv, vt = torch.linalg.svd((c - mean) / len(c) ** 0.5, full_matrices=False)
     sv = sv.clamp_min(1e-12)

@@ -232,7 +232,9 @@ def test_trials_that_did_not_converge_are_named(session, monkeypatch):
         return Bunch(**(found | {"converged": np.arange(len(found.converged)) < 3}))
 
     monkeypatch.setattr(Model, "infer", unconverged)
-    words = r"embeddings of 10 trials, of which 7 did not converge, first that of trial 3"
+    words = (
+        r"embeddings of 10 trials, 7 of which did not converge, the first of them that of trial 3"
+    )
     with pytest.warns(ConvergenceWarning, match=words) as warned:
         session.est.adapt(session.new[:10], session.y_new[:10])
     assert {w.filename for w in warned} == {__file__}
@@ -261,7 +263,7 @@ def lacking(X, neuron):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda X, y: (X, np.full(len(X), "other")), "conditions that the fit had as well"),
+        (lambda X, y: (X, np.full(len(X), "other")), "conditions that the fit also had"),
         (lambda X, y: (X, None), r"\(it had .*\), or trials in which neurons of the fit"),
         (lambda X, y: (X[:, :, OLD:], y), "the 40 neurons of the fit .* got 20 neurons"),
         (lambda X, y: (X, y[:-1]), "one label per trial"),

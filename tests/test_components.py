@@ -421,7 +421,7 @@ def test_trajectories_may_be_asked_for_after_the_fit(runs):
 def test_trajectories_need_the_starts_and_inputs_of_the_training_trials(runs):
     observed = runs.est.get_params() | {"initial_state": "observed"}
     X, u = runs.X, runs.X[:, :, :1]
-    words = r"output=\"trajectory\" needs the free runs of the training trials.*Fit with this out"
+    words = r"output=\"trajectory\" needs the free runs of the training trials.*Fit with output"
     est = JEDIEstimator(**(observed | {"output": "embedding"})).fit(X[:20])
     with pytest.raises(ValueError, match=words):
         est.set_params(output="trajectory").transform(X[20:])

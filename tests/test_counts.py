@@ -513,7 +513,9 @@ def test_the_score_is_the_share_of_the_deviance(est, spiking):
 
 def test_states_stand_for_rates_and_not_for_counts(est, spiking):
     X = spiking.X[TEST]
-    with pytest.raises(ValueError, match=r"more than 0, as those of predict.*dynamics\(X\)"):
+    with pytest.raises(
+        ValueError, match=r"must be positive, like those that predict returns.*dynamics\(X\)"
+    ):
         est.to_states(X)
     run = est.dynamics(X).free_run()
     assert_allclose(est.to_states(est.predict(X)), run, atol=1e-9)
@@ -523,7 +525,7 @@ def test_states_stand_for_rates_and_not_for_counts(est, spiking):
 def test_a_run_from_a_start_of_ones_own_is_one_of_rates(est, spiking):
     E, start = est.transform(spiking.X[TEST]), spiking.rates[TEST, 0]
     assert_allclose(est.inverse_transform(E, start)[:, 0], start)
-    with pytest.raises(ValueError, match="more than 0"):
+    with pytest.raises(ValueError, match="must be positive"):
         est.inverse_transform(E, 0 * start)
 
 

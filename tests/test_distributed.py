@@ -155,7 +155,7 @@ def test_what_fails_in_one_process_raises_in_all(said):
     for name, kind, words in [
         ("infinite", "ValueError", "infinity, first at trial 39"),
         ("unseen", "ValueError", "no value in trial 0"),
-        ("refused", "ValueError", "was not written by JEDIEstimator.save"),
+        ("refused", "ValueError", "was written neither by JEDIEstimator.save"),
         ("full", "OSError", "no space left"),
     ]:
         assert said[0][name] == said[1][name]

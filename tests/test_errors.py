@@ -459,7 +459,7 @@ def test_what_is_no_label_of_a_trial_is_not_taken_for_y(refuses):
 def test_every_condition_needs_a_training_trial(refuses, est):
     copy = pickle.loads(pickle.dumps(est))
     copy.set_params(embedding="condition", early_stopping=True, validation_fraction=0.5)
-    words = ["early_stopping", "no trial of some condition", "validation_fraction"]
+    words = ["early_stopping", "some condition without training trials", "validation_fraction"]
     refuses(lambda est: est.fit(GOOD, np.arange(N)), ValueError, words, who=copy)
 
 

@@ -348,7 +348,7 @@ def test_a_y_of_many_whole_numbers_is_ignored_with_a_warning(small, multitask, k
     assert_array_equal(est.embedding_, plain.embedding_)
     assert not hasattr(est, "conditions_")
     assert_array_equal(small(max_iter=5).fit(X, conditions=times).conditions_, np.sort(times))
-    with pytest.raises(ValueError, match="y was taken as many numbers: pass conditions=y"):
+    with pytest.raises(ValueError, match="y was treated as many numbers: pass conditions=y"):
         small(embedding="condition").fit(X, times)
 
 

@@ -372,7 +372,7 @@ def test_steps_that_gain_little_are_the_last(model, prior, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(_inference._Fit, "_step", count)
             search = _inference._Search(runs, data, prior, 1e4, 0.0)
-            p, deviance, converged = search.from_starts(1, 30, 0.0)
+            p, deviance, converged = search.from_starts(search.starts(1), 30, 0.0)
         costs.append(search.cost(p, deviance))
         if share:  # nothing gains all of the cost
             assert len(steps) == 3 and not converged.any()
@@ -638,3 +638,27 @@ def test_starts_may_be_changed_after_the_fit(small, multitask, monkeypatch):
     )
     est.set_params(n_init=5).transform(multitask.X[:2])
     assert starts == [5]
+
+
+@pytest.mark.parametrize("misled", [False, True])
+def test_no_cluster_centre_is_likelier_than_what_is_found(small, multitask, monkeypatch, misled):
+    est = small(max_iter=30).fit(multitask.X[:24])
+    model, X = est._model, multitask.X[24:]
+    if misled:  # to a mode of another trial, and content there
+
+        def elsewhere(search, ways, tol, from_lifted=_inference._Search.from_lifted):
+            p = from_lifted(search, ways, tol)[0].roll(1, 0)
+            deviance = search.runs.run(p, search.target)[0]
+            return p, deviance, torch.ones(len(p), dtype=torch.bool)
+
+        monkeypatch.setattr(_inference._Search, "from_lifted", elsewhere)
+        monkeypatch.setattr(_inference, "SUSPECT", np.inf)
+    found = model.infer(X, torch.device("cpu"))
+    centres = model.prior.centres
+    runs = est.to_states(est.inverse_transform(centres.numpy()))
+    deviance = np.square(est.to_states(X)[:, np.newaxis] - runs).sum((2, 3))
+    weight = 1 / (model.observation.dispersion * model.autocorrelation_time)
+    cost = weight * found.deviance + model.prior.cost(torch.from_numpy(found.p)).numpy()
+    lowest = (weight * deviance + model.prior.cost(centres).numpy()).min(1)
+    assert (cost <= lowest + 1e-3).all()
+    assert found.converged.all()

@@ -266,7 +266,7 @@ def test_a_fit_whose_inference_does_better_is_told_so(small, X):
         est.fit(dead)
     (text,) = (str(w.message) for w in caught if w.category is ConvergenceWarning)
     assert "no better than the mean" in text and "axes" not in text
-    assert f"inferred after it do better (R2 {est.score(dead):.2f})" in text
+    assert f"inferred after training do better (R2 {est.score(dead):.2f})" in text
 
 
 def test_values_whose_squares_overflow_are_no_roots_of_counts():

@@ -759,7 +759,7 @@ def test_errors_list_what_there_is(fitted, multitask, rnns, bistable):
         FixedPointDisplay.from_rnns(rnns)
     with pytest.raises(ValueError, match="n_dims must be 2 or 3, got 4"):
         FixedPointDisplay.from_rnns(*bistable, n_dims=4)
-    with pytest.raises(ValueError, match="conditions colour trajectories"):
+    with pytest.raises(ValueError, match="conditions need trajectories"):
         FixedPointDisplay(find_fixed_points(bistable[0])[0], None, ["a"]).plot()
     with pytest.raises(ValueError, match=r"n_neurons = 20\) or"):
         FixedPointDisplay.from_rnns(bistable[0], bistable[1][:, :, :4])

@@ -254,9 +254,9 @@ def _check_estimator(estimator, X):
         return JEDIEstimator(dt=X.dt) if recorded else JEDIEstimator()
     if not isinstance(estimator, JEDIEstimator):
         raise TypeError(
-            f"estimator must be a JEDIEstimator, got {type(estimator).__name__}. Of a Pipeline "
-            'pass the last step. In place of TrialScaler set scale="neuron"; do smoothing and '
-            "cutting beforehand, because they use no other trials."
+            f"estimator must be a JEDIEstimator, got {type(estimator).__name__}. Pass the last "
+            'step of a Pipeline. Instead of TrialScaler set scale="neuron". Smooth and cut trials '
+            "beforehand, because this uses no other trials."
         )
     check_parameters(estimator)
     check_sampling(estimator, X)

@@ -187,7 +187,7 @@ def stability_report(
         advice = ""
         if hasattr(estimator, "named_steps"):
             advice = (
-                " Of a Pipeline pass the JEDIEstimator, and X as the earlier steps transform it."
+                " Pass the JEDIEstimator of the Pipeline, and X as the earlier steps transform it."
             )
         raise TypeError(
             f"estimator must be a JEDIEstimator, got {type(estimator).__name__}.{advice}"

@@ -55,7 +55,9 @@ def check_jedi(est):
     if not (hasattr(est, "posterior") and hasattr(est, "generate_rnns")):
         advice = ""
         if hasattr(est, "named_steps"):
-            advice = " Pass the JEDIEstimator of the Pipeline, and X as transformed before it."
+            advice = (
+                " Pass the JEDIEstimator of the Pipeline, and X as the earlier steps transform it."
+            )
         raise TypeError(f"Expected a fitted JEDIEstimator, got {type(est).__name__}.{advice}")
     check_is_fitted(est, "hypernetwork_")
 

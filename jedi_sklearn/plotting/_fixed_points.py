@@ -282,7 +282,9 @@ class FixedPointDisplay:
         trajectories = as_trajectories(self.trajectories, n_neurons)
         n_lines = 0 if trajectories is None else len(trajectories)
         if trajectories is None and self.conditions is not None:
-            raise ValueError("conditions colour trajectories, and there are none.")
+            raise ValueError(
+                "conditions need trajectories: pass trajectories, or leave conditions out."
+            )
         if trajectories is None and margin is not None:
             raise ValueError("margin needs trajectories: pass trajectories, or leave margin out.")
         if trajectories is None and len(points) < n_dims:
