@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 FAR_BELOW = 0.1  # difference in R2 or accuracy that is worth mentioning
+SHARE_BELOW = 0.25  # of R2 or D2: spike counts in short bins have a D2 of about 0.1 in all
 NARROW, ENOUGH_NEW = 0.8, 10  # SD of new embeddings relative to training; trials needed to tell
 FOLDS = 4
 
@@ -80,10 +81,13 @@ def describe_starts(starts, embedding, codes):
 
 def describe_gap(r2, training_r2, share="R2"):
     """Say if free runs explain much less of these trials than of the training trials."""
-    if training_r2 is None or training_r2 - r2 < FAR_BELOW:
+    if training_r2 is None:
+        return None
+    enough = min(FAR_BELOW, SHARE_BELOW * training_r2) if training_r2 > 0 else FAR_BELOW
+    if training_r2 - r2 < enough:
         return None
     return (
-        f"{share} is {r2:.2f}, but {training_r2:.2f} on the training trials: either the model has "
+        f"{share} is {r2:.3f}, but {training_r2:.3f} on the training trials: either the model has "
         "learned their noise, or these trials are of a different kind. Try fewer components, a "
         "lower rank, or more training trials."
     )

@@ -58,12 +58,15 @@ def test_a_verbose_fit_of_few_trials_says_that_sizes_are_not_chosen(capsys, make
     assert "the largest" not in capsys.readouterr().out
 
 
-def test_a_gap_to_the_training_trials_is_a_word_from_a_tenth_of_r2():
+def test_a_gap_to_the_training_trials_is_a_word_from_a_tenth_or_a_quarter_of_r2():
     line = describe_gap(0.4, 0.9)
-    assert "R2 is 0.40, but 0.90 on the training trials" in line
+    assert "R2 is 0.400, but 0.900 on the training trials" in line
     assert describe_gap(0.79, 0.9)
     assert describe_gap(0.85, 0.9) is None
     assert describe_gap(0.95, 0.9) is None  # better than in training
+    assert "D2 is 0.083, but 0.121 on" in describe_gap(0.083, 0.121, "D2")
+    assert describe_gap(0.095, 0.121) is None
+    assert describe_gap(-0.05, -0.01) is None  # of a fit that explains nothing
     assert describe_gap(-5.0, None) is None  # of a fit that was not verbose
 
 
