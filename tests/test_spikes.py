@@ -146,7 +146,8 @@ def test_memory_is_that_of_a_block(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rec.X.sum() > 8 * 3.9e5
-    assert peak < 2e6  # of 3.2 MB of spikes, and eight times as many in epochs
+    # of 3.2 MB of spikes, and eight times as many in epochs; a third is the check of the axes
+    assert peak < 3e6
 
 
 # Epochs between two events
