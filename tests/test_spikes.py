@@ -53,7 +53,10 @@ def test_counts_are_those_of_np_histogram(spikes):
 @settings(max_examples=60, deadline=None)
 @given(
     # hundredths of a second: many spikes lie on borders, on which rounding decides for histograms
-    trains=st.lists(st.lists(st.integers(0, 3000), max_size=40), min_size=1, max_size=3),
+    # and no neuron fires twice at once, which would look like ids
+    trains=st.lists(
+        st.lists(st.integers(0, 3000), max_size=40, unique=True), min_size=1, max_size=3
+    ),
     events=st.lists(st.integers(0, 3000), min_size=1, max_size=8),
     start=st.integers(-30, 30),
     n_bins=st.integers(1, 12),
