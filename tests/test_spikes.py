@@ -598,6 +598,8 @@ def test_windows_in_ms_are_pointed_out(spikes):
     events = np.linspace(1, 99, 300)
     with pytest.warns(UserWarning, match=r"1000 s overlap with \d+ others.*500 ms are 0.5"):
         bin_spikes(spikes, events, **(window | {"bin_width": 0.5}))
+    with pytest.warns(UserWarning, match=r"1000 s overlap with 24 others.*500 ms are 0.5"):
+        bin_spikes(spikes, EVENTS, **(window | {"bin_width": 0.5}))
 
 
 def test_single_precision_far_from_zero_is_pointed_out(spikes):
