@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 __all__ = [
+    "describe_few_trials",
     "describe_gap",
     "describe_size",
     "describe_spread",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 FAR_BELOW = 0.1  # difference in R2 or accuracy that is worth mentioning
+SHARE_BELOW = 0.25  # of R2 or D2: spike counts in short bins have a D2 of about 0.1 in all
 NARROW, ENOUGH_NEW = 0.8, 10  # SD of new embeddings relative to training; trials needed to tell
 FOLDS = 4
 
@@ -35,6 +37,18 @@ def describe_size(name, size, curve, chosen):
             f"({shares}). Decoders may do better with fewer."
         )
     return None
+
+
+def describe_few_trials(sizes, n_trials, enough):
+    """Say that trials are too few to choose sizes, given by name, from the data."""
+    if not sizes or n_trials >= enough:
+        return None
+    given = " and ".join(f"{name}={size}" for name, size in sizes.items())
+    verb, noun = ("is", "size") if len(sizes) == 1 else ("are", "sizes")
+    return (
+        f'{given} {verb} the largest {noun} that "auto" takes: choosing from the data needs at '
+        f"least {enough} trials, got {n_trials}. Set {' and '.join(sizes)} yourself."
+    )
 
 
 def describe_starts(starts, embedding, codes):
@@ -67,10 +81,13 @@ def describe_starts(starts, embedding, codes):
 
 def describe_gap(r2, training_r2, share="R2"):
     """Say if free runs explain much less of these trials than of the training trials."""
-    if training_r2 is None or training_r2 - r2 < FAR_BELOW:
+    if training_r2 is None:
+        return None
+    enough = min(FAR_BELOW, SHARE_BELOW * training_r2) if training_r2 > 0 else FAR_BELOW
+    if training_r2 - r2 < enough:
         return None
     return (
-        f"{share} is {r2:.2f}, but {training_r2:.2f} on the training trials: either the model has "
+        f"{share} is {r2:.3f}, but {training_r2:.3f} on the training trials: either the model has "
         "learned their noise, or these trials are of a different kind. Try fewer components, a "
         "lower rank, or more training trials."
     )

@@ -8,8 +8,8 @@ import numbers
 import numpy as np
 import torch
 
-from ._advice import describe_size
-from ._components import TOLERANCE, axes_of_samples
+from ._advice import describe_few_trials, describe_size
+from ._components import ENOUGH_TRIALS, TOLERANCE, axes_of_samples
 from ._connectivity import CONNECTIVITIES
 from ._counts import looks_like_counts, warn_of_disguised
 from ._initial_state import INITIAL_STATES
@@ -301,6 +301,10 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
         for name, size in (("n_components", d), ("rank", rank)):
             if name in curves:
                 say(describe_size(name, int(size), curves[name], name in auto))
+        if curve is None:
+            sizes = {"n_components": int(d), "rank": int(rank)}
+            chosen = {name: sizes[name] for name in auto}
+            say(describe_few_trials(chosen, len(trials), ENOUGH_TRIALS))
     return int(d), int(rank)
 
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from jedi_sklearn import JEDIEstimator, _fit
-from jedi_sklearn._advice import describe_gap, describe_size, describe_spread, describe_starts
+from jedi_sklearn._advice import (
+    describe_few_trials,
+    describe_gap,
+    describe_size,
+    describe_spread,
+    describe_starts,
+)
 from jedi_sklearn._components import SizeCurve
 
 # short fits leave a few trials of the inference, or the training, short of convergence
@@ -34,12 +40,33 @@ def test_a_size_that_was_given_is_a_word_only_if_it_is_too_large():
     assert line.startswith("n_components=4 exceeds the 3 that help to predict unseen neurons")
 
 
-def test_a_gap_to_the_training_trials_is_a_word_from_a_tenth_of_r2():
+def test_too_few_trials_to_choose_sizes_are_a_word():
+    line = describe_few_trials({"n_components": 9, "rank": 40}, 10, 16)
+    assert line.startswith('n_components=9 and rank=40 are the largest sizes that "auto" takes')
+    assert line.endswith("needs at least 16 trials, got 10. Set n_components and rank yourself.")
+    assert describe_few_trials({"rank": 8}, 15, 16).startswith("rank=8 is the largest size that")
+    assert describe_few_trials({"rank": 8}, 16, 16) is None
+    assert describe_few_trials({}, 10, 16) is None  # both were given
+
+
+def test_a_verbose_fit_of_few_trials_says_that_sizes_are_not_chosen(capsys, make_model):
+    X = make_model(16, 15, n_neurons=8, rank=2, noise=0.1).X
+    est = JEDIEstimator(max_iter=3, tol=1.0, verbose=True, random_state=0).fit(X[:10])
+    said = f"[JEDI] n_components={est.n_components_} and rank={est.rank_} are the largest sizes"
+    assert said in capsys.readouterr().out
+    est.fit(X)
+    assert "the largest" not in capsys.readouterr().out
+
+
+def test_a_gap_to_the_training_trials_is_a_word_from_a_tenth_or_a_quarter_of_r2():
     line = describe_gap(0.4, 0.9)
-    assert "R2 is 0.40, but 0.90 on the training trials" in line
+    assert "R2 is 0.400, but 0.900 on the training trials" in line
     assert describe_gap(0.79, 0.9)
     assert describe_gap(0.85, 0.9) is None
     assert describe_gap(0.95, 0.9) is None  # better than in training
+    assert "D2 is 0.083, but 0.121 on" in describe_gap(0.083, 0.121, "D2")
+    assert describe_gap(0.095, 0.121) is None
+    assert describe_gap(-0.05, -0.01) is None  # of a fit that explains nothing
     assert describe_gap(-5.0, None) is None  # of a fit that was not verbose
 
 

@@ -89,6 +89,14 @@ def test_a_recording_stands_where_X_is_asked_for(fitted, multitask):
     assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("turn", [(1, 0, 2), (0, 2, 1)])
+def test_axes_in_another_order_are_pointed_out(turn):
+    X = np.random.default_rng(0).normal(size=(20, 30, 9)).cumsum(axis=1)
+    Recording(X, dt=0.02)
+    with pytest.warns(UserWarning, match=r"changes smoothly along axis \d but not along axis 1"):
+        Recording(X.transpose(turn), dt=0.02)
+
+
 def test_a_recording_is_no_copy():
     X = np.ones((2, 5, 3), dtype=np.float32)
     rec = Recording(X, dt=0.1)

@@ -53,7 +53,10 @@ def test_counts_are_those_of_np_histogram(spikes):
 @settings(max_examples=60, deadline=None)
 @given(
     # hundredths of a second: many spikes lie on borders, on which rounding decides for histograms
-    trains=st.lists(st.lists(st.integers(0, 3000), max_size=40), min_size=1, max_size=3),
+    # and no neuron fires twice at once, which would look like ids
+    trains=st.lists(
+        st.lists(st.integers(0, 3000), max_size=40, unique=True), min_size=1, max_size=3
+    ),
     events=st.lists(st.integers(0, 3000), min_size=1, max_size=8),
     start=st.integers(-30, 30),
     n_bins=st.integers(1, 12),
@@ -146,7 +149,8 @@ def test_memory_is_that_of_a_block(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rec.X.sum() > 8 * 3.9e5
-    assert peak < 2e6  # of 3.2 MB of spikes, and eight times as many in epochs
+    # of 3.2 MB of spikes, and eight times as many in epochs; a third is the check of the axes
+    assert peak < 3e6
 
 
 # Epochs between two events
@@ -594,6 +598,8 @@ def test_windows_in_ms_are_pointed_out(spikes):
     events = np.linspace(1, 99, 300)
     with pytest.warns(UserWarning, match=r"1000 s overlap with \d+ others.*500 ms are 0.5"):
         bin_spikes(spikes, events, **(window | {"bin_width": 0.5}))
+    with pytest.warns(UserWarning, match=r"1000 s overlap with 24 others.*500 ms are 0.5"):
+        bin_spikes(spikes, EVENTS, **(window | {"bin_width": 0.5}))
 
 
 def test_single_precision_far_from_zero_is_pointed_out(spikes):

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._plausible import warn_of_axes
 from .._validation import as_labels, check_number, listed, warn_user
 from ._common import check
 from ._foreign import seconds_of, unpack
@@ -87,7 +88,8 @@ class Recording:
     Warns
     -----
     UserWarning
-        If times in a DataArray or a table are 1 s or more apart and have no unit.
+        If times in a DataArray or a table are 1 s or more apart and have no unit, or if the axes
+        of an array seem to be in another order.
 
     See Also
     --------
@@ -124,6 +126,8 @@ class Recording:
     ) -> None:
         X, named = unpack(X)
         self.X: NDArray = check(X, missing=True)
+        if not named:  # containers name their axes
+            warn_of_axes(self.X)
         n_trials, n_timesteps, n_neurons = self.X.shape
         untold = time is None and dt is None and not named.get("unit", True)
         time = named.get("time") if time is None else time
