@@ -122,7 +122,7 @@ def check_parameters(est):
 
 
 def check_sampling(est, X):
-    """Raise if X is a recording with another sampling interval than the estimator's."""
+    """Raise an error if X is a recording whose sampling interval is not the estimator's."""
     if getattr(X, "in_memory", False) and not np.isclose(X.dt, est.dt, rtol=1e-6):
         raise ValueError(
             f"X is a recording with samples {X.dt:g} s apart, but the estimator has "
