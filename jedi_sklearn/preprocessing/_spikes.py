@@ -24,7 +24,8 @@ COARSE = 0.1  # of a bin: times of this resolution put many spikes in the wrong 
 SLOWEST = 0.1  # spikes/s, mean of all neurons: times in ms would need 100 spikes/s to reach it
 FAR = 100  # ratio of event to spike times beyond which one of them seems to have another unit
 TOO_MANY = 100  # overlapping epochs: a window of ms taken as s makes a thousand
-LONG_WINDOW = 50  # s from the event: windows in s hardly reach so far, those in ms do
+LONG_WINDOW = 50  # s: windows in s hardly reach so far, those in ms do
+MANY = 5  # overlapping epochs of this length
 NOT_RECORDED, BEYOND = "not recorded", "beyond the spikes"
 
 
@@ -426,7 +427,7 @@ def _warn_of_units(
         warn_user(f"bin_width={bin_width:g} is in s. For bins of 20 ms pass bin_width=0.02.")
     duration = n_bins * bin_width
     overlap = np.searchsorted(begin, begin + duration) - np.arange(1, len(begin) + 1)
-    if np.median(overlap) > TOO_MANY:
+    if np.median(overlap) > (TOO_MANY if np.median(duration) < LONG_WINDOW else MANY):
         warn_user(
             f"Epochs of {np.median(duration):g} s overlap with {np.median(overlap):.0f} others. "
             "start and stop are in s: 500 ms are 0.5."
