@@ -593,8 +593,11 @@ def test_spikes_in_other_units_are_pointed_out(spikes, factor, dtype, words):
 
 def test_windows_in_ms_are_pointed_out(spikes):
     window = {"start": -500, "stop": 500, "bin_width": 20, "recorded": (-1e4, 1e4)}
-    with pytest.warns(UserWarning, match=r"bin_width=20 is in s"):
+    with pytest.warns(UserWarning) as told:
         bin_spikes(spikes, EVENTS, **window)
+    texts = [str(w.message) for w in told]
+    assert len(texts) == 2 and texts[0].startswith("bin_width=20 is in s")
+    assert texts[1].startswith("Epochs of 1000 s overlap with 24 others")
     events = np.linspace(1, 99, 300)
     with pytest.warns(UserWarning, match=r"1000 s overlap with \d+ others.*500 ms are 0.5"):
         bin_spikes(spikes, events, **(window | {"bin_width": 0.5}))
