@@ -210,7 +210,7 @@ def runs_of_known(parts, known, n_steps, trial=None):
 
 
 def deviance_of(states, trial, observation):
-    """Deviance of a trial from each of some runs (time, runs, neurons)."""
+    """Compute the deviance of a trial from each of several runs (time, runs, neurons)."""
     y, weight = (
         None if a is None else a.expand_as(states).flatten(0, 1) for a in (trial.y, trial.weight)
     )
