@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of every thread, when its libraries are loaded
 
@@ -91,6 +92,14 @@ def small_estimator(**changes):
         "random_state": 0,
     }
     return JEDIEstimator(**(parameters | changes))
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """Close what a test drew, which is no business of the next one."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,6 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_hex  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def offsets(ax):
     """Points of all scatter plots of the axes, in the order drawn."""
     return np.concatenate([np.asarray(c.get_offsets()) for c in ax.collections])

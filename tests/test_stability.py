@@ -367,9 +367,7 @@ def test_a_table_needs_pandas(report, monkeypatch):
 
 @pytest.fixture
 def plt():
-    plt = pytest.importorskip("matplotlib.pyplot")
-    yield plt
-    plt.close("all")
+    return pytest.importorskip("matplotlib.pyplot")
 
 
 def test_the_figure_has_shares_and_verdicts(report, plt):

@@ -164,7 +164,7 @@ class ConditionRNN(ConditionBaseline):
         check_seed(self.random_state)
         if self.dt >= self.tau:
             raise ValueError(
-                f"dt={self.dt} is too long for tau={self.tau}, both in s (10 ms are 0.01): a step "
+                f"dt={self.dt} is too long for tau={self.tau}, both in s (10 ms is 0.01): a step "
                 "of the dynamics must be shorter than tau. Raise tau, or resample X "
                 "(preprocessing.resample_time)."
             )
