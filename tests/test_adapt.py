@@ -101,6 +101,7 @@ def test_neurons_in_common_need_no_labels(session):
     assert r2_by(session.whole[:, :, OLD:], run[:, :, OLD:]) > 0.9
 
 
+@pytest.mark.slow
 def test_counts_join(session):
     data = make_multitask(observation_noise=0, **TEACHER)
     spikes = make_spike_counts(data, rate=25.0)

@@ -472,6 +472,7 @@ def test_a_frozen_model_is_not_fitted_again(prefit, multitask):
     assert whole.fit(X, y)[0].estimator is prefit
 
 
+@pytest.mark.slow
 def test_a_grid_search_turns_the_model_and_the_analyzer(jedi, cycles):
     pipeline = Pipeline([("jedi", jedi), ("spectrum", EigenspectrumAnalyzer()), ("svc", SVC())])
     grid = {"jedi__n_components": [1, 2], "spectrum__n_eigenvalues": [0, 2]}

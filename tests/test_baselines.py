@@ -289,6 +289,7 @@ def driven_by_one(networks):
 
 
 @pytest.mark.parametrize("method", ["force", "gradient"])
+@pytest.mark.slow
 def test_rnns_draw_the_trajectories_of_known_rnns(driven_by_one, method):
     runs, X, y = driven_by_one
     model = ConditionRNN(method, rank=3, dt=0.02, max_iter=60, random_state=0).fit(X, y)

@@ -102,6 +102,7 @@ def test_what_a_callback_raises_leaves_the_estimator_unfitted(small, multitask):
         est.transform(multitask.X)
 
 
+@pytest.mark.slow
 def test_fits_of_a_search_are_tasks_within_it(small, multitask):
     listener = Listener()
     search = GridSearchCV(small(n_components=2, max_iter=10), {"rank": [4, 6]}, cv=2)
@@ -112,6 +113,7 @@ def test_fits_of_a_search_are_tasks_within_it(small, multitask):
     assert listener.heard.count("setup") == 1 == listener.heard.count("teardown")
 
 
+@pytest.mark.slow
 def test_the_monitor_of_scikit_learn_scores_a_fit(small, multitask):
     X, u = multitask.X[:8, :, :10], multitask.inputs[:8]
     scoring = {"D": lambda est, X, y, inputs: est.score(X, inputs=inputs)}

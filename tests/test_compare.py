@@ -256,6 +256,7 @@ def test_what_is_to_be_predicted_is_hidden(activity):
     assert posed[:4].hide().codes.tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_decoded_by_chance(activity):
     shuffled = np.random.default_rng(3).permutation(LABELS)
     found = compare(activity, shuffled, **EASY, questions="decoding")
@@ -276,6 +277,7 @@ def condition_means():
     return means[y], rng.standard_normal((80, 20, 8)), y
 
 
+@pytest.mark.slow
 def test_trials_that_are_their_condition_mean(condition_means):
     mean, noise, y = condition_means
     X = mean + noise
@@ -333,6 +335,7 @@ def test_neurons_without_a_training_spike(spikes):
     assert_allclose(rates[..., 0], 0.5 / (30 * 16))
 
 
+@pytest.mark.slow
 def test_a_continuous_target(activity):
     size = np.linalg.norm(activity, axis=(1, 2))
     found = compare(activity, size, **EASY, questions=["reconstruction", "decoding"])
@@ -351,6 +354,7 @@ def test_decoders_of_the_user(activity, result):
     assert {row["value"] for row in found.rows} == {0.5}
 
 
+@pytest.mark.slow
 def test_decoding_is_scored_by_what_the_table_says(activity):
     search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, scoring="neg_log_loss", cv=2)
     found = compare(activity, LABELS, **EASY, questions="decoding", decoder=search)
@@ -389,6 +393,7 @@ def test_known_inputs(multitask):
     assert row_of(found, "reconstruction", "PCA of trials")["value"] > 0.8
 
 
+@pytest.mark.slow
 def test_scale_neuron_counts_neurons_alike(activity):
     """Units of neurons do not matter."""
     units = np.logspace(0, 3, 10)

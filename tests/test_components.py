@@ -221,6 +221,7 @@ def test_auto_sizes_are_those_of_the_curves():
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3, 6, 7, 13])
+@pytest.mark.slow
 def test_auto_rank_has_the_weights_for_the_components_asked_for(n_components):
     noise = np.random.RandomState(0).standard_normal((60, 30, 40))
     d, rank = sizes(noise, n_components=n_components)
@@ -388,6 +389,7 @@ def test_trajectories_are_deterministic_and_survive_a_file(runs, tmp_path):
     assert_allclose(again, est.transform(runs.X[:20]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_trajectories_do_not_depend_on_the_coordinates_of_embeddings(runs, tmp_path):
     runs.est.save(tmp_path / "model.npz")
     other = JEDIEstimator.load(tmp_path / "model.npz")
@@ -418,6 +420,7 @@ def test_trajectories_may_be_asked_for_after_the_fit(runs):
     assert_allclose(later.transform(runs.X[20:]), scores, atol=1e-6 * np.abs(scores).max())
 
 
+@pytest.mark.slow
 def test_trajectories_need_the_starts_and_inputs_of_the_training_trials(runs):
     observed = runs.est.get_params() | {"initial_state": "observed"}
     X, u = runs.X, runs.X[:, :, :1]

@@ -341,6 +341,7 @@ def test_methods_refuse_before_fit(case):
             getattr(case.make(), method)(case.other)
 
 
+@pytest.mark.slow
 def test_a_second_fit_is_the_first(case):
     est = case.fit()
     before = [getattr(est, method)(case.other) for method in case.methods]
@@ -359,6 +360,7 @@ def test_a_fit_to_other_data_leaves_no_trace(case):
         )
 
 
+@pytest.mark.slow
 def test_methods_leave_the_estimator_and_the_data_as_they_were(case):
     est, data = case.fit(), pickle.dumps(case.other)
     before = state(est)
@@ -525,6 +527,7 @@ def test_fit_transform_with_inputs_is_fit_then_transform(driven):
     assert_allclose(again, expected, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_clones_and_pickles_of_a_driven_fit(driven):
     train, other = driven
     est = make_jedi().fit(train, inputs=U)

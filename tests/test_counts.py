@@ -358,6 +358,7 @@ def test_residuals_show_the_dispersion():
     assert obs.noise_of_neuron[2] == obs.noise  # of a neuron that nobody saw
 
 
+@pytest.mark.slow
 def test_states_have_units_in_which_all_neurons_are_as_noisy():
     level = np.array([0.2, 0.4, 1.0, 3.0, 10.0])
     X = np.random.RandomState(0).poisson(np.broadcast_to(level, (60, 60, 5))).astype(float)
@@ -394,6 +395,7 @@ def test_the_guide_is_as_far_from_the_state_as_it_says(level):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.slow
 def test_counts_are_recognised_and_their_type_does_not_matter(short, few, kind):
     est, other = (short().fit(X[FEW]) for X in (few.X.astype(float), few.X.astype(kind)))
     assert other.observation == "auto" and other.observation_ == "poisson"
@@ -461,6 +463,7 @@ def test_neurons_that_never_fire_are_named_and_do_no_harm(short, spiking):
     assert r2(spiking.rates[TEST][..., keep], est.predict(X[TEST])[..., keep]) > 0.9
 
 
+@pytest.mark.slow
 def test_neurons_of_few_spikes_cost_no_others(short, spiking):
     X, rng = spiking.X.copy(), np.random.RandomState(0)
     X[..., :4] *= rng.uniform(size=X[..., :4].shape) < 0.01
@@ -613,12 +616,14 @@ def test_every_form_finds_the_rates(short, spiking, form):
 
 
 @pytest.mark.parametrize("hypernetwork", ["linear", "mlp"])
+@pytest.mark.slow
 def test_a_random_start_learns(short, few, hypernetwork):
     est = short(solver="paper", hypernetwork=hypernetwork, max_iter=60, learning_rate_init=0.02)
     est.fit(few.X[FEW])
     assert est.loss_curve_[-1] < est.loss_curve_[0] - 0.2
 
 
+@pytest.mark.slow
 def test_a_warm_start_goes_on(short, few, tmp_path):
     est = short(max_iter=20).fit(few.X[FEW])
     est.save(tmp_path / "model.npz")
@@ -665,6 +670,7 @@ def test_forecasts_of_counts_go_on_with_the_free_run(spiking, short):
         est.forecast(X, 5, correction="atuo")
 
 
+@pytest.mark.slow
 def test_a_neuron_that_only_trials_left_out_have_does_no_harm(short, few, left_out):
     X = few.X[FEW].astype(float)
     X[np.setdiff1d(np.arange(18), left_out), :, 3] = np.nan
@@ -696,6 +702,7 @@ def test_a_resumed_fit_is_the_uninterrupted_one(short, few, stopped_at, tmp_path
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
+@pytest.mark.slow
 def test_a_memory_map_is_fitted_as_the_array(short, few, monkeypatch, tmp_path, kind):
     monkeypatch.setattr(_stored, "LARGE", 100)
     monkeypatch.setattr(_stored, "BLOCK", 10 * 20 * 8)
@@ -761,6 +768,7 @@ def test_gaps_cost_little(short, spiking, initial_state, least):
     assert est.noise_variance_ == pytest.approx(1, abs=0.08)
 
 
+@pytest.mark.slow
 def test_known_inputs_drive_log_rates(short):
     rng, n = np.random.RandomState(0), 12
     U = np.sqrt(n) * np.linalg.qr(rng.standard_normal((n, 2)))[0]
@@ -802,6 +810,7 @@ def test_counts_as_they_are_tell_more_than_their_squared_error(est, spiking):
     assert r2(rates, est.predict(X[TEST])) > r2(rates, other.predict(X[TEST])) + 0.1
 
 
+@pytest.mark.slow
 def test_counts_without_dynamics_are_not_explained(short):
     X = np.random.RandomState(0).poisson(np.linspace(0.2, 2.0, 10), (40, 30, 10))
     est = short(max_iter=60).fit(X[TRAIN])
@@ -823,6 +832,7 @@ def test_overdispersion_is_found(noisy, spiking):
 
 
 @pytest.mark.parametrize("draw", ["poisson", "doubled"])
+@pytest.mark.slow
 def test_error_bars_cover_the_difference_of_two_repeats(request, draw):
     rng = np.random.RandomState(1)
     noise = {"poisson": rng.poisson, "doubled": lambda rates: doubled(rates, rng)}[draw]

@@ -246,6 +246,7 @@ def test_with_nccl_alone_everything_is_exchanged_on_the_gpu(monkeypatch):
         assert _exchangeable(torch.ones(1)).device.type == device
 
 
+@pytest.mark.slow
 def test_a_model_of_several_processes_needs_none_of_them_later(multitask, small, tmp_path):
     est = small().fit(multitask.X, multitask.task).set_params(distributed=True)
     est.save(tmp_path / "model.npz")

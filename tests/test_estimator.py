@@ -243,6 +243,7 @@ def test_a_trial_alone_among_others_and_reordered(fitted, multitask):
     assert_array_equal(fitted.transform(X), together)
 
 
+@pytest.mark.slow
 def test_fit_transform_is_fit_then_transform(small, multitask):
     X, y = multitask.X[:20], multitask.task[:20]
     est = small(max_iter=15)
@@ -267,6 +268,7 @@ def test_two_fits_with_one_seed_are_bit_identical(small, multitask, changes):
     assert_array_equal(numpy_global_state(), numpy_state)
 
 
+@pytest.mark.slow
 def test_a_noise_free_fit_is_deterministic_without_a_seed(small, known):
     first, again = (
         small(n_components=2, rank=2, max_iter=15, random_state=None).fit(known.X[:15])
@@ -296,6 +298,7 @@ def test_a_pipeline_classifies_trials_it_has_not_seen(small, more_trials):
     assert cross_val_score(pipeline, more_trials.X, more_trials.task, cv=2).mean() > 0.55
 
 
+@pytest.mark.slow
 def test_labels_are_taken_from_y_or_conditions_and_conditions_win(small, multitask):
     X, task = multitask.X[:20], multitask.task[:20]
     other = np.arange(20) % 3
@@ -377,6 +380,7 @@ def test_conditions_that_are_values_of_a_quantity_are_pointed_out(small, multita
     ],
     ids=["few trials", "pairs", "names", "angles", "objects"],
 )
+@pytest.mark.slow
 def test_labels_that_are_no_quantity_are_taken(small, multitask, y):
     est = small(max_iter=5).fit(multitask.X[: len(y), :20], y)
     assert est.conditions_.tolist() == np.unique(y).tolist()
@@ -387,6 +391,7 @@ def test_a_continuous_y_in_an_object_column_is_ignored(small, multitask):
     assert not hasattr(small(max_iter=5).fit(multitask.X[:30], target), "conditions_")
 
 
+@pytest.mark.slow
 def test_a_refit_without_labels_forgets_the_old_ones(small, multitask):
     est = small(max_iter=10).fit(multitask.X[:20], multitask.task[:20])
     est.fit(multitask.X[:20])
@@ -529,6 +534,7 @@ def test_a_given_start_wins_over_a_generated_one(fitted, multitask):
     assert_allclose(fitted.inverse_transform(E, x0[3])[:, 0], np.tile(x0[3], (10, 1)), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_observed_starts_are_the_first_samples(observing, multitask):
     X = multitask.X[30:]
     E = observing.transform(X)
@@ -565,6 +571,7 @@ def test_starts_are_generated_unless_inputs_or_conditions_are_to_say(
     assert follows != generated
 
 
+@pytest.mark.slow
 def test_conditions_that_differ_in_nothing_but_their_start_are_decoded():
     data = make_initial_states(
         60, n_conditions=2, n_neurons=30, n_timesteps=40, dt=0.02, observation_noise=0.5
@@ -579,6 +586,7 @@ def test_conditions_that_differ_in_nothing_but_their_start_are_decoded():
     assert error < 0.5 * truth.var(axis=0).mean()
 
 
+@pytest.mark.slow
 def test_the_rnns_run_as_the_estimator_predicts(fitted, multitask):
     X = multitask.X[30:]
     rnns = fitted.dynamics(X)
@@ -628,6 +636,7 @@ def test_rnns_of_shorter_trials_run_as_long_as_these(fitted, multitask):
 
 @pytest.mark.parametrize("name", ["fitted", "observing"])
 @pytest.mark.parametrize("start", ["default", "common", "each"])
+@pytest.mark.slow
 def test_generated_rnns_run_as_the_inverse_transform(request, multitask, name, start):
     est, X = request.getfixturevalue(name), multitask.X[30:]
     x0 = {"default": None, "common": X[0, 0], "each": X[:, 0]}[start]
@@ -683,6 +692,7 @@ def test_fit_transform_gives_the_rnns_of_fit_then_transform(
     assert_allclose(est.to_activity(rnns.free_run()), est.predict(X), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_transform_takes_conditions_by_name(small, multitask):
     X, task = multitask.X[:20], multitask.task[:20]
     est = small(max_iter=10)
@@ -692,6 +702,7 @@ def test_fit_transform_takes_conditions_by_name(small, multitask):
 
 
 @pytest.mark.parametrize("container", ["pandas", "default", None])
+@pytest.mark.slow
 def test_rnns_stay_rnns_whatever_container_is_asked_for(small, multitask, container):
     est = small(max_iter=4, output="dynamics")
     assert est.set_output(transform=container) is est
@@ -767,6 +778,7 @@ def test_auto_sizes_know_how_many_weights_there_are(multitask, n_trials, n_neuro
     assert np.isfinite(est.predict(X)).all()
 
 
+@pytest.mark.slow
 def test_auto_sizes_count_the_trials_left_to_train_on(multitask):
     est = JEDIEstimator(dt=0.02, max_iter=4, tol=1.0, early_stopping=True, random_state=0)
     est.set_params(validation_fraction=0.5).fit(multitask.X[:14])
@@ -889,6 +901,7 @@ def test_set_output_makes_data_frames_where_pandas_is(fitted, multitask):
 # Kinds of input
 
 
+@pytest.mark.slow
 def test_lists_and_single_precision_are_the_same_data(small, multitask):
     X = multitask.X[:8].astype(np.float32)
     est = small(max_iter=4).fit(X.astype(np.float64))
@@ -914,6 +927,7 @@ def test_the_data_are_left_as_they_are(small, multitask):
     assert_array_equal(X, multitask.X[:12])
 
 
+@pytest.mark.slow
 def test_a_read_only_memory_map_is_data_too(small, multitask, tmp_path):
     np.save(tmp_path / "X.npy", multitask.X[:12])
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -1017,6 +1031,7 @@ def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
         small(max_iter=3, n_components=2).fit(X[:10])
 
 
+@pytest.mark.slow
 def test_data_in_other_units_are_noticed(fitted, multitask):
     with pytest.warns(UserWarning, match="same units"):
         fitted.transform(100 * multitask.X[30:])

@@ -182,6 +182,7 @@ def forced_run(hyper, initial, p, data, g, inputs=None):
 @pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.slow
 def test_the_system_is_that_of_finite_differences(
     model, connectivity, kind, teacher_forcing, initial
 ):
@@ -445,6 +446,7 @@ def test_a_generated_start_that_was_not_seen_is_found_from_what_follows(
 
 
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank"])
+@pytest.mark.slow
 def test_imputed_values_matters_to_no_embedding_and_no_error_bar(model, prior, connectivity):
     hyper, weight = make_hyper(model, connectivity), 100.0
     run = run_of(hyper, normal(9, D, seed=3), torch.as_tensor(model.X[:9, 0]))
@@ -512,6 +514,7 @@ def test_error_bars_of_the_posterior_are_calibrated(model, prior):
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.slow
 def test_error_bars_of_a_generated_start_are_those_of_the_curvature(model, prior, connectivity):
     hyper, sd, n = make_hyper(model, connectivity, starts=True), 0.5, 150
     c = normal(n, D, seed=20)
@@ -529,6 +532,7 @@ def test_error_bars_of_a_generated_start_are_those_of_the_curvature(model, prior
 
 
 @pytest.mark.parametrize("connectivity", ["shared", "low_rank", "full_rank"])
+@pytest.mark.slow
 def test_error_bars_count_a_noisy_start_and_unequal_noise(model, prior, connectivity):
     hyper, n = make_hyper(model, connectivity), 120
     c = normal(n, D, seed=20)

@@ -289,6 +289,7 @@ def test_inputs_are_neither_forgotten_nor_unasked_for(driven, est, recovered, kn
 
 
 @pytest.mark.parametrize("unit", [2.0**665, 2.0**-665])
+@pytest.mark.slow
 def test_the_unit_of_inputs_does_not_matter(driven, unit):
     X, u = driven.X[:20], driven.inputs[:20]
     est, other = short().fit(X, inputs=u), short().fit(X, inputs=u * unit)  # 1e200, 1e-200

@@ -160,6 +160,7 @@ def test_they_fall(rnns):
 
 
 @pytest.mark.parametrize("kind", KINDS[:3])
+@pytest.mark.slow
 def test_dense_weights_have_the_exponents_of_their_factors(networks, kind):
     rnns = networks.random(kind)
     dense = RNNBatch.from_dense(rnns.to_dense(), bias=rnns.bias, dt=rnns.dt)
@@ -326,6 +327,7 @@ def test_a_run_that_leaves_a_saddle_is_told_from_one_that_has_settled(networks):
     LyapunovAnalyzer(1).fit_transform(alone)  # and no warning
 
 
+@pytest.mark.slow
 def test_chaos_is_no_change_along_the_run(chaotic):
     rnn, x0 = chaotic
     runs = rnn.simulate(x0, 16 * 200 + 1)[0]

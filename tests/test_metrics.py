@@ -104,6 +104,7 @@ def test_a_neuron_of_which_nothing_counts_has_no_r2():
     assert np.isnan(r2[1]) and (r2[[0, 2]] == 1).all()
 
 
+@pytest.mark.slow
 def test_what_is_hidden_does_not_matter_to_the_prediction(est, trials):
     X = trials[30:]
     hidden = np.arange(80)[:, np.newaxis] >= 40
@@ -123,6 +124,7 @@ def test_hiding_everything_but_noise_is_worse_than_hiding_little(est, trials):
     assert forecast[0] < forecast[1]
 
 
+@pytest.mark.slow
 def test_a_forecast_without_correction_goes_on_with_the_free_run(either, trials):
     X, est = trials[30:], either
     E = est.transform(X[:, :60])
@@ -190,6 +192,7 @@ def test_trials_that_end_before_the_forecast_do_not_count(est, trials):
     assert ForecastScorer(0.75)(est, X) == pytest.approx(ForecastScorer(0.75)(est, X[1:]))
 
 
+@pytest.mark.slow
 def test_parts_of_trials_give_the_same_scores(est, trials, monkeypatch):
     X, neurons = trials[30:], np.arange(30) < 5
 
@@ -443,6 +446,7 @@ def test_few_shot_counts_are_read_by_poisson_regression_from_the_states_of_other
     assert score(spiking, X) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_few_shot_activity_is_read_by_ridge_regression_from_the_states_of_others(est, trials):
     neurons, few = first_choice(trials, 10)
     rest = np.delete(np.arange(40), few)
@@ -452,6 +456,7 @@ def test_few_shot_activity_is_read_by_ridge_regression_from_the_states_of_others
     assert score > 0.9
 
 
+@pytest.mark.slow
 def test_few_shot_choices_are_those_of_the_seed_and_averaged(spiking, counts):
     X = counts[40:]
     one, again, mean = (

@@ -191,6 +191,7 @@ def test_links_reach_over_several_groups():
 
 
 @pytest.mark.parametrize(("n_links", "enough"), [(2, False), (14, True)])
+@pytest.mark.slow
 def test_links_or_conditions_align_whichever_say_more(n_links, enough):
     """Labels help where links are few, and labels that say nothing do no harm."""
     codes = np.arange(60) // 2 % 6
@@ -230,6 +231,7 @@ def test_a_padded_trial_is_the_trial_that_was_cut(known, recovered):
     assert np.isfinite(runs).all()  # a free run goes on beyond the end of the trial
 
 
+@pytest.mark.slow
 def test_the_score_is_that_of_the_samples_observed(known, recovered):
     rng = np.random.RandomState(0)
     noisy = known.X[30:] + 0.3 * rng.standard_normal(known.X[30:].shape)

@@ -227,6 +227,7 @@ def test_a_label_with_more_spread_is_no_difference_of_means(rng):
     assert ((p <= 0.05).mean(axis=0) < 0.08).all()
 
 
+@pytest.mark.slow
 def test_animals_that_differ_are_not_taken_for_genotypes(rng):
     """Without groups trials of few animals count as independent: here is what that costs."""
     animal = np.repeat(np.arange(8), 10)
@@ -356,6 +357,7 @@ def unlabelled(two_tasks, small):
     return small(rank=6, max_iter=20).fit(two_tasks.X)
 
 
+@pytest.mark.slow
 def test_features_of_a_fit_without_labels(unlabelled, two_tasks):
     X, y = two_tasks.X, two_tasks.task
     test = permutation_test(unlabelled, X, y)
@@ -419,6 +421,7 @@ def test_what_features_may_be(unlabelled, two_tasks):
     assert test.names[::3] == ["origin: max_frequency", "equivalent: max_frequency", "r"]
 
 
+@pytest.mark.slow
 def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks, small):
     X, y = two_tasks.X, two_tasks.task
     est = small(rank=6, max_iter=20).fit(X[:14], y[:14])
@@ -441,6 +444,7 @@ def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks,
         permutation_test(est, X, y, conditions=y, **how)
 
 
+@pytest.mark.slow
 def test_conditions_of_a_fit_are_checked_where_it_knows_the_trials(two_tasks, small):
     X, y = two_tasks.X, two_tasks.task
     est, other = small(rank=6, max_iter=20).fit(X, y), np.arange(24) % 4 // 2
@@ -609,6 +613,7 @@ def test_values_come_as_arrays_dicts_or_tables(rng):
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.slow
 def test_a_column_of_a_table_is_one_quantity(unlabelled, two_tasks, rng):
     table = pd.DataFrame(
         rng.standard_normal((24, 2)), columns=["speed (1/s)", "x"], index=[*"ab"] * 12

@@ -209,6 +209,7 @@ def test_requests_and_containers_are_kept(small, multitask, tmp_path):
     assert list(again.transform(multitask.X[:3]).columns) == list(est.get_feature_names_out())
 
 
+@pytest.mark.slow
 def test_loaded_estimators_are_fitted_and_cloned_as_others(fitted, saved, multitask):
     again = JEDIEstimator.load(saved)
     assert clone(again).get_params() == fitted.get_params()
@@ -288,6 +289,7 @@ def test_an_attribute_that_is_no_data_is_refused(fitted, saved):
     assert saved.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_inputs_and_the_imputer_are_kept(small, tiny, tmp_path):
     X, u = tiny.X.copy(), np.random.RandomState(0).standard_normal((24, 16, 2))
     X[::2, 20:] = X[1, :, 3] = np.nan
@@ -326,6 +328,7 @@ def test_a_stored_model_still_gives_its_numbers(name):
 
 
 @pytest.mark.parametrize("name", STORED)
+@pytest.mark.slow
 def test_answers_of_a_stored_model_lie_at_the_modes(name, monkeypatch):
     est = JEDIEstimator.load(DATA / f"model_format_{name}.npz")
     with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
@@ -553,6 +556,7 @@ def test_a_resumed_fit_is_the_uninterrupted_one(started, tiny, monkeypatch, chan
     assert_array_equal(est.transform(tiny.X[18:]), expected.transform(tiny.X[18:]))
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_without_a_seed_uses_the_numbers_of_the_first(started, tiny):
     est = started(random_state=None, early_stopping=True, batch_size=5)
     kept = est.checkpoint.read_bytes()
@@ -565,6 +569,7 @@ def test_a_resumed_fit_without_a_seed_uses_the_numbers_of_the_first(started, tin
     assert_array_equal(ends[0].embedding_, ends[1].embedding_)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_knows_the_inputs(small, tiny, stopped_at, tmp_path):
     X, u = tiny.X[:16].copy(), np.random.RandomState(0).standard_normal((16, 16, 2))
     X[::2, 20:] = np.nan
@@ -580,6 +585,7 @@ def test_a_checkpoint_knows_the_inputs(small, tiny, stopped_at, tmp_path):
     assert_array_equal(est.embedding_, expected.embedding_)
 
 
+@pytest.mark.slow
 def test_what_a_fit_does_not_depend_on_may_change(started, tiny, tmp_path):
     est = started()
     moved = est.checkpoint.rename(tmp_path / "moved.npz")
@@ -819,6 +825,7 @@ def test_a_warm_start_needs_the_same_neurons_and_enough_trials(warm, multitask):
         assert '"auto"' not in str(info.value)
 
 
+@pytest.mark.slow
 def test_a_warm_start_keeps_the_inputs(small, tiny):
     X, u = tiny.X, np.random.RandomState(0).standard_normal((24, 16, 2))
     est = small(n_components=2, rank=3, max_iter=20, warm_start=True).fit(X[:18], inputs=u[:18])

@@ -231,6 +231,7 @@ def test_zeros_after_counts_are_padding_unless_silence_is_common(spikes):
 
 
 @pytest.mark.parametrize(("turn", "axis"), [((0, 2, 1), 2), ((1, 0, 2), 0)])
+@pytest.mark.slow
 def test_axes_in_the_wrong_order_are_named(small, X, turn, axis):
     wrong = X.transpose(turn)
     advice = f"transpose({', '.join(map(str, np.argsort(turn)))})"

@@ -398,6 +398,7 @@ def test_fixed_points_of_one_trial_and_of_the_mean_embedding(fitted, multitask):
     np.testing.assert_allclose(fitted.to_activity(mean.trajectories), runs, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_states_after_the_end_of_a_trial_are_not_drawn(fitted, multitask):
     X = multitask.X[:2].copy()
     X[0, 20:] = np.nan
@@ -417,6 +418,7 @@ def test_states_after_the_end_of_a_trial_are_not_drawn(fitted, multitask):
     assert field.trajectories.shape == (1, 20, 30)
 
 
+@pytest.mark.slow
 def test_trajectories_of_fixed_points_go_in_steps_of_the_dynamics(multitask, small):
     est = small(max_iter=5, steps_per_sample=2).fit(multitask.X[:12], inputs=multitask.inputs[:12])
     few = {"inputs": multitask.inputs[:3]}
@@ -425,6 +427,7 @@ def test_trajectories_of_fixed_points_go_in_steps_of_the_dynamics(multitask, sma
     np.testing.assert_allclose(one.trajectories, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
     X, u = multitask.X[:12], multitask.inputs[:12]
     est = small(max_iter=5).fit(X, inputs=u)
@@ -453,6 +456,7 @@ def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
 
 
 @pytest.mark.parametrize("kind", ["stream", "quiver"])
+@pytest.mark.slow
 def test_flow_field_shows_speed_and_direction(bistable, kind):
     rnn, runs = bistable
     display = FlowFieldDisplay.from_rnns(rnn, runs, n_grid=15, fixed_points=True, kind=kind)
@@ -578,6 +582,7 @@ def test_given_axes_are_used(fitted, multitask, rnns, bistable):
     assert list(FreeRunDisplay.from_activity(X[:1], X[:1], 0.02, ax=ax).ax_) == [ax]
 
 
+@pytest.mark.slow
 def test_legends_are_beside_the_axes(rnns):
     for options in ({}, {"conditions": [0.1, 0.2, 0.3]}):
         display = EigenspectrumDisplay.from_rnns(rnns, **options)
@@ -695,6 +700,7 @@ def test_a_legend_is_not_larger_than_the_figure(bistable, n):
         plt.close(display.figure_)
 
 
+@pytest.mark.slow
 def test_a_dollar_is_a_dollar(fitted, multitask):
     labels = ["$5", r"$\nonsense$", "5$", "$x$"]
     ax = EmbeddingDisplay.from_embedding(np.eye(4), labels).ax_

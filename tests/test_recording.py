@@ -80,6 +80,7 @@ def test_splits_of_scikit_learn_are_recordings(rec):
     assert_array_equal(np.sort(np.concatenate([train.trials, test.trials])), rec.trials)
 
 
+@pytest.mark.slow
 def test_a_recording_stands_where_X_is_asked_for(fitted, multitask):
     rec = Recording(multitask.X, dt=0.02, labels=multitask.task)
     assert_array_equal(fitted.transform(rec), fitted.transform(multitask.X))

@@ -164,6 +164,7 @@ def test_points_can_be_pointed_at():
     assert not plt.get_fignums()
 
 
+@pytest.mark.slow
 def test_reports_of_other_trials_and_quantities(small, fitted, multitask):
     speed = np.linspace(0, 1, 10)
     read = Reader(fitted.report(multitask.X[30:], speed).html)
@@ -207,6 +208,7 @@ def test_spike_counts(small, multitask):
     assert f"the condition mean: {mean:.3f}" in text
 
 
+@pytest.mark.slow
 def test_a_recording_brings_what_it_knows(fitted, multitask):
     rec = Recording(
         multitask.X[:30],
@@ -223,6 +225,7 @@ def test_a_recording_brings_what_it_knows(fitted, multitask):
     assert any("<!-- time from go (s) -->" in svg for svg in drawings(report.html))
 
 
+@pytest.mark.slow
 def test_what_a_fit_complained_of_is_on_the_page(multitask, tmp_path):
     X = multitask.X[:16]
     est = JEDIEstimator(4, 8, dt=0.02, max_iter=20, tol=1e-9, random_state=0)

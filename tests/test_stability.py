@@ -451,6 +451,7 @@ def test_without_labels_all_trials_are_one_condition(decision, est):
     assert all(s.found["seeds"][1] == 1 for s in report.structures)
 
 
+@pytest.mark.slow
 def test_points_of_counts_are_expected_counts(decision):
     X = np.random.RandomState(0).poisson(np.exp(decision[0]))
     est = JEDIEstimator(2, 4, max_iter=8, tol=1, random_state=0)
@@ -473,6 +474,7 @@ def test_fixed_points_are_those_under_a_constant_input():
     np.testing.assert_allclose(there, same, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_inputs_keep_step_with_their_trials(decision, est, monkeypatch):
     X, inputs = decision[0][:8].copy(), 1 + np.random.RandomState(0).standard_normal((8, 15, 2))
     X[0, 10:] = np.nan  # the input after that is none of its trial

@@ -96,6 +96,7 @@ def test_states_in_the_units_of_the_data_are_states(small, rates):
     est.to_activity(rates)
 
 
+@pytest.mark.slow
 def test_states_of_spike_counts_are_told_from_rates(multitask, small):
     counts = make_spike_counts(multitask, rate=100.0, random_state=0).X
     est = small(max_iter=5, observation="poisson").fit(counts[:30])

@@ -33,6 +33,7 @@ def est():
 # What the fit makes of them
 
 
+@pytest.mark.slow
 def test_the_dynamics_between_samples_are_found(est):
     """What was never seen, the samples in between, is what the RNNs say."""
     rnns = est.dynamics(COARSE[30:])

@@ -195,6 +195,7 @@ def test_validation_waits_for_the_end_of_the_forcing(problem):
     assert min(step for step, _ in result.validation_curve) > 20
 
 
+@pytest.mark.slow
 def test_an_estimator_stops_early_on_trials_it_left_out(small, multitask):
     est = small(
         max_iter=100, tol=0.02, early_stopping=True, validation_fraction=0.2, n_iter_no_change=1
@@ -252,6 +253,7 @@ def interrupt_at(monkeypatch, step):
     monkeypatch.setattr("jedi_sklearn._fit.Progress", Interrupting)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_is_usable(small, known, monkeypatch):
     est = small(n_components=2, rank=2, max_iter=100, dt=known.dt, initial_state="observed")
     interrupt_at(monkeypatch, 70)
@@ -354,6 +356,7 @@ def test_a_flat_end_is_convergence():
     assert result.converged and not result.complaint
 
 
+@pytest.mark.slow
 def test_an_unfinished_fit_warns_and_tol_decides(small, multitask):
     est = small(max_iter=20, tol=1e-6)
     with pytest.warns(ConvergenceWarning, match="Raise max_iter"):

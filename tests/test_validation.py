@@ -134,6 +134,7 @@ def test_a_refused_number_reads_with_its_bounds_and_unit():
         (1, 0.1, r"dt=1 s is 10 times tau=0\.1 s.*pass dt=0\.001; if samples.*raise tau"),
     ],
 )
+@pytest.mark.slow
 def test_milliseconds_are_told_from_seconds_in_a_fit(small, dt, tau, words):
     with pytest.warns(UserWarning, match=words):
         small(dt=dt, tau=tau, max_iter=1).fit(X[:8, :4, :12])  # 20 steps to each sample
