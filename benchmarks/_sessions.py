@@ -253,9 +253,9 @@ def growth(options):
     rows, enough = [], _parameters.ENOUGH_UNITS
     sizes = GROWING[:2] if options.quick else GROWING
     for seed, n_sessions in itertools.product(options.seeds, sizes):
-        each = 30 if options.quick else N_EACH
-        how = {"n_trials": N_GROWING * n_sessions, "n_neurons": each * n_sessions}
-        how |= {"n_timesteps": 75, "dt": 0.02, "observation_noise": 0.1}
+        each, n_trials, n_timesteps = (60, 12, 20) if options.quick else (N_EACH, N_GROWING, 75)
+        how = {"n_trials": n_trials * n_sessions, "n_neurons": each * n_sessions}
+        how |= {"n_timesteps": n_timesteps, "dt": 0.02, "observation_noise": 0.1}
         data = make_multitask(**how, teacher_seed=seed, random_state=100 + seed)
         session = np.arange(len(data.X)) // 4 % n_sessions
         parts = [data.X[session == i, :, i * each : (i + 1) * each] for i in range(n_sessions)]
