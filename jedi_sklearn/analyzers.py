@@ -27,14 +27,30 @@ __all__ = [
 class DynamicsAnalyzer(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     """Base class of transformers that turn a batch of RNNs into real features, one row per RNN.
 
-    A subclass names the columns (``_names``) and computes them (``_features``). Each row depends
-    only on its own RNN, so ``fit`` learns nothing but the number of neurons. In a Pipeline, an
-    analyzer follows ``JEDIEstimator(output="dynamics")``.
+    A subclass checks its parameters (``_check_parameters``), names the columns (``_names``) and
+    computes them (``_features``). Each row depends only on its own RNN, so ``fit`` learns nothing
+    but the number of neurons. In a Pipeline, an analyzer follows
+    ``JEDIEstimator(output="dynamics")``.
 
     Attributes
     ----------
     n_features_in_ : int
         Number of neurons of the RNNs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn import DynamicsAnalyzer, RNNBatch
+    >>> class SpectralRadius(DynamicsAnalyzer):
+    ...     def _check_parameters(self, rnns):
+    ...         pass
+    ...     def _names(self):
+    ...         return ["spectral_radius"]
+    ...     def _features(self, rnns):
+    ...         return np.abs(rnns.eigenvalues()).max(axis=1, keepdims=True)
+    >>> rnn = RNNBatch.from_dense(1.5 * np.eye(2), dt=0.01, tau=0.1)
+    >>> SpectralRadius().fit_transform(rnn)
+    array([[1.5]])
     """
 
     def fit(self, X, y=None):

@@ -46,3 +46,10 @@ def public_names():
 def test_docstring_is_complete(name):
     errors = {code: text for code, text in validate(name)["errors"] if code not in EXCLUDED}
     assert not errors, errors
+
+
+@pytest.mark.parametrize("module_name", MODULES)
+def test_each_class_and_function_has_an_example(module_name):
+    module = importlib.import_module(module_name)
+    items = {name: getattr(module, name) for name in module.__all__ if not name.startswith("__")}
+    assert [name for name, item in items.items() if ">>>" not in inspect.getdoc(item)] == []

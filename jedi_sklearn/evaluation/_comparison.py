@@ -118,6 +118,20 @@ class Comparison:
         Whether the estimator's fit converged in each fold.
     confidence : float, default=0.95
         Confidence level of each interval by itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.datasets import make_initial_states
+    >>> from jedi_sklearn.evaluation import compare
+    >>> from jedi_sklearn import JEDIEstimator
+    >>> data = make_initial_states(24, n_conditions=2, n_neurons=12, n_timesteps=20, dt=0.02)
+    >>> est = JEDIEstimator(2, 4, dt=0.02, max_iter=20, tol=1, random_state=0)
+    >>> found = compare(data.X, data.condition, estimator=est, questions=["reconstruction"], cv=2)
+    >>> [row["method"] for row in found.rows][:3]
+    ['JEDI free runs', 'mean rate', 'condition mean']
+    >>> found.folds["reconstruction"]["JEDI free runs"].shape
+    (2,)
     """
 
     rows: list

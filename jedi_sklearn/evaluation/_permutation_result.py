@@ -58,6 +58,18 @@ class PermutationTest:
         Whether the fit was repeated for each permutation.
     confidence : float
         Confidence level of the intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.evaluation import permutation_test_features
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat(["left", "right"], 20)
+    >>> test = permutation_test_features({"speed": rng.normal(size=40) + (y == "right")}, y)
+    >>> test.names, test.kinds, test.effects.shape
+    (['speed'], ['difference'], (1,))
+    >>> bool(test.p_values[0] < 0.05)
+    True
     """
 
     names: list

@@ -59,6 +59,14 @@ class Structure:
         directions.
     position : ndarray of shape (n_neurons,) or None, default=None
         Fixed point, in the units of `X`.
+
+    Examples
+    --------
+    >>> from jedi_sklearn.evaluation import Structure
+    >>> found = {"seeds": (10, 10), "trials": (10, 10), "neurons": (4, 10)}
+    >>> point = Structure("fixed point", "stable point", "hold", found, {}, n_unstable=0)
+    >>> point.verdict, point.fails
+    ('unstable', ['neurons'])
     """
 
     kind: str
@@ -110,6 +118,14 @@ class StabilityReport:
         Number of refits that did not converge.
     n_failed : int, default=0
         Number of refits that could not be made; they do not count.
+
+    Examples
+    --------
+    >>> from jedi_sklearn.evaluation import StabilityReport, Structure
+    >>> found = {"seeds": (10, 10), "trials": (10, 10), "neurons": (10, 10)}
+    >>> mode = Structure("eigenvalue", "2 Hz", "reach", found, quantities={})
+    >>> StabilityReport([mode], ["reach"], {"seeds": 10, "trials": 10, "neurons": 10})
+    StabilityReport(1 stable; 30 refits)
     """
 
     structures: list

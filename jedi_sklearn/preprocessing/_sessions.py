@@ -36,6 +36,16 @@ class StackedSessions:
         Session of each trial, counted from 0.
     columns : list of slice
         Neurons of each session: ``X[:, :, columns[i]]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jedi_sklearn.preprocessing import StackedSessions
+    >>> X = StackedSessions([np.ones((3, 20, 5)), np.ones((2, 25, 4))], n_timesteps=25)
+    >>> X
+    StackedSessions((5, 25, 9): 3 trials x 5 neurons, 2 trials x 4 neurons)
+    >>> X[0, 0]                                    # the first session lacks the last four
+    array([ 1.,  1.,  1.,  1.,  1., nan, nan, nan, nan])
     """
 
     ndim = 3
