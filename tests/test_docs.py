@@ -1,8 +1,11 @@
 """Facts about the documentation that need no Sphinx: length, code, equations, links, examples."""
 
 import ast
+import os
 import re
 import runpy
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -13,6 +16,7 @@ import jedi_sklearn
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
 GENERATED = ("_build", "auto_examples", "generated")
 
 if not (DOCS / "conf.py").exists():
@@ -28,15 +32,57 @@ def test_no_page_is_long():
     assert sum(words.values()) > 20_000
 
 
+def scripts():
+    """The blocks of Python in pages that are not doctests, by page."""
+    return {
+        path.name: block
+        for path in OURS
+        for block in re.findall(
+            r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+        if not block.startswith(">>> ")
+    }
+
+
 def test_python_in_pages_runs_as_doctest():
-    """Scripts that start processes of their own are the exceptions."""
-    scripts = []
-    for path in OURS:
-        text = path.read_text(encoding="utf-8")
-        for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
-            if not block.startswith(">>> "):
-                scripts.append((path.name, block.splitlines()[0]))
-    assert scripts == [("parallel.md", "import joblib"), ("scaling.md", "# fit.py")]
+    """Scripts that start processes of their own are the exceptions; the next test runs them."""
+    assert scripts().keys() == {"parallel.md", "scaling.md"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "run"),
+    [
+        ("parallel.md", []),
+        ("scaling.md", ["-m", "torch.distributed.run", "--nproc-per-node", "2"]),
+    ],
+)
+def test_scripts_of_pages_run(page, run, tmp_path):
+    if page == "parallel.md":
+        pytest.importorskip("distributed")
+    setup = """
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn.datasets import make_multitask
+data = make_multitask(n_trials=32, n_neurons=12, n_timesteps=20, dt=0.02, random_state=0)
+X, conditions = data.X, data.task
+classifier = make_pipeline(JEDIEstimator(2, 4, dt=0.02, max_iter=5, tol=1), LogisticRegression())
+"""
+    script = scripts()[page].replace("random_state=0)", "random_state=0, dt=0.02, max_iter=5)")
+    (tmp_path / "fit.py").write_text(setup + script, encoding="utf-8")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        [sys.executable, *run, "fit.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model.npz").exists() == (page == "scaling.md")
 
 
 def equations():
