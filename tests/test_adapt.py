@@ -128,6 +128,7 @@ def test_missing_samples_and_unequal_lengths(session):
     assert r2_by(session.whole[:, :, OLD:], run[:, :, OLD:]) > 0.85
 
 
+@pytest.mark.slow
 def test_known_inputs():
     data = make_multitask(observation_noise=0.05, **TEACHER)
     parts = split(data.X, data.condition)

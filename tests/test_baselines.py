@@ -363,6 +363,7 @@ def test_autoencoders_find_the_numbers_that_make_trials(vae):
     assert_allclose(model.transform(X[55:56])[0], E[5], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_early_stopping_returns_to_the_best_state(vae):
     _, X, fitted = vae
     model = clone(fitted).set_params(max_iter=500, n_iter_no_change=2, batch_size=10)
@@ -428,6 +429,7 @@ def test_counts_are_read_out_by_poisson_regressions(counts):
 
 @silent
 @pytest.mark.parametrize("make", [PCATrajectories, LinearDynamicalSystem])
+@pytest.mark.slow
 def test_counts_have_expected_counts_and_d2(counts, make):
     model = make(4).fit(counts.X[:30])
     assert model.observation_ == "poisson"
@@ -453,6 +455,7 @@ def test_scores_are_those_of_jedi(multitask):
     assert_allclose(pca.score_samples(X[30:]), est.score_samples(X[30:]))
 
 
+@pytest.mark.slow
 def test_baselines_stand_in_pipelines_and_in_cross_validation(multitask):
     X, task = multitask.X[:, ::5, :10], multitask.task
     for make in (PCATrajectories, LinearDynamicalSystem):

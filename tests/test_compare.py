@@ -371,6 +371,7 @@ def test_three_training_trials_of_many_labels_are_enough_to_decode(activity):
         compare(activity, labels, **how | {"cv": 2})
 
 
+@pytest.mark.slow
 def test_blocks_that_hold_conditions_are_pointed_out(activity):
     blocks, how = np.arange(40) // 10, {**EASY, "cv": 4, "questions": "reconstruction"}
     with pytest.warns(
@@ -379,6 +380,7 @@ def test_blocks_that_hold_conditions_are_pointed_out(activity):
         compare(activity, conditions=blocks, groups=blocks, **how)
 
 
+@pytest.mark.slow
 def test_known_inputs(multitask):
     size = np.random.default_rng(0).standard_normal((24, 1))
     inputs, drive = np.zeros((2, 24, 25, 1))

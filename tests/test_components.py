@@ -86,6 +86,7 @@ def test_strong_private_noise_hides_no_component_and_adds_few(kind, k):
 
 @each_curve
 @pytest.mark.parametrize("k", SIGNALS)
+@pytest.mark.slow
 def test_without_noise_no_component_is_missed(kind, k):
     make, curve_of = CURVES[kind]
     curve = curve_of(as_trials(make(k)[0]))
@@ -131,6 +132,7 @@ def test_missing_ends_do_not_change_the_answer(kind, k):
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.slow
 def test_missing_ends_of_trials_with_little_noise_add_few_components(k):
     X = of_trials(k, 1)[1]  # neurons have their missing ends, too, in common
     assert k <= components_of_trials(with_ends(X, 25)).best <= 2 * k
@@ -211,6 +213,7 @@ def sizes(X, n_embeddings=None, lines=None, **changes):
     return choose_sizes(est, n_embeddings or len(X), trials, Gaussian, **how)
 
 
+@pytest.mark.slow
 def test_auto_sizes_are_those_of_the_curves():
     _, X = of_trials(3, 3)
     assert sizes(X)[0] == components_of_trials(as_trials(X)).best

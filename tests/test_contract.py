@@ -408,6 +408,7 @@ def test_clones_and_pickles(case):
         assert_array_equal(getattr(copy.fit(case.X), method)(case.other), expected)
 
 
+@pytest.mark.slow
 def test_a_failed_fit_leaves_a_fitted_estimator_as_it_was(case):
     est = case.fit()
     before = state(est)
@@ -447,6 +448,7 @@ def test_read_only_memory_maps_lists_and_views_are_data_too(trials_case, tmp_pat
     assert_allclose(as_numbers, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_set_output(rnns_case):
     frame = make_jedi().set_output(transform="pandas").fit(X).transform(Y)
     assert frame.columns.tolist() == [f"jediestimator{i}" for i in range(3)]
@@ -480,6 +482,7 @@ def test_set_output_of_a_pipeline_is_for_the_steps_behind_the_trials(name, conta
     assert list(frame.columns) == pipeline[-1].get_feature_names_out().tolist()
 
 
+@pytest.mark.slow
 def test_set_output_for_all_leaves_trials_arrays(trials_case):
     with sklearn.config_context(transform_output="pandas"):
         result = trials_case.fit().transform(Y)
@@ -521,6 +524,7 @@ def test_a_driven_trial_does_not_depend_on_the_others_or_on_their_order(driven):
         assert_allclose(call(other[order], inputs=U_OTHER[order]), together[order], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_fit_transform_with_inputs_is_fit_then_transform(driven):
     expected = make_jedi().fit(driven[0], inputs=U).transform(driven[0], inputs=U)
     again = make_jedi().fit_transform(driven[0], inputs=U)
@@ -729,6 +733,7 @@ def test_repr_names_what_differs_from_the_defaults():
     assert eval(repr(est), {"JEDIEstimator": JEDIEstimator}).get_params() == est.get_params()
 
 
+@pytest.mark.slow
 def test_html_repr_names_the_parameters_and_neither_computes_nor_lists_data(case, monkeypatch):
     est, calls = case.fit(), []
     for owner, name in (

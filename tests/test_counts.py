@@ -404,6 +404,7 @@ def test_counts_are_recognised_and_their_type_does_not_matter(short, few, kind):
     assert_array_equal(other.predict(few.X[NEW].astype(kind)), est.predict(few.X[NEW]))
 
 
+@pytest.mark.slow
 def test_rates_and_what_is_called_rates_are_not_taken_as_counts(short, few):
     assert short(max_iter=2).fit(few.rates).observation_ == "gaussian"
     assert short(max_iter=2, observation="gaussian").fit(few.X).observation_ == "gaussian"
@@ -448,6 +449,7 @@ def test_trials_that_hold_nothing_are_refused(short, few):
         short().fit(gone)
 
 
+@pytest.mark.slow
 def test_neurons_that_never_fire_are_named_and_do_no_harm(short, spiking):
     silent = [3, 11]
     X, keep = spiking.X.copy(), np.setdiff1d(np.arange(16), silent)
@@ -544,6 +546,7 @@ def test_trajectories_are_those_of_states(short, few):
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_size": 7, "hypernetwork": "mlp"}])
+@pytest.mark.slow
 def test_two_fits_are_one(short, few, changes):
     first, second = (short(**changes).fit(few.X[FEW], CODES) for _ in "ab")
     assert_array_equal(first.embedding_, second.embedding_)
@@ -659,6 +662,7 @@ def test_validation_is_the_score_of_trials_left_out(short, few, left_out):
     assert best > 0.2
 
 
+@pytest.mark.slow
 def test_forecasts_of_counts_go_on_with_the_free_run(spiking, short):
     est, X = short().fit(spiking.X[TRAIN]), spiking.X[TEST]
     for average in (True, False):
@@ -804,6 +808,7 @@ def test_true_rates_and_embeddings_are_recovered(est, spiking):
     assert r2(spiking.c[TEST], mapped) > 0.95
 
 
+@pytest.mark.slow
 def test_counts_as_they_are_tell_more_than_their_squared_error(est, spiking):
     X, rates = spiking.X, spiking.rates[TEST]
     other = clone(est).set_params(observation="gaussian").fit(X[TRAIN])

@@ -214,6 +214,7 @@ def test_trials_start_near_the_initial_state_of_their_condition():
     assert (data.X - data.free_run)[:, 0].std() == pytest.approx(0.3, rel=0.05)
 
 
+@pytest.mark.slow
 def test_single_samples_tell_less_of_the_initial_state_than_trials():
     data = make_initial_states(200)
     train, test = np.arange(160), np.arange(160, 200)

@@ -129,6 +129,7 @@ def refuses(est):
 
 @pytest.mark.parametrize("method", ["fit", "transform", "score", "predict"])
 @pytest.mark.parametrize("name", TRIALS)
+@pytest.mark.slow
 def test_bad_trials(refuses, method, name):
     X, error, words = TRIALS[name]
     refuses(lambda est: getattr(est, method)(X), error, words)
@@ -380,6 +381,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("parameters", "error", "words"), PARAMETERS, ids=str)
+@pytest.mark.slow
 def test_bad_parameters(refuses, est, parameters, error, words):
     copy = pickle.loads(pickle.dumps(est)).set_params(**parameters)
     refuses(lambda est: est.fit(GOOD, np.arange(N) % 2), error, words, who=copy)

@@ -234,6 +234,7 @@ def test_transform_of_the_training_trials_is_embedding_(known, recovered):
     assert_allclose(recovered.transform(known.X[:30]), recovered.embedding_, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_trial_alone_among_others_and_reordered(fitted, multitask):
     X = multitask.X
     together = fitted.transform(X)
@@ -285,6 +286,7 @@ def more_trials():
     return make_multitask(80, n_neurons=30, n_timesteps=50, dt=0.02, random_state=0)
 
 
+@pytest.mark.slow
 def test_labels_leave_no_trace_in_the_embeddings(small, more_trials):
     fake = np.random.RandomState(0).permutation(np.arange(80) % 4)
     E = small(n_components=8).fit_transform(more_trials.X, fake)
@@ -311,6 +313,7 @@ def test_labels_are_taken_from_y_or_conditions_and_conditions_win(small, multita
         assert_allclose(by_y.condition_embeddings_[i], by_y.embedding_[task == label].mean(axis=0))
 
 
+@pytest.mark.slow
 def test_a_continuous_y_is_ignored(small, multitask):
     X = multitask.X[:20]
     target = np.linspace(0.05, 1, 20) ** 2
@@ -398,6 +401,7 @@ def test_a_refit_without_labels_forgets_the_old_ones(small, multitask):
     assert not hasattr(est, "conditions_") and not hasattr(est, "condition_embeddings_")
 
 
+@pytest.mark.slow
 def test_conditions_are_routed_through_a_pipeline(small, multitask):
     X, task = multitask.X[:20], multitask.task[:20]
     with sklearn.config_context(enable_metadata_routing=True):
@@ -724,6 +728,7 @@ def test_trials_of_another_length_are_welcome(known, recovered):
     assert recovered.score(known.X[30:, :35]) > 0.999
 
 
+@pytest.mark.slow
 def test_the_posterior_is_about_transform(fitted, multitask):
     X = multitask.X[30:]
     posterior = fitted.posterior(X)
@@ -825,6 +830,7 @@ def test_warnings_point_at_the_line_of_the_user(small, fitted, multitask, monkey
     "changes",
     [{"max_iter": 2}, {"max_iter": 1, "teacher_forcing": 0.0}, {"max_iter": 1, "solver": "paper"}],
 )
+@pytest.mark.slow
 def test_the_shortest_fits_that_stop_early_look_once(small, multitask, changes):
     est = small(early_stopping=True, **changes).fit(multitask.X[:10])
     assert [step for step, _ in est.validation_curve_] == [changes["max_iter"]]
@@ -866,6 +872,7 @@ def test_nothing_works_before_fit():
             getattr(est, name)(argument)
 
 
+@pytest.mark.slow
 def test_a_pickled_estimator_gives_the_same_numbers(fitted, multitask):
     again = pickle.loads(pickle.dumps(fitted))
     X = multitask.X[30:]

@@ -94,6 +94,7 @@ def start_of(weights):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.slow
 def test_true_embeddings_are_found(model, prior, connectivity, kind):
     hyper = make_hyper(model, connectivity, kind)
     c, x0 = normal(10, D, seed=3), torch.as_tensor(model.X[:10, 0])
@@ -107,6 +108,7 @@ def test_true_embeddings_are_found(model, prior, connectivity, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.slow
 def test_true_embeddings_are_found_where_they_say_where_runs_start(
     model, prior, connectivity, kind
 ):
@@ -430,6 +432,7 @@ def test_true_embeddings_are_found_in_spite_of_gaps_and_inputs(model, prior, con
 
 
 @pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.slow
 def test_a_generated_start_that_was_not_seen_is_found_from_what_follows(
     model, prior, connectivity
 ):

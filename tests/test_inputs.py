@@ -149,6 +149,7 @@ def test_the_unit_of_the_inputs_does_not_matter(driven, unit):
     np.testing.assert_allclose(unit * C, B, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_silent_channel_gets_no_scale_and_does_no_harm(driven):
     X, u = driven.X[:20], driven.inputs[:20].copy()
     u[..., 1] = 0

@@ -135,6 +135,7 @@ def test_the_first_exponent_is_the_rate_at_which_two_runs_part(chaotic):
 # Sums and leaks
 
 
+@pytest.mark.slow
 def test_the_sum_is_the_mean_logarithm_of_the_determinant(rnns):
     run = rnns.free_run()
     exponents = lyapunov_exponents(rnns)

@@ -170,6 +170,7 @@ def test_a_correction_helps_where_small_errors_grow():
 @pytest.mark.parametrize(
     "lost", [np.s_[:, 15:60, :2], np.s_[:, 10:50]], ids=["two neurons", "a gap"]
 )
+@pytest.mark.slow
 def test_what_is_missing_does_not_pull_a_forecast(est, trials, lost):
     X, later = trials[30:], trials[30:, 60:]
     gappy = X[:, :60].copy()
@@ -384,6 +385,7 @@ def test_hidden_counts_are_scored_by_what_the_rest_predicts(spiking, counts):
     assert 0.2 < bits_per_spike(X, rates, counted=hidden)
 
 
+@pytest.mark.slow
 def test_scorers_of_counts_give_bits_unless_told_otherwise(spiking, counts):
     X = counts[40:]
     neurons = np.isin(np.arange(20), np.random.RandomState(0).permutation(20)[:5])

@@ -716,6 +716,7 @@ def test_a_killed_fit_loses_one_interval_at_most(small, multitask, monkeypatch, 
     assert_array_equal(est.embedding_, expected.embedding_)
 
 
+@pytest.mark.slow
 def test_the_bar_of_a_resumed_fit_counts_all_steps(started, tiny, capsys):
     pytest.importorskip("tqdm")
     started().set_params(verbose=True).fit(tiny.X[:16], tiny.labels[:16])

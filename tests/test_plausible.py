@@ -140,6 +140,7 @@ def test_only_rounding_has_no_components():
 # Other units
 
 
+@pytest.mark.slow
 def test_a_neuron_in_other_units_is_named_with_its_share(small, X):
     mixed = X.copy()
     mixed[:, :, 5] *= 1000

@@ -558,6 +558,7 @@ def test_what_are_no_axes_is_refused(multitask, rnns, bistable):
         EmbeddingDisplay(np.eye(3)).plot(ax=axes)
 
 
+@pytest.mark.slow
 def test_given_axes_are_used(fitted, multitask, rnns, bistable):
     X, E = multitask.X[:2], np.eye(3)
     points = find_fixed_points(bistable[0])[0]
@@ -650,6 +651,7 @@ def test_no_two_labels_look_alike(n):
 
 
 @pytest.mark.parametrize("n", [8, 28, 40])
+@pytest.mark.slow
 def test_no_two_labels_of_trajectories_look_alike(bistable, n):
     rnn, runs = bistable
     points = find_fixed_points(rnn)[0]

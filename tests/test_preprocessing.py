@@ -164,6 +164,7 @@ def noisy():
     return make_multitask(40, n_neurons=60, n_timesteps=40, observation_noise=0.3, random_state=0)
 
 
+@pytest.mark.slow
 def test_units_hold_the_components_and_give_the_activity_back(noisy):
     units = HiddenUnits(n_units=70).fit(noisy.X)
     assert 3 <= units.n_components_ < 30

@@ -80,6 +80,7 @@ def test_new_trials_are_placed_in_the_columns_of_their_session():
     assert np.isnan(placed[:, :, :2]).all()
 
 
+@pytest.mark.slow
 def test_a_stack_is_never_held(monkeypatch):
     """A fit reads some trials at a time, as of a memory map."""
     monkeypatch.setattr("jedi_sklearn._stored.LARGE", 100)

@@ -101,6 +101,7 @@ def test_a_point_that_some_refits_lack_is_unstable(whole, agreeing):
     assert moved / spread < SAME
 
 
+@pytest.mark.slow
 def test_another_stability_is_another_point(whole, agreeing):
     """At a gain below 1 the saddle of the origin is a stable point, where a run may start."""
     weak = RNNBatch(0.5 / N * M, M, initial_states=0.1 * M.T, n_timesteps=200)
@@ -522,6 +523,7 @@ def test_a_kind_of_which_no_refit_can_be_made_is_refused(decision, est):
         stability_report(est, X, decision[1], n_seeds=0, n_resamples=0, n_halves=2)
 
 
+@pytest.mark.slow
 def test_only_the_first_fit_warns(decision, est):
     slow = JEDIEstimator(2, 4, max_iter=8, tol=1e-9, random_state=0)
     with warnings.catch_warnings(record=True) as caught:

@@ -146,6 +146,7 @@ def test_the_angle_is_reported_in_the_response_and_not_before(angles):
     assert_allclose(np.hypot(*said[respond, 1:].T), 1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_random_angle_outlasts_a_noisy_delay_of_three_seconds():
     data = make_memory_pro(200, n_angles=None, **QUIET)
     assert len(set(data.condition)) == 4

@@ -231,6 +231,7 @@ def test_divergence_leaves_no_half_fitted_estimator(small, known):
         est.transform(known.X[:10])
 
 
+@pytest.mark.slow
 def test_divergence_of_a_refit_leaves_the_first_fit(small, known):
     est = small(n_components=2, rank=2).fit(known.X[:10], np.arange(10) % 2)
     before = {name: pickle.dumps(value) for name, value in vars(est).items()}
@@ -277,6 +278,7 @@ def test_an_early_interruption_warns_of_the_forcing(small, known, monkeypatch):
         small(n_components=2, rank=2, max_iter=100, dt=known.dt).fit(known.X[:20])
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_a_cross_validation(small, known, monkeypatch):
     interrupt_at(monkeypatch, 70)
     est = small(n_components=2, rank=2, max_iter=100, dt=known.dt)
@@ -285,6 +287,7 @@ def test_an_interruption_ends_a_cross_validation(small, known, monkeypatch):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.slow
 def test_an_interruption_is_not_lost_where_warnings_are_errors(small, known, monkeypatch):
     interrupt_at(monkeypatch, 70)
     with pytest.raises(KeyboardInterrupt):

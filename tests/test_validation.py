@@ -142,6 +142,7 @@ def test_milliseconds_are_told_from_seconds_in_a_fit(small, dt, tau, words):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("dt", "tau"), [(1, 5), (2, 6), (0.5, 0.1), (1, 0.5)])
+@pytest.mark.slow
 def test_slow_imaging_is_no_milliseconds(small, dt, tau):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=UserWarning, message=".*(tau|dt)=")
