@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ._linearised import deviance_along, runs_of_known
+from ._linearised import deviances, runs_of_known
 from ._rollout import follow, simulate
 from ._trials import as_trials, n_steps_of
 
@@ -73,8 +73,7 @@ class Alternatives:
             samples, some = seen.samples(), [deviance]
             for known in prior.known.split(self._held(seen.n_steps)):
                 states = runs_of_known(runs, known, seen.n_steps)[:: seen.every]
-                each = [deviance_along(states, x, runs.observation)[-1] for x in _single(samples)]
-                some.append(torch.stack(each))
+                some.append(deviances(states, samples, runs.observation))
             deviance = torch.cat(some, 1)
         self.log_share = -weight / 2 * _finite(deviance)
         # Laplace's approximation of the integral over the Gaussian
@@ -142,9 +141,10 @@ class Alternatives:
         return torch.as_tensor(activity, device=states.device).nan_to_num()
 
 
-def _single(trials):
-    """Yield trials one by one."""
-    return (trials[[k]] for k in range(len(trials)))
+def _deviance_along(states, trial, observation):
+    """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
+    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
+    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
 
 
 def _finite(deviance):
@@ -196,7 +196,7 @@ def learn_reliance(model, X, inputs):
             states = run[:: trial.every]
             with np.errstate(over="ignore"):
                 rates = np.nan_to_num(observation.activity(states.numpy()))
-        deviance = _finite(deviance_along(states, trial.samples(), observation))
+        deviance = _finite(_deviance_along(states, trial.samples(), observation))
         deviance[:, k] = torch.inf
         for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
             for j, temperature in enumerate(TEMPERATURES):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ._linearised import deviance_of, runs_of_known
+from ._linearised import deviances, runs_of_known
 
 __all__ = ["GaussianPrior", "error_bars", "infer"]
 
@@ -291,12 +291,7 @@ class _Search:
         if depends or not len(prior.centres):
             return self.everyone[:0], prior.centres[:0]
         states = runs_of_known(runs, prior.centres, self.trials.n_steps)[:: self.trials.every]
-        parts = states.split(runs.chunk(self.target), dim=1)
-        each = [
-            torch.cat([deviance_of(part, samples[k], runs.observation) for part in parts])
-            for k in self.everyone.split(1)
-        ]
-        deviance = torch.stack(each).nan_to_num(nan=torch.inf)
+        deviance = deviances(states, samples, runs.observation).nan_to_num(nan=torch.inf)
         lowest, centre = (self.weight * deviance + prior.cost(prior.centres)).min(1)
         trial = (lowest < cost - tol).nonzero()[:, 0]
         return trial, prior.centres[centre[trial]]

@@ -1,4 +1,4 @@
-"""Runs of (parameters, trial) pairs and their derivatives by the parameters, for inference.
+"""Runs of parameters, their deviance from trials, and its derivatives, for inference.
 
 The parameters of a run are p = [c, q]: the embedding and the coordinates of the initial state.
 `run` computes the deviance of each run, `system` its gradient and the Gauss-Newton (Fisher)
@@ -19,7 +19,7 @@ from ._rollout import drive, simulate
 from ._torch import temporary_bytes
 from ._trials import Trials
 
-__all__ = ["DenseRuns", "deviance_along", "deviance_of", "runs_of_known"]
+__all__ = ["DenseRuns", "deviances", "runs_of_known"]
 
 CHUNK_BYTES = 16e6  # of a large temporary, for the problems processed together on the CPU
 
@@ -209,15 +209,22 @@ def runs_of_known(parts, known, n_steps, trial=None):
     return simulate(parts.connectivity, weights, x0, n_steps, parts.alpha, u)
 
 
-def deviance_of(states, trial, observation):
-    """Compute the deviance of a trial from each of several runs (time, runs, neurons)."""
-    y, weight = (
-        None if a is None else a.expand_as(states).flatten(0, 1) for a in (trial.y, trial.weight)
-    )
-    return observation.score(states.flatten(0, 1), y, weight)[2].view(states.shape[:2]).sum(0)
+def deviances(states, trials, observation):
+    """Compute the deviance of each trial from each of several runs (time, runs, neurons).
 
-
-def deviance_along(states, trial, observation):
-    """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
-    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
-    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
+    The result has the shape (trials, runs). Each trial is computed by itself, so that it does not
+    depend on the others.
+    """
+    n_steps, _, n_neurons = states.shape
+    size = int(temporary_bytes(states.device, CHUNK_BYTES) / 8 / (n_steps * n_neurons))
+    found = states.new_empty(len(trials), states.shape[1])
+    for j in torch.arange(states.shape[1], device=states.device).split(max(1, size)):
+        part = states[:, j]
+        for k in range(len(trials)):
+            y, weight = (
+                None if a is None else a[:, k, None].expand_as(part).flatten(0, 1)
+                for a in (trials.y, trials.weight)
+            )
+            each = observation.score(part.flatten(0, 1), y, weight)[2]
+            found[k, j] = each.view(n_steps, -1).sum(0)
+    return found

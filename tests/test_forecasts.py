@@ -68,7 +68,7 @@ def test_runs_that_trials_have_in_common_are_not_made_for_each(est, spikes, monk
     X = seen(spikes)[:4].copy()
     X[0, 3:5], X[1, :, :10] = np.nan, np.nan
     together = est.forecast(X, 5)
-    monkeypatch.setattr(_forecast, "deviance_along", None)  # is not called
+    monkeypatch.setattr(_forecast, "deviances", None)  # is not called
     monkeypatch.setattr(Trials, "n_inputs", 1)
     assert_allclose(est.forecast(X, 5), together, rtol=1e-6, atol=1e-9)
 
