@@ -364,7 +364,7 @@ def apart(sessions, drive, X, inputs, *how_and_count):
         given = (part(X, i), inputs[i], *rest)
         some = LazyTrials(*given, count, own) if lazy else as_trials(*given, own)
         parts.append((torch.from_numpy(i), some))
-    return SessionTrials(parts, count)
+    return SessionTrials(parts, int(drive.sum()), count)
 
 
 def judge_inference(model, embedding, found, data, plan):

@@ -277,9 +277,9 @@ def sessions_of(X):
 def needed(drive, own):
     """Return the indices of neurons needed to run trials that have their `own` neurons.
 
-    `drive` says which neurons drive others.
+    `drive` says which neurons drive others; these come first.
     """
-    return np.union1d(np.flatnonzero(drive), own)
+    return np.concatenate([np.flatnonzero(drive), np.setdiff1d(own, np.flatnonzero(drive))])
 
 
 def _refuse_unaligned(X, group, codes):

@@ -22,7 +22,7 @@ from ._inference import GaussianPrior, error_bars, infer
 from ._missing import needed, sessions_of
 from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
-from ._rollout import follow, simulate
+from ._rollout import follow, read_out_loss, simulate, split_run
 from ._torch import as_tensor, in_parallel, isolated, temporary_bytes
 from ._trials import (
     SessionTrials,
@@ -130,16 +130,25 @@ class Model(nn.Module):
     def loss(self, c, q, trials, teacher_forcing=0.0, workspace=None):
         """Compute the deviance of the runs of trials with teacher forcing, with gradients."""
         if isinstance(trials, SessionTrials):
-            total = 0.0
-            for k, (i, some) in enumerate(trials.parts):
-                space = None if workspace is None else workspace.setdefault(k, {})
-                total = total + self.loss(c[i], q[i], some, teacher_forcing, space)
-            return total
+            return self._loss_of_sessions(c, q, trials, teacher_forcing, workspace)
         weights, x0, observation = self.start(c, q, trials)
         rest = (weights, x0, trials, self.alpha, teacher_forcing, observation)
         if workspace is not None and can_replay(trials.device):
             return replayed(self.connectivity.loss, *rest, workspace)
         return self.connectivity.loss(*rest, workspace)
+
+    def _loss_of_sessions(self, c, q, trials, teacher_forcing, workspace):
+        """Run the neurons that drive others once for all sessions; read out those of each."""
+        pulls = trials.pulls_of_training(teacher_forcing)
+        weights, x0, observation = self.start(c, q, trials.driving)
+        how = (trials.driving, self.alpha, pulls, observation, workspace)
+        total, latent = split_run(weights, x0, *how)
+        for i, some in trials.read_out:
+            weights, x0, observation = self.start(c[i], q[i], some)
+            own = [g[i] if torch.is_tensor(g) else g for g in pulls]
+            how = (some, self.alpha, own, observation)
+            total = total + read_out_loss(weights, x0, latent[:, i], *how)
+        return total
 
     @torch.no_grad()
     def residual(self, c, q, trials):

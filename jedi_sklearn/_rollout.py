@@ -25,8 +25,10 @@ __all__ = [
     "follow",
     "matvec",
     "plain_loss",
+    "read_out_loss",
     "simulate",
     "split_loss",
+    "split_run",
     "tanh_",
 ]
 
@@ -102,13 +104,90 @@ def split_loss(weights, x0, trials, alpha, teacher_forcing, observation, workspa
     -------
     Tensor, a scalar
     """
+    pulls = trials.pulls_of_training(teacher_forcing)
+    return split_run(weights, x0, trials, alpha, pulls, observation, workspace)[0]
+
+
+def split_run(weights, x0, trials, alpha, pulls, observation, workspace=None):
+    """Compute the loss of `split_loss`, and h beside f, (time, trials, rank + inputs).
+
+    `pulls` are those of `Trials.pulls_of_training`.
+    """
     w = (weights[name] for name in ("U", "V", "core", "bias", "B"))
-    rest = (trials, alpha, teacher_forcing, observation, workspace)
+    rest = (trials, alpha, pulls, observation, workspace)
     return _SplitRollout.apply(*w, x0, *rest, *observation.trained)
 
 
+def read_out_loss(weights, x0, latent, trials, alpha, pulls, observation):
+    """Compute the deviance of neurons that drive no others, in a run of those that do.
+
+    Parameters
+    ----------
+    weights : dict of Tensor
+        ``U`` (neurons, rank) and ``B`` (neurons, inputs) of the neurons that are read out.
+    x0 : Tensor (trials, neurons)
+        Their first states.
+    latent : Tensor (time, trials, rank + inputs)
+        What `split_run` returned for these trials.
+    trials, alpha, pulls, observation
+        As for `split_run`, with the neurons that are read out.
+
+    Returns
+    -------
+    Tensor, a scalar
+    """
+    decay, outside = _outside(trials.guide, alpha, pulls)
+    every = trials.every
+    x = latent[::every] @ torch.cat([weights["U"], weights["B"]], 1).t()
+    x = x + decay[::every] * x0
+    if outside is not None:
+        x = x + outside[::every]
+    seen = trials.samples()
+    weight = None if seen.weight is None else seen.weight.flatten(0, 1)
+    rest = (seen.y.flatten(0, 1), weight, observation)
+    return _Deviance.apply(x.flatten(0, 1), *rest, *observation.trained)
+
+
+def _outside(guide, alpha, pulls):
+    """Compute what a unit of x0, and the guide, contribute to y at each step.
+
+    The shapes are (time, trials or 1, 1) and those of the guide; without teacher forcing the
+    guide contributes nothing, None.
+    """
+    decay = guide.new_ones(
+        len(guide), *next((g.shape for g in pulls if torch.is_tensor(g)), (1, 1))
+    )
+    forced = any(torch.is_tensor(g) or g > 0 for g in pulls)
+    outside = torch.zeros_like(guide) if forced else None
+    for t, g in enumerate(pulls[:-1]):
+        torch.mul(decay[t], (1 - alpha) * (1 - g), out=decay[t + 1])
+        if forced:
+            torch.mul(outside[t].lerp(guide[t], g), 1 - alpha, out=outside[t + 1])
+    return decay, outside
+
+
+class _Deviance(torch.autograd.Function):
+    """Deviance of states (values, neurons), with the derivatives of the observation model."""
+
+    @staticmethod
+    def forward(ctx, x, y, weight, observation, *parameters):
+        error = torch.empty_like(x)
+        observation.begin()
+        deviance = observation.step(x, y, weight, error).double()
+        ctx.error, ctx.own = error, observation.gradients()
+        return deviance
+
+    @staticmethod
+    def backward(ctx, grad):
+        scale = 2.0 * grad
+        return scale * ctx.error, None, None, None, *(scale * g for g in ctx.own)
+
+
 class _SplitRollout(torch.autograd.Function):
-    """Loss of the run with shared bases, with a backward pass written by hand."""
+    """Loss of the run with shared bases, with a backward pass written by hand.
+
+    The second output is the latent part of the run, from which other neurons may be read out.
+    """
 
     @staticmethod
     def forward(
@@ -121,14 +200,13 @@ class _SplitRollout(torch.autograd.Function):
         x0,
         trials,
         alpha,
-        teacher_forcing,
+        pulls,
         observation,
         workspace,
         *parameters,
     ):
         guide = trials.guide
         n_steps, n_trials, n_neurons = guide.shape
-        pulls = trials.pulls_of_training(teacher_forcing)
         rank, drift, core = U.shape[1], alpha * bias, alpha * core
         coreT = core.transpose(1, 2).contiguous()
         Ut = torch.cat([U, B], 1).t().contiguous()  # rows of U, then of B
@@ -136,7 +214,7 @@ class _SplitRollout(torch.autograd.Function):
         latent = guide.new_zeros(n_steps, n_trials, len(Ut))  # h, then f
         latent[..., rank:] = filter_inputs(trials.inputs, alpha, pulls)
         read = guide.new_empty(n_steps, n_trials, rank)  # z = V' phi
-        forced = torch.is_tensor(teacher_forcing) or teacher_forcing > 0
+        forced = any(torch.is_tensor(g) or g > 0 for g in pulls)
         y, decay = x0.clone() if forced else x0, 1.0
         deviance = guide.new_empty(n_steps)
         observation.begin()
@@ -160,21 +238,27 @@ class _SplitRollout(torch.autograd.Function):
             add_matvec_(following, core, coreT, z)
         loss = deviance.sum(dtype=torch.float64)
         ctx.alpha, ctx.pulls = alpha, pulls
-        ctx.buffers = (U, V, core, coreT, error, rates, latent, read)
+        ctx.buffers = (U, V, core, coreT, error, rates, read)
+        ctx.save_for_backward(latent)  # an output kept otherwise would never be freed
+        ctx.set_materialize_grads(False)
         ctx.own = observation.gradients()
         ctx.need_x0 = x0.requires_grad
-        return loss
+        return loss, latent
 
     @staticmethod
-    def backward(ctx, grad):
-        U, V, core, coreT, error, rates, latent, read = ctx.buffers
+    def backward(ctx, grad, grad_latent):
+        U, V, core, coreT, error, rates, read = ctx.buffers
+        (latent,) = ctx.saved_tensors
         ctx.buffers = None
         alpha, pulls = ctx.alpha, ctx.pulls
         n_steps, n_trials, n_neurons = error.shape
         rank, n_latent = U.shape[1], latent.shape[2]
         Vt = V.t().contiguous()
         scale = 2.0 * grad
-        grad_h = error.new_zeros(n_steps, n_trials, rank)
+        if grad_latent is None:
+            grad_h = error.new_zeros(n_steps, n_trials, rank)
+        else:
+            grad_h = grad_latent[..., :rank] / scale.to(error.dtype)
         # rank first, because these products are faster in this order
         grad_Ut, grad_Vt = U.new_zeros(n_latent, n_neurons), U.new_zeros(rank, n_neurons)
         grad_x = torch.empty_like(error[0])

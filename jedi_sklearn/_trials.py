@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -105,6 +106,14 @@ class Trials:
 
     take = __getitem__
 
+    def from_neuron(self, first):
+        """Select the neurons from this one on, without a copy."""
+        y = self.y[:, :, first:]
+        guide = y if self.guide is self.y else self.guide[:, :, first:]
+        weight = None if self.weight is None else self.weight[:, :, first:]
+        neurons = None if self.neurons is None else self.neurons[first:]
+        return Trials(y, weight, guide, self.inputs, None, self.every, neurons)
+
     @property
     def n_steps(self):
         """Number of steps of a trial, including its first sample."""
@@ -181,10 +190,7 @@ class Trials:
             return teacher_forcing.unbind(0)
         if self.weight is None or not teacher_forcing:
             return [teacher_forcing] * len(self.y)
-        recorded = self.recorded()
-        each = teacher_forcing * recorded.to(self.dtype).unsqueeze(2)
-        whole = recorded.all(1).tolist()
-        return [teacher_forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
+        return _pulls_where(self.recorded(), teacher_forcing, self.dtype)
 
     def new_zeros(self, *shape):
         """Make zeros with the dtype and device of the trials."""
@@ -248,12 +254,14 @@ class SessionTrials:
     ----------
     parts : list of (Tensor, Trials or LazyTrials)
         Indices of the trials of each session among all trials, and the trials, with `neurons`.
+    n_driving : int
+        Number of neurons that drive others. They are the first of each session.
     n_observed : float, optional
         Number of observed values, if the parts do not know it.
     """
 
-    def __init__(self, parts, n_observed=None):
-        self.parts, self._n_observed = parts, n_observed
+    def __init__(self, parts, n_driving, n_observed=None):
+        self.parts, self.n_driving, self._n_observed = parts, n_driving, n_observed
         first = parts[0][1]
         self.dtype, self.device, self.every = first.dtype, first.device, first.every
         self.n_steps, self.n_inputs = first.n_steps, first.n_inputs
@@ -302,9 +310,51 @@ class SessionTrials:
         for k in of.unique().tolist():
             where = (of == k).nonzero()[:, 0]
             parts.append((where, get(self.parts[k][1], row[where])))
-        return parts[0][1] if len(parts) == 1 else SessionTrials(parts, n_observed)
+        if len(parts) == 1:
+            return parts[0][1]
+        return SessionTrials(parts, self.n_driving, n_observed)
+
+    @cached_property
+    def driving(self):
+        """All trials with the neurons that drive others, in one `Trials`."""
+        rows = {}
+        for name in ("y", "weight", "guide", "inputs"):
+            for where, trials in self.parts:
+                values = getattr(trials, name)
+                values = torch.ones_like(trials.y) if values is None else values
+                width = self.n_inputs if name == "inputs" else self.n_driving
+                if name not in rows:
+                    rows[name] = self.new_zeros(self.n_steps, len(self), width)
+                rows[name][:, where] = values[:, :, :width]
+        neurons = self.parts[0][1].neurons[: self.n_driving]
+        return Trials(**rows, every=self.every, neurons=neurons)
+
+    @cached_property
+    def read_out(self):
+        """Indices of the trials of each session, and the trials with its other neurons."""
+        return [
+            (where, trials.from_neuron(self.n_driving))
+            for where, trials in self.parts
+            if trials.shape[2] > self.n_driving
+        ]
+
+    def pulls_of_training(self, teacher_forcing):
+        """Return the strength of teacher forcing at each step, like those of `Trials`."""
+        if not teacher_forcing:
+            return [0.0] * self.n_steps
+        recorded = torch.empty(self.n_steps, len(self), dtype=torch.bool, device=self.device)
+        for where, trials in self.parts:
+            recorded[:, where] = trials.recorded()
+        return _pulls_where(recorded, teacher_forcing, self.dtype)
 
     new_zeros = Trials.new_zeros
+
+
+def _pulls_where(recorded, teacher_forcing, dtype):
+    """Return the strength at each step, where some trials were not recorded (time, trials)."""
+    each = teacher_forcing * recorded.to(dtype).unsqueeze(2)
+    whole = recorded.all(1).tolist()
+    return [teacher_forcing if all_ else pull for all_, pull in zip(whole, each, strict=True)]
 
 
 def by_session(trials):

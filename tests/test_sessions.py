@@ -1,7 +1,10 @@
 """Facts about sessions with different neurons: stacked, aligned by conditions, fitted together."""
 
+import copy
+
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
@@ -294,6 +297,34 @@ def test_trials_of_a_session_need_no_neurons_that_only_others_have(
     assert_allclose(est.noise_variance_, block.noise_variance_, rtol=1e-3)
     runs = [model.inverse_transform(model.embedding_, inputs=u) for model in (est, block)]
     assert np.median(np.abs(runs[0] - runs[1])) < 1e-3 * block.predict(X, inputs=u).std()
+
+
+@pytest.mark.parametrize("teacher_forcing", [0.0, 0.4])
+@pytest.mark.parametrize("kind", ["counts", "rates", "long bins"])
+def test_one_run_of_all_sessions_is_a_run_of_each(spikes, apart, kind, teacher_forcing):
+    """Loss and gradients are those of separate runs, with all neurons that each session needs."""
+    X = spikes.X if kind != "rates" else np.tanh(np.array(spikes.X))
+    X = np.array(X)
+    X[3, 5:9], X[30, :, N + 2] = np.nan, np.nan  # nothing recorded for a while; a neuron lost
+    how = {"steps_per_sample": 2} if kind == "long bins" else {}
+    est = small(**how).fit(X, spikes.y, inputs=spikes.u)
+    model = copy.deepcopy(est._model).to_train(torch.device("cpu"), torch.float64)
+    model.connectivity.keep_silent()
+    drive, sessions = model.connectivity.drive_others.numpy(), sessions_of(X)
+    how = (spikes.u, model.observation, model.imputer, torch.float64, torch.device("cpu"))
+    trials = _fit.apart(sessions, drive, X, *how, model.steps_per_sample, None)
+    trials = trials[torch.arange(0, 48, 3)]
+    assert len(trials.parts) == 2
+    c = torch.tensor(est.embedding_[::3], requires_grad=True)
+    q = c.new_zeros(len(c), 0)
+    leaves = [c, *(p for p in model.parameters() if p.requires_grad and p.numel())]
+    together = model.loss(c, q, trials, teacher_forcing)
+    each = sum(model.loss(c[i], q[i], some, teacher_forcing) for i, some in trials.parts)
+    torch.testing.assert_close(together, each, rtol=1e-10, atol=0)
+    pairs = zip(*(torch.autograd.grad(loss, leaves) for loss in (together, each)), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8 * float(theirs.abs().max()))
+        assert theirs.abs().max() > 0
 
 
 def test_as_many_neurons_drive_as_a_session_has(spikes, apart):
