@@ -215,16 +215,13 @@ def deviances(states, trials, observation):
     The result has the shape (trials, runs). Each trial is computed by itself, so that it does not
     depend on the others.
     """
-    n_steps, _, n_neurons = states.shape
+    n_steps, n_runs, n_neurons = states.shape
     size = int(temporary_bytes(states.device, CHUNK_BYTES) / 8 / (n_steps * n_neurons))
-    found = states.new_empty(len(trials), states.shape[1])
-    for j in torch.arange(states.shape[1], device=states.device).split(max(1, size)):
-        part = states[:, j]
+    found = states.new_empty(len(trials), n_runs)
+    for j in torch.arange(n_runs, device=states.device).split(max(1, size)):
+        a, b = (each.transpose(0, 1).flatten(1) for each in observation.expand(states[:, j]))
         for k in range(len(trials)):
-            y, weight = (
-                None if a is None else a[:, k, None].expand_as(part).flatten(0, 1)
-                for a in (trials.y, trials.weight)
-            )
-            each = observation.score(part.flatten(0, 1), y, weight)[2]
-            found[k, j] = each.view(n_steps, -1).sum(0)
+            y = trials.y[:, k].flatten()
+            weight = torch.ones_like(y) if trials.weight is None else trials.weight[:, k].flatten()
+            found[k, j] = a @ weight - b @ (weight * y) + weight @ observation.of_values(y)
     return found

@@ -259,6 +259,14 @@ class Gaussian(Observation):
             error *= weight
         return error, weight, error.square().sum(1)
 
+    def expand(self, x):
+        """Compute a and b of states, such that a - b y + `of_values` is the deviance of y."""
+        return x.square(), 2 * x
+
+    def of_values(self, y):
+        """Compute the part of this deviance that depends on the values alone."""
+        return y.square()
+
     def score_variance(self, curvature):
         """Compute the variance of scores under the noise from their second derivative."""
         noise = self.noise_of_neuron
@@ -487,6 +495,16 @@ class Poisson(Observation):
         rate = log_rate.exp() if weight is None else log_rate.exp() * weight
         each = 2 * (rate - y * log_rate).sum(1)
         return scale * (rate - y), scale.square() * rate, each
+
+    def expand(self, x):
+        """Compute a and b of states, such that a - b y + `of_values` is the deviance of y."""
+        scale, mean = self._units(x)
+        log_rate = (mean + scale * x).clamp_max(MAX_LOG_RATE)
+        return 2 * log_rate.exp(), 2 * log_rate
+
+    def of_values(self, y):
+        """Return 0, because the deviance is computed without `constant`."""
+        return torch.zeros_like(y)
 
     def score_variance(self, curvature):
         """Compute the variance of scores under the noise from their second derivative."""

@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import JEDIEstimator, _forecast
+from jedi_sklearn import JEDIEstimator, _forecast, _linearised
+from jedi_sklearn._observation import Gaussian, Poisson
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.metrics import ForecastScorer, bits_per_spike
 
@@ -44,6 +45,27 @@ def test_averages_foresee_more_of_few_spikes_than_the_most_likely_run(est, spike
     assert bits[0] > bits[1] + 0.015
     average = est.forecast(seen(spikes), N_LATER)
     assert bits[0] == pytest.approx(bits_per_spike(X[:, N_SEEN:], average))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_deviances_of_all_pairs_are_those_of_each(kind, missing, monkeypatch):
+    rng = np.random.default_rng(0)
+    observation = {
+        "gaussian": Gaussian(np.zeros(4), np.ones(4)),
+        "poisson": Poisson(rng.normal(size=4), rng.uniform(0.5, 2, size=4), np.ones(4), 1.0, 1.0),
+    }[kind]
+    y = torch.from_numpy(rng.poisson(1.0, size=(6, 3, 4)).astype(float))
+    weight = torch.from_numpy((rng.random((6, 3, 4)) < 0.7).astype(float)) if missing else None
+    if missing and kind == "poisson":
+        y = y * weight  # as `observe` gives missing counts
+    states = torch.from_numpy(rng.normal(size=(6, 5, 4)))
+    monkeypatch.setattr(_linearised, "CHUNK_BYTES", 2 * 8 * 6 * 4)  # two runs at a time
+    found = _linearised.deviances(states, Trials(y, weight), observation)
+    for k, j in np.ndindex(3, 5):
+        w = None if weight is None else weight[:, k]
+        alone = observation.score(states[:, j].clone(), y[:, k], w)[2].sum()
+        assert_allclose(found[k, j], alone, rtol=1e-12)
 
 
 def test_where_hardly_anything_was_seen_the_forecast_is_what_training_trials_do(est, spikes):
