@@ -23,8 +23,8 @@ N_SESSIONS, N_NEURONS, N_TRAIN, N_TEST = 3, 60, 48, 32  # of each simulated sess
 N_CONDITIONS = 16
 N_JOIN, N_JOINED = 5, 9  # trials a condition that a new session joins by, and of it to test
 N_SHARED = (20, 5)  # neurons that both sessions have
-GROWING, N_EACH, N_GROWING = (1, 2, 5), 100, 40  # sessions, neurons and trials of each
-GROWING_STEPS = 40  # of each fit: time goes with their number
+GROWING, N_EACH, N_GROWING = (1, 2, 5, 10), 100, 40  # sessions, neurons and trials of each
+GROWING_STEPS = 200  # of each fit: time goes with their number
 TAU_OF_DAYS = 0.2  # s: dt is 0.1
 COLUMNS = [
     ("across_lda", "LDA from other sessions", ".3f"),
