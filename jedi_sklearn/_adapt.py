@@ -124,7 +124,12 @@ def _read_out(model, c, trials, observation, own_noise=False):
     shifted.learn_noise(residual.square().sum((0, 1)), count, floor)
     imputer = model.imputer.joined(*(a.flatten(0, 1).numpy() for a in (before, run)))
     parts = _with_rows(model, rows)
-    joined = model.with_parts(*parts, model.observation.joined(shifted), imputer)
+    disturbances = model.disturbances
+    if disturbances is not None:
+        before = (model.connectivity.U, model.initial_state.mean[:, None], model.hypernetwork.B)
+        disturbances = disturbances.joined(torch.cat(before, 1).numpy(), rows.numpy())
+    observation = model.observation.joined(shifted)
+    joined = model.with_parts(*parts, observation, imputer, disturbances)
     if own_noise:
         joined.observation.noise.fill_(max(noise, floor))
         joined.autocorrelation_time = autocorrelation_time

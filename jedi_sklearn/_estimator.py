@@ -804,6 +804,50 @@ class JEDIEstimator(
         return run / self.dt if per_second else run
 
     @isolated
+    def impute(self, X, *, inputs=None):
+        """Replace the missing values (NaN) of trials by what is expected, given the others.
+
+        The values seen seldom determine the embedding of a trial, and trials also differ in what
+        no embedding holds. So the expectation is a mean over the embeddings that a trial may
+        have, weighted by how likely each makes the values seen, as in ``forecast``. What the
+        neurons seen have in common beyond that changes the neurons not seen, too (docs/model.md,
+        eq. 20, 21). The fit learns how far to go with both, by hiding neurons of training trials.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Activity, as in ``transform``. Hide values, such as some neurons, by NaN.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs, as in ``transform``.
+
+        Returns
+        -------
+        ndarray of shape (n_trials, n_timesteps, n_neurons)
+            `X` with NaN replaced by activity in the units of `X`; for spike counts, by the
+            expected count of the bin.
+
+        See Also
+        --------
+        predict : The free runs of the RNNs, also where values were observed.
+        jedi_sklearn.metrics.CoSmoothingScorer : How well neurons held out are predicted.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> from jedi_sklearn.datasets import make_multitask
+        >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
+        >>> est = JEDIEstimator(n_components=4, rank=12, max_iter=100, tol=0.1, random_state=0)
+        >>> seen = X[30:].copy()
+        >>> seen[:, :, :10] = np.nan                      # ten neurons were not recorded
+        >>> filled = est.fit(X[:30]).impute(seen)
+        >>> np.square(filled - X[30:]).mean() < 0.1 * X.var()
+        True
+        """
+        X, _, found = self._infer(X, inputs, expected=True)
+        return np.where(np.isnan(X), found.expected, X)
+
+    @isolated
     def forecast(
         self,
         X,

@@ -17,7 +17,7 @@ from sklearn.utils import Bunch
 from torch import nn
 
 from ._distributed import ALONE
-from ._forecast import Alternatives, learn_reliance, some_of
+from ._expectation import Alternatives, learn_reliance, some_of
 from ._inference import GaussianPrior, error_bars, infer
 from ._missing import needed, sessions_of
 from ._observation import residual_autocorrelation_time
@@ -36,7 +36,7 @@ from ._trials import (
 
 __all__ = ["Model"]
 
-N_KNOWN = 256  # training trials that represent all in forecasts
+N_KNOWN = 256  # training trials that represent all in predictions
 N_CENTRES = 32  # cluster centres of the training embeddings, which are candidate starts
 BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # trials inferred together on the CPU: 64 MB of float64
 MEANS = ("H", "first", "distance")  # results of inference that are means over trials
@@ -70,7 +70,11 @@ class Model(nn.Module):
     temperature : float
         Temperature of the likelihood of the seen part of a trial in forecasts.
     largest : float
-        Mean square over neurons of the largest state that is plausible in forecasts.
+        Mean square over neurons of the largest state that is plausible in predictions.
+    hidden_temperature : float
+        Temperature of the likelihood of what was seen beside missing values.
+    disturbances : Disturbances, optional
+        What trials have beyond the runs of their embeddings. Older files have none.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class Model(nn.Module):
         steps_per_sample=1,
         temperature=1.0,
         largest=np.inf,
+        hidden_temperature=1.0,
+        disturbances=None,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
@@ -101,6 +107,7 @@ class Model(nn.Module):
         )
         self.steps_per_sample = steps_per_sample
         self.temperature, self.largest = temperature, largest
+        self.hidden_temperature, self.disturbances = hidden_temperature, disturbances
 
     @property
     def step(self):
@@ -278,6 +285,7 @@ class Model(nn.Module):
         curvature=False,
         correction=None,
         ahead=None,
+        expected=False,
         n_init=None,
         n_jobs=None,
         processes=ALONE,
@@ -302,10 +310,13 @@ class Model(nn.Module):
             - With `ahead`, a number of samples, ``ahead`` (trials, samples, neurons) replaces
               ``last``: the activity expected after X, averaged over what the trials may be.
               `inputs` must then extend to its end.
+            - With `expected`, ``expected`` (trials, time, neurons): the activity expected during
+              the trials, of all neurons, averaged over what the trials may be.
         """
         parts, order = self._blocks(X, device)
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
-        how |= {"correction": correction, "ahead": ahead, "n_init": n_init or self.n_init}
+        how |= {"correction": correction, "ahead": ahead, "expected": expected}
+        how["n_init"] = n_init or self.n_init
         block = partial(self._infer_block, **how)
         with processes.together():
             mine = processes.share(parts)
@@ -350,19 +361,33 @@ class Model(nn.Module):
             self.initial_state.take(neurons),
             self.observation.take(neurons),
             self.imputer.take(neurons),
+            None if self.disturbances is None else self.disturbances.take(neurons),
         )
 
-    def with_parts(self, hypernetwork, initial_state, observation, imputer):
+    def with_parts(self, hypernetwork, initial_state, observation, imputer, disturbances):
         """Make a frozen model with these parts and the rest of this one."""
         parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
         rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
         rest += (self.steps_per_sample, self.temperature, self.largest)
+        rest += (self.hidden_temperature, disturbances)
         return Model(*parts, *rest).requires_grad_(False)
 
     @isolated  # each worker has its own torch state
     @torch.no_grad()
     def _infer_block(
-        self, X, inputs, neurons, *, device, starts, errors, curvature, correction, ahead, n_init
+        self,
+        X,
+        inputs,
+        neurons,
+        *,
+        device,
+        starts,
+        errors,
+        curvature,
+        correction,
+        ahead,
+        expected,
+        n_init,
     ):
         """Compute what `infer` returns for a block of trials, with sums in place of means.
 
@@ -375,13 +400,15 @@ class Model(nn.Module):
         inner = model if neurons is None else model.of_neurons(neurons)
         how = (u, inner.observation, inner.imputer, *kind, neurons)
         some = trials = as_trials(X, *how)
-        if neurons is not None and (self.initial_state.measured or correction is not None):
+        everyone = self.initial_state.measured or correction is not None or expected
+        if neurons is not None and everyone:
             trials = as_trials(X, u, self.observation, self.imputer, *kind)
         runs, d = inner.runs(), self.hypernetwork.n_components
         weight = 1 / (model.observation.dispersion * self.autocorrelation_time)
-        weight /= self.temperature if ahead else 1.0
+        plain = weight
+        weight /= self.temperature if ahead else self.hidden_temperature if expected else 1.0
         how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
-        how |= {"noise": model.observation.dispersion, "curvature": curvature or errors or ahead}
+        how |= {"noise": model.observation.dispersion, "curvature": curvature or errors or ahead or expected}
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
             deviance = deviance + some.constant
@@ -400,6 +427,9 @@ class Model(nn.Module):
             likely = Alternatives(model, trials, p, H, weight, correction, runs, some)
             later = None if inputs is None else inputs[:, X.shape[1] - 1 :]
             found["ahead"] = likely.forecast(ahead, self.scale_inputs(later, (len(X), ahead + 1)))
+        elif expected:
+            likely = Alternatives(model, trials, p, H, weight, 0.0, runs, some)
+            found["expected"] = likely.expect(model.disturbances, plain)
         elif correction is not None:
             run = (self.connectivity, weights, x0, trials, self.alpha)
             found["last"] = follow(*run, correction)
@@ -457,8 +487,9 @@ class Model(nn.Module):
         return new.numpy()
 
     def learn_reliance(self, X, inputs):
-        """Learn from training trials how far forecasts should rely on what was seen."""
-        self.temperature, self.largest = learn_reliance(self, X, inputs)
+        """Learn from training trials how far predictions should rely on what was seen."""
+        learned = learn_reliance(self, X, inputs)
+        self.temperature, self.largest, self.hidden_temperature, self.disturbances = learned
 
     @torch.no_grad()
     def first_states(self, E):

@@ -28,6 +28,7 @@ SMALLEST_UNSCALED, LARGEST_UNSCALED = 1e-6, 1e6
 LEAST_RATE = 1e-2  # share of a neuron's mean count: smallest divisor of its residuals
 LEAST_SHARE = 0.05  # share of the mean count of all neurons below which units stop growing
 MAX_LOG_RATE = 14.0  # a million spikes per bin: beyond any count, and nothing overflows
+LEAST_LOG_RATE = -700.0  # an expected count below its exponential would round to 0
 MAX_DISPERSION = 20.0
 ENOUGH_SPIKES = 100  # to compare their number with the expected number to within a tenth
 CONSTANT = (
@@ -191,6 +192,10 @@ class Gaussian(Observation):
             total += np.nansum(np.square(trial / scale))
             typical += (np.isfinite(trial) * expected).sum()
         return math.sqrt(total / typical)
+
+    def shift_of_mean(self, variance):
+        """Compute the shift of states that vary by `variance` for which activity has one mean."""
+        return torch.zeros_like(variance)
 
     def estimate(self, trial):
         """Estimate the states of a trial (time, neurons); NaN stays NaN."""
@@ -401,7 +406,12 @@ class Poisson(Observation):
 
     def activity(self, states):
         """Convert states to expected counts: the inverse of `states`."""
-        return np.exp(states * self.scale.cpu().numpy() + self.mean.cpu().numpy())
+        log = states * self.scale.cpu().numpy() + self.mean.cpu().numpy()
+        return np.exp(np.maximum(log, LEAST_LOG_RATE))  # positive, so that it has a state
+
+    def shift_of_mean(self, variance):
+        """Compute the shift of states that vary by `variance` for which activity has one mean."""
+        return -self.scale * variance / 2
 
     def relative_size(self, X):
         """Compute the spikes of trials X over the expected number; 1 if too few are expected."""

@@ -30,6 +30,7 @@ from sklearn import config_context
 
 from ._callbacks import STATE
 from ._components import RunComponents
+from ._disturbance import Disturbances
 from ._hypernetwork import Hypernetwork
 from ._inference import GaussianPrior
 from ._initial_state import INITIAL_STATES, Inferred, Observed
@@ -52,6 +53,7 @@ PARTS = (
     Model,
     GaussianPrior,
     Imputer,
+    Disturbances,
     RunComponents,
     *OBSERVATIONS.values(),
     *INITIAL_STATES.values(),

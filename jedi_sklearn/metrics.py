@@ -137,7 +137,14 @@ def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None):
     if not hidden.any():
         raise ValueError("hidden is False everywhere: there is nothing to predict.")
     check_option(over, "over", OVER)
-    return measure(X, _infer_runs(estimator, X, hidden, inputs), hidden, over)
+    seen = _Shown(X, hidden)
+    _refuse_gone(seen, "hidden leaves nothing")
+    inputs = check_inputs_of_trials(inputs, X, estimator.n_inputs_)
+
+    def predict(i):
+        return estimator.impute(seen[i], inputs=None if inputs is None else inputs[i])
+
+    return measure(X, predict, hidden, over)
 
 
 def _measure(metric, estimator, X):

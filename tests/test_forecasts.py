@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import JEDIEstimator, _forecast, _linearised
+from jedi_sklearn import JEDIEstimator, _expectation, _linearised
 from jedi_sklearn._observation import Gaussian, Poisson
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.metrics import ForecastScorer, bits_per_spike
@@ -90,7 +90,7 @@ def test_runs_that_trials_have_in_common_are_not_made_for_each(est, spikes, monk
     X = seen(spikes)[:4].copy()
     X[0, 3:5], X[1, :, :10] = np.nan, np.nan
     together = est.forecast(X, 5)
-    monkeypatch.setattr(_forecast, "deviances", None)  # is not called
+    monkeypatch.setattr(_expectation, "deviances", None)  # is not called
     monkeypatch.setattr(Trials, "n_inputs", 1)
     assert_allclose(est.forecast(X, 5), together, rtol=1e-6, atol=1e-9)
 
@@ -123,7 +123,7 @@ def test_a_run_that_explodes_is_not_believed(est, spikes):
 
 
 def test_very_many_trials_are_stood_for_by_some():
-    few = _forecast.some_of(1000, 256)
+    few = _expectation.some_of(1000, 256)
     assert len(few) == len(set(few.tolist())) == 256
     assert_array_equal(few, np.sort(few))
-    assert_array_equal(_forecast.some_of(5, 256), np.arange(5))
+    assert_array_equal(_expectation.some_of(5, 256), np.arange(5))

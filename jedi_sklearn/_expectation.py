@@ -1,9 +1,9 @@
-"""How trials continue after the part seen, averaged over all parameters that they may have.
+"""What to expect of values not seen in trials, averaged over all parameters that these may have.
 
 The prior is that of a Dirichlet process (docs/model.md, eq. 20): a new trial is like one of the
-training trials, or a draw from their Gaussian, each with the same probability. A forecast is the
-mean of the continuations under these alternatives, weighted by how likely each makes the part
-seen.
+training trials, or a draw from their Gaussian, each with the same probability. What is expected
+later, or of other neurons, is the mean over these alternatives, weighted by how likely each makes
+the values seen.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ._disturbance import Disturbances
 from ._linearised import deviances, runs_of_known
 from ._rollout import follow, simulate
-from ._trials import as_trials, n_steps_of
+from ._trials import Trials, as_trials, n_steps_of
 
 __all__ = ["Alternatives", "learn_reliance", "some_of"]
 
@@ -21,6 +22,8 @@ __all__ = ["Alternatives", "learn_reliance", "some_of"]
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
 SEEN = (0.25, 0.5, 0.75)  # shares of training trials seen when choosing the temperature
 MIN_JUDGES, MAX_JUDGES = 8, 64  # number of trials for choosing the temperature
+HIDDEN, N_HIDING = 0.5, 32  # share of neurons hidden from training trials, and their number
+SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbances about them
 # values in the runs for choosing it, and in runs held together: 256 MB and 64 MB of float64
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
@@ -35,7 +38,7 @@ def some_of(n, most):
 
 
 class Alternatives:
-    """Alternative parameters of trials of which only the beginning is seen, with probabilities.
+    """Alternative parameters of trials that are seen in part, with probabilities.
 
     Parameters
     ----------
@@ -97,45 +100,75 @@ class Alternatives:
 
         `inputs` (trials, samples + 1, inputs), scaled, start at the last sample seen.
         """
-        model, trials, every = self.model, self.trials, self.trials.every
-        n_steps = n_steps_of(n_samples + 1, every)
-        u = torch.as_tensor(inputs, device=trials.device).transpose(0, 1)
-        u = u.repeat_interleave(every, 0)[:n_steps]
+        every = self.trials.every
+        u = torch.as_tensor(inputs, device=self.trials.device).transpose(0, 1)
+        u = u.repeat_interleave(every, 0)[: n_steps_of(n_samples + 1, every)]
+        return self._mean(u, after=True)
+
+    def expect(self, disturbances, weight):
+        """Compute the activity (trials, samples, neurons) expected during the trials.
+
+        Disturbances of the mean are inferred under the likelihood with this `weight`.
+        """
+        samples, observation = self.trials.samples(), self.model.observation
+        mean = self._mean(self.trials.inputs, after=False)
+        if disturbances is None:
+            return mean
+        runs = observation.states(mean.transpose(0, 1).cpu().numpy())
+        runs = torch.as_tensor(runs, device=mean.device)
+        states = disturbances.expect(runs, samples, observation, weight)
+        return self._activity(states, 1, 0)
+
+    def _mean(self, inputs, after):
+        """Compute the mean activity over the alternatives, during the trials or after them.
+
+        `inputs` (steps, trials, inputs) are those of the steps wanted. After the trials, the first
+        step is the last one seen, and is left out.
+        """
+        model, trials, n_steps = self.model, self.trials, len(inputs)
+        every = trials.every
+        first = every if after else 0
         everyone = torch.arange(len(trials), device=trials.device)
-        modes, log_share = self._states_after(everyone, self.p[:, 0], u), self.log_share.clone()
+        modes = self._states(everyone, self.p[:, 0], inputs, after)
+        log_share = self.log_share.clone()
         exploded = ~(modes.square().mean(2).amax(0) <= LARGEST * model.largest)
         if self.p.shape[1] > 1:
             log_share[exploded, 0] = -torch.inf
         share = log_share.softmax(1)
         share = torch.where(share < LEAST_SHARE, 0.0, share)
         share /= share.sum(1, keepdim=True)
-        mean = share[:, 0, None, None] * self._activity(modes, every)
+        mean = share[:, 0, None, None] * self._activity(modes, every, first)
         if self.alike:
-            whole = trials.n_steps + n_steps - 1
+            begin = trials.n_steps - 1 if after else 0
+            whole = begin + n_steps
             parts = torch.arange(1, self.p.shape[1], device=trials.device).split(self._held(whole))
             for j in parts:
-                states = runs_of_known(model, model.prior.known[j - 1], whole)
-                activity = self._activity(states[trials.n_steps - 1 :], every)
+                states = runs_of_known(model, model.prior.known[j - 1], whole)[begin:]
+                activity = self._activity(states, every, first)
                 mean += (share[:, j] @ activity.flatten(1)).view(mean.shape)
             return mean
         for i in share[:, 1:].nonzero().split(self._held(n_steps)):
             k, j = i[:, 0], i[:, 1] + 1
-            activity = self._activity(self._states_after(k, self.p[k, j], u), every)
+            activity = self._activity(self._states(k, self.p[k, j], inputs, after), every, first)
             mean.index_add_(0, k, share[k, j, None, None] * activity)
         return mean
 
-    def _states_after(self, k, p, inputs):
-        """Simulate states (steps, runs, neurons) of parameters p from the last sample on."""
+    def _states(self, k, p, inputs, after):
+        """Simulate states (steps, runs, neurons) of parameters p of trials k, with their inputs.
+
+        The first state is that of the first sample or, `after` the trials, of the last one.
+        """
         model, some = self.model, self.trials[k]
         d = model.hypernetwork.n_components
-        weights, x0, _ = model.start(p[:, :d], p[:, d:], some)
+        weights, first, _ = model.start(p[:, :d], p[:, d:], some)
         how = (model.connectivity, weights)
-        last = follow(*how, x0, some, model.alpha, self.correction)
-        return simulate(*how, last, len(inputs), model.alpha, inputs[:, k])
+        if after:
+            first = follow(*how, first, some, model.alpha, self.correction)
+        return simulate(*how, first, len(inputs), model.alpha, inputs[:, k])
 
-    def _activity(self, states, every):
-        """Convert states (steps, runs, neurons) after the first to activity, runs first."""
-        states = states[every::every].transpose(0, 1)
+    def _activity(self, states, every, first):
+        """Convert states (steps, runs, neurons) from `first` on to activity, runs first."""
+        states = states[first::every].transpose(0, 1)
         with np.errstate(over="ignore"):  # runs may explode
             activity = self.model.observation.activity(states.cpu().numpy())
         return torch.as_tensor(activity, device=states.device).nan_to_num()
@@ -153,11 +186,12 @@ def _finite(deviance):
 
 @torch.no_grad()
 def learn_reliance(model, X, inputs):
-    """Learn from training trials X how far to rely on the beginnings of trials.
+    """Learn from training trials X how far to rely on parts of trials.
 
-    The rest of some trials is forecast as the mean of the free runs of others, weighted by their
-    likelihoods. The result is the highest temperature within one standard error of the best one,
-    because the weights were fitted to these trials and describe them better than new ones.
+    What is hidden of some trials is predicted by the mean of the free runs of others, weighted by
+    their likelihoods: the rest of trials from their beginnings, and neurons from the others. Each
+    temperature is the highest one within one standard error of the best one, because the weights
+    were fitted to these trials and describe them better than new ones.
 
     Parameters
     ----------
@@ -171,9 +205,13 @@ def learn_reliance(model, X, inputs):
     Returns
     -------
     temperature : float
-        Temperature of the likelihood.
+        Temperature of the likelihood of beginnings.
     largest : float
         Mean square over neurons of the largest state of a training trial.
+    hidden_temperature : float
+        Temperature of the likelihood of some of the neurons.
+    disturbances : Disturbances
+        What trials have beyond their runs.
     """
     observation, n_samples = model.observation, X.shape[1]
     alike = model.initial_state.generated and inputs is None
@@ -183,8 +221,11 @@ def learn_reliance(model, X, inputs):
     known, index = model.prior.known[some], index[some].numpy()
     n_judges = MAX_JUDGES if alike else MIN_JUDGES
     judges = some_of(len(known), max(min(n_judges, MAX_VALUES // n_values), MIN_JUDGES)).numpy()
+    n_hiding = max(min(N_HIDING, MAX_VALUES // n_values // len(TEMPERATURES)), MIN_JUDGES)
+    hiding = some_of(len(judges), n_hiding).tolist()
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
+    hidden, own = _HiddenNeurons(observation, weight), []
     for i, k in enumerate(judges):
         x = np.asarray(X[index[k]], dtype=float)
         u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
@@ -196,13 +237,65 @@ def learn_reliance(model, X, inputs):
             states = run[:: trial.every]
             with np.errstate(over="ignore"):
                 rates = np.nan_to_num(observation.activity(states.numpy()))
+        own.append(states[:, k].numpy())
         deviance = _finite(_deviance_along(states, trial.samples(), observation))
         deviance[:, k] = torch.inf
         for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
-            for j, temperature in enumerate(TEMPERATURES):
-                share = (-weight / (2 * temperature) * deviance[n - 1]).softmax(0).numpy()
-                mean = np.einsum("k,tkn->tn", share, rates[n:])
+            for j, mean in enumerate(_means(deviance[n - 1], rates[n:], weight)):
                 losses[i, j] += observation.deviance_of(x[n:], mean)
+        if i in hiding:
+            hidden.add(x, trial.samples(), states, rates, k)
+    disturbances = Disturbances.of_runs(np.stack(own), (1 - model.alpha) ** trial.every)
+    return _highest_good(losses), largest, *hidden.learn(disturbances)
+
+
+def _means(deviance, rates, weight):
+    """Yield mean rates (time, neurons) of runs, weighted by likelihoods at each temperature."""
+    for temperature in TEMPERATURES:
+        share = (-weight / (2 * temperature) * deviance).softmax(0).numpy()
+        yield np.einsum("k,tkn->tn", share, rates)
+
+
+def _highest_good(losses):
+    """Find the highest temperature within one standard error of the best, (judges, T)."""
     away = losses - losses[:, [losses.sum(axis=0).argmin()]]
     error = away.std(axis=0) / len(away) ** 0.5
-    return TEMPERATURES[np.flatnonzero(away.mean(axis=0) <= error).max()], largest
+    return TEMPERATURES[np.flatnonzero(away.mean(axis=0) <= error).max()]
+
+
+class _HiddenNeurons:
+    """Training trials of which some neurons are hidden, to be predicted from the others."""
+
+    def __init__(self, observation, weight):
+        self.observation, self.weight = observation, weight
+        self.hidden, self.seen, self.runs = [], [], []
+
+    def add(self, x, trial, states, rates, k):
+        """Hide neurons of a trial x, and predict them by the runs of the trials other than k."""
+        hide = np.random.default_rng(len(self.hidden)).random(x.shape[1]) < HIDDEN
+        seen = torch.ones_like(trial.y) if trial.weight is None else trial.weight.clone()
+        seen[..., torch.from_numpy(hide)] = 0
+        trial = Trials(trial.y * seen, seen)
+        deviance = _finite(_deviance_along(states, trial, self.observation)[-1])
+        deviance[k] = torch.inf
+        self.hidden.append(np.where(hide, x, np.nan))
+        self.seen.append(trial)
+        means = np.stack(list(_means(deviance, rates, self.weight)))
+        self.runs.append(torch.from_numpy(self.observation.states(means)))
+
+    def learn(self, disturbances):
+        """Choose the size of disturbances at the highest temperature, then the temperature."""
+        y, weight = (torch.cat([getattr(s, a) for s in self.seen], 1) for a in ("y", "weight"))
+        seen, runs = Trials(y, weight), torch.stack(self.runs, 2)  # (T, time, trials, neurons)
+
+        def losses(j, share):
+            how = (runs[j], seen, self.observation, self.weight)
+            states = disturbances.with_share(share).expect(*how).transpose(0, 1)
+            mean = self.observation.activity(states.numpy())
+            pairs = zip(self.hidden, mean, strict=True)
+            return [self.observation.deviance_of(x, expected) for x, expected in pairs]
+
+        highest = [losses(-1, share) for share in SHARES]
+        best = int(np.argmin(np.sum(highest, axis=1)))
+        each = [losses(j, SHARES[best]) for j in range(len(runs) - 1)] + [highest[best]]
+        return _highest_good(np.stack(each, axis=1)), disturbances.with_share(SHARES[best])

@@ -1,0 +1,182 @@
+"""How far do the states of trials depart from the runs of their embeddings, and which way?
+
+Trials also differ in what no embedding holds. The state x of a trial is its run plus a disturbance
+that neurons share and that decays as the RNN forgets (docs/model.md, eq. 21):
+
+    x[t] = run[t] + W z[t],      z[t+1] = rho z[t] + noise,      z[t] ~ N(0, I)
+
+The neurons seen tell the z of a trial, and with it the neurons that were not seen. For spike
+counts, z is the posterior mode, and its covariance that of Laplace's approximation there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from sklearn.utils.extmath import randomized_svd
+
+__all__ = ["Disturbances"]
+
+MAX_AXES, LEAST_AXIS = 16, 1e-4  # axes of the runs: number, and least share of their variance
+HELD_VALUES = 2**22  # values of the precisions held together: 32 MB of float64
+MAX_STEPS, TOL = 12, 1e-3  # of Newton's method; SDs of z
+LONGEST_STEP = 2.0  # SDs of z
+
+
+@dataclass
+class Disturbances:
+    """Disturbances of the states of trials about their runs.
+
+    Parameters
+    ----------
+    axes : ndarray (neurons, k)
+        Principal axes of the runs of training trials, with the length of their SDs.
+    share : float
+        Variance of the disturbances as a share of that of the runs.
+    decay : float
+        Correlation of disturbances from one sample to the next.
+    """
+
+    axes: np.ndarray
+    share: float
+    decay: float
+
+    @classmethod
+    def of_runs(cls, states, decay):
+        """Learn the axes from runs (..., neurons), in states; the share is left at 0."""
+        rows = states.reshape(-1, states.shape[-1])
+        rows = rows - rows.mean(axis=0)
+        n_axes = min(MAX_AXES, *rows.shape)
+        _, size, axes = randomized_svd(rows, n_axes, random_state=0)
+        kept = np.square(size) > LEAST_AXIS * np.square(rows).sum()
+        return cls((axes[kept].T * size[kept]) / np.sqrt(len(rows)), 0.0, decay)
+
+    def with_share(self, share):
+        """Copy with another share of the variance."""
+        return replace(self, share=float(share))
+
+    def take(self, neurons):
+        """Select some of the neurons."""
+        return replace(self, axes=self.axes[neurons])
+
+    def joined(self, before, new):
+        """Append neurons, given rows of which states are linear: of the neurons before, and new.
+
+        The axes keep what they are in terms of these rows.
+        """
+        weights = np.linalg.lstsq(before, self.axes, rcond=None)[0]
+        return replace(self, axes=np.concatenate([self.axes, new @ weights]))
+
+    def expect(self, runs, samples, observation, weight):
+        """Compute expected states (time, trials, neurons) of trials, from what was seen of them.
+
+        Parameters
+        ----------
+        runs : Tensor (time, trials, neurons)
+            States of which the expected activity is that without a disturbance.
+        samples : Trials
+            Trials without steps between samples.
+        observation : Observation
+        weight : float
+            Inverse of the divisor of the deviance in the likelihood.
+
+        Returns
+        -------
+        Tensor (time, trials, neurons)
+            States of which the activity is the expected one, given what was seen.
+        """
+        if not self.share or not self.axes.shape[1]:
+            return runs
+        W = torch.as_tensor(self.axes, device=runs.device) * self.share**0.5
+        n_each = max(len(runs) * W.shape[1] ** 2, 1)
+        parts = torch.arange(runs.shape[1], device=runs.device).split(
+            max(1, HELD_VALUES // n_each)
+        )
+        how = (W, self.decay, observation, weight)
+        return torch.cat([_expect(runs[:, i], samples[i], *how) for i in parts], 1)
+
+
+def _expect(runs, samples, W, decay, observation, weight):
+    """Compute `Disturbances.expect` for trials that are held together."""
+    # the runs are those of expected activity, so states that vary about them lie lower for counts
+    x0 = runs + observation.shift_of_mean(W.square().sum(1))
+    z = runs.new_zeros(*runs.shape[:2], W.shape[1])
+    at, lowest = z, z.new_full(z.shape[1:2], torch.inf)
+    active = torch.ones_like(lowest, dtype=torch.bool)
+    for _ in range(MAX_STEPS):
+        gradient, precision, cost = _linearised(z, x0, samples, W, decay, observation, weight)
+        lower = cost <= lowest
+        move, inverses = _solve(gradient, precision, decay)
+        size = move.abs().amax((0, 2))
+        done = lower & (size < TOL)
+        # half of a step that raised the cost, or the next one
+        move = move * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))[:, None]
+        after = torch.where(lower[:, None], z + move, (z + at) / 2)
+        at = torch.where((active & lower)[:, None], z, at)
+        lowest = torch.where(active & lower, cost, lowest)
+        z = torch.where(active[:, None], after, z)
+        active &= ~done
+        if not active.any():
+            break
+    each = _covariances(inverses, decay)
+    variance = torch.stack([((W @ covariance) * W).sum(2) for covariance in each])
+    return x0 + z @ W.t() - observation.shift_of_mean(variance)
+
+
+def _linearised(z, x0, samples, W, decay, observation, weight):
+    """Compute half the gradient and curvature of the deviance by z, and the cost of each trial."""
+    pairs = (W[:, :, None] * W[:, None, :]).flatten(1)
+    k, gradients, precisions, cost = W.shape[1], [], [], 0.0
+    for t, now in enumerate(z):
+        seen = samples.weight_at(t)
+        x = torch.addmm(x0[t], now, W.t())
+        score, h, deviance = observation.score(x, samples.y[t], seen)
+        h = torch.ones_like(x) if h is None else h
+        gradients.append(weight * score @ W)
+        precisions.append((weight * h @ pairs).view(-1, k, k))
+        cost = cost + weight * deviance
+    ends = z[0].square().sum(1) + (z[1:] - decay * z[:-1]).square().sum((0, 2)) / (1 - decay**2)
+    return torch.stack(gradients) + _prior_gradient(z, decay), precisions, cost + ends
+
+
+def _prior_gradient(z, decay):
+    """Compute half the gradient of minus twice the log prior of z (time, trials, k)."""
+    step = (z[1:] - decay * z[:-1]) / (1 - decay**2)
+    gradient = torch.zeros_like(z)
+    gradient[0] = z[0]
+    gradient[1:] += step
+    gradient[:-1] -= decay * step
+    return gradient
+
+
+def _solve(gradient, precision, decay):
+    """Compute a full step, and inverses (trials, k, k) of what elimination leaves by sample.
+
+    The precision is block tridiagonal in time. It is eliminated forwards and solved backwards.
+    """
+    n, k = len(gradient), gradient.shape[2]
+    eye = torch.eye(k, dtype=gradient.dtype, device=gradient.device)
+    link, left, right = decay / (1 - decay**2), [], []
+    for t, own in enumerate(precision):
+        inside = (t > 0) + (t < n - 1)
+        P = own + (1 + (inside - 1) * decay**2 if inside else 1 - decay**2) / (1 - decay**2) * eye
+        b = -gradient[t]
+        if t:
+            P = P - link**2 * left[-1]
+            b = b + link * (left[-1] @ right[-1].unsqueeze(-1))[..., 0]
+        left.append(torch.linalg.inv(P))
+        right.append(b)
+    move = [(left[-1] @ right[-1].unsqueeze(-1))[..., 0]]
+    for inverse, b in zip(left[-2::-1], right[-2::-1], strict=True):
+        move.append((inverse @ (b + link * move[-1]).unsqueeze(-1))[..., 0])
+    return torch.stack(move[::-1]), left
+
+
+def _covariances(inverses, decay):
+    """Compute the posterior covariances (trials, k, k) of each sample from those of `_solve`."""
+    link, found = decay / (1 - decay**2), [inverses[-1]]
+    for inverse in inverses[-2::-1]:
+        found.append(inverse + link**2 * inverse @ found[-1] @ inverse)
+    return found[::-1]

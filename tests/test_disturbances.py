@@ -1,0 +1,169 @@
+"""Disturbances of states about their runs, and the values that they tell of neurons not seen."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._disturbance import Disturbances
+from jedi_sklearn._observation import Gaussian, Poisson
+from jedi_sklearn._trials import Trials
+from jedi_sklearn.metrics import hidden_bits_per_spike, hidden_r2, r2_by
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+T, K, N = 9, 3, 5
+NEURONS = np.arange(12) < 4  # to hide
+
+
+def some(seed=0, n=N):
+    rng = np.random.default_rng(seed)
+    seen = rng.random((T, K, n)) < 0.7
+    seen[4] = False
+    runs, axes = 0.3 * rng.normal(size=(T, K, n)), rng.normal(size=(n, 2))
+    return rng, seen, runs, Disturbances(axes, share=0.5, decay=0.6)
+
+
+def trials(y, seen):
+    return Trials(torch.from_numpy(y * seen), torch.from_numpy(seen.astype(float)))
+
+
+def test_gaussian_disturbances_are_conditional_means():
+    rng, seen, runs, disturbances = some()
+    y = runs + rng.normal(size=runs.shape)
+    observation = Gaussian(np.zeros(N), np.ones(N))
+    how = (torch.from_numpy(runs), trials(y, seen), observation, 2.0)
+    found = disturbances.expect(*how).numpy()
+    lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
+    prior = np.kron(0.6**lag, 0.5 * disturbances.axes @ disturbances.axes.T)
+    for k in range(K):
+        i = np.flatnonzero(seen[:, k])
+        error = (y - runs)[:, k].ravel()[i]
+        gain = prior[:, i] @ np.linalg.inv(prior[np.ix_(i, i)] + np.eye(len(i)) / 2)
+        assert_allclose(found[:, k].ravel(), runs[:, k].ravel() + gain @ error, rtol=1e-6)
+
+
+def counting(n=N):
+    return Poisson(np.zeros(n), np.linspace(0.5, 1.5, n), np.ones(n), width=1.0, prior=1.0)
+
+
+def test_where_nothing_was_seen_the_runs_are_expected():
+    *_, runs, disturbances = some()
+    runs, nothing = torch.from_numpy(runs), np.zeros((T, K, N))
+    for observation in (Gaussian(np.zeros(N), np.ones(N)), counting()):
+        found = disturbances.expect(runs, trials(nothing, nothing), observation, 1.0)
+        assert_allclose(found, runs, atol=1e-12)
+        assert disturbances.with_share(0).expect(runs, None, observation, 1.0) is runs
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0])
+def test_expected_counts_are_those_of_the_posterior(size):
+    # one neuron, one sample and one direction, so that the integral over z is a sum
+    observation, scale = counting(1), 0.5
+    axes = np.array([[1.2]])
+    run, y = np.log(size) / scale, 2 * size
+    disturbances = Disturbances(axes, share=0.25, decay=0.5)
+    data = trials(np.full((1, 1, 1), y), np.ones((1, 1, 1)))
+    state = disturbances.expect(torch.full((1, 1, 1), run).double(), data, observation, 1.0)
+    z = np.linspace(-6, 6, 4001)
+    rate = size * np.exp(scale * 0.6 * z - (scale * 0.6) ** 2 / 2)
+    log = y * np.log(rate) - rate - z**2 / 2
+    posterior = np.exp(log - log.max())
+    expected = (posterior * rate).sum() / posterior.sum()
+    assert np.exp(scale * float(state)) == pytest.approx(expected, rel=0.01)
+    assert size < expected < y
+
+
+def test_huge_counts_end_in_the_mode():
+    rng, seen, runs, disturbances = some(1)
+    y = rng.poisson(1000.0, size=runs.shape).astype(float)
+    how = (trials(y, seen), counting(), 1.0)
+    found = disturbances.expect(torch.from_numpy(runs), *how).numpy()
+    assert np.isfinite(found).all()
+    alone = disturbances.expect(torch.from_numpy(runs[:, 1:2]), how[0][1:2], *how[1:])
+    assert_allclose(alone[:, 0], found[:, 1], rtol=1e-9)
+
+
+def test_neurons_that_join_keep_the_axes_in_terms_of_what_they_read():
+    rng = np.random.default_rng(0)
+    before, new, weights = (rng.normal(size=s) for s in ((8, 3), (2, 3), (3, 2)))
+    axes = Disturbances(before @ weights, 0.1, 0.5).joined(before, new).axes
+    assert_allclose(axes, np.concatenate([before, new]) @ weights)
+
+
+def waves(noise, seed=0):
+    """Log rates of waves, with fluctuations that 12 neurons share and that last."""
+    rng = np.random.default_rng(seed)
+    phase = rng.choice([0.0, 2.0, 4.0], size=(120, 1, 1)) + 0.15 * np.arange(30)[:, np.newaxis]
+    walk = np.zeros((120, 30))
+    for t in range(1, 30):
+        walk[:, t] = 0.9 * walk[:, t - 1] + noise * rng.normal(size=120)
+    pattern = np.cos(1.0 + np.arange(12))
+    return rng, 0.8 * np.cos(phase + np.arange(12)) + walk[..., np.newaxis] * pattern
+
+
+def fitted(X):
+    return JEDIEstimator(3, 6, max_iter=60, tol=1, random_state=0).fit(X[:80])
+
+
+@pytest.fixture(scope="module")
+def spiking():
+    rng, log_rates = waves(0.3)
+    X = rng.poisson(np.exp(log_rates)).astype(float)
+    return fitted(X), X[80:]
+
+
+def hide(X):
+    return np.where(NEURONS, np.nan, X)
+
+
+@pytest.mark.slow
+def test_what_neurons_share_beyond_runs_tells_of_those_not_seen(spiking):
+    est, X = spiking
+    assert est._model.disturbances.share > 0
+    without = copy.deepcopy(est)
+    without._model.disturbances = None  # as in older files
+    bits = [hidden_bits_per_spike(e, X, NEURONS) for e in (est, without)]
+    assert bits[0] > bits[1] + 0.02
+    run = est.predict(hide(X))
+    assert hidden_r2(est, X, NEURONS) > r2_by(X[:, :, NEURONS], run[:, :, NEURONS]) + 0.02
+
+
+@pytest.mark.slow
+def test_imputed_values_belong_to_trials_and_leave_the_others(spiking, tmp_path):
+    est, X = spiking
+    seen, embeddings = hide(X), est.transform(X)
+    filled = est.impute(seen)
+    assert_array_equal(filled[:, :, ~NEURONS], X[:, :, ~NEURONS])
+    assert (filled > 0)[:, :, NEURONS].all()
+    assert_array_equal(est.impute(X), X)
+    assert_allclose(est.impute(seen[5:6]), filled[5:6], rtol=1e-6)
+    est.save(tmp_path / "est.npz")
+    assert_array_equal(JEDIEstimator.load(tmp_path / "est.npz").impute(seen), filled)
+    assert_array_equal(est.transform(X), embeddings)
+    late = X.copy()
+    late[:, 20:] = np.nan  # far from what was seen, only the runs are left
+    far = est.impute(late)[:, 29]
+    still = copy.deepcopy(est)
+    still._model.disturbances = est._model.disturbances.with_share(0)
+    near = np.abs(est.impute(late) - still.impute(late))[:, 20].mean()
+    assert np.abs(far - still.impute(late)[:, 29]).mean() < 0.6 * near
+
+
+@pytest.mark.slow
+def test_continuous_activity_is_imputed_too():
+    rng, X = waves(0.2, seed=1)
+    X = X + 0.3 * rng.normal(size=X.shape)
+    est = fitted(X)
+    run = r2_by(X[80:][..., NEURONS], est.predict(hide(X[80:]))[..., NEURONS])
+    assert hidden_r2(est, X[80:], NEURONS) > run + 0.02
+
+
+@pytest.mark.slow
+def test_independent_noise_is_not_taken_for_a_disturbance():
+    rng, log_rates = waves(0.0)
+    est = fitted(rng.poisson(np.exp(log_rates)).astype(float))
+    assert est._model.disturbances.share <= 0.03
