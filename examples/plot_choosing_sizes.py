@@ -64,7 +64,7 @@ jedi = JEDIEstimator(n_components=4, dt=0.02, max_iter=100, random_state=0)
 scorers = {
     "free run": lambda est, X, y=None: est.score(X),
     "forecast": ForecastScorer(fraction=0.5),
-    "co-smoothing": CoSmoothingScorer(fraction=0.75, n_repeats=2),
+    "co-smoothing": CoSmoothingScorer(fraction=0.75, n_repeats=2, average=False),
 }
 
 

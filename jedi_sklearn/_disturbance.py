@@ -1,4 +1,4 @@
-"""How far do the states of trials depart from the runs of their embeddings, and which way?
+"""By how much do the states of trials depart from the runs of their embeddings, and which way.
 
 Trials also differ in what no embedding holds. The state x of a trial is its run plus a disturbance
 that neurons share and that decays as the RNN forgets (docs/model.md, eq. 21):
@@ -22,6 +22,7 @@ __all__ = ["Disturbances"]
 MAX_AXES, LEAST_AXIS = 16, 1e-4  # axes of the runs: number, and least share of their variance
 HELD_VALUES = 2**22  # values of the precisions held together: 32 MB of float64
 MAX_STEPS, TOL = 12, 1e-3  # of Newton's method; SDs of z
+N_ROUNDS, COARSE = 10, 0.1  # of expectation-maximisation; SDs of z
 LONGEST_STEP = 2.0  # SDs of z
 
 
@@ -32,30 +33,27 @@ class Disturbances:
     Parameters
     ----------
     axes : ndarray (neurons, k)
-        Principal axes of the runs of training trials, with the length of their SDs.
-    share : float
-        Variance of the disturbances as a share of that of the runs.
+        W: independent directions of the disturbances, with the length of their SDs.
     decay : float
-        Correlation of disturbances from one sample to the next.
+        rho: correlation of disturbances from one sample to the next.
     """
 
     axes: np.ndarray
-    share: float
     decay: float
 
     @classmethod
     def of_runs(cls, states, decay):
-        """Learn the axes from runs (..., neurons), in states; the share is left at 0."""
+        """Make disturbances as large as runs (..., neurons), in states, along their main axes."""
         rows = states.reshape(-1, states.shape[-1])
         rows = rows - rows.mean(axis=0)
         n_axes = min(MAX_AXES, *rows.shape)
         _, size, axes = randomized_svd(rows, n_axes, random_state=0)
         kept = np.square(size) > LEAST_AXIS * np.square(rows).sum()
-        return cls((axes[kept].T * size[kept]) / np.sqrt(len(rows)), 0.0, decay)
+        return cls((axes[kept].T * size[kept]) / np.sqrt(len(rows)), decay)
 
-    def with_share(self, share):
-        """Copy with another share of the variance."""
-        return replace(self, share=float(share))
+    def scaled(self, share):
+        """Copy with this share of the variance."""
+        return replace(self, axes=self.axes * share**0.5)
 
     def take(self, neurons):
         """Select some of the neurons."""
@@ -75,7 +73,7 @@ class Disturbances:
         Parameters
         ----------
         runs : Tensor (time, trials, neurons)
-            States of which the expected activity is that without a disturbance.
+            States of which the activity is that expected without knowing the disturbance.
         samples : Trials
             Trials without steps between samples.
         observation : Observation
@@ -87,22 +85,54 @@ class Disturbances:
         Tensor (time, trials, neurons)
             States of which the activity is the expected one, given what was seen.
         """
-        if not self.share or not self.axes.shape[1]:
+        if not self.axes.any():
             return runs
-        W = torch.as_tensor(self.axes, device=runs.device) * self.share**0.5
-        n_each = max(len(runs) * W.shape[1] ** 2, 1)
-        parts = torch.arange(runs.shape[1], device=runs.device).split(
-            max(1, HELD_VALUES // n_each)
-        )
-        how = (W, self.decay, observation, weight)
-        return torch.cat([_expect(runs[:, i], samples[i], *how) for i in parts], 1)
+        W, found = torch.as_tensor(self.axes, device=runs.device), []
+        for i in self._parts(runs):
+            # states that vary have the activity of the run if they lie lower, for counts
+            x0 = runs[:, i] + observation.shift_of_mean(W.square().sum(1))
+            z, inverses = _mode(x0, samples[i], W, self.decay, observation, weight)
+            each = _covariances(inverses, self.decay)
+            variance = torch.stack([((W @ covariance) * W).sum(2) for covariance in each])
+            found.append(x0 + z @ W.t() - observation.shift_of_mean(variance))
+        return torch.cat(found, 1)
+
+    def refined(self, runs, samples, observation, weight):
+        """Learn the covariance along the axes from trials, by expectation-maximisation.
+
+        The arguments are those of `expect`. Few rounds keep what trials do not tell as it is.
+        """
+        W, z = torch.as_tensor(self.axes, device=runs.device), None
+        for _ in range(N_ROUNDS if self.axes.any() else 0):
+            total, modes = 0.0, []
+            for i in self._parts(runs):
+                x0 = runs[:, i] + observation.shift_of_mean(W.square().sum(1))
+                how = (samples[i], W, self.decay, observation, weight)
+                now, inverses = _mode(x0, *how, None if z is None else z[:, i], COARSE)
+                total = total + _second_moment(now, inverses, self.decay)
+                modes.append(now)
+            if not total.isfinite().all():
+                break
+            root = torch.linalg.cholesky(total / runs[..., 0].numel())
+            z = torch.linalg.solve_triangular(
+                root.t(), torch.cat(modes, 1), upper=True, left=False
+            )
+            W = W @ root
+        return replace(self, axes=W.cpu().numpy())
+
+    def _parts(self, runs):
+        """Divide trials into parts whose precisions are held together."""
+        n_each = max(len(runs) * self.axes.shape[1] ** 2, 1)
+        everyone = torch.arange(runs.shape[1], device=runs.device)
+        return everyone.split(max(1, HELD_VALUES // n_each))
 
 
-def _expect(runs, samples, W, decay, observation, weight):
-    """Compute `Disturbances.expect` for trials that are held together."""
-    # the runs are those of expected activity, so states that vary about them lie lower for counts
-    x0 = runs + observation.shift_of_mean(W.square().sum(1))
-    z = runs.new_zeros(*runs.shape[:2], W.shape[1])
+def _mode(x0, samples, W, decay, observation, weight, start=None, tol=TOL):
+    """Find z (time, trials, k) by Newton's method, and inverses as `_solve` returns them there.
+
+    `x0` are the states of z = 0. The answer of a trial does not depend on the others.
+    """
+    z = x0.new_zeros(*x0.shape[:2], W.shape[1]) if start is None else start
     at, lowest = z, z.new_full(z.shape[1:2], torch.inf)
     active = torch.ones_like(lowest, dtype=torch.bool)
     for _ in range(MAX_STEPS):
@@ -110,19 +140,16 @@ def _expect(runs, samples, W, decay, observation, weight):
         lower = cost <= lowest
         move, inverses = _solve(gradient, precision, decay)
         size = move.abs().amax((0, 2))
-        done = lower & (size < TOL)
         # half of a step that raised the cost, or the next one
         move = move * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))[:, None]
         after = torch.where(lower[:, None], z + move, (z + at) / 2)
         at = torch.where((active & lower)[:, None], z, at)
         lowest = torch.where(active & lower, cost, lowest)
         z = torch.where(active[:, None], after, z)
-        active &= ~done
+        active &= ~(lower & (size < tol))
         if not active.any():
             break
-    each = _covariances(inverses, decay)
-    variance = torch.stack([((W @ covariance) * W).sum(2) for covariance in each])
-    return x0 + z @ W.t() - observation.shift_of_mean(variance)
+    return z, inverses
 
 
 def _linearised(z, x0, samples, W, decay, observation, weight):
@@ -180,3 +207,16 @@ def _covariances(inverses, decay):
     for inverse in inverses[-2::-1]:
         found.append(inverse + link**2 * inverse @ found[-1] @ inverse)
     return found[::-1]
+
+
+def _second_moment(z, inverses, decay):
+    """Sum the expected z z' of a stationary process with this decay, over time and trials."""
+    each = torch.stack(_covariances(inverses, decay))
+    moment = z.transpose(1, 2) @ z + each.sum(1)  # (time, k, k)
+    link = decay / (1 - decay**2)
+    later = (
+        link * (torch.stack(inverses[:-1]) @ each[1:]).sum(1) if len(z) > 1 else each[:0].sum(1)
+    )
+    across = (z[:-1].transpose(1, 2) @ z[1:] + later).sum(0)
+    within = moment[1:].sum(0) + decay**2 * moment[:-1].sum(0)
+    return moment[0] + (within - decay * (across + across.t())) / (1 - decay**2)

@@ -804,7 +804,7 @@ class JEDIEstimator(
         return run / self.dt if per_second else run
 
     @isolated
-    def impute(self, X, *, inputs=None):
+    def impute(self, X, *, inputs=None, average=True):
         """Replace the missing values (NaN) of trials by what is expected, given the others.
 
         The values seen seldom determine the embedding of a trial, and trials also differ in what
@@ -819,6 +819,9 @@ class JEDIEstimator(
             Activity, as in ``transform``. Hide values, such as some neurons, by NaN.
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, as in ``transform``.
+        average : bool, default=True
+            Whether to do so. False takes the values of ``predict(X)``, the free run of the most
+            likely embedding under the Gaussian alone.
 
         Returns
         -------
@@ -844,8 +847,13 @@ class JEDIEstimator(
         >>> np.square(filled - X[30:]).mean() < 0.1 * X.var()
         True
         """
-        X, _, found = self._infer(X, inputs, expected=True)
-        return np.where(np.isnan(X), found.expected, X)
+        X, inputs, found = self._infer(X, inputs, expected=average, starts=not average)
+        if average:
+            expected = found.expected
+        else:
+            embedding = found.p[:, : self.n_components_]
+            expected = self._model.generate(embedding, found.x0, X.shape[1], inputs)
+        return np.where(np.isnan(X), expected, X)
 
     @isolated
     def forecast(

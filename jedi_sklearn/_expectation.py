@@ -225,7 +225,7 @@ def learn_reliance(model, X, inputs):
     hiding = some_of(len(judges), n_hiding).tolist()
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
-    hidden, own = _HiddenNeurons(observation, weight), []
+    hidden, own, whole = _HiddenNeurons(observation, weight), [], []
     for i, k in enumerate(judges):
         x = np.asarray(X[index[k]], dtype=float)
         u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
@@ -237,7 +237,9 @@ def learn_reliance(model, X, inputs):
             states = run[:: trial.every]
             with np.errstate(over="ignore"):
                 rates = np.nan_to_num(observation.activity(states.numpy()))
-        own.append(states[:, k].numpy())
+        if states[:, k].isfinite().all():
+            own.append(states[:, k])
+            whole.append(trial.samples())
         deviance = _finite(_deviance_along(states, trial.samples(), observation))
         deviance[:, k] = torch.inf
         for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
@@ -245,8 +247,11 @@ def learn_reliance(model, X, inputs):
                 losses[i, j] += observation.deviance_of(x[n:], mean)
         if i in hiding:
             hidden.add(x, trial.samples(), states, rates, k)
-    disturbances = Disturbances.of_runs(np.stack(own), (1 - model.alpha) ** trial.every)
-    return _highest_good(losses), largest, *hidden.learn(disturbances)
+    if not own:  # every run explodes, so there is nothing to depart from
+        return _highest_good(losses), largest, 1.0, None
+    own = torch.stack(own, 1)
+    disturbances = Disturbances.of_runs(own.numpy(), (1 - model.alpha) ** trial.every)
+    return _highest_good(losses), largest, *hidden.learn(disturbances, own, _together(whole))
 
 
 def _means(deviance, rates, weight):
@@ -261,6 +266,12 @@ def _highest_good(losses):
     away = losses - losses[:, [losses.sum(axis=0).argmin()]]
     error = away.std(axis=0) / len(away) ** 0.5
     return TEMPERATURES[np.flatnonzero(away.mean(axis=0) <= error).max()]
+
+
+def _together(trials):
+    """Put trials side by side, with a weight for each value."""
+    weights = [torch.ones_like(t.y) if t.weight is None else t.weight for t in trials]
+    return Trials(torch.cat([t.y for t in trials], 1), torch.cat(weights, 1))
 
 
 class _HiddenNeurons:
@@ -283,19 +294,33 @@ class _HiddenNeurons:
         means = np.stack(list(_means(deviance, rates, self.weight)))
         self.runs.append(torch.from_numpy(self.observation.states(means)))
 
-    def learn(self, disturbances):
-        """Choose the size of disturbances at the highest temperature, then the temperature."""
-        y, weight = (torch.cat([getattr(s, a) for s in self.seen], 1) for a in ("y", "weight"))
-        seen, runs = Trials(y, weight), torch.stack(self.runs, 2)  # (T, time, trials, neurons)
+    def learn(self, disturbances, own, trials):
+        """Choose the size of disturbances at the highest temperature, then the temperature.
 
-        def losses(j, share):
+        Parameters
+        ----------
+        disturbances : Disturbances
+            Disturbances as large as runs.
+        own : Tensor (time, trials, neurons)
+            Runs of training trials, from which the covariance of disturbances is learned.
+        trials : Trials
+            These trials, without steps between samples.
+        """
+        seen, runs = _together(self.seen), torch.stack(self.runs, 2)  # (T, time, trials, neurons)
+
+        def losses(j, disturbances):
             how = (runs[j], seen, self.observation, self.weight)
-            states = disturbances.with_share(share).expect(*how).transpose(0, 1)
+            states = disturbances.expect(*how).transpose(0, 1)
             mean = self.observation.activity(states.numpy())
             pairs = zip(self.hidden, mean, strict=True)
             return [self.observation.deviance_of(x, expected) for x, expected in pairs]
 
-        highest = [losses(-1, share) for share in SHARES]
+        tried = [disturbances.scaled(share) for share in SHARES]
+        highest = [losses(-1, some) for some in tried]
         best = int(np.argmin(np.sum(highest, axis=1)))
-        each = [losses(j, SHARES[best]) for j in range(len(runs) - 1)] + [highest[best]]
-        return _highest_good(np.stack(each, axis=1)), disturbances.with_share(SHARES[best])
+        refined = tried[best].refined(own, trials, self.observation, self.weight)
+        again = losses(-1, refined)
+        if np.sum(again) < np.sum(highest[best]):
+            tried[best], highest[best] = refined, again
+        each = [losses(j, tried[best]) for j in range(len(runs) - 1)] + [highest[best]]
+        return _highest_good(np.stack(each, axis=1)), tried[best]

@@ -408,7 +408,10 @@ class Model(nn.Module):
         plain = weight
         weight /= self.temperature if ahead else self.hidden_temperature if expected else 1.0
         how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
-        how |= {"noise": model.observation.dispersion, "curvature": curvature or errors or ahead or expected}
+        how |= {
+            "noise": model.observation.dispersion,
+            "curvature": curvature or errors or ahead or expected,
+        }
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
             deviance = deviance + some.constant

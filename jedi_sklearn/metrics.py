@@ -1,8 +1,8 @@
 """Score how well a fitted model predicts activity it has not seen: forecasts, held-out neurons.
 
 ``JEDIEstimator.score`` infers an embedding from a whole trial and scores the free run of that
-trial. Here, part of each trial is hidden, the embedding is inferred from the rest, and only the
-hidden part is scored.
+trial. Here, part of each trial is hidden, what is hidden is predicted from the rest
+(``JEDIEstimator.forecast``, ``impute``), and only the hidden part is scored.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ MEASURES = {"r2": r2_of, "bits_per_spike": bits_of}
 NO_VARIANCE = 1e-10  # share of the variance below which a ridge regression ignores a component
 
 
-def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
-    """Compute R2 on values hidden from the inference of the embeddings.
+def hidden_r2(estimator, X, hidden, *, over="all", inputs=None, average=True):
+    """Compute R2 on values that are hidden, as ``JEDIEstimator.impute`` predicts them.
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
         Whether to return one R2, or one per neuron or trial, as in :func:`r2_by`.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them. They are not hidden.
+    average : bool, default=True
+        Whether predictions are averages, as in ``JEDIEstimator.impute``.
 
     Returns
     -------
@@ -80,11 +82,11 @@ def hidden_r2(estimator, X, hidden, *, over="all", inputs=None):
     >>> hidden_r2(est, X[30:], neurons) > 0.8
     True
     """
-    return _score_hidden("r2", estimator, X, hidden, over, inputs)
+    return _score_hidden("r2", estimator, X, hidden, over, inputs, average)
 
 
-def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None):
-    """Compute bits per spike on counts hidden from the inference of the embeddings.
+def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None, average=True):
+    """Compute bits per spike on counts that are hidden, as ``JEDIEstimator.impute`` predicts them.
 
     Parameters
     ----------
@@ -99,6 +101,8 @@ def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None):
         The expected counts are compared with the means of the hidden values.
     inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
         Known inputs, if the fit had them. They are not hidden.
+    average : bool, default=True
+        Whether predictions are averages, as in ``JEDIEstimator.impute``.
 
     Returns
     -------
@@ -126,10 +130,10 @@ def hidden_bits_per_spike(estimator, X, hidden, *, over="all", inputs=None):
     >>> hidden_bits_per_spike(est, X[40:], neurons) > 0.2
     True
     """
-    return _score_hidden("bits_per_spike", estimator, X, hidden, over, inputs)
+    return _score_hidden("bits_per_spike", estimator, X, hidden, over, inputs, average)
 
 
-def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None):
+def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None, average=True):
     """Score the hidden values with a metric."""
     X, estimator = _unwrap(estimator, X)
     measure = _measure(metric, estimator, X)
@@ -142,7 +146,8 @@ def _score_hidden(metric, estimator, X, hidden, over="all", inputs=None):
     inputs = check_inputs_of_trials(inputs, X, estimator.n_inputs_)
 
     def predict(i):
-        return estimator.impute(seen[i], inputs=None if inputs is None else inputs[i])
+        u = None if inputs is None else inputs[i]
+        return estimator.impute(seen[i], inputs=u, average=average)
 
     return measure(X, predict, hidden, over)
 
@@ -165,7 +170,7 @@ def _measure(metric, estimator, X):
 
 
 def _infer_runs(estimator, X, hidden, inputs):
-    """Infer embeddings without the hidden values; return a function from trials to free runs."""
+    """Infer embeddings without hidden values; return a function from trials to free runs."""
     seen = _Shown(X, hidden)
     _refuse_gone(seen, "hidden leaves nothing")
     _, inputs, found = estimator._infer(seen, inputs, starts=True)
@@ -264,10 +269,10 @@ class CoSmoothingScorer(_HidingScorer):
     """Scorer of co-smoothing: held-out neurons, predicted from the other neurons.
 
     Use it as a scorer in ``cross_val_score``, ``GridSearchCV(scoring=...)`` and the like. The
-    fit has seen the held-out neurons, but the embedding of a test trial is inferred without them.
-    The score refers to the activity in its own units, whatever the `scale` of the estimator. With
-    metadata routing, ``set_score_request(inputs=True)`` requests the known inputs of the test
-    trials.
+    fit has seen the held-out neurons, but ``JEDIEstimator.impute`` predicts those of a test trial
+    without them. The score refers to the activity in its own units, whatever the `scale` of the
+    estimator. With metadata routing, ``set_score_request(inputs=True)`` requests the known inputs
+    of the test trials.
 
     Parameters
     ----------
@@ -281,6 +286,10 @@ class CoSmoothingScorer(_HidingScorer):
         Score of the held-out neurons: R2 (:func:`r2_by`) or bits per spike
         (:func:`bits_per_spike`). "auto" is bits per spike if the estimator was fitted to spike
         counts, and R2 otherwise.
+    average : bool, default=True
+        Whether predictions are averages over what a trial may be, with what its neurons share
+        beyond that, as in ``JEDIEstimator.impute``. False scores the free runs of embeddings
+        alone: use it to choose sizes.
 
     Examples
     --------
@@ -289,11 +298,12 @@ class CoSmoothingScorer(_HidingScorer):
     CoSmoothingScorer(n_repeats=4)
     """
 
-    def __init__(self, fraction=0.25, n_repeats=1, random_state=0, *, metric="auto"):
+    def __init__(self, fraction=0.25, n_repeats=1, random_state=0, *, metric="auto", average=True):
         self.fraction = fraction
         self.n_repeats = n_repeats
         self.random_state = random_state
         self.metric = metric
+        self.average = average
 
     def score(self, estimator, X, y=None, *, inputs=None):
         """Score the held-out neurons.
@@ -318,10 +328,10 @@ class CoSmoothingScorer(_HidingScorer):
         check_number(self.n_repeats, "n_repeats", Integral, low=1)
         rng = check_seed(self.random_state)
         X, estimator = _unwrap(estimator, X)
-        scores = []
+        scores, how = [], {"inputs": inputs, "average": self.average}
         for _ in range(self.n_repeats):
             neurons = _choose_neurons(X, self.fraction, rng)
-            scores.append(_score_hidden(self.metric, estimator, X, neurons, inputs=inputs))
+            scores.append(_score_hidden(self.metric, estimator, X, neurons, **how))
         return float(np.mean(scores))
 
 

@@ -24,7 +24,7 @@ def some(seed=0, n=N):
     seen = rng.random((T, K, n)) < 0.7
     seen[4] = False
     runs, axes = 0.3 * rng.normal(size=(T, K, n)), rng.normal(size=(n, 2))
-    return rng, seen, runs, Disturbances(axes, share=0.5, decay=0.6)
+    return rng, seen, runs, Disturbances(0.5**0.5 * axes, decay=0.6)
 
 
 def trials(y, seen):
@@ -38,12 +38,25 @@ def test_gaussian_disturbances_are_conditional_means():
     how = (torch.from_numpy(runs), trials(y, seen), observation, 2.0)
     found = disturbances.expect(*how).numpy()
     lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
-    prior = np.kron(0.6**lag, 0.5 * disturbances.axes @ disturbances.axes.T)
+    prior = np.kron(0.6**lag, disturbances.axes @ disturbances.axes.T)
     for k in range(K):
         i = np.flatnonzero(seen[:, k])
         error = (y - runs)[:, k].ravel()[i]
         gain = prior[:, i] @ np.linalg.inv(prior[np.ix_(i, i)] + np.eye(len(i)) / 2)
         assert_allclose(found[:, k].ravel(), runs[:, k].ravel() + gain @ error, rtol=1e-6)
+
+
+def test_the_covariance_of_disturbances_is_learned():
+    rng, T, K = np.random.default_rng(0), 40, 60
+    axes = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+    z = rng.normal(size=(T, K, 2))
+    for t in range(1, T):
+        z[t] = 0.6 * z[t - 1] + 0.8 * z[t]
+    y = z @ np.diag([1.0, 0.3]) @ axes.T + 0.5 * rng.normal(size=(T, K, 4))
+    observation, runs = Gaussian(np.zeros(4), np.ones(4)), torch.zeros(T, K, 4).double()
+    how = (runs, trials(y, np.ones(y.shape)), observation, 4.0)
+    W = Disturbances(0.6 * axes, 0.6).refined(*how).axes
+    assert_allclose(W @ W.T, axes @ np.diag([1.0, 0.09]) @ axes.T, atol=0.12)
 
 
 def counting(n=N):
@@ -56,7 +69,7 @@ def test_where_nothing_was_seen_the_runs_are_expected():
     for observation in (Gaussian(np.zeros(N), np.ones(N)), counting()):
         found = disturbances.expect(runs, trials(nothing, nothing), observation, 1.0)
         assert_allclose(found, runs, atol=1e-12)
-        assert disturbances.with_share(0).expect(runs, None, observation, 1.0) is runs
+        assert disturbances.scaled(0).expect(runs, None, observation, 1.0) is runs
 
 
 @pytest.mark.parametrize("size", [1.0, 30.0])
@@ -65,7 +78,7 @@ def test_expected_counts_are_those_of_the_posterior(size):
     observation, scale = counting(1), 0.5
     axes = np.array([[1.2]])
     run, y = np.log(size) / scale, 2 * size
-    disturbances = Disturbances(axes, share=0.25, decay=0.5)
+    disturbances = Disturbances(axes, decay=0.5).scaled(0.25)
     data = trials(np.full((1, 1, 1), y), np.ones((1, 1, 1)))
     state = disturbances.expect(torch.full((1, 1, 1), run).double(), data, observation, 1.0)
     z = np.linspace(-6, 6, 4001)
@@ -90,7 +103,7 @@ def test_huge_counts_end_in_the_mode():
 def test_neurons_that_join_keep_the_axes_in_terms_of_what_they_read():
     rng = np.random.default_rng(0)
     before, new, weights = (rng.normal(size=s) for s in ((8, 3), (2, 3), (3, 2)))
-    axes = Disturbances(before @ weights, 0.1, 0.5).joined(before, new).axes
+    axes = Disturbances(before @ weights, 0.5).joined(before, new).axes
     assert_allclose(axes, np.concatenate([before, new]) @ weights)
 
 
@@ -123,7 +136,7 @@ def hide(X):
 @pytest.mark.slow
 def test_what_neurons_share_beyond_runs_tells_of_those_not_seen(spiking):
     est, X = spiking
-    assert est._model.disturbances.share > 0
+    assert est._model.disturbances.axes.any()
     without = copy.deepcopy(est)
     without._model.disturbances = None  # as in older files
     bits = [hidden_bits_per_spike(e, X, NEURONS) for e in (est, without)]
@@ -148,7 +161,7 @@ def test_imputed_values_belong_to_trials_and_leave_the_others(spiking, tmp_path)
     late[:, 20:] = np.nan  # far from what was seen, only the runs are left
     far = est.impute(late)[:, 29]
     still = copy.deepcopy(est)
-    still._model.disturbances = est._model.disturbances.with_share(0)
+    still._model.disturbances = est._model.disturbances.scaled(0)
     near = np.abs(est.impute(late) - still.impute(late))[:, 20].mean()
     assert np.abs(far - still.impute(late)[:, 29]).mean() < 0.6 * near
 
@@ -165,5 +178,7 @@ def test_continuous_activity_is_imputed_too():
 @pytest.mark.slow
 def test_independent_noise_is_not_taken_for_a_disturbance():
     rng, log_rates = waves(0.0)
-    est = fitted(rng.poisson(np.exp(log_rates)).astype(float))
-    assert est._model.disturbances.share <= 0.03
+    X = rng.poisson(np.exp(log_rates)).astype(float)
+    est = fitted(X)
+    runs = est.to_states(est.predict(X))
+    assert np.square(est._model.disturbances.axes).sum() < 0.05 * runs.var(axis=(0, 1)).sum()

@@ -377,7 +377,7 @@ def test_bits_of_what_are_no_counts_or_rates_are_refused(change, words):
 def test_hidden_counts_are_scored_by_what_the_rest_predicts(spiking, counts):
     X = counts[40:]
     hidden = np.broadcast_to(np.arange(20) < 5, X.shape)
-    rates = spiking.predict(np.where(hidden, np.nan, X))
+    rates = spiking.impute(np.where(hidden, np.nan, X))
     for over in ("all", "neuron", "trial"):
         bits = hidden_bits_per_spike(spiking, X, hidden, over=over)
         assert_allclose(bits, bits_per_spike(X, rates, over, hidden))

@@ -203,7 +203,7 @@ class _Answers:
         regressions = [NeuronRegression(s, p, counts) for s in sigmas for p in PENALTIES]
         return self._answer(
             "co_smoothing",
-            (f"{OURS} free runs", value),
+            (f"{OURS} imputation", value),
             self._pose(self.X[..., ~neurons], self.X[..., neurons], self.data.inputs),
             {
                 f"{'Poisson' if counts else 'ridge'} regression": regressions,

@@ -140,9 +140,9 @@ def compare(
     dynamical system.
 
     *Co-smoothing* (R2, or bits per spike): held-out neurons, predicted from the other neurons of
-    the trial. It is compared with the mean rate, the condition mean, a regression for each neuron
-    on the smoothed others (Poisson regression for spike counts), and factor analysis of samples
-    with as many factors as the rank.
+    the trial by ``JEDIEstimator.impute``. It is compared with the mean rate, the condition mean,
+    a regression for each neuron on the smoothed others (Poisson regression for spike counts), and
+    factor analysis of samples with as many factors as the rank.
 
     *Decoding* (accuracy, or R2 of a continuous `y`): from embeddings. It is compared with the
     most frequent label (or the mean of `y`), mean rates (summed counts, if trials have one
