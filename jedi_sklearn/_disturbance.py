@@ -135,13 +135,15 @@ def _mode(x0, samples, W, decay, observation, weight, start=None, tol=TOL):
     z = x0.new_zeros(*x0.shape[:2], W.shape[1]) if start is None else start
     at, lowest = z, z.new_full(z.shape[1:2], torch.inf)
     active = torch.ones_like(lowest, dtype=torch.bool)
-    for _ in range(MAX_STEPS):
+    # a squared error has its mode one step away
+    n_steps, longest = (1, torch.inf) if observation.squared else (MAX_STEPS, LONGEST_STEP)
+    for _ in range(n_steps):
         gradient, precision, cost = _linearised(z, x0, samples, W, decay, observation, weight)
         lower = cost <= lowest
         move, inverses = _solve(gradient, precision, decay)
         size = move.abs().amax((0, 2))
         # half of a step that raised the cost, or the next one
-        move = move * (LONGEST_STEP / size.clamp_min(LONGEST_STEP))[:, None]
+        move = move * (longest / size).clamp_max(1.0)[:, None]
         after = torch.where(lower[:, None], z + move, (z + at) / 2)
         at = torch.where((active & lower)[:, None], z, at)
         lowest = torch.where(active & lower, cost, lowest)

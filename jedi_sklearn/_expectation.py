@@ -255,10 +255,10 @@ def learn_reliance(model, X, inputs):
 
 
 def _means(deviance, rates, weight):
-    """Yield mean rates (time, neurons) of runs, weighted by likelihoods at each temperature."""
-    for temperature in TEMPERATURES:
-        share = (-weight / (2 * temperature) * deviance).softmax(0).numpy()
-        yield np.einsum("k,tkn->tn", share, rates)
+    """Compute mean rates (T, time, neurons) of runs, weighted by likelihoods at temperatures T."""
+    temperatures = deviance.new_tensor(TEMPERATURES)[:, None]
+    share = (-weight / (2 * temperatures) * deviance).softmax(1).numpy()
+    return (share @ rates).swapaxes(0, 1)
 
 
 def _highest_good(losses):
@@ -291,8 +291,8 @@ class _HiddenNeurons:
         deviance[k] = torch.inf
         self.hidden.append(np.where(hide, x, np.nan))
         self.seen.append(trial)
-        means = np.stack(list(_means(deviance, rates, self.weight)))
-        self.runs.append(torch.from_numpy(self.observation.states(means)))
+        means = self.observation.states(_means(deviance, rates, self.weight))
+        self.runs.append(torch.from_numpy(means))
 
     def learn(self, disturbances, own, trials):
         """Choose the size of disturbances at the highest temperature, then the temperature.
