@@ -382,6 +382,10 @@ def test_hidden_counts_are_scored_by_what_the_rest_predicts(spiking, counts):
         bits = hidden_bits_per_spike(spiking, X, hidden, over=over)
         assert_allclose(bits, bits_per_spike(X, rates, over, hidden))
     assert hidden_r2(spiking, X, hidden) == pytest.approx(r2_by(X, rates, counted=hidden))
+    run = spiking.predict(np.where(hidden, np.nan, X))  # of the likeliest embedding
+    bits = hidden_bits_per_spike(spiking, X, hidden, average=False)
+    assert bits == pytest.approx(bits_per_spike(X, run, counted=hidden))
+    assert bits < bits_per_spike(X, rates, counted=hidden)
     assert 0.2 < bits_per_spike(X, rates, counted=hidden)
 
 
