@@ -7,6 +7,8 @@ are static, so that they need no parameters.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 
@@ -89,6 +91,14 @@ class Connectivity(nn.Module):
         """Select weights of some of the neurons, none of which the others may drive."""
         raise NotImplementedError
 
+    def train_only(self, **free):
+        """Keep all entries of parameters but those that are free from changing in training.
+
+        The entries are given as boolean tensors, by the name of the parameter.
+        """
+        for name, entries in free.items():
+            getattr(self, name).register_hook(entries.mul)
+
     def _start_of(self, f):
         """Compute coordinates of the first states as a weight, if they are generated."""
         return {} if self.start is None else {"start": f @ self.start}
@@ -149,8 +159,48 @@ class Shared(Connectivity):
 
     def keep_silent(self):
         """Keep neurons that drive no others from driving any after training."""
-        drive = self.drive_others[:, None]
-        self.V.register_hook(lambda gradient: gradient * drive)
+        self.train_only(V=self.drive_others[:, None])
+
+    def extended(self, U, V, at, maps):
+        """Make a copy with more columns of the bases, reached by additional features alone.
+
+        Parameters
+        ----------
+        U, V : Tensor (neurons, n_columns)
+            Columns that follow those there are.
+        at : int
+            Position of the first additional feature.
+        maps : Tensor (n_features, rank + 1, rank)
+            Maps of the additional features, with the new rank; as in `start_from`, there is one
+            more row if first states are generated.
+
+        Returns
+        -------
+        made : Shared
+            For other features, its RNNs are those of this object.
+        free : dict of Tensor
+            By name, which entries of its parameters this object lacks.
+        """
+        made, rank, new = copy.deepcopy(self), self.rank, self.rank + U.shape[1]
+        made.rank = new
+        wide = self.maps.new_zeros(len(self.maps), new + 1, new)
+        wide[:, :rank, :rank], wide[:, new, :rank] = self.maps[:, :rank], self.maps[:, rank]
+        parts = {
+            "U": torch.cat([self.U, U], 1),
+            "V": torch.cat([self.V, V], 1),
+            "maps": torch.cat([wide[:at], maps[:, : new + 1], wide[at:]]),
+        }
+        later = torch.arange(new, device=U.device) >= rank
+        added = torch.zeros(len(parts["maps"]), dtype=torch.bool, device=U.device)
+        added[at : at + len(maps)] = True
+        free = {"U": later, "V": later & self.drive_others[:, None], "maps": added[:, None, None]}
+        if self.start is not None:
+            start = torch.cat([self.start, self.start.new_zeros(len(self.start), len(U.t()))], 1)
+            parts["start"] = torch.cat([start[:at], maps[:, new + 1], start[at:]])
+            free["start"] = added[:, None]
+        for name, values in parts.items():
+            setattr(made, name, nn.Parameter(values))
+        return made, free
 
     @staticmethod
     def of_neurons(weights, neurons):

@@ -79,9 +79,7 @@ class Alternatives:
                 some.append(deviances(states, samples, runs.observation))
             deviance = torch.cat(some, 1)
         self.log_share = -weight / 2 * _finite(deviance)
-        # Laplace's approximation of the integral over the Gaussian
-        ratio = torch.logdet(prior.precision) - torch.logdet(H) - prior.cost(p)
-        self.log_share[:, 0] += ratio / 2
+        self.log_share[:, 0] += prior.log_integral(p, H)
 
     def _held(self, n_steps):
         """Compute how many runs to hold together."""

@@ -127,6 +127,26 @@ class Hypernetwork(nn.Module):
             setattr(module, name, nn.Parameter(rows))
         return made.requires_grad_(False)
 
+    @torch.no_grad()
+    def extended(self, U, V, maps):
+        """Make a copy with more components, and columns of shared bases that these alone reach.
+
+        The arguments are those of `Shared.extended`, with a map for each new component. Where
+        the new components are 0, the RNNs do not change. Also returns which parameters of the
+        connectivity are new.
+        """
+        if not self.skip:
+            raise ValueError("A hypernetwork without the affine path cannot be extended.")
+        made, d, n = copy.deepcopy(self), self.n_components, len(maps)
+        made.connectivity, free = self.connectivity.extended(U, V, 1 + d, maps)
+        made.n_components = d + n
+        made.config |= {"n_components": d + n, "rank": made.connectivity.rank}
+        if len(self.hidden):
+            first = self.hidden[0]
+            none = first.new_zeros(n, first.shape[1])
+            made.hidden[0] = nn.Parameter(torch.cat([first[:d], none, first[d:]]))
+        return made, free
+
     def take(self, neurons):
         """Make a frozen copy for some of the neurons, with shared bases."""
         own = self.connectivity

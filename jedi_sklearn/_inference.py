@@ -56,6 +56,14 @@ class GaussianPrior(nn.Module):
         away = p - self.mean
         return torch.einsum("ki,ij,kj->k", away, self.precision, away)
 
+    def log_integral(self, p, H):
+        """Compute the log integral of posteriors over that at their modes, by Laplace.
+
+        The likelihood is 1 at the modes p (problems, m); H is the precision there.
+        """
+        ratio = torch.logdet(self.precision) - torch.logdet(H) - self.cost(p)
+        return ratio / 2
+
 
 class _Fit:
     """Newton's method for many (start, trial) problems, with the state in per-problem arrays.

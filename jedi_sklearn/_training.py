@@ -34,6 +34,7 @@ def train(
     variance,
     embedding_index=None,
     condition_index=None,
+    precision=None,
     generator=None,
     validate=None,
     progress=None,
@@ -61,6 +62,8 @@ def train(
         Embedding that each trial uses. Default: one of its own.
     condition_index : Tensor (embeddings,), int, optional
         Condition of each embedding, on which its prior is then centred.
+    precision : Tensor (n_components, n_components), optional
+        Precision of the prior of the embeddings. Default: estimated from them, diagonal.
     generator : torch.Generator
         Source of the order of the mini-batches.
     validate : callable, optional
@@ -96,6 +99,7 @@ def train(
         variance,
         embedding_index,
         condition_index,
+        precision,
         generator,
         processes,
     )
@@ -147,6 +151,7 @@ class _Run:
         variance,
         embedding_index,
         condition_index,
+        precision,
         generator,
         processes,
     ):
@@ -165,7 +170,9 @@ class _Run:
         slow = {"params": [p for p in self.free if id(p) not in own], "factor": 1}
         fast = {"params": [p for p in self.free if id(p) in own], "factor": OWN_RATE}
         self.optimiser = torch.optim.Adam([g for g in (slow, fast) if g["params"]], betas=BETAS)
-        self.prior = _Prior(model, condition_index) if schedule.regularised else None
+        self.prior = None
+        if schedule.regularised:
+            self.prior = _Prior(model, condition_index, precision)
         self.batches = Batches(trials, schedule.batch_size, generator, processes)
         self.result = Trained(self.c, self.q)
         self.workspace, self.objective = {}, None
@@ -341,12 +348,13 @@ class _Prior:
     Embeddings c ~ N(mean of the condition, diagonal), with mean and spread re-estimated from the
     current state. Maps (and, for spike counts, the basis U) ~ N(0, their mean square at the
     start). The noise level is estimated as well, so nothing needs tuning. Without conditions,
-    mean and spread are those of all embeddings.
+    mean and spread are those of all embeddings. If the precision is given, the spread is not
+    estimated.
     """
 
-    def __init__(self, model, condition_index):
-        self.condition_index = condition_index
-        self.mean = self.precision = None
+    def __init__(self, model, condition_index, precision=None):
+        self.condition_index, self.given = condition_index, precision is not None
+        self.mean, self.precision = None, precision
         self.strength = 0.0
         self.size = [_mean_square(p) for p in model.connectivity.outputs()]
         basis = model.connectivity.basis if model.observation.basis_has_prior else None
@@ -376,13 +384,19 @@ class _Prior:
             total = c.new_zeros(n, c.shape[1]).index_add_(0, self.condition_index, c)
             count = torch.bincount(self.condition_index, minlength=n).to(c.dtype)
             self.mean = (total / count[:, None])[self.condition_index]
+        if self.given:
+            return
         spread = (c - self.mean).square().mean(0)
         floor = 1e-2 * c.var(0, correction=0).clamp_min(1e-12)
         self.precision = 1 / torch.maximum(spread, floor)
 
     def penalty(self, model, c):
         """Compute minus twice the log prior, in units of the loss."""
-        total = ((c - self.mean).square() @ self.precision).sum()
+        away = c - self.mean
+        if self.given:
+            total = (away @ self.precision * away).sum()
+        else:
+            total = (away.square() @ self.precision).sum()
         for p, size in zip(model.connectivity.outputs(), self.size, strict=True):
             total = total + p[1:].square().sum() / size
         if self.size_of_basis is not None:
