@@ -26,10 +26,11 @@ N_ROUNDS, N_PASSES = 2, 3  # updates of embeddings, and of noise and weights
 MAX_STEPS, MAX_HALVINGS, TOL = 30, 8, 1e-6  # of the regression
 RIDGE = 1e-3  # share of the mean variance of the weights of the earlier neurons
 FLAT = 1e-6  # precision of parameters without a prior
+TOGETHER = "Fit all sessions together (preprocessing.stack_sessions)"
 
 
-def check_adapts(model):
-    """Raise an error if new neurons cannot join a model."""
+def check_adapts(model, what="New neurons can only join", instead=TOGETHER):
+    """Raise an error if new neurons cannot join a model, or `what` else is in question."""
     for name, wanted, part, table in (
         ("connectivity", "shared", model.connectivity, CONNECTIVITIES),
         ("initial_state", "generated", model.initial_state, INITIAL_STATES),
@@ -37,9 +38,8 @@ def check_adapts(model):
         fitted = option_of(part, table)
         if fitted != wanted:
             raise ValueError(
-                f"New neurons can only join a fit with {name}={wanted!r}, but this one has "
-                f"{fitted!r}. Fit all sessions together (preprocessing.stack_sessions), or fit "
-                f"with {name}={wanted!r}."
+                f"{what} a fit with {name}={wanted!r}, but this one has {fitted!r}. {instead}, "
+                f"or fit with {name}={wanted!r}."
             )
 
 
@@ -123,17 +123,29 @@ def _read_out(model, c, trials, observation, own_noise=False):
     floor = NOISE_FLOOR * model.observation.dispersion
     shifted.learn_noise(residual.square().sum((0, 1)), count, floor)
     imputer = model.imputer.joined(*(a.flatten(0, 1).numpy() for a in (before, run)))
-    parts = _with_rows(model, rows)
+    observation = model.observation.joined(shifted)
+    if own_noise:
+        observation.noise.fill_(max(noise, floor))
+    else:
+        autocorrelation_time = model.autocorrelation_time
+    return _joined(model, rows, observation, imputer, autocorrelation_time)
+
+
+def _joined(model, rows, observation, imputer, autocorrelation_time):
+    """Make a model with more neurons; so does the earlier model that it may extend."""
     disturbances = model.disturbances
     if disturbances is not None:
         before = (model.connectivity.U, model.initial_state.mean[:, None], model.hypernetwork.B)
         disturbances = disturbances.joined(torch.cat(before, 1).numpy(), rows.numpy())
-    observation = model.observation.joined(shifted)
-    joined = model.with_parts(*parts, observation, imputer, disturbances)
-    if own_noise:
-        joined.observation.noise.fill_(max(noise, floor))
-        joined.autocorrelation_time = autocorrelation_time
-    return joined
+    parts = _with_rows(model, rows)
+    made = model.with_parts(*parts, observation, imputer, disturbances)
+    made.autocorrelation_time = autocorrelation_time
+    if model.earlier is not None:
+        n_columns = model.earlier.connectivity.rank
+        known = torch.cat([rows[:, :n_columns], rows[:, model.connectivity.rank :]], 1)
+        rest = (observation, imputer, autocorrelation_time)
+        made.earlier = _joined(model.earlier, known, *rest)
+    return made
 
 
 def _with_rows(model, rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import numbers
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,11 +20,13 @@ from ._advice import describe_gap, describe_spread, describe_unused_labels
 from ._callbacks import CallbackSupportMixin, watch_fit, with_callbacks
 from ._components import RunComponents
 from ._distributed import ALONE, join
+from ._extend import extend
 from ._fit import STRUCTURE, fit_model, free_run_r2
 from ._observation import OBSERVATIONS
 from ._parameters import check_parameters, check_sampling, choose_labels, option_of
 from ._persistence import load_estimator, save_estimator
 from ._plausible import warn_of_axes, warn_of_zeros
+from ._solvers import SOLVERS
 from ._stored import part
 from ._torch import isolated, resolve_device
 from ._trials import one_less
@@ -43,6 +46,7 @@ __all__ = ["JEDIEstimator"]
 # Signs of wrong units: mean square of the samples in training SDs, and the ratio of the size of
 # the activity to that of the training data, or its inverse
 FAR, OTHER_SIZE = 100, 10
+EXTENSION = 4  # times max_iter: steps with few trials, which take little time each
 
 
 class JEDIEstimator(
@@ -603,6 +607,129 @@ class JEDIEstimator(
                 ConvergenceWarning,
             )
         return made
+
+    @isolated
+    def extend(self, X, y=None, *, conditions=None, inputs=None):
+        """Extend the shared bases by a few trials of a new task; return the new estimator.
+
+        Activity of a task that was not fitted may leave the span of the shared bases, and no
+        embedding can then describe it. The bases get as many more columns as the new trials need
+        beyond noise, and the embedding gets components that alone reach them: one for the task,
+        and others for how its trials differ beyond noise, fewer than trials. Everything that was
+        fitted stays frozen. Each trial is described by whichever of the two models makes it more
+        likely. With the earlier one its results are those of ``self``, bit for bit, and its new
+        components are 0 (docs/model.md, eq. 22).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_trials, n_timesteps, n_neurons)
+            Trials of the new task, of the neurons of the fit. One is enough; ten or more are
+            better.
+        y : array-like of shape (n_trials,), optional
+            Labels, used as conditions unless `conditions` is given.
+        conditions : array-like of shape (n_trials,), optional
+            Condition of each trial. New ones are appended to ``conditions_`` and
+            ``condition_embeddings_``; those of the fit keep their embeddings.
+        inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
+            Known inputs; required if, and only if, the model was fitted with inputs.
+
+        Returns
+        -------
+        JEDIEstimator
+            A fitted copy with more components, usually of a higher rank. Its ``embedding_``
+            has the new trials after those of the fit. ``self`` does not change.
+
+        Raises
+        ------
+        ValueError
+            If the fit does not have shared bases and generated initial states, or has a
+            perceptron without affine path (``solver="paper"``).
+        ValueError, TypeError
+            If the data cannot be used, as in ``fit``.
+        FloatingPointError
+            If training diverges.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If training, or the inference of some trials, has not converged.
+
+        Notes
+        -----
+        Training takes four times `max_iter` steps, with the current parameters. Trials of the fit
+        are not needed. An estimator can be extended again, and ``adapt`` works before and after.
+
+        Examples
+        --------
+        >>> from jedi_sklearn import JEDIEstimator
+        >>> from jedi_sklearn.datasets import make_multitask
+        >>> data = make_multitask(80, n_neurons=24, n_timesteps=40, dt=0.025, random_state=0)
+        >>> new = data.task == "reach"
+        >>> est = JEDIEstimator(5, 8, dt=0.025, max_iter=60, tol=1, random_state=0)
+        >>> est = est.fit(data.X[~new][:42], data.task[~new][:42])
+        >>> more = est.extend(data.X[new][:8], data.task[new][:8])
+        >>> more.conditions_.tolist()
+        ['decision', 'memory', 'oscillation', 'reach']
+        >>> est.score(data.X[new][8:]) < 0.8 < 0.9 < more.score(data.X[new][8:])
+        True
+        """
+        check_is_fitted(self, "hypernetwork_")
+        model, d = self._model, self.n_components_
+        together = "Fit the trials of all tasks together"
+        check_adapts(model, "A new task can only extend", together)
+        if not model.hypernetwork.skip:
+            raise ValueError(
+                "A new task can only extend a perceptron with an affine path, but this fit has "
+                f'solver="paper". {together}, or fit with solver="annealed".'
+            )
+        check_parameters(self)
+        X = check_trials(X, n_neurons=self.n_features_in_, missing=True)
+        inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
+        model.observation.check(X)
+        warn_of_zeros(X)
+        labels, codes = choose_labels(self, y, conditions, len(X))
+
+        def schedule_of(trials):
+            schedule = SOLVERS[self.solver].schedule(self, trials, False)
+            return replace(schedule, max_iter=EXTENSION * schedule.max_iter)
+
+        device = resolve_device(self.device)
+        extended, found, training = extend(model, X, inputs, schedule_of, device)
+        if training.interrupted:
+            raise KeyboardInterrupt
+
+        if not self.n_inputs_:
+            self._run_components()  # of the trials of the fit
+        made = copy.deepcopy(self)
+        made._model, made.hypernetwork_ = extended, extended.hypernetwork
+        made.n_components_, made.rank_ = found.p.shape[1], extended.connectivity.rank
+        more = [(0, 0), (0, made.n_components_ - d)]
+        made.embedding_ = np.concatenate([np.pad(self.embedding_, more), found.p])
+        if hasattr(self, "conditions_"):
+            made.condition_embeddings_ = np.pad(self.condition_embeddings_, more)
+        if labels is not None:
+            made._add_conditions(labels, [found.p[codes == i] for i in range(len(labels))])
+        self._say(
+            f"{made.rank_ - self.rank_} more columns of the bases, {made.n_components_ - d} more "
+            f"components; {(found.p[:, d:] != 0).any(axis=1).sum()} of {len(X)} trials use them"
+        )
+        if training.complaint:
+            warn_user(training.complaint, ConvergenceWarning)
+        _warn_unconverged(found.converged)
+        return made
+
+    def _add_conditions(self, labels, embeddings):
+        """Append conditions that are new, with the embeddings of their trials."""
+        known, means = [], []
+        if hasattr(self, "conditions_"):
+            known, means = self.conditions_.tolist(), list(self.condition_embeddings_)
+        for label, some in zip(labels.tolist(), embeddings, strict=True):
+            if label not in known:
+                known.append(label)
+                means.append(some.mean(axis=0))
+        alike = len({type(label) for label in known}) == 1
+        self.conditions_ = np.array(known, dtype=None if alike else object)
+        self.condition_embeddings_ = np.stack(means)
 
     # --------------------------------------------------------------------- unseen trials
 

@@ -415,6 +415,11 @@ def choose_seed(est, checkpoint, processes):
 
 def check_continues(est, previous, X, inputs):
     """Raise an error if a warm start would have to change the structure of the model."""
+    if previous.earlier is not None:
+        raise ValueError(
+            "warm_start cannot continue from a fit that was extended. Use warm_start=False to "
+            "refit, with the trials that extended it among the others."
+        )
     before = est._structure | previous.hypernetwork.config | {"n_neurons": est.n_features_in_}
     now = {name: getattr(est, name) for name in STRUCTURE} | {"n_neurons": X.shape[2]}
     now["n_inputs"] = 0 if inputs is None else inputs.shape[2]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ N_KNOWN = 256  # training trials that represent all in predictions
 N_CENTRES = 32  # cluster centres of the training embeddings, which are candidate starts
 BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # trials inferred together on the CPU: 64 MB of float64
 MEANS = ("H", "first", "distance")  # results of inference that are means over trials
+EXPECTED = {"ahead", "expected"}  # of values not seen
 LEAST_EFFECT = 1e-8  # least effect of a component, as a share of the largest
 NOISE_FLOOR = 1e-8  # share of the data's variance; noise-free data would give a singular system
 
@@ -75,6 +77,9 @@ class Model(nn.Module):
         Temperature of the likelihood of what was seen beside missing values.
     disturbances : Disturbances, optional
         What trials have beyond the runs of their embeddings. Older files have none.
+    earlier : Model, optional
+        Model that this one extends. It describes the trials that it makes more likely than this
+        one does; their further components are 0.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Model(nn.Module):
         largest=np.inf,
         hidden_temperature=1.0,
         disturbances=None,
+        earlier=None,
     ):
         super().__init__()
         self.hypernetwork, self.initial_state = hypernetwork, initial_state
@@ -108,6 +114,7 @@ class Model(nn.Module):
         self.steps_per_sample = steps_per_sample
         self.temperature, self.largest = temperature, largest
         self.hidden_temperature, self.disturbances = hidden_temperature, disturbances
+        self.earlier = earlier
 
     @property
     def step(self):
@@ -286,13 +293,16 @@ class Model(nn.Module):
         correction=None,
         ahead=None,
         expected=False,
+        weigh=False,
         n_init=None,
         n_jobs=None,
         processes=ALONE,
     ):
         """Infer the posterior modes of trials (NaN where missing), block by block, as arrays.
 
-        Blocks, and therefore results, do not depend on the number of workers.
+        Blocks, and therefore results, do not depend on the number of workers. If the model
+        extends an earlier one, the likelier of the two describes a trial; what is expected is a
+        mean over both.
 
         Returns
         -------
@@ -312,11 +322,19 @@ class Model(nn.Module):
               `inputs` must then extend to its end.
             - With `expected`, ``expected`` (trials, time, neurons): the activity expected during
               the trials, of all neurons, averaged over what the trials may be.
+            - With `weigh`, ``evidence`` (trials,): log probability of the trials, up to a constant
+              that is common to a model and those that it extends.
         """
+        if self.earlier is not None:
+            how = {"starts": starts, "errors": errors, "correction": correction, "ahead": ahead}
+            how |= {"expected": expected, "weigh": True}
+            how |= {"n_init": n_init, "n_jobs": n_jobs, "processes": processes}
+            before = self.earlier.infer(X, device, inputs, **how)
         parts, order = self._blocks(X, device)
         how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
         how |= {"correction": correction, "ahead": ahead, "expected": expected}
         how["n_init"] = n_init or self.n_init
+        how["weigh"] = weigh or self.earlier is not None
         block = partial(self._infer_block, **how)
         with processes.together():
             mine = processes.share(parts)
@@ -330,7 +348,7 @@ class Model(nn.Module):
                 out[name] = np.stack(each).sum(0) / len(X)
             else:
                 out[name] = np.concatenate(each)[order]
-        return Bunch(**out)
+        return Bunch(**out) if self.earlier is None else _likelier(before, Bunch(**out))
 
     def _blocks(self, X, device):
         """Divide trials into blocks, with the neurons each needs; also return how to reorder.
@@ -365,7 +383,7 @@ class Model(nn.Module):
         )
 
     def with_parts(self, hypernetwork, initial_state, observation, imputer, disturbances):
-        """Make a frozen model with these parts and the rest of this one."""
+        """Make a frozen model with these parts and the rest of this one, except `earlier`."""
         parts = (hypernetwork, initial_state, observation, imputer, self.input_scale)
         rest = (self.dt, self.tau, self.n_init, self.prior, self.autocorrelation_time)
         rest += (self.steps_per_sample, self.temperature, self.largest)
@@ -387,6 +405,7 @@ class Model(nn.Module):
         correction,
         ahead,
         expected,
+        weigh,
         n_init,
     ):
         """Compute what `infer` returns for a block of trials, with sums in place of means.
@@ -408,10 +427,8 @@ class Model(nn.Module):
         plain = weight
         weight /= self.temperature if ahead else self.hidden_temperature if expected else 1.0
         how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
-        how |= {
-            "noise": model.observation.dispersion,
-            "curvature": curvature or errors or ahead or expected,
-        }
+        how["curvature"] = curvature or errors or ahead or expected or weigh
+        how["noise"] = model.observation.dispersion
         p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
         if some.constant is not None:
             deviance = deviance + some.constant
@@ -422,6 +439,11 @@ class Model(nn.Module):
         found = {"p": p, "deviance": deviance, "converged": converged}
         if curvature:
             found["H"] = H.sum(0)
+        if weigh:
+            # tempered as in forecasts, because noise of single neurons is not all that differs
+            tempered = model.prior.precision + (H - model.prior.precision) / self.temperature
+            likelihood = -weight / (2 * self.temperature) * deviance
+            found["evidence"] = likelihood + model.prior.log_integral(p, tempered)
         found["distance"] = first.square().mean(1).sum(0)
         found["first"] = (first if first.shape == x0.shape else x0).sum(0)
         if starts:
@@ -436,6 +458,8 @@ class Model(nn.Module):
         elif correction is not None:
             run = (self.connectivity, weights, x0, trials, self.alpha)
             found["last"] = follow(*run, correction)
+        if weigh and (ahead or expected):
+            found["evidence"] = likely.log_share.logsumexp(1)
         if errors:
             bars = (p, H, model.prior, weight, self.autocorrelation_time)
             found["covariance"] = error_bars(runs, some, *bars)
@@ -498,7 +522,21 @@ class Model(nn.Module):
     def first_states(self, E):
         """Compute the initial states of embeddings, if the hypernetwork generates them."""
         generated = self.connectivity.generated(self.hypernetwork(as_tensor(E)))
-        return self.initial_state(None, generated, generated).numpy()
+        x0 = self.initial_state(None, generated, generated).numpy()
+        own, known = self._of_earlier(E)
+        if own.any():
+            x0[own] = self.earlier.first_states(known)[own]
+        return x0
+
+    def _of_earlier(self, E):
+        """Find embeddings that are those of the earlier model, whose runs are then identical.
+
+        Returns which embeddings they are, and the components of the earlier model (of all).
+        """
+        if self.earlier is None:
+            return np.zeros(len(E), dtype=bool), E[:, :0]
+        d = self.earlier.hypernetwork.n_components
+        return (E[:, d:] == 0).all(axis=1), np.ascontiguousarray(E[:, :d])
 
     @torch.no_grad()
     def generate(self, E, x0, n_timesteps, inputs=None):
@@ -511,6 +549,20 @@ class Model(nn.Module):
     @torch.no_grad()
     def free_runs(self, E, x0, n_timesteps, inputs=None):
         """Yield slices of the trials and their free runs (trials, time, neurons), in states."""
+        own, known = self._of_earlier(E)
+        runs = () if own.all() and len(own) else self._free_runs(E, x0, n_timesteps, inputs)
+        if not own.any():
+            yield from runs
+            return
+        # of all trials, because rounding errors depend on how many are simulated together
+        before = self.earlier.free_runs(known, x0, n_timesteps, inputs)
+        for (i, run), (_, later) in zip_longest(before, runs, fillvalue=(None, None)):
+            if later is not None:
+                run[~own[i]] = later[~own[i]]
+            yield i, run
+
+    def _free_runs(self, E, x0, n_timesteps, inputs):
+        """Yield free runs of this model alone, like `free_runs`."""
         u = torch.as_tensor(self.scale_inputs(inputs, (len(E), n_timesteps))).transpose(0, 1)
         for first in range(0, len(E), MAX_BLOCK):
             i = slice(first, first + MAX_BLOCK)
@@ -536,6 +588,30 @@ class Model(nn.Module):
         if len(self.input_scale):  # an RNN without inputs has no input weights
             rest["input_weights"] = w["B"] / self.input_scale
         return self.connectivity.rnns(w, **rest)
+
+
+def _likelier(before, found):
+    """Choose what was found for each trial by the likelier of an earlier model and one beyond it.
+
+    What both expect of values not seen is averaged.
+    """
+    for each in (before, found):
+        each.evidence = np.nan_to_num(each.evidence, nan=-np.inf)
+    new = found.evidence > before.evidence
+    chosen = Bunch(**found)
+    for name, values in before.items():
+        if name not in MEANS:
+            later = found[name]
+            sizes = zip(values.shape, later.shape, strict=True)
+            padded = np.pad(values, [(0, n - own) for own, n in sizes])
+            which = new.reshape(-1, *[1] * (later.ndim - 1))
+            chosen[name] = np.where(which, later, padded)
+    total = np.logaddexp(before.evidence, found.evidence)
+    for name in EXPECTED & found.keys():
+        share = np.exp(found.evidence - total)[:, None, None]
+        chosen[name] = (1 - share) * before[name] + share * found[name]
+        chosen.evidence = total
+    return chosen
 
 
 def _learn_prior(c, each, q, seed):

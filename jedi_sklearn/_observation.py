@@ -282,6 +282,10 @@ class Gaussian(Observation):
         """Variance of the guide about the state, by neuron."""
         return self.noise_of_neuron
 
+    def guide_autocorrelation_time(self, of_values):
+        """Compute consecutive samples per independent error of the guide, from that of values."""
+        return of_values
+
     # Noise
 
     def residual(self, x, y, weight):
@@ -525,6 +529,10 @@ class Poisson(Observation):
         """Variance of the guide about the state, by neuron."""
         n_bins = self.prior + self.width * (2 * math.pi) ** 0.5
         return self.noise_of_neuron / (self.scale.square() * self.baseline * n_bins)
+
+    def guide_autocorrelation_time(self, of_values):
+        """Compute consecutive samples per independent error of the guide, from that of values."""
+        return max(of_values, 2 * self.width * math.pi**0.5)  # of the Gaussian that smooths them
 
     # Noise
 

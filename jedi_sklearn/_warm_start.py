@@ -14,7 +14,7 @@ from ._distributed import ALONE
 from ._rollout import filter_inputs
 from ._trials import MAX_WORK, blocks, sample_of
 
-__all__ = ["warm_start"]
+__all__ = ["start_of_extension", "warm_start"]
 
 RIDGE = 1e-2  # relative to the mean diagonal of the Gram matrices
 COMMON_RIDGE = 1e-5  # the same, for the RNN common to all trials with known inputs
@@ -22,6 +22,7 @@ COMMON_SHARE = 0.999  # share of what this RNN explains that its columns must ex
 N_SWEEPS = 4
 MANY_NEURONS = 1500  # beyond this, second moments of (neurons, neurons) are avoided
 N_PASSES, OVERSAMPLING = 6, 10  # of the subspace iteration
+TRACY_WIDOM_99 = 2.02  # 99 % quantile for real matrices
 
 
 def warm_start(
@@ -112,6 +113,108 @@ def warm_start(
         c.to(trials.dtype),
         regression.input_weights,
     )
+
+
+@torch.no_grad()
+def start_of_extension(trials, hypernetwork, initial, c, alpha, noise, correlated, n_new):
+    """Solve the same problem for what a few trials add to a model, with its embeddings given.
+
+    The new columns are directions in which the explained side of eq. 6 leaves the span of U by
+    more than noise does, and as many directions of filtered rates outside the span of V. Maps of
+    the new components explain what the model leaves (docs/model.md, eq. 22).
+
+    Parameters
+    ----------
+    trials : Trials
+        Trials, float64.
+    hypernetwork : Hypernetwork
+        Frozen hypernetwork with shared bases.
+    initial : InitialState
+        Initial state of the runs, generated.
+    c : Tensor (trials, n_components)
+        Embeddings of the trials under the model.
+    alpha : float
+        Time step of the RNN over tau.
+    noise : Tensor (neurons,)
+        Variance of the guide about the state.
+    correlated : float
+        Number of consecutive samples per independent error of the guide.
+    n_new : int
+        Largest number of new components, at most that of trials.
+
+    Returns
+    -------
+    U, V : Tensor (neurons, n_columns)
+        New columns; there may be none.
+    maps : Tensor (new components, rank + 2, rank)
+        Maps of the new components, with the new rank.
+    e : Tensor (trials, new components)
+        New components: the first is 1, the others have the mean square 1.
+    """
+    known = hypernetwork.connectivity
+    drive = None if known.drive_others.all() else known.drive_others
+    q = c.new_zeros(len(c), 0)
+    regression = _Regression(trials, q, initial, alpha, ALONE, drive)
+    if trials.n_inputs:
+        regression.input_weights = hypernetwork.B
+    rates, side = (torch.cat(rows) for rows in zip(*_rows(regression), strict=True))
+    # no neuron counts as less noisy than all are on average
+    sd = noise.clamp_min(float(noise.mean())).sqrt()
+    rest = _outside(side, known.U) / sd
+    _, size, axes = torch.linalg.svd(rest, full_matrices=False)
+    n_seen = int((side != 0).any(1).sum())
+    largest = correlated * largest_of_noise(n_seen / correlated, len(sd))
+    n = min(int((size.square() > largest).sum()), len(sd) - known.rank)
+    n_new = min(n_new, 1 + _n_varied(trials, sd, correlated))
+    U = torch.linalg.qr(_outside((axes[:n] * sd), known.U).t())[0]
+    V = torch.linalg.svd(_outside(rates, known.V), full_matrices=False)[2][:n].t()
+    U, V = (a * b.norm(dim=0).log().mean().exp() for a, b in ((U, known.U), (V, known.V)))
+    nothing = c.new_zeros(0, known.rank + n + 2, known.rank + n)
+    wide = hypernetwork.extended(U, V, nothing)[0].connectivity
+    project, own = torch.linalg.pinv(wide.U).t().contiguous(), wide.V
+    A, B = _gathered(regression, [_moments(steps, project, own) for _, steps in regression()])
+    ridge = RIDGE * A.diagonal(dim1=1, dim2=2).mean() * torch.eye(A.shape[1], dtype=A.dtype)
+    maps = torch.cat([wide.maps, wide.start.unsqueeze(1)], 1)
+    B = B - A @ torch.einsum("kf,fij->kij", hypernetwork.features(c), maps)
+    common = torch.linalg.solve(A.sum(0) + ridge, B.sum(0))
+    each = torch.linalg.solve(A + ridge, B - A @ common)
+    left, spread, right = torch.linalg.svd(each.flatten(1), full_matrices=False)
+    unit = len(c) ** 0.5
+    e = torch.cat([torch.ones_like(left[:, :1]), left[:, : n_new - 1] * unit], 1)
+    others = (spread[:, None] / unit * right)[: n_new - 1].unflatten(1, common.shape)
+    return U, V, torch.cat([common[None], others]), e
+
+
+def _n_varied(trials, sd, correlated):
+    """Count the principal components of whole trials that noise does not explain."""
+    rows = (trials.samples().guide / sd).transpose(0, 1).flatten(1)
+    if len(rows) < 2:
+        return 0
+    size = torch.linalg.svdvals(rows - rows.mean(0)).square()
+    n, p = len(rows) - 1, rows.shape[1] / correlated
+    return int((size > correlated * largest_of_noise(n, p)).sum())
+
+
+def largest_of_noise(n_rows, n_columns):
+    """Compute the largest squared singular value that noise of variance 1 has in 99 % of cases.
+
+    This is the law of Tracy and Widom (Johnstone 2001, Ann. Stat. 29:295-327).
+    """
+    n, p = n_rows**0.5, n_columns**0.5
+    return (n + p) ** 2 + TRACY_WIDOM_99 * (n + p) * (1 / n + 1 / p) ** (1 / 3)
+
+
+def _rows(regression):
+    """Yield filtered rates and explained side of each sample, (trials, neurons)."""
+    for _, steps in regression():
+        for r, _, y in steps:
+            yield r, y
+
+
+def _outside(rows, basis):
+    """Compute what of rows (rows, neurons) lies outside the span of a basis."""
+    Q = torch.linalg.qr(basis)[0]
+    return rows - rows @ Q @ Q.t()
 
 
 class _Regression:
