@@ -37,6 +37,7 @@ from ._validation import (
     check_number,
     check_option,
     check_trials,
+    listed,
     setting,
     warn_user,
 )
@@ -651,6 +652,8 @@ class JEDIEstimator(
 
         Warns
         -----
+        UserWarning
+            If neurons of the fit were not recorded in any of the trials.
         ConvergenceWarning
             If training, or the inference of some trials, has not converged.
 
@@ -688,6 +691,13 @@ class JEDIEstimator(
         model.observation.check(X)
         warn_of_zeros(X)
         labels, codes = choose_labels(self, y, conditions, len(X))
+        lost = np.flatnonzero(~np.any([np.isfinite(x).any(axis=0) for x in X], axis=0))
+        if len(lost):
+            warn_user(
+                f"{len(lost)} of {X.shape[2]} neurons were not recorded in any trial of X (neuron "
+                f"{listed(lost)}), so what they do in this task stays unknown: do not rely on "
+                "predictions of them. Extend by trials of all sessions together."
+            )
 
         def schedule_of(trials):
             schedule = SOLVERS[self.solver].schedule(self, trials, False)
@@ -714,7 +724,11 @@ class JEDIEstimator(
             f"components; {(found.p[:, d:] != 0).any(axis=1).sum()} of {len(X)} trials use them"
         )
         if training.complaint:
-            warn_user(training.complaint, ConvergenceWarning)
+            warn_user(
+                f"Of the extension by {len(X)} trials, for which more trials help most: "
+                f"{training.complaint}",
+                ConvergenceWarning,
+            )
         _warn_unconverged(found.converged)
         return made
 

@@ -89,6 +89,14 @@ def test_a_known_condition_keeps_its_embedding(task):
 
 
 @pytest.mark.slow
+def test_neurons_that_no_new_trial_has_are_named(task):
+    X = task.new[:2].copy()
+    X[:, :, [3, 7]] = np.nan
+    with pytest.warns(UserWarning, match=r"2 of 24 neurons were not recorded.*\(neuron 3, 7\)"):
+        task.est.extend(X)
+
+
+@pytest.mark.slow
 def test_one_trial_is_enough(task):
     more = task.est.extend(task.new[:1])
     assert more.n_components_ == D + 1
