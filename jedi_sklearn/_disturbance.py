@@ -21,9 +21,9 @@ __all__ = ["Disturbances"]
 
 MAX_AXES, LEAST_AXIS = 16, 1e-4  # axes of the runs: number, and least share of their variance
 HELD_VALUES = 2**22  # values of the precisions held together: 32 MB of float64
-MAX_STEPS, TOL = 12, 1e-3  # of Newton's method; SDs of z
+MAX_STEPS, TOL = 50, 1e-3  # of Newton's method; SDs of z
 N_ROUNDS, COARSE = 10, 0.1  # of expectation-maximisation; SDs of z
-LONGEST_STEP = 2.0  # SDs of z
+LONGEST_STEP = 2.0  # of a sample; SDs of z
 
 
 @dataclass
@@ -133,25 +133,28 @@ def _mode(x0, samples, W, decay, observation, weight, start=None, tol=TOL):
     `x0` are the states of z = 0. The answer of a trial does not depend on the others.
     """
     z = x0.new_zeros(*x0.shape[:2], W.shape[1]) if start is None else start
+    how = (x0, samples, W, decay, observation, weight)
+    if observation.squared:  # a squared error has its mode one step away, and one curvature
+        move, inverses = _solve(*_linearised(z, *how)[:2], decay)
+        return z + move, inverses
     at, lowest = z, z.new_full(z.shape[1:2], torch.inf)
     active = torch.ones_like(lowest, dtype=torch.bool)
-    # a squared error has its mode one step away
-    n_steps, longest = (1, torch.inf) if observation.squared else (MAX_STEPS, LONGEST_STEP)
-    for _ in range(n_steps):
-        gradient, precision, cost = _linearised(z, x0, samples, W, decay, observation, weight)
+    for _ in range(MAX_STEPS):
+        gradient, precision, cost = _linearised(z, *how)
         lower = cost <= lowest
         move, inverses = _solve(gradient, precision, decay)
-        size = move.abs().amax((0, 2))
+        size = move.abs().amax(2, keepdim=True)
+        # an outlier must not slow down the rest of its trial
+        move = move * (LONGEST_STEP / size).clamp_max(1.0)
         # half of a step that raised the cost, or the next one
-        move = move * (longest / size).clamp_max(1.0)[:, None]
         after = torch.where(lower[:, None], z + move, (z + at) / 2)
         at = torch.where((active & lower)[:, None], z, at)
         lowest = torch.where(active & lower, cost, lowest)
         z = torch.where(active[:, None], after, z)
-        active &= ~(lower & (size < tol))
+        active &= ~(lower & (size.amax((0, 2)) < tol))
         if not active.any():
             break
-    return z, inverses
+    return torch.where(active[:, None], at, z), inverses  # the best that was found
 
 
 def _linearised(z, x0, samples, W, decay, observation, weight):
