@@ -142,7 +142,7 @@ def _mode(x0, samples, W, decay, observation, weight, start=None, tol=TOL):
     for _ in range(MAX_STEPS):
         gradient, precision, cost = _linearised(z, *how)
         lower = cost <= lowest
-        move, inverses = _solve(gradient, precision, decay)
+        move, _ = _solve(gradient, precision, decay)
         size = move.abs().amax(2, keepdim=True)
         # an outlier must not slow down the rest of its trial
         move = move * (LONGEST_STEP / size).clamp_max(1.0)
@@ -154,7 +154,8 @@ def _mode(x0, samples, W, decay, observation, weight, start=None, tol=TOL):
         active &= ~(lower & (size.amax((0, 2)) < tol))
         if not active.any():
             break
-    return torch.where(active[:, None], at, z), inverses  # the best that was found
+    z = torch.where(active[:, None], at, z)  # the best that was found
+    return z, _solve(*_linearised(z, *how)[:2], decay)[1]
 
 
 def _linearised(z, x0, samples, W, decay, observation, weight):

@@ -101,6 +101,16 @@ def test_huge_counts_end_in_the_mode(outliers):
     assert_allclose(_linearised(z, *how)[0], 0, atol=1e-6 * y.max())
 
 
+def test_what_is_expected_of_a_trial_does_not_depend_on_the_others():
+    rng, seen, runs, disturbances = some(1)
+    y = rng.poisson(1.0, size=runs.shape).astype(float)
+    y[:, 0] = 1000.0  # takes many more steps
+    runs, data = torch.from_numpy(runs), trials(y, seen)
+    found = disturbances.expect(runs, data, counting(), 1.0)
+    alone = disturbances.expect(runs[:, 1:2], data[1:2], counting(), 1.0)
+    assert_allclose(alone[:, 0], found[:, 1], rtol=1e-9)
+
+
 def test_neurons_that_join_keep_the_axes_in_terms_of_what_they_read():
     rng = np.random.default_rng(0)
     before, new, weights = (rng.normal(size=s) for s in ((8, 3), (2, 3), (3, 2)))
