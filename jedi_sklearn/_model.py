@@ -607,10 +607,10 @@ def _likelier(before, found):
             which = new.reshape(-1, *[1] * (later.ndim - 1))
             chosen[name] = np.where(which, later, padded)
     total = np.logaddexp(before.evidence, found.evidence)
+    chosen.evidence = total
     for name in EXPECTED & found.keys():
         share = np.exp(found.evidence - total)[:, None, None]
         chosen[name] = (1 - share) * before[name] + share * found[name]
-        chosen.evidence = total
     return chosen
 
 

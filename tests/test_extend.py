@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator
+from jedi_sklearn._model import _likelier
 from jedi_sklearn._warm_start import largest_of_noise
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
 from jedi_sklearn.metrics import r2_by
@@ -48,6 +49,16 @@ def task():
     parts = split(data.X, data.task)
     est = JEDIEstimator(D, 8, **SMALL).fit(parts.old, parts.y)
     return Bunch(**parts, est=est, more=est.extend(parts.new, parts.y_new))
+
+
+def found(evidence, **rest):
+    return Bunch(evidence=np.array([evidence]), **rest)
+
+
+def test_the_evidence_is_that_of_both_models():
+    for rest in ({}, {"expected": np.ones((1, 2, 3))}):
+        chosen = _likelier(found(-1.0, **rest), found(-2.0, **rest))
+        assert_allclose(chosen.evidence, np.logaddexp(-1, -2))
 
 
 # What is new
