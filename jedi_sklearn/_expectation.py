@@ -79,7 +79,9 @@ class Alternatives:
                 some.append(deviances(states, samples, runs.observation))
             deviance = torch.cat(some, 1)
         self.log_share = -weight / 2 * _finite(deviance)
-        self.log_share[:, 0] += prior.log_integral(p, H)
+        # an integral that does not exist must not rule out the other alternatives
+        integral = prior.log_integral(p, H)
+        self.log_share[:, 0] += torch.where(integral.isnan(), -torch.inf, integral)
 
     def _held(self, n_steps):
         """Compute how many runs to hold together."""
@@ -132,7 +134,7 @@ class Alternatives:
         exploded = ~(modes.square().mean(2).amax(0) <= LARGEST * model.largest)
         if self.p.shape[1] > 1:
             log_share[exploded, 0] = -torch.inf
-        share = log_share.softmax(1)
+        share = log_share.softmax(1).nan_to_num(1.0)  # of a single alternative
         share = torch.where(share < LEAST_SHARE, 0.0, share)
         share /= share.sum(1, keepdim=True)
         mean = share[:, 0, None, None] * self._activity(modes, every, first)

@@ -596,7 +596,7 @@ def _likelier(before, found):
     What both expect of values not seen is averaged.
     """
     for each in (before, found):
-        each.evidence = np.nan_to_num(each.evidence, nan=-np.inf)
+        each.evidence = np.where(np.isnan(each.evidence), -np.inf, each.evidence)
     new = found.evidence > before.evidence
     chosen = Bunch(**found)
     for name, values in before.items():
@@ -608,8 +608,9 @@ def _likelier(before, found):
             chosen[name] = np.where(which, later, padded)
     total = np.logaddexp(before.evidence, found.evidence)
     chosen.evidence = total
+    # neither may be possible; then the earlier one counts
+    share = np.exp(found.evidence - np.maximum(total, np.finfo(float).min))[:, None, None]
     for name in EXPECTED & found.keys():
-        share = np.exp(found.evidence - total)[:, None, None]
         chosen[name] = (1 - share) * before[name] + share * found[name]
     return chosen
 

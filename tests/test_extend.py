@@ -55,6 +55,13 @@ def found(evidence, **rest):
     return Bunch(evidence=np.array([evidence]), **rest)
 
 
+def test_trials_that_are_not_possible_are_those_of_the_earlier_model():
+    expected = np.ones((1, 2, 3))
+    for none in (np.nan, -np.inf):
+        before, after = found(none, expected=expected), found(none, expected=2 * expected)
+        assert_array_equal(_likelier(before, after).expected, expected)
+
+
 def test_the_evidence_is_that_of_both_models():
     for rest in ({}, {"expected": np.ones((1, 2, 3))}):
         chosen = _likelier(found(-1.0, **rest), found(-2.0, **rest))

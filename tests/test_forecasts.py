@@ -8,6 +8,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from jedi_sklearn import JEDIEstimator, _expectation, _linearised
+from jedi_sklearn._inference import GaussianPrior
 from jedi_sklearn._observation import Gaussian, Poisson
 from jedi_sklearn._trials import Trials
 from jedi_sklearn.metrics import ForecastScorer, bits_per_spike
@@ -120,6 +121,24 @@ def test_a_run_that_explodes_is_not_believed(est, spikes):
     prior.precision *= 1e6
     runs = est.inverse_transform(est.embedding_, n_timesteps=N_SEEN + N_LATER)
     assert wild.forecast(seen(spikes), N_LATER).max() <= runs.max()
+
+
+def without_gaussian(monkeypatch, log_integral):
+    """Give the Gaussian this log integral."""
+    monkeypatch.setattr(
+        GaussianPrior, "log_integral", lambda self, p, H: p.new_full(p.shape[:1], log_integral)
+    )
+
+
+def test_an_integral_that_does_not_exist_leaves_the_training_trials(est, spikes, monkeypatch):
+    without_gaussian(monkeypatch, -np.inf)
+    expected = est.forecast(seen(spikes)[:3], 5)
+    without_gaussian(monkeypatch, np.nan)
+    assert np.isfinite(expected).all()
+    assert_array_equal(est.forecast(seen(spikes)[:3], 5), expected)
+    alone = copy.deepcopy(est)
+    alone._model.prior.known = torch.zeros(0, 4, dtype=torch.float64)
+    assert np.isfinite(alone.forecast(seen(spikes)[:3], 5)).all()
 
 
 def test_very_many_trials_are_stood_for_by_some():
