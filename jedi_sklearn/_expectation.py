@@ -60,7 +60,8 @@ class Alternatives:
     p : Tensor (trials, alternatives, m)
         Parameters: the modes, and those of training trials.
     log_share : Tensor (trials, alternatives)
-        Logarithm of the probability of each alternative, up to a constant for each trial.
+        Logarithm of the probability of each alternative, up to a constant for each trial. Runs
+        that explode have none, as soon as `forecast` or `expect` has made them.
     """
 
     def __init__(self, model, trials, p, H, weight, correction, runs, seen):
@@ -130,11 +131,10 @@ class Alternatives:
         first = every if after else 0
         everyone = torch.arange(len(trials), device=trials.device)
         modes = self._states(everyone, self.p[:, 0], inputs, after)
-        log_share = self.log_share.clone()
         exploded = ~(modes.square().mean(2).amax(0) <= LARGEST * model.largest)
         if self.p.shape[1] > 1:
-            log_share[exploded, 0] = -torch.inf
-        share = log_share.softmax(1).nan_to_num(1.0)  # of a single alternative
+            self.log_share[exploded, 0] = -torch.inf
+        share = self.log_share.softmax(1).nan_to_num(1.0)  # of a single alternative
         share = torch.where(share < LEAST_SHARE, 0.0, share)
         share /= share.sum(1, keepdim=True)
         mean = share[:, 0, None, None] * self._activity(modes, every, first)

@@ -141,6 +141,16 @@ def test_an_integral_that_does_not_exist_leaves_the_training_trials(est, spikes,
     assert np.isfinite(alone.forecast(seen(spikes)[:3], 5)).all()
 
 
+def test_evidence_leaves_out_a_run_that_explodes(est, spikes, monkeypatch):
+    wild = copy.deepcopy(est._model)
+    wild.largest = 0.0  # any mode
+    how = (seen(spikes)[:3], torch.device("cpu"))
+    evidence = wild.infer(*how, ahead=5, correction=0.0, weigh=True).evidence
+    without_gaussian(monkeypatch, -np.inf)
+    expected = wild.infer(*how, ahead=5, correction=0.0, weigh=True).evidence
+    assert_allclose(evidence, expected, rtol=1e-12)
+
+
 def test_very_many_trials_are_stood_for_by_some():
     few = _expectation.some_of(1000, 256)
     assert len(few) == len(set(few.tolist())) == 256
