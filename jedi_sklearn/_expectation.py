@@ -262,7 +262,12 @@ def _means(deviance, rates, weight):
 
 
 def _highest_good(losses):
-    """Find the highest temperature within one standard error of the best, (judges, T)."""
+    """Find the highest temperature within one standard error of the best, (judges, T).
+
+    It is 1 if no temperature makes a difference, as with a single alternative.
+    """
+    if np.allclose(losses, losses[:, :1], rtol=1e-9, atol=0.0):
+        return 1.0
     away = losses - losses[:, [losses.sum(axis=0).argmin()]]
     error = away.std(axis=0) / len(away) ** 0.5
     return TEMPERATURES[np.flatnonzero(away.mean(axis=0) <= error).max()]

@@ -151,6 +151,12 @@ def test_evidence_leaves_out_a_run_that_explodes(est, spikes, monkeypatch):
     assert_allclose(evidence, expected, rtol=1e-12)
 
 
+def test_a_temperature_that_makes_no_difference_is_1():
+    losses = np.random.default_rng(0).uniform(1, 2, size=(8, 1)) * np.ones(5)
+    assert _expectation._highest_good(losses) == 1.0
+    assert _expectation._highest_good(losses - 0.1 * np.arange(5)) == 16.0
+
+
 def test_very_many_trials_are_stood_for_by_some():
     few = _expectation.some_of(1000, 256)
     assert len(few) == len(set(few.tolist())) == 256
