@@ -20,7 +20,7 @@ from sklearn.utils.extmath import randomized_svd
 __all__ = ["Disturbances"]
 
 MAX_AXES, LEAST_AXIS = 16, 1e-4  # axes of the runs: number, and least share of their variance
-HELD_VALUES = 2**22  # values of the precisions held together: 32 MB of float64
+HELD_VALUES = 2**22  # of the precisions, or states, held together: 32 MB of float64
 MAX_STEPS, TOL = 50, 1e-3  # of Newton's method; SDs of z
 N_ROUNDS, COARSE = 10, 0.1  # of expectation-maximisation; SDs of z
 LONGEST_STEP = 2.0  # of a sample; SDs of z
@@ -97,12 +97,15 @@ class Disturbances:
             found.append(x0 + z @ W.t() - observation.shift_of_mean(variance))
         return torch.cat(found, 1)
 
-    def refined(self, runs, samples, observation, weight):
+    def refined(self, runs, samples, observation, weight, neurons=slice(None)):
         """Learn the covariance along the axes from trials, by expectation-maximisation.
 
-        The arguments are those of `expect`. Few rounds keep what trials do not tell as it is.
+        The arguments are those of `expect`, which may be of some `neurons` only. Few rounds keep
+        what trials do not tell as it is.
         """
-        W, z = torch.as_tensor(self.axes, device=runs.device), None
+        axes = torch.as_tensor(self.axes, device=runs.device)
+        W, z = axes[neurons], None
+        mixed = torch.eye(axes.shape[1], dtype=axes.dtype, device=axes.device)
         for _ in range(N_ROUNDS if self.axes.any() else 0):
             total, modes = 0.0, []
             for i in self._parts(runs):
@@ -117,12 +120,13 @@ class Disturbances:
             z = torch.linalg.solve_triangular(
                 root.t(), torch.cat(modes, 1), upper=True, left=False
             )
-            W = W @ root
-        return replace(self, axes=W.cpu().numpy())
+            mixed = mixed @ root
+            W = axes[neurons] @ mixed
+        return replace(self, axes=(axes @ mixed).cpu().numpy())
 
     def _parts(self, runs):
-        """Divide trials into parts whose precisions are held together."""
-        n_each = max(len(runs) * self.axes.shape[1] ** 2, 1)
+        """Divide trials into parts whose precisions and states are held together."""
+        n_each = len(runs) * max(self.axes.shape[1] ** 2, runs.shape[2])
         everyone = torch.arange(runs.shape[1], device=runs.device)
         return everyone.split(max(1, HELD_VALUES // n_each))
 

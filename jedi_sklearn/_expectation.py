@@ -26,6 +26,8 @@ HIDDEN, N_HIDING = 0.5, 32  # share of neurons hidden from training trials, and 
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbances about them
 # values in the runs for choosing it, and in runs held together: 256 MB and 64 MB of float64
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
+N_COPIES = 5  # of the values of trials with hidden neurons that are in memory together
+LEAST_NEURONS = 64  # of such trials, however long
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
 LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
@@ -221,11 +223,13 @@ def learn_reliance(model, X, inputs):
     known, index = model.prior.known[some], index[some].numpy()
     n_judges = MAX_JUDGES if alike else MIN_JUDGES
     judges = some_of(len(known), max(min(n_judges, MAX_VALUES // n_values), MIN_JUDGES)).numpy()
-    n_hiding = max(min(N_HIDING, MAX_VALUES // n_values // len(TEMPERATURES)), MIN_JUDGES)
-    hiding = some_of(len(judges), n_hiding).tolist()
+    n_trials = max(MAX_VALUES // N_COPIES // n_values, MIN_JUDGES)  # for disturbances
+    hiding = some_of(len(judges), min(N_HIDING, n_trials)).tolist()
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
-    hidden, own, whole = _HiddenNeurons(observation, weight), [], []
+    most = max(MAX_VALUES // N_COPIES // MIN_JUDGES // n_samples, LEAST_NEURONS)
+    hidden = _HiddenNeurons(observation, weight, _spread(X.shape[2], most), alike)
+    own, whole = [], []
     for i, k in enumerate(judges):
         x = np.asarray(X[index[k]], dtype=float)
         u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
@@ -237,9 +241,9 @@ def learn_reliance(model, X, inputs):
             states = run[:: trial.every]
             with np.errstate(over="ignore"):
                 rates = np.nan_to_num(observation.activity(states.numpy()))
-        if states[:, k].isfinite().all():
-            own.append(states[:, k])
-            whole.append(trial.samples())
+        if len(own) < n_trials and states[:, k].isfinite().all():
+            own.append(states[:, k].clone())  # not a view, which would keep the other runs
+            whole.append(hidden.of_neurons(trial.samples()))
         deviance = _finite(_deviance_along(states, trial.samples(), observation))
         deviance[:, k] = torch.inf
         for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
@@ -249,16 +253,24 @@ def learn_reliance(model, X, inputs):
             hidden.add(x, trial.samples(), states, rates, k)
     if not own:  # every run explodes, so there is nothing to depart from
         return _highest_good(losses), largest, 1.0, None
+    del run, states, rates
     own = torch.stack(own, 1)
     disturbances = Disturbances.of_runs(own.numpy(), (1 - model.alpha) ** trial.every)
-    return _highest_good(losses), largest, *hidden.learn(disturbances, own, _together(whole))
+    own = own[..., hidden.neurons]
+    trials = _together(whole)
+    del whole
+    return _highest_good(losses), largest, *hidden.learn(disturbances, own, trials)
 
 
 def _means(deviance, rates, weight):
     """Compute mean rates (T, time, neurons) of runs, weighted by likelihoods at temperatures T."""
+    return (_shares(deviance, weight) @ rates).swapaxes(0, 1)
+
+
+def _shares(deviance, weight):
+    """Compute the weights (T, runs) of runs at temperatures T."""
     temperatures = deviance.new_tensor(TEMPERATURES)[:, None]
-    share = (-weight / (2 * temperatures) * deviance).softmax(1).numpy()
-    return (share @ rates).swapaxes(0, 1)
+    return (-weight / (2 * temperatures) * deviance).softmax(1).numpy()
 
 
 def _highest_good(losses):
@@ -275,16 +287,46 @@ def _highest_good(losses):
 
 def _together(trials):
     """Put trials side by side, with a weight for each value."""
-    weights = [torch.ones_like(t.y) if t.weight is None else t.weight for t in trials]
-    return Trials(torch.cat([t.y for t in trials], 1), torch.cat(weights, 1))
+    weight = None
+    if any(t.weight is not None for t in trials):
+        # ones are not copied out before they are joined
+        weights = [
+            t.y.new_ones(()).expand_as(t.y) if t.weight is None else t.weight for t in trials
+        ]
+        weight = torch.cat(weights, 1)
+    return Trials(torch.cat([t.y for t in trials], 1), weight)
+
+
+def _spread(n, most):
+    """Choose at most `most` of n indices, evenly spaced; a slice if they are all."""
+    return slice(None) if n <= most else np.linspace(0, n - 1, most).round().astype(int)
 
 
 class _HiddenNeurons:
-    """Training trials of which some neurons are hidden, to be predicted from the others."""
+    """Training trials of which some neurons are hidden, to be predicted from the others.
 
-    def __init__(self, observation, weight):
-        self.observation, self.weight = observation, weight
-        self.hidden, self.seen, self.runs = [], [], []
+    Parameters
+    ----------
+    observation : Observation
+    weight : float
+        Inverse of the divisor of the deviance in the likelihood.
+    neurons : slice or ndarray
+        Neurons for which disturbances are inferred. The likelihoods of runs are those of all.
+    alike : bool
+        Whether all trials have the same runs.
+    """
+
+    def __init__(self, observation, weight, neurons, alike):
+        self.all, self.observation, self.weight = observation, observation.take(neurons), weight
+        self.neurons, self.alike = neurons, alike
+        self.hidden, self.seen, self.share, self.rates = [], [], [], []
+
+    def of_neurons(self, trial):
+        """Select the neurons of a trial for which disturbances are inferred."""
+        if isinstance(self.neurons, slice):
+            return Trials(trial.y, trial.weight)
+        weight = None if trial.weight is None else trial.weight[..., self.neurons]
+        return Trials(trial.y[..., self.neurons], weight)
 
     def add(self, x, trial, states, rates, k):
         """Hide neurons of a trial x, and predict them by the runs of the trials other than k."""
@@ -292,12 +334,25 @@ class _HiddenNeurons:
         seen = torch.ones_like(trial.y) if trial.weight is None else trial.weight.clone()
         seen[..., torch.from_numpy(hide)] = 0
         trial = Trials(trial.y * seen, seen)
-        deviance = _finite(_deviance_along(states, trial, self.observation)[-1])
+        deviance = _finite(_deviance_along(states, trial, self.all)[-1])
         deviance[k] = torch.inf
-        self.hidden.append(np.where(hide, x, np.nan))
-        self.seen.append(trial)
-        means = self.observation.states(_means(deviance, rates, self.weight))
-        self.runs.append(torch.from_numpy(means))
+        self.hidden.append(np.where(hide, x, np.nan)[:, self.neurons])
+        self.seen.append(self.of_neurons(trial))
+        share = _shares(deviance, self.weight)
+        if not self.alike:  # the means of the runs of this trial take less memory than the runs
+            self.rates.append((share @ rates[..., self.neurons]).swapaxes(0, 1))
+        elif not self.rates:
+            self.rates.append(rates)
+        self.share.append(share)
+
+    def _runs(self, j):
+        """Compute mean runs (time, trials, neurons), in states, at a temperature."""
+        if self.alike:
+            means = np.stack([share[j] for share in self.share]) @ self.rates[0]
+            means = means[..., self.neurons]
+        else:
+            means = np.stack([means[j] for means in self.rates], axis=1)
+        return torch.from_numpy(self.observation.states(means))
 
     def learn(self, disturbances, own, trials):
         """Choose the size of disturbances at the highest temperature, then the temperature.
@@ -307,25 +362,29 @@ class _HiddenNeurons:
         disturbances : Disturbances
             Disturbances as large as runs.
         own : Tensor (time, trials, neurons)
-            Runs of training trials, from which the covariance of disturbances is learned.
+            Runs of training trials, from which the covariance of disturbances is learned; of
+            `neurons`, like the trials.
         trials : Trials
             These trials, without steps between samples.
         """
-        seen, runs = _together(self.seen), torch.stack(self.runs, 2)  # (T, time, trials, neurons)
+        seen, self.seen = _together(self.seen), []
 
-        def losses(j, disturbances):
-            how = (runs[j], seen, self.observation, self.weight)
-            states = disturbances.expect(*how).transpose(0, 1)
+        def losses(runs, disturbances):
+            how = (runs, seen, self.observation, self.weight)
+            states = disturbances.take(self.neurons).expect(*how).transpose(0, 1)
             mean = self.observation.activity(states.numpy())
             pairs = zip(self.hidden, mean, strict=True)
             return [self.observation.deviance_of(x, expected) for x, expected in pairs]
 
         tried = [disturbances.scaled(share) for share in SHARES]
-        highest = [losses(-1, some) for some in tried]
+        runs = self._runs(-1)
+        highest = [losses(runs, some) for some in tried]
         best = int(np.argmin(np.sum(highest, axis=1)))
-        refined = tried[best].refined(own, trials, self.observation, self.weight)
-        again = losses(-1, refined)
+        how = (own, trials, self.observation, self.weight)
+        refined = tried[best].refined(*how, neurons=self.neurons)
+        again = losses(runs, refined)
         if np.sum(again) < np.sum(highest[best]):
             tried[best], highest[best] = refined, again
-        each = [losses(j, tried[best]) for j in range(len(runs) - 1)] + [highest[best]]
+        lower = range(len(TEMPERATURES) - 1)
+        each = [losses(self._runs(j), tried[best]) for j in lower] + [highest[best]]
         return _highest_good(np.stack(each, axis=1)), tried[best]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import JEDIEstimator
+from jedi_sklearn import JEDIEstimator, _expectation
 from jedi_sklearn._disturbance import Disturbances, _linearised, _mode
 from jedi_sklearn._observation import Gaussian, Poisson
 from jedi_sklearn._trials import Trials
@@ -57,6 +57,18 @@ def test_the_covariance_of_disturbances_is_learned():
     how = (runs, trials(y, np.ones(y.shape)), observation, 4.0)
     W = Disturbances(0.6 * axes, 0.6).refined(*how).axes
     assert_allclose(W @ W.T, axes @ np.diag([1.0, 0.09]) @ axes.T, atol=0.12)
+
+
+def test_the_covariance_is_learned_from_some_neurons_for_all():
+    rng, seen, runs, disturbances = some()
+    y = torch.from_numpy(runs + rng.normal(size=runs.shape))
+    some_, kept = Gaussian(np.zeros(3), np.ones(3)), np.array([0, 2, 4])
+    how = (torch.from_numpy(runs)[..., kept], Trials(y[..., kept]), some_, 2.0)
+    found = disturbances.refined(*how, neurons=kept)
+    part = disturbances.take(kept).refined(*how)
+    assert_allclose(found.take(kept).axes, part.axes, rtol=1e-9)
+    mixed = np.linalg.lstsq(disturbances.axes, found.axes, rcond=None)[0]
+    assert_allclose(disturbances.axes @ mixed, found.axes, rtol=1e-9)
 
 
 def counting(n=N):
@@ -138,6 +150,27 @@ def spiking():
     rng, log_rates = waves(0.3)
     X = rng.poisson(np.exp(log_rates)).astype(float)
     return fitted(X), X[80:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_inputs", [False, True])
+def test_of_large_trials_some_neurons_are_hidden(with_inputs, monkeypatch):
+    rng, X = waves(0.2, seed=1)
+    X, inputs = X[:20], rng.normal(size=(20, 30, 1)) if with_inputs else None
+    X = X + 0.3 * rng.normal(size=X.shape)
+    est = JEDIEstimator(3, 6, max_iter=5, tol=1, random_state=0).fit(X, inputs=inputs)
+    expect, shapes = Disturbances.expect, []
+
+    def watched(self, runs, *how):
+        shapes.append(runs.shape)
+        return expect(self, runs, *how)
+
+    monkeypatch.setattr(Disturbances, "expect", watched)
+    monkeypatch.setattr(_expectation, "MAX_VALUES", 5 * 8 * 30 * 6)
+    monkeypatch.setattr(_expectation, "LEAST_NEURONS", 6)
+    *_, disturbances = _expectation.learn_reliance(est._model, X, inputs)
+    assert set(shapes) == {(30, 8, 6)}  # of 12 neurons
+    assert disturbances.axes.shape == est._model.disturbances.axes.shape
 
 
 def hide(X):
