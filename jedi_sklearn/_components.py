@@ -149,21 +149,38 @@ class DenoisedTrials:
         self.gain = np.sqrt(np.maximum(power - self.noise, 0.0))
         scores = torch.as_tensor(left * len(rows) ** 0.5, dtype=trials.dtype, device=self.device)
         scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
-        # mean, and contribution of each component, (1 + n_components, time, neurons)
-        maps = scores.new_zeros(n_components + 1, n_steps, n_neurons)
-        count = scores.new_zeros(n_steps)
+        # mean, and contribution of each component, (time, 1 + n_components, neurons)
+        maps = scores.new_zeros(n_steps, n_components + 1, n_neurons)
+        moments = scores.new_zeros(n_steps, n_components + 1, n_components + 1)
         share = blocks(trials, sample)
         parts = list(zip(share, scores.split([len(i) for i in share]), strict=True))
         for i, score in processes.share(parts):
             some = trials[i]
             recorded = some.recorded().to(maps.dtype)  # (time, trials)
-            maps += torch.einsum("tk,kd,tkn->dtn", recorded, score, some.guide)
-            count += recorded.sum(1)
-        processes.sum_(maps, count)
-        maps /= count.clamp_min(1)[:, None]
+            maps += torch.einsum("tk,kd,tkn->tdn", recorded, score, some.guide)
+            moments += torch.einsum("tk,kd,ke->tde", recorded, score, score)
+        processes.sum_(maps, moments)
+        if (moments[:, 0, 0] < len(rows)).any():
+            maps = self._regressed(maps, moments, rows.shape[1])
+        else:  # scores are uncorrelated
+            maps /= len(rows)
+        maps = maps.transpose(0, 1).contiguous()
         shrink = self.gain / np.sqrt(np.maximum(power, np.finfo(float).tiny))
         maps[1:] *= torch.as_tensor(shrink, dtype=maps.dtype, device=maps.device)[:, None, None]
         self.maps = maps
+
+    def _regressed(self, products, moments, n_columns):
+        """Regress the guide on scores at each time, with ridge.
+
+        Few trials may last to the end, and do not tell the maps there from noise. The ridge is
+        the noise over the mean square of the entries of a map.
+        """
+        size = np.maximum(np.square(self.gain), 1e-9 * np.square(self.gain).max()) / n_columns
+        ridge = torch.as_tensor(self.noise / np.maximum(size, np.finfo(float).tiny))
+        system = moments.cpu().double()
+        system.diagonal(dim1=1, dim2=2)[:, 1:] += ridge
+        system[:, 0, 0] += system[:, 0, 0] == 0  # no trial was recorded
+        return torch.linalg.solve(system, products.cpu().double()).to(products)
 
     def __len__(self):
         return len(self.trials)

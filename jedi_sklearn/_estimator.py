@@ -581,7 +581,9 @@ class JEDIEstimator(
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
         model.observation.check(X)
         warn_of_zeros(X)
-        labels, codes = choose_labels(self, y, conditions, len(X))
+        labels, codes = None, None
+        if y is not None or conditions is not None:
+            labels, codes = choose_labels(self, y, conditions, len(X))
         each = None if labels is None else labels[codes].tolist()
         fitted = {}
         if hasattr(self, "conditions_"):
@@ -690,7 +692,9 @@ class JEDIEstimator(
         inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
         model.observation.check(X)
         warn_of_zeros(X)
-        labels, codes = choose_labels(self, y, conditions, len(X))
+        labels, codes = None, None
+        if y is not None or conditions is not None:
+            labels, codes = choose_labels(self, y, conditions, len(X))
         lost = np.flatnonzero(~np.any([np.isfinite(x).any(axis=0) for x in X], axis=0))
         if len(lost):
             warn_user(

@@ -64,6 +64,7 @@ def extend(model, X, inputs, schedule_of, device):
     curve = components_of_trials(trials)
     n_new = 1 + min(len(X) - 1, MAX_COMPONENTS if curve is None else curve.best)
     U, V, maps, e = start_of_extension(
+        trials,
         denoised(trials, curve),
         hypernetwork,
         model.initial_state,

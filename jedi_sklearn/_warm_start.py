@@ -116,7 +116,7 @@ def warm_start(
 
 
 @torch.no_grad()
-def start_of_extension(trials, hypernetwork, initial, c, alpha, noise, correlated, n_new):
+def start_of_extension(trials, clean, hypernetwork, initial, c, alpha, noise, correlated, n_new):
     """Solve the same problem for what a few trials add to a model, with its embeddings given.
 
     The new columns are directions in which the explained side of eq. 6 leaves the span of U by
@@ -127,6 +127,8 @@ def start_of_extension(trials, hypernetwork, initial, c, alpha, noise, correlate
     ----------
     trials : Trials
         Trials, float64.
+    clean : Trials or DenoisedTrials
+        These trials, denoised.
     hypernetwork : Hypernetwork
         Frozen hypernetwork with shared bases.
     initial : InitialState
@@ -154,7 +156,7 @@ def start_of_extension(trials, hypernetwork, initial, c, alpha, noise, correlate
     known = hypernetwork.connectivity
     drive = None if known.drive_others.all() else known.drive_others
     q = c.new_zeros(len(c), 0)
-    regression = _Regression(trials, q, initial, alpha, ALONE, drive)
+    regression = _Regression(clean, q, initial, alpha, ALONE, drive)
     if trials.n_inputs:
         regression.input_weights = hypernetwork.B
     rates, side = (torch.cat(rows) for rows in zip(*_rows(regression), strict=True))

@@ -303,6 +303,17 @@ def test_neurons_missing_from_a_trial_are_predicted_where_it_is_denoised():
     assert 0.85 < np.mean(size[:30]) < 1.1 and 0.85 < np.mean(size[30:]) < 1.1
 
 
+def test_what_few_long_trials_show_is_denoised_too():
+    """The guide of the few trials that last to the end is not their own noise."""
+    S, X = of_trials(3, 3)
+    seen, late = np.ones(X.shape), np.s_[:4, X.shape[1] // 2 :]
+    seen[4:, X.shape[1] // 2 :] = 0
+    guide = DenoisedTrials(as_trials(X * seen, seen), 3)[np.arange(len(X))].guide
+    guide = guide.numpy().swapaxes(0, 1)
+    error, before = np.square(guide[late] - S[late]).mean(), np.square(X[late] - S[late]).mean()
+    assert error < 0.5 * before  # 0.9 without ridge
+
+
 def test_denoised_trials_can_be_copied():
     clean = copy.deepcopy(DenoisedTrials(as_trials(of_trials(2, 3)[1]), 2))
     assert len(clean) == 60 and not hasattr(clean, "guide")

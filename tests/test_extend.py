@@ -107,6 +107,24 @@ def test_a_known_condition_keeps_its_embedding(task):
 
 
 @pytest.mark.slow
+def test_many_noisy_trials(task):
+    """From 16 trials on the guide is denoised; the number of components is that of raw trials."""
+    data = make_multitask(120, observation_noise=0.5, **SIZES)
+    parts = split(data.X, data.task)
+    est = JEDIEstimator(D, 8, **SMALL).fit(parts.old)
+    X = data.X[data.task == "reach"]
+    more = est.extend(X[:20])
+    assert more.score(X[20:]) > est.score(X[20:]) + 0.02
+
+
+def test_labels_are_not_needed_after_a_fit_to_conditions(task):
+    how = SMALL | {"max_iter": 4, "embedding": "condition", "initial_state": "generated"}
+    est = JEDIEstimator(2, 4, **how).fit(task.old, task.y)
+    more = est.extend(task.new[:2])
+    assert more.conditions_.tolist() == est.conditions_.tolist()
+
+
+@pytest.mark.slow
 def test_neurons_that_no_new_trial_has_are_named(task):
     X = task.new[:2].copy()
     X[:, :, [3, 7]] = np.nan
