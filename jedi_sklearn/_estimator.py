@@ -989,7 +989,7 @@ class JEDIEstimator(
         >>> seen = X[30:].copy()
         >>> seen[:, :, :10] = np.nan                      # ten neurons were not recorded
         >>> filled = est.fit(X[:30]).impute(seen)
-        >>> np.square(filled - X[30:]).mean() < 0.1 * X.var()
+        >>> bool(np.square(filled - X[30:]).mean() < 0.1 * X.var())
         True
         """
         X, inputs, found = self._infer(X, inputs, expected=average, starts=not average)
