@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
-from jedi_sklearn import JEDIEstimator, _fit
+from jedi_sklearn import JEDIEstimator, _fit, _model
 from jedi_sklearn._missing import groups_of_neurons, sessions_of
 from jedi_sklearn._parameters import choose_drive
 from jedi_sklearn._trials import as_trials
@@ -289,6 +289,8 @@ def test_trials_of_a_session_need_no_neurons_that_only_others_have(
     X, how = np.array(spikes.X), dict(how)
     X = np.tanh(X) if kind == "rates" else X
     u = spikes.u if how.pop("inputs", False) else None
+    # that of sessions is a mean over them, and not quite that of all trials together
+    monkeypatch.setattr(_model, "residual_autocorrelation_time", lambda *residuals: 2.0)
     est = small(**how).fit(X, spikes.y, inputs=u)
     monkeypatch.setattr(_fit, "apart", lambda sessions, drive, *rest: as_trials(*rest[:-1]))
     block = small(**how).fit(X, spikes.y, inputs=u)
@@ -296,8 +298,7 @@ def test_trials_of_a_session_need_no_neurons_that_only_others_have(
     assert_allclose(est.mean_, block.mean_, atol=1e-4)
     assert_allclose(est.noise_variance_, block.noise_variance_, rtol=1e-3)
     runs = [model.inverse_transform(model.embedding_, inputs=u) for model in (est, block)]
-    # training in float32 amplifies rounding; gradients are compared below in float64
-    assert np.median(np.abs(runs[0] - runs[1])) < 5e-3 * block.predict(X, inputs=u).std()
+    assert np.median(np.abs(runs[0] - runs[1])) < 1e-4 * block.predict(X, inputs=u).std()
 
 
 @pytest.mark.parametrize("teacher_forcing", [0.0, 0.4])
