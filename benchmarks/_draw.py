@@ -44,7 +44,11 @@ def draw(figure, table):
         if figure.log:
             ax.set_xscale("log", base=2)
         if numeric:
-            ax.set_xticks(places, [f"{place:g}" for place in places])
+            names = [f"{place:g}" for place in places]
+            ax.set_xticks(places, names)
+            gap = min(np.diff(places), default=np.inf) / (np.ptp(places) or 1.0)
+            if not figure.log and gap < 0.045 * max(map(len, names)):
+                ax.tick_params("x", rotation=45)  # neighbours would overlap
             ax.minorticks_off()
             ax.set_xlabel(figure.x_label)
         else:
