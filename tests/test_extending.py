@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from jedi_sklearn import JEDIEstimator
 from jedi_sklearn._connectivity import CONNECTIVITIES, FullRank, Shared
 from jedi_sklearn._initial_state import Observed
-from jedi_sklearn._linearised import DenseRuns
+from jedi_sklearn._linearised import DenseRuns, deviances
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._rollout import plain_loss, split_loss
 from jedi_sklearn._split_runs import SplitRuns
@@ -102,6 +102,12 @@ class Counts(Gaussian):
         each = 2 * (mu - y * x * self.gain).sum(1)
         return self.gain * (mu - y), self.gain.square() * mu, each
 
+    def expand(self, x):
+        return 2 * (x * self.gain).exp(), 2 * x * self.gain
+
+    def of_values(self, y):
+        return torch.zeros_like(y)
+
 
 @pytest.fixture
 def counted():
@@ -132,6 +138,16 @@ def test_the_backward_pass_serves_any_observation(counted, teacher_forcing):
     for got, expected in zip(*found, strict=True):
         assert_close(got, expected, rtol=1e-9, atol=1e-10)
         assert got.abs().max() > 1e-3
+
+
+def test_trials_are_compared_with_runs_under_any_observation(counted):
+    _, _, trials = counted
+    observation = Counts(6).requires_grad_(False)
+    states = torch.randn(9, 5, 6, generator=torch.Generator().manual_seed(0)).double()
+    found = deviances(states, trials, observation)
+    for k, j in ((0, 0), (3, 4), (1, 2)):
+        each = observation.score(states[:, j], trials.y[:, k], trials.weight[:, k])[2]
+        assert_close(found[k, j], each.sum(), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
