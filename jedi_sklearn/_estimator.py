@@ -578,12 +578,7 @@ class JEDIEstimator(
                 f"and then the new ones, got {X.shape[2]} neurons. Use "
                 "preprocessing.place_neurons."
             )
-        inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
-        model.observation.check(X)
-        warn_of_zeros(X)
-        labels, codes = None, None
-        if y is not None or conditions is not None:
-            labels, codes = choose_labels(self, y, conditions, len(X))
+        inputs, labels, codes = self._check_joining(X, y, conditions, inputs)
         each = None if labels is None else labels[codes].tolist()
         fitted = {}
         if hasattr(self, "conditions_"):
@@ -592,10 +587,7 @@ class JEDIEstimator(
         how = (self._structure["scale"], resolve_device(self.device))
         joined, converged = adapt(model, X, each, fitted, inputs, *how)
 
-        if not self.n_inputs_:
-            self._run_components()  # of the neurons that it has
-        made = copy.deepcopy(self)
-        made._model, made.hypernetwork_ = joined, joined.hypernetwork
+        made = self._copy_with(joined)
         made.n_features_in_ = X.shape[2]
         made.mean_, made.scale_ = (
             a.numpy().copy() for a in (joined.observation.mean, joined.observation.scale)
@@ -620,8 +612,9 @@ class JEDIEstimator(
         beyond noise, and the embedding gets components that alone reach them: one for the task,
         and others for how its trials differ beyond noise, fewer than trials. Everything that was
         fitted stays frozen. Each trial is described by whichever of the two models makes it more
-        likely. With the earlier one its results are those of ``self``, bit for bit, and its new
-        components are 0 (docs/model.md, eq. 22).
+        likely. With the earlier one its embedding, score, posterior, free run and RNN are those
+        of ``self``, bit for bit, and its new components are 0; ``forecast`` and ``impute`` average
+        over both models (docs/model.md, eq. 22).
 
         Parameters
         ----------
@@ -689,12 +682,7 @@ class JEDIEstimator(
             )
         check_parameters(self)
         X = check_trials(X, n_neurons=self.n_features_in_, missing=True)
-        inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
-        model.observation.check(X)
-        warn_of_zeros(X)
-        labels, codes = None, None
-        if y is not None or conditions is not None:
-            labels, codes = choose_labels(self, y, conditions, len(X))
+        inputs, labels, codes = self._check_joining(X, y, conditions, inputs)
         lost = np.flatnonzero(~np.any([np.isfinite(x).any(axis=0) for x in X], axis=0))
         if len(lost):
             warn_user(
@@ -712,10 +700,7 @@ class JEDIEstimator(
         if training.interrupted:
             raise KeyboardInterrupt
 
-        if not self.n_inputs_:
-            self._run_components()  # of the trials of the fit
-        made = copy.deepcopy(self)
-        made._model, made.hypernetwork_ = extended, extended.hypernetwork
+        made = self._copy_with(extended)
         made.n_components_, made.rank_ = found.p.shape[1], extended.connectivity.rank
         more = [(0, 0), (0, made.n_components_ - d)]
         made.embedding_ = np.concatenate([np.pad(self.embedding_, more), found.p])
@@ -734,6 +719,23 @@ class JEDIEstimator(
                 ConvergenceWarning,
             )
         _warn_unconverged(found.converged)
+        return made
+
+    def _check_joining(self, X, y, conditions, inputs):
+        """Check trials X that join the fit; return inputs, labels and codes, None without any."""
+        inputs = check_inputs_of_trials(inputs, X, self.n_inputs_)
+        self._model.observation.check(X)
+        warn_of_zeros(X)
+        if y is None and conditions is None:
+            return inputs, None, None
+        return inputs, *choose_labels(self, y, conditions, len(X))
+
+    def _copy_with(self, model):
+        """Copy the estimator with another model, for which the trials of the fit are gone."""
+        if not self.n_inputs_:
+            self._run_components()  # of the neurons and trials that it has
+        made = copy.deepcopy(self)
+        made._model, made.hypernetwork_ = model, model.hypernetwork
         return made
 
     def _add_conditions(self, labels, embeddings):
@@ -965,14 +967,19 @@ class JEDIEstimator(
         inputs : array-like of shape (n_trials, n_timesteps, n_inputs), optional
             Known inputs, as in ``transform``.
         average : bool, default=True
-            Whether to do so. False takes the values of ``predict(X)``, the free run of the most
-            likely embedding under the Gaussian alone.
+            Whether to replace values by this expectation. False takes those of ``predict(X)``, the
+            free run of the most likely embedding under the Gaussian alone.
 
         Returns
         -------
         ndarray of shape (n_trials, n_timesteps, n_neurons)
             `X` with NaN replaced by activity in the units of `X`; for spike counts, by the
             expected count of the bin.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data cannot be used, or a trial holds no value at all.
 
         See Also
         --------

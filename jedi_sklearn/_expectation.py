@@ -372,7 +372,8 @@ class _HiddenNeurons:
         def losses(runs, disturbances):
             how = (runs, seen, self.observation, self.weight)
             states = disturbances.take(self.neurons).expect(*how).transpose(0, 1)
-            mean = self.observation.activity(states.numpy())
+            with np.errstate(over="ignore"):  # an infinite expectation would have no deviance
+                mean = np.nan_to_num(self.observation.activity(states.numpy()))
             pairs = zip(self.hidden, mean, strict=True)
             return [self.observation.deviance_of(x, expected) for x, expected in pairs]
 
