@@ -1,4 +1,4 @@
-"""How trials are held in memory, all at once or in blocks; their lengths and moments."""
+"""How trials are held in memory: all at once, in blocks, or by session; lengths and moments."""
 
 from __future__ import annotations
 

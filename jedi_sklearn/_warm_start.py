@@ -1,4 +1,6 @@
-"""Closed-form start of a fit: bases, maps and embeddings by alternating least squares.
+"""Closed-form start of a fit, or of what extends one: bases, maps and embeddings.
+
+They follow by alternating least squares, or in one pass if the rest of a model is given.
 
 The data pass through the nonlinearity and a filter once, which makes each trial a small ridge
 regression (docs/model.md, eq. 6): with r[t+1] = (1-a) r[t] + a tanh(x[t]), r[0] = 0, and s the
