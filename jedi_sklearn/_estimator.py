@@ -121,10 +121,11 @@ class JEDIEstimator(
     solver : {"annealed", "paper"}, default="annealed"
         "annealed" starts from a closed-form solution and trains with teacher forcing that
         declines. "paper" starts at random and trains with Adam on the free run, as in the paper.
-    max_iter : int, default=400
+    max_iter : int, default=200
         Number of gradient steps.
     learning_rate_init : float, default=0.005
-        Initial learning rate of Adam. It falls to 0 along half a cosine.
+        Initial learning rate of the optimiser: SOAP, or Adam for the "paper" solver. It falls to
+        0 along half a cosine.
     teacher_forcing : float, default=0.1
         Share of the data mixed into the state at the start of training. Over the first half of
         the steps it changes to `final_teacher_forcing`. Not used by the "paper" solver.
@@ -280,7 +281,7 @@ class JEDIEstimator(
         observation="auto",
         scale="global",
         solver="annealed",
-        max_iter=400,
+        max_iter=200,
         learning_rate_init=5e-3,
         teacher_forcing=0.1,
         final_teacher_forcing="auto",

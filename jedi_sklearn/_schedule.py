@@ -27,7 +27,7 @@ class Schedule:
 
     Teacher forcing changes linearly from `teacher_forcing` to `final_teacher_forcing` over the
     share `anneal` of the steps. The learning rate falls from `learning_rate` to 0 along half a
-    cosine.
+    cosine. The optimiser is SOAP, or Adam without `learned_axes`.
     """
 
     max_iter: int
@@ -38,6 +38,7 @@ class Schedule:
     regularised: bool = True
     tol: float = 1e-3
     final_teacher_forcing: float = 0.0
+    learned_axes: bool = True
     patience: int | None = None  # validations without improvement after which training stops
 
     def teacher_forcing_at(self, step):
@@ -133,8 +134,9 @@ def describe_divergence(step, schedule, teacher_forcing):
     else:
         cause = "the free run or the weights grew without bound"
     return (
-        f"Training diverged: the loss was not finite at step {step + 1} of {schedule.max_iter}; "
-        f"{cause}. Try a smaller learning_rate_init (now {schedule.learning_rate:g}), a smaller "
+        "Training diverged: the loss or its gradient was not finite at step "
+        f"{step + 1} of {schedule.max_iter}; {cause}. Try a smaller "
+        f"learning_rate_init (now {schedule.learning_rate:g}), a smaller "
         'rank, or scale="neuron" if a few neurons are much more active than the others. '
         "The estimator stays as it was."
     )

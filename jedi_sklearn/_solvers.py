@@ -25,6 +25,8 @@ class Solver:
         Whether a perceptron gets an affine path beside its hidden layers.
     regularised : bool
         Whether embeddings and weights have priors during training.
+    learned_axes : bool
+        Whether the optimiser is SOAP, not Adam.
     reads_curve : bool
         Whether `start` uses the curve of `components_of_trials`.
     silences : bool
@@ -33,6 +35,7 @@ class Solver:
 
     skip = True
     regularised = True
+    learned_axes = True
     reads_curve = True
     silences = False
 
@@ -53,6 +56,7 @@ class Solver:
             batch_size=batch,
             regularised=cls.regularised,
             tol=est.tol,
+            learned_axes=cls.learned_axes,
             patience=est.n_iter_no_change,
         )
 
@@ -111,6 +115,7 @@ class Paper(Solver):
 
     skip = False
     regularised = False
+    learned_axes = False
     reads_curve = False
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""How a model is trained: Adam on the free run, approached through annealed teacher forcing.
+"""How a model is trained: gradient steps on the free run, approached through teacher forcing.
 
 `train` takes an initialised model and embeddings, and trains both. It does not depend on
 estimators, files or scikit-learn.
@@ -13,13 +13,13 @@ import torch
 
 from ._distributed import ALONE
 from ._observation import residual_autocorrelation_time
+from ._optimiser import LONGEST, Optimiser
 from ._schedule import Progress, Trained, describe_divergence, judge
 from ._trials import Batches, block_size
 
 __all__ = ["train"]
 
 CLIP = 1.0  # norm at which the gradient is clipped
-BETAS = (0.9, 0.99)
 OWN_RATE = 4  # factor of the learning rate of mean log rates, whose SD is large for few spikes
 SMALLEST = 1e-12  # least mean square of maps, which are 0 if there is nothing to explain
 
@@ -87,7 +87,7 @@ def train(
     Raises
     ------
     FloatingPointError
-        If the loss is not finite.
+        If the loss or its gradient is not finite.
     """
     progress = progress or Progress(schedule.max_iter, False)
     run = _Run(
@@ -115,7 +115,8 @@ def train(
                 run.estimate_prior()
             teacher_forcing = schedule.teacher_forcing_at(step)
             loss = run.loss(run.next_batch(), teacher_forcing)
-            if not math.isfinite(loss):
+            norm = run.find_gradient() if math.isfinite(loss) else math.nan
+            if not math.isfinite(norm):
                 raise FloatingPointError(describe_divergence(step, schedule, teacher_forcing))
             run.descend(schedule.learning_rate_at(step))
             run.result.loss_curve.append(loss)
@@ -167,9 +168,9 @@ class _Run:
         every = (*model.parameters(), self.c, self.q)
         self.free = [p for p in every if p.requires_grad and p.numel()]
         own = {id(p) for p in model.observation.parameters()}
-        slow = {"params": [p for p in self.free if id(p) not in own], "factor": 1}
-        fast = {"params": [p for p in self.free if id(p) in own], "factor": OWN_RATE}
-        self.optimiser = torch.optim.Adam([g for g in (slow, fast) if g["params"]], betas=BETAS)
+        factors = [OWN_RATE if id(p) in own else 1 for p in self.free]
+        longest = LONGEST if schedule.learned_axes else 0
+        self.optimiser = Optimiser(self.free, factors, longest)
         self.prior = None
         if schedule.regularised:
             self.prior = _Prior(model, condition_index, precision)
@@ -207,15 +208,17 @@ class _Run:
         self.objective = loss + penalty
         return self.processes.total(float(loss.detach()))
 
-    def descend(self, learning_rate):
-        """Make one step of Adam."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate * group["factor"]
-        self.optimiser.zero_grad()
+    def find_gradient(self):
+        """Compute the gradient of `objective`, clipped; return its norm before."""
+        for p in self.free:
+            p.grad = None
         self.objective.backward()
         self.processes.sum_(*(p.grad for p in self.free if p.grad is not None))
-        torch.nn.utils.clip_grad_norm_(self.free, CLIP)
-        self.optimiser.step()
+        return float(torch.nn.utils.clip_grad_norm_(self.free, CLIP))
+
+    def descend(self, learning_rate):
+        """Make one step along the gradient."""
+        self.optimiser.step(learning_rate)
 
     def validate(self, validate):
         """Compute the R2 of held-out trials, and append it to the curve."""
@@ -253,7 +256,7 @@ class _Run:
         prior = None if self.prior is None else self.prior.state()
         return {
             "weights": self.weights(),
-            "optimiser": self.optimiser.state_dict()["state"],
+            "optimiser": self.optimiser.state(),
             "prior": prior,
             "batches": self.batches.state(),
             "loss_curve": self.result.loss_curve,
@@ -263,8 +266,7 @@ class _Run:
     def load(self, state):
         """Continue from what `state` returned."""
         self.load_weights(state["weights"])
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state["optimiser"], "param_groups": groups})
+        self.optimiser.load(state["optimiser"])
         if self.prior is not None:
             self.prior.load(state["prior"], self.c.device)
         self.batches.load(state["batches"])

@@ -104,7 +104,7 @@ def warm_start(
         c, maps = _whiten(c, maps)
     if embedding_index is None and len(sample) < len(trials):
         c = _embeddings_of_trials(regression, U, V, maps, ridge)
-    # Adam moves all weights alike, so the weights of small and large directions should be alike
+    # training moves weights alike, so those of small and large directions should be alike
     left, right = balance
     maps = maps / left
     maps[:, :rank] *= right[:, None]

@@ -105,10 +105,10 @@ def test_what_a_callback_raises_leaves_the_estimator_unfitted(small, multitask):
 @pytest.mark.slow
 def test_fits_of_a_search_are_tasks_within_it(small, multitask):
     listener = Listener()
-    search = GridSearchCV(small(n_components=2, max_iter=10), {"rank": [4, 6]}, cv=2)
+    search = GridSearchCV(small(n_components=2, max_iter=40), {"rank": [4, 6]}, cv=2)
     search.set_callbacks(listener).fit(multitask.X[:16, :, :10], multitask.task[:16])
     ends = [heard[1] for heard in listener.heard if heard[0] == "end"]
-    assert ends.count("gradient step") == 10 * (4 + 1)  # four fits, and the best one again
+    assert ends.count("gradient step") == 40 * (4 + 1)  # four fits, and the best one again
     assert ends[-1] == "fit" and ends.count("search") == 1
     assert listener.heard.count("setup") == 1 == listener.heard.count("teardown")
 

@@ -1,6 +1,7 @@
 """Facts about GPUs: losses that are replayed there, and answers like those of the CPU."""
 
 import contextlib
+import copy
 import pickle
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.testing import assert_allclose
 
 from jedi_sklearn import JEDIEstimator, _replay
-from jedi_sklearn.datasets import make_initial_states, make_spike_counts
+from jedi_sklearn.datasets import make_initial_states, make_multitask, make_spike_counts
+from jedi_sklearn.preprocessing import place_neurons, stack_sessions
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -23,7 +25,7 @@ INPUTS = np.random.default_rng(0).normal(size=(24, 20, 2))
 KINDS = {
     "whole": {},
     "gaps": {"X": GAPS},
-    "inputs": {"inputs": INPUTS},
+    "inputs": {"inputs": INPUTS, "n_components": 2},
     "counts": {"X": COUNTS},
     "counts, coarse bins": {"X": COUNTS, "steps_per_sample": 2},
     "mini-batches": {"batch_size": 8},
@@ -58,7 +60,7 @@ def test_a_replayed_loss_gives_the_same_fit(kind, monkeypatch):
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
     got = fitted(**KINDS[kind])
     assert len(recorded) == 1 + (kind not in ("inputs", "the paper's solver"))  # forced, free
-    assert_allclose(got.loss_curve_, expected.loss_curve_, rtol=1e-4)
+    assert_allclose(got.loss_curve_, expected.loss_curve_, rtol=1e-3)
     assert_allclose(
         got.score(KINDS[kind].get("X", DATA.X), **_inputs(kind)),
         expected.score(KINDS[kind].get("X", DATA.X), **_inputs(kind)),
@@ -78,7 +80,7 @@ def test_what_cannot_be_recorded_is_run_as_it_is(monkeypatch):
     monkeypatch.setattr("jedi_sklearn._model.can_replay", lambda device: True)
     monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
-    assert_allclose(fitted().loss_curve_, expected.loss_curve_, rtol=1e-4)
+    assert_allclose(fitted().loss_curve_, expected.loss_curve_, rtol=1e-3)
 
 
 def test_one_gpu_of_a_process_replays(monkeypatch):
@@ -113,3 +115,44 @@ def test_the_loss_is_recorded_on_cuda(monkeypatch):
     fitted(device="cuda")
     assert len(recorded) == 2
     assert all("graphed" in each.forward.__qualname__ for each in recorded)
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return fitted(X=COUNTS, max_iter=40)
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda est: est.posterior(COUNTS).covariance,
+        lambda est: est.forecast(COUNTS[:, :12], 5),
+        lambda est: est.impute(np.where(np.arange(12) % 4, COUNTS, np.nan)),
+        lambda est: est.set_params(output="trajectory").transform(COUNTS),
+    ],
+)
+def test_a_fit_answers_on_cuda_as_on_the_cpu(ask, counted):
+    there = copy.deepcopy(counted).set_params(device="cuda")
+    assert_allclose(ask(there), ask(copy.deepcopy(counted)), rtol=1e-3, atol=1e-4)
+
+
+@needs_cuda
+def test_neurons_and_tasks_join_on_cuda_as_on_the_cpu(counted):
+    new = place_neurons(COUNTS[:, :, ::-1], slice(12, 24), 24)
+    other = make_multitask(n_trials=8, n_neurons=12, n_timesteps=20, random_state=1)
+    other = make_spike_counts(other, random_state=1).X
+    here, there = copy.deepcopy(counted), copy.deepcopy(counted).set_params(device="cuda")
+    for grow, X in (
+        (lambda est: est.adapt(new, DATA.condition), new),
+        (lambda est: est.set_params(max_iter=4).extend(other), other),
+    ):
+        assert_allclose(grow(there).score(X), grow(here).score(X), atol=0.02)
+
+
+@needs_cuda
+def test_sessions_are_fitted_on_cuda_as_on_the_cpu():
+    X = stack_sessions([DATA.X[:12, :, :7], DATA.X[12:, :, 7:]])
+    on_cpu, on_cuda = fitted(X=X), fitted(X=X, device="cuda")
+    assert_allclose(on_cuda.loss_curve_, on_cpu.loss_curve_, rtol=0.01)
+    assert_allclose(on_cuda.score(X), on_cpu.score(X), atol=0.02)

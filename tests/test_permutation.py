@@ -424,7 +424,7 @@ def test_what_features_may_be(unlabelled, two_tasks):
 @pytest.mark.slow
 def test_a_fit_that_knew_the_labels_is_refused_for_the_trials_it_knew(two_tasks, small):
     X, y = two_tasks.X, two_tasks.task
-    est = small(rank=6, max_iter=20).fit(X[:14], y[:14])
+    est = small(rank=6, max_iter=40).fit(X[:14], y[:14])
     how = {"features": "embedding", "n_permutations": 99}
     with pytest.raises(ValueError, match=r"14 of the 24 trials were fitted with labels.*refit"):
         permutation_test(est, X, y, **how)

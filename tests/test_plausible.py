@@ -261,7 +261,7 @@ def test_a_fit_that_diverged_is_told_of_the_learning_rate(small, X, spikes):
 
 
 def test_a_fit_whose_inference_does_better_is_told_so(small, X):
-    est = small(n_components=2, rank=3, max_iter=2, scale=None)
+    est = small(n_components=2, rank=3, max_iter=3, scale=None)
     dead = X.copy()
     dead[:, :, 3] = 0
     with pytest.warns(UserWarning) as caught:
