@@ -61,8 +61,10 @@ def add_matvec_(out, matrices, transposed, vectors):
     """Add matrices[k] @ vectors[k] to out[k], like `matvec`."""
     if vectors.shape[1] < 20:
         out.unsqueeze(-1).baddbmm_(matrices, vectors.unsqueeze(-1))
-    else:
+    elif out.is_contiguous():
         out.unsqueeze(1).baddbmm_(vectors.unsqueeze(1), transposed)
+    else:  # into which torch would add matrix by matrix
+        out.add_(matvec(matrices, transposed, vectors))
     return out
 
 
