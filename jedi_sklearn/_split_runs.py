@@ -189,11 +189,9 @@ class SplitRuns(DenseRuns):
             pulled, left = torch.lerp(pulled, target.guide[:, :-1], share), left * (1 - share)
         pulled = target.left[:, :-1] * pulled
         before, rank = n_steps - 1, self.V.shape[1]
-        rates = self._rates(pulled, target)
-        read = rates @ self.V
-        slope = torch.mul(rates, rates, out=self._array("slope", *rates.shape)).neg_().add_(1)
-        reading = self._array("reading", n * before, b * rank)  # Q' diag(slope) V at every step
-        torch.mm(slope.flatten(0, 1), self.read_pairs, out=reading)
+        # only a start is wanted of defects, for which neurons need no double precision
+        rates, slope, reading = self._neurons(pulled, target, torch.float32 if defects else z.dtype)
+        read = (rates @ self.V.to(rates.dtype)).to(z.dtype)
         jacobian = self._array("jacobian", n, before * b, b)  # first axis: before the step
         torch.bmm(reading.view(n, before * b, rank), coreT, out=jacobian)
         jacobian = jacobian.view(n, before, b, b).mul_(a)
@@ -219,16 +217,31 @@ class SplitRuns(DenseRuns):
         reading = reading.view(n, before, b, rank)
         return _Linearised(S, by, weights, rates, slope, reading, jacobian, left)
 
-    def _rates(self, z, target):
-        """Compute rates at coordinates, without the last step, (problems, time - 1, driving)."""
-        rates = self._array("rates", *z.shape[:2], len(self.V))
-        return tanh_(torch.add(target.driven[:, :-1], z @ self.driving_Qt, out=rates))
+    def _neurons(self, z, target, dtype):
+        """Compute rates and slopes at coordinates, and Q' diag(slope) V, (values, b * rank)."""
+        rates = self._rates(z, target, dtype)
+        slope = self._array("slope", *rates.shape, dtype=dtype)
+        torch.mul(rates, rates, out=slope).neg_().add_(1)
+        size = (len(z) * z.shape[1], self.read_pairs.shape[1])
+        reading = self._array("reading", *size, dtype=dtype)
+        torch.mm(slope.flatten(0, 1), self.read_pairs.to(dtype), out=reading)
+        if dtype != z.dtype:
+            reading = self._array("reading", *size).copy_(reading)
+        return rates, slope, reading
 
-    def _array(self, name, *shape):
+    def _rates(self, z, target, dtype=None):
+        """Compute rates at coordinates, without the last step, (problems, time - 1, driving)."""
+        dtype = dtype or z.dtype
+        rates = self._array("rates", *z.shape[:2], len(self.V), dtype=dtype)
+        driving = z.to(dtype) @ self.driving_Qt.to(dtype)
+        return tanh_(torch.add(target.driven_as(dtype)[:, :-1], driving, out=rates))
+
+    def _array(self, name, *shape, dtype=None):
         """Return the array of this name, reusing its memory if the shape is the same."""
-        if name not in self._space or self._space[name].shape != shape:
-            self._space[name] = self.Q.new_empty(shape)
-        return self._space[name]
+        key = name, dtype or self.Q.dtype
+        if key not in self._space or self._space[key].shape != shape:
+            self._space[key] = self.Q.new_empty(shape, dtype=dtype)
+        return self._space[key]
 
     def _flat(self, tangents):
         """Reshape tangents (time, problems, m, b) to (problems, m, time * b)."""
@@ -325,6 +338,9 @@ class SplitTarget:
     weight: torch.Tensor | None = None
     forced: bool = False
 
+    def __post_init__(self):
+        self._driven = {}
+
     @classmethod
     def of(cls, runs, trials, teacher_forcing):
         """Make the target of trials under teacher forcing."""
@@ -358,6 +374,12 @@ class SplitTarget:
         seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
         rest = (y - outside - seen @ runs.Qt).square().sum((1, 2))
         return cls(*parts, seen=seen, rest=rest, forced=bool(teacher_forcing))
+
+    def driven_as(self, dtype):
+        """Return `driven` in a precision, which is kept for the next call."""
+        if dtype not in self._driven:
+            self._driven[dtype] = self.driven.to(dtype)
+        return self._driven[dtype]
 
     @property
     def shape(self):
