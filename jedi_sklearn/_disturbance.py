@@ -97,31 +97,33 @@ class Disturbances:
             found.append(x0 + z @ W.t() - observation.shift_of_mean(variance))
         return torch.cat(found, 1)
 
-    def refined(self, runs, samples, observation, weight, neurons=slice(None)):
+    def refined(self, parts, weight):
         """Learn the covariance along the axes from trials, by expectation-maximisation.
 
-        The arguments are those of `expect`, which may be of some `neurons` only. Few rounds keep
-        what trials do not tell as it is.
+        Each of the `parts` has runs, samples and observation as in `expect`, and which neurons
+        these are among those of the axes. Few rounds keep what trials do not tell as it is.
         """
-        axes = torch.as_tensor(self.axes, device=runs.device)
-        W, z = axes[neurons], None
+        axes = torch.as_tensor(self.axes, device=parts[0][0].device)
         mixed = torch.eye(axes.shape[1], dtype=axes.dtype, device=axes.device)
+        blocks = [(i, *part) for part in parts for i in self._parts(part[0])]
+        n, z = sum(runs[..., 0].numel() for runs, *_ in parts), [None] * len(blocks)
         for _ in range(N_ROUNDS if self.axes.any() else 0):
             total, modes = 0.0, []
-            for i in self._parts(runs):
+            for (i, runs, samples, observation, neurons), start in zip(blocks, z, strict=True):
+                W = axes[neurons] @ mixed
                 x0 = runs[:, i] + observation.shift_of_mean(W.square().sum(1))
                 how = (samples[i], W, self.decay, observation, weight)
-                now, inverses = _mode(x0, *how, None if z is None else z[:, i], COARSE)
+                now, inverses = _mode(x0, *how, start, COARSE)
                 total = total + _second_moment(now, inverses, self.decay)
                 modes.append(now)
             if not total.isfinite().all():
                 break
-            root = torch.linalg.cholesky(total / runs[..., 0].numel())
-            z = torch.linalg.solve_triangular(
-                root.t(), torch.cat(modes, 1), upper=True, left=False
-            )
+            root = torch.linalg.cholesky(total / n)
+            z = [
+                torch.linalg.solve_triangular(root.t(), now, upper=True, left=False)
+                for now in modes
+            ]
             mixed = mixed @ root
-            W = axes[neurons] @ mixed
         return replace(self, axes=(axes @ mixed).cpu().numpy())
 
     def _parts(self, runs):

@@ -13,6 +13,7 @@ import torch
 
 from ._disturbance import Disturbances
 from ._linearised import deviances, runs_of_known
+from ._missing import sessions_of
 from ._rollout import follow, simulate
 from ._trials import Trials, as_trials, n_steps_of
 
@@ -26,8 +27,9 @@ HIDDEN, N_HIDING = 0.5, 32  # share of neurons hidden from training trials, and 
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbances about them
 # values in the runs for choosing it, and in runs held together: 256 MB and 64 MB of float64
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
-N_COPIES = 5  # of the values of trials with hidden neurons that are in memory together
-LEAST_NEURONS = 64  # of such trials, however long
+# values of trials from which disturbances are learned, and neurons of such trials, however long
+COPIED, LEAST_NEURONS = 2**21, 64
+CPU = torch.device("cpu")
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
 LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
@@ -176,12 +178,6 @@ class Alternatives:
         return torch.as_tensor(activity, device=states.device).nan_to_num()
 
 
-def _deviance_along(states, trial, observation):
-    """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
-    each = zip(states, trial.y, [trial.weight_at(t) for t in range(len(states))], strict=True)
-    return torch.stack([observation.score(x, *seen)[2] for x, *seen in each]).cumsum(0)
-
-
 def _finite(deviance):
     return deviance.nan_to_num(nan=IMPOSSIBLE, posinf=IMPOSSIBLE)
 
@@ -223,43 +219,48 @@ def learn_reliance(model, X, inputs):
     known, index = model.prior.known[some], index[some].numpy()
     n_judges = MAX_JUDGES if alike else MIN_JUDGES
     judges = some_of(len(known), max(min(n_judges, MAX_VALUES // n_values), MIN_JUDGES)).numpy()
-    n_trials = max(MAX_VALUES // N_COPIES // n_values, MIN_JUDGES)  # for disturbances
+    # for disturbances: trials, then neurons, then samples of their runs
+    n_trials = min(max(COPIED // (n_samples * LEAST_NEURONS), MIN_JUDGES), len(judges))
+    most = max(COPIED // (n_trials * n_samples), LEAST_NEURONS)
+    every = -(-n_trials * n_values // COPIED)
+    learning = some_of(len(judges), n_trials).tolist()
     hiding = some_of(len(judges), min(N_HIDING, n_trials)).tolist()
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
+    how = (observation, model.imputer, model.steps_per_sample)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
-    most = max(MAX_VALUES // N_COPIES // MIN_JUDGES // n_samples, LEAST_NEURONS)
-    hidden = _HiddenNeurons(observation, weight, _spread(X.shape[2], most), alike)
-    own, whole = [], []
-    for i, k in enumerate(judges):
-        x = np.asarray(X[index[k]], dtype=float)
-        u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
-        kind = (torch.float64, known.device, model.steps_per_sample)
-        trial = as_trials(x[None], u, observation, model.imputer, *kind)
-        if run is None or not alike:
-            run = runs_of_known(model, known, trial.n_steps, None if alike else trial)
-            largest = max(largest, float(run.square().mean(2).amax()))
-            states = run[:: trial.every]
-            with np.errstate(over="ignore"):
-                rates = np.nan_to_num(observation.activity(states.numpy()))
-        if len(own) < n_trials and states[:, k].isfinite().all():
-            own.append(states[:, k].clone())  # not a view, which would keep the other runs
-            whole.append(hidden.of_neurons(trial.samples()))
-        deviance = _finite(_deviance_along(states, trial.samples(), observation))
-        deviance[:, k] = torch.inf
-        for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
-            for j, mean in enumerate(_means(deviance[n - 1], rates[n:], weight)):
-                losses[i, j] += observation.deviance_of(x[n:], mean)
-        if i in hiding:
-            hidden.add(x, trial.samples(), states, rates, k)
+    sessions, own = [], []
+    for members, neurons in sessions_of(X[index[k]] for k in judges):
+        session, rates = _Session(model, neurons, most, weight), None
+        sessions.append(session)
+        for i, k in zip(members, judges[members], strict=True):
+            x = np.asarray(X[index[k]], dtype=float)
+            u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
+            if run is None or not alike:
+                trial = None if alike else _trial(x, u, *how)
+                n_steps = n_steps_of(n_samples, model.steps_per_sample)
+                run = runs_of_known(model, known, n_steps, trial)
+                largest = max([largest, *(float(now.square().mean(1).max()) for now in run)])
+                states = run[:: model.steps_per_sample]
+            if rates is None or not alike:
+                rates = session.rates(states)
+            seen = session.trial(x, u)
+            if i in learning and states[:, k].isfinite().all():
+                own.append(states[::every, k].clone())  # no view, which would keep other runs
+                session.learn_from(states[:, k], seen)
+            deviance = session.deviance_along(states, seen)
+            deviance[:, k] = torch.inf
+            for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
+                for j, mean in enumerate(_means(deviance[n - 1], rates[n:], weight)):
+                    losses[i, j] += session.deviance_of(x[n:], mean)
+            if i in hiding:
+                session.hide(x, seen, states, rates, k, seed=hiding.index(i))
     if not own:  # every run explodes, so there is nothing to depart from
         return _highest_good(losses), largest, 1.0, None
     del run, states, rates
-    own = torch.stack(own, 1)
-    disturbances = Disturbances.of_runs(own.numpy(), (1 - model.alpha) ** trial.every)
-    own = own[..., hidden.neurons]
-    trials = _together(whole)
-    del whole
-    return _highest_good(losses), largest, *hidden.learn(disturbances, own, trials)
+    own = torch.stack(own, 1).numpy()
+    decay = (1 - model.alpha) ** model.steps_per_sample
+    disturbances = Disturbances.of_runs(own, decay)
+    return _highest_good(losses), largest, *_learn_hidden(disturbances, sessions, weight)
 
 
 def _means(deviance, rates, weight):
@@ -302,90 +303,121 @@ def _spread(n, most):
     return slice(None) if n <= most else np.linspace(0, n - 1, most).round().astype(int)
 
 
-class _HiddenNeurons:
-    """Training trials of which some neurons are hidden, to be predicted from the others.
+def _as_slice(index):
+    """Convert consecutive indices to a slice, which selects without a copy."""
+    consecutive = len(index) and index[-1] - index[0] == len(index) - 1
+    return slice(int(index[0]), int(index[-1]) + 1) if consecutive else index
+
+
+class _Session:
+    """Training trials of a session: how well runs describe them, and neurons that are hidden.
+
+    Only the neurons of the session are compared with runs.
 
     Parameters
     ----------
-    observation : Observation
+    model : Model
+    own : ndarray of int
+        Neurons of the session among all. The likelihoods of runs are those of all of these.
+    most : int
+        Number of neurons to predict, and to learn disturbances from.
     weight : float
         Inverse of the divisor of the deviance in the likelihood.
-    neurons : slice or ndarray
-        Neurons for which disturbances are inferred. The likelihoods of runs are those of all.
-    alike : bool
-        Whether all trials have the same runs.
+
+    Attributes
+    ----------
+    neurons : slice or ndarray of int
+        The neurons that are predicted.
     """
 
-    def __init__(self, observation, weight, neurons, alike):
-        self.all, self.observation, self.weight = observation, observation.take(neurons), weight
-        self.neurons, self.alike = neurons, alike
-        self.hidden, self.seen, self.share, self.rates = [], [], [], []
+    def __init__(self, model, own, most, weight):
+        among = _spread(len(own), most)
+        self.own, self.neurons, self.among = _as_slice(own), _as_slice(own[among]), among
+        self.all, self.imputer = model.observation.take(self.own), model.imputer.take(self.own)
+        self.observation, self.weight = model.observation.take(self.neurons), weight
+        self.runs, self.trials = [], []  # to learn disturbances from
+        self.hidden, self.seen, self.means = [], [], []
 
-    def of_neurons(self, trial):
-        """Select the neurons of a trial for which disturbances are inferred."""
-        if isinstance(self.neurons, slice):
-            return Trials(trial.y, trial.weight)
-        weight = None if trial.weight is None else trial.weight[..., self.neurons]
-        return Trials(trial.y[..., self.neurons], weight)
+    def trial(self, x, inputs):
+        """Make a trial of x (time, all neurons), with the neurons of the session."""
+        return _trial(x[:, self.own], inputs, self.all, self.imputer)
 
-    def add(self, x, trial, states, rates, k):
+    def rates(self, states):
+        """Compute the activity of states of all neurons, of the neurons to predict."""
+        with np.errstate(over="ignore"):
+            return np.nan_to_num(self.observation.activity(states[..., self.neurons].numpy()))
+
+    def deviance_along(self, states, trial):
+        """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
+        states, found = states[..., self.own], []
+        for t, x in enumerate(states):
+            how = (trial.y[t], trial.weight_at(t))
+            found.append(self.all.score(x, *how)[2])
+        return _finite(torch.stack(found).cumsum(0))
+
+    def deviance_of(self, x, mean):
+        """Compute the deviance of x (time, all neurons) from the activity expected."""
+        return self.observation.deviance_of(x[:, self.neurons], mean)
+
+    def learn_from(self, run, trial):
+        """Keep a trial and its own run, to learn disturbances from."""
+        self.runs.append(run[:, self.neurons].clone())
+        self.trials.append(self._chosen(trial))
+
+    def hide(self, x, trial, states, rates, k, seed):
         """Hide neurons of a trial x, and predict them by the runs of the trials other than k."""
-        hide = np.random.default_rng(len(self.hidden)).random(x.shape[1]) < HIDDEN
+        hide = np.random.default_rng(seed).random(x.shape[1]) < HIDDEN
         seen = torch.ones_like(trial.y) if trial.weight is None else trial.weight.clone()
-        seen[..., torch.from_numpy(hide)] = 0
+        seen[..., torch.from_numpy(hide[self.own])] = 0
         trial = Trials(trial.y * seen, seen)
-        deviance = _finite(_deviance_along(states, trial, self.all)[-1])
+        deviance = self.deviance_along(states, trial)[-1]
         deviance[k] = torch.inf
         self.hidden.append(np.where(hide, x, np.nan)[:, self.neurons])
-        self.seen.append(self.of_neurons(trial))
-        share = _shares(deviance, self.weight)
-        if not self.alike:  # the means of the runs of this trial take less memory than the runs
-            self.rates.append((share @ rates[..., self.neurons]).swapaxes(0, 1))
-        elif not self.rates:
-            self.rates.append(rates)
-        self.share.append(share)
+        self.seen.append(self._chosen(trial))
+        self.means.append(_means(deviance, rates, self.weight))
 
-    def _runs(self, j):
-        """Compute mean runs (time, trials, neurons), in states, at a temperature."""
-        if self.alike:
-            means = np.stack([share[j] for share in self.share]) @ self.rates[0]
-            means = means[..., self.neurons]
-        else:
-            means = np.stack([means[j] for means in self.rates], axis=1)
-        return torch.from_numpy(self.observation.states(means))
+    def _chosen(self, trial):
+        weight = None if trial.weight is None else trial.weight[..., self.among]
+        return Trials(trial.y[..., self.among], weight)
 
-    def learn(self, disturbances, own, trials):
-        """Choose the size of disturbances at the highest temperature, then the temperature.
+    def losses(self, j, disturbances):
+        """Compute the deviance of the hidden neurons of each trial, at a temperature."""
+        if not self.hidden:
+            return []
+        means = np.stack([each[j] for each in self.means], axis=1)
+        runs = torch.from_numpy(self.observation.states(means))
+        how = (runs, _together(self.seen), self.observation, self.weight)
+        states = disturbances.take(self.neurons).expect(*how).transpose(0, 1)
+        with np.errstate(over="ignore"):  # an infinite expectation would have no deviance
+            mean = np.nan_to_num(self.observation.activity(states.numpy()))
+        return [self.observation.deviance_of(*pair) for pair in zip(self.hidden, mean, strict=True)]
 
-        Parameters
-        ----------
-        disturbances : Disturbances
-            Disturbances as large as runs.
-        own : Tensor (time, trials, neurons)
-            Runs of training trials, from which the covariance of disturbances is learned; of
-            `neurons`, like the trials.
-        trials : Trials
-            These trials, without steps between samples.
-        """
-        seen, self.seen = _together(self.seen), []
 
-        def losses(runs, disturbances):
-            how = (runs, seen, self.observation, self.weight)
-            states = disturbances.take(self.neurons).expect(*how).transpose(0, 1)
-            with np.errstate(over="ignore"):  # an infinite expectation would have no deviance
-                mean = np.nan_to_num(self.observation.activity(states.numpy()))
-            pairs = zip(self.hidden, mean, strict=True)
-            return [self.observation.deviance_of(x, expected) for x, expected in pairs]
+def _trial(x, inputs, observation, imputer, every=1):
+    """Make a trial of x (time, neurons)."""
+    return as_trials(x[None], inputs, observation, imputer, torch.float64, CPU, every)
 
-        tried = [disturbances.scaled(share) for share in SHARES]
-        runs = self._runs(-1)
-        highest = [losses(runs, some) for some in tried]
-        best = int(np.argmin(np.sum(highest, axis=1)))
-        how = (own, trials, self.observation, self.weight)
-        refined = tried[best].refined(*how, neurons=self.neurons)
-        again = losses(runs, refined)
-        if np.sum(again) < np.sum(highest[best]):
-            tried[best], highest[best] = refined, again
-        lower = range(len(TEMPERATURES) - 1)
-        each = [losses(self._runs(j), tried[best]) for j in lower] + [highest[best]]
-        return _highest_good(np.stack(each, axis=1)), tried[best]
+
+def _learn_hidden(disturbances, sessions, weight):
+    """Choose the size of disturbances at the highest temperature, then the temperature.
+
+    `disturbances` are as large as runs.
+    """
+
+    def losses(j, disturbances):
+        return [loss for session in sessions for loss in session.losses(j, disturbances)]
+
+    tried = [disturbances.scaled(share) for share in SHARES]
+    highest = [losses(-1, some) for some in tried]
+    best = int(np.argmin(np.sum(highest, axis=1)))
+    parts = [
+        (torch.stack(s.runs, 1), _together(s.trials), s.observation, s.neurons)
+        for s in sessions
+        if s.runs
+    ]
+    refined = tried[best].refined(parts, weight)
+    again = losses(-1, refined)
+    if np.sum(again) < np.sum(highest[best]):
+        tried[best], highest[best] = refined, again
+    each = [losses(j, tried[best]) for j in range(len(TEMPERATURES) - 1)] + [highest[best]]
+    return _highest_good(np.stack(each, axis=1)), tried[best]

@@ -54,8 +54,8 @@ def test_the_covariance_of_disturbances_is_learned():
         z[t] = 0.6 * z[t - 1] + 0.8 * z[t]
     y = z @ np.diag([1.0, 0.3]) @ axes.T + 0.5 * rng.normal(size=(T, K, 4))
     observation, runs = Gaussian(np.zeros(4), np.ones(4)), torch.zeros(T, K, 4).double()
-    how = (runs, trials(y, np.ones(y.shape)), observation, 4.0)
-    W = Disturbances(0.6 * axes, 0.6).refined(*how).axes
+    how = (runs, trials(y, np.ones(y.shape)), observation, slice(None))
+    W = Disturbances(0.6 * axes, 0.6).refined([how], 4.0).axes
     assert_allclose(W @ W.T, axes @ np.diag([1.0, 0.09]) @ axes.T, atol=0.12)
 
 
@@ -63,12 +63,28 @@ def test_the_covariance_is_learned_from_some_neurons_for_all():
     rng, seen, runs, disturbances = some()
     y = torch.from_numpy(runs + rng.normal(size=runs.shape))
     some_, kept = Gaussian(np.zeros(3), np.ones(3)), np.array([0, 2, 4])
-    how = (torch.from_numpy(runs)[..., kept], Trials(y[..., kept]), some_, 2.0)
-    found = disturbances.refined(*how, neurons=kept)
-    part = disturbances.take(kept).refined(*how)
+    how = (torch.from_numpy(runs)[..., kept], Trials(y[..., kept]), some_)
+    found = disturbances.refined([(*how, kept)], 2.0)
+    part = disturbances.take(kept).refined([(*how, slice(None))], 2.0)
     assert_allclose(found.take(kept).axes, part.axes, rtol=1e-9)
     mixed = np.linalg.lstsq(disturbances.axes, found.axes, rcond=None)[0]
     assert_allclose(disturbances.axes @ mixed, found.axes, rtol=1e-9)
+
+
+def test_the_covariance_is_learned_from_sessions_as_from_their_block():
+    rng, _, runs, disturbances = some()
+    own = [np.array([0, 2]), np.array([1, 3, 4])]
+    seen = np.zeros((T, K, N))
+    seen[:, 0, own[0]] = seen[:, 1:, own[1]] = 1
+    y = runs + rng.normal(size=runs.shape)
+    runs, block = torch.from_numpy(runs), trials(y, seen)
+    found = disturbances.refined([(runs, block, counting(), slice(None))], 2.0)
+    parts = []
+    for i, neurons in zip((slice(0, 1), slice(1, K)), own, strict=True):
+        values = block.y[:, i][..., neurons]
+        how = (runs[:, i][..., neurons], Trials(values), counting().take(neurons), neurons)
+        parts.append(how)
+    assert_allclose(disturbances.refined(parts, 2.0).axes, found.axes, rtol=1e-6)
 
 
 def counting(n=N):
@@ -166,11 +182,11 @@ def test_of_large_trials_some_neurons_are_hidden(with_inputs, monkeypatch):
         return expect(self, runs, *how)
 
     monkeypatch.setattr(Disturbances, "expect", watched)
-    monkeypatch.setattr(_expectation, "MAX_VALUES", 5 * 8 * 30 * 6)
+    monkeypatch.setattr(_expectation, "COPIED", 8 * 30 * 6)
     monkeypatch.setattr(_expectation, "LEAST_NEURONS", 6)
     *_, disturbances = _expectation.learn_reliance(est._model, X, inputs)
     assert set(shapes) == {(30, 8, 6)}  # of 12 neurons
-    assert disturbances.axes.shape == est._model.disturbances.axes.shape
+    assert len(disturbances.axes) == 12
 
 
 def hide(X):

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
-from jedi_sklearn import JEDIEstimator, _fit, _model
+from jedi_sklearn import JEDIEstimator, _expectation, _fit, _model
+from jedi_sklearn._expectation import learn_reliance
 from jedi_sklearn._missing import groups_of_neurons, sessions_of
 from jedi_sklearn._parameters import choose_drive
 from jedi_sklearn._trials import as_trials
@@ -328,6 +329,36 @@ def test_one_run_of_all_sessions_is_a_run_of_each(spikes, apart, kind, teacher_f
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8 * float(theirs.abs().max()))
         assert theirs.abs().max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{}, {"initial_state": "observed"}])
+@pytest.mark.parametrize("kind", ["counts", "rates"])
+def test_reliance_is_learned_from_the_neurons_that_trials_have(spikes, monkeypatch, kind, how):
+    """It is that of the block, but values that were not recorded are not looked at."""
+    X = np.array(spikes.X) if kind == "counts" else np.tanh(np.array(spikes.X))
+    model = small(**how).fit(X, spikes.y)._model
+    score, n_values = type(model.observation).score, []
+
+    def counted(self, x, *rest):
+        n_values.append(x.numel())
+        return score(self, x, *rest)
+
+    def learned():
+        n_values.clear()
+        *temperatures, disturbances = learn_reliance(model, X, None)
+        return temperatures, disturbances.axes, sum(n_values)
+
+    monkeypatch.setattr(type(model.observation), "score", counted)
+    *found, n = learned()
+    everyone = np.arange(X.shape[2])
+    monkeypatch.setattr(
+        _expectation, "sessions_of", lambda X: [(np.arange(len(list(X))), everyone)]
+    )
+    *expected, n_of_block = learned()
+    assert_allclose(found[0], expected[0], rtol=1e-9)
+    assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-9)
+    assert n < 0.55 * n_of_block  # of two sessions
 
 
 def test_as_many_neurons_drive_as_a_session_has(spikes, apart):
