@@ -20,7 +20,7 @@ from sklearn.utils.extmath import randomized_svd
 __all__ = ["Disturbances"]
 
 MAX_AXES, LEAST_AXIS = 16, 1e-4  # axes of the runs: number, and least share of their variance
-HELD_VALUES = 2**22  # of the precisions, or states, held together: 32 MB of float64
+HELD_VALUES = 2**21  # of the precisions, or states, held together: 16 MB of float64
 MAX_STEPS, TOL = 50, 1e-3  # of Newton's method; SDs of z
 N_ROUNDS, COARSE = 10, 0.1  # of expectation-maximisation; SDs of z
 LONGEST_STEP = 2.0  # of a sample; SDs of z

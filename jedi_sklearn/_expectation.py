@@ -29,7 +29,6 @@ SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbance
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
 # values of trials from which disturbances are learned, and neurons of such trials, however long
 COPIED, LEAST_NEURONS = 2**21, 64
-CPU = torch.device("cpu")
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
 LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
@@ -225,35 +224,37 @@ def learn_reliance(model, X, inputs):
     every = -(-n_trials * n_values // COPIED)
     learning = some_of(len(judges), n_trials).tolist()
     hiding = some_of(len(judges), min(N_HIDING, n_trials)).tolist()
+    ends = sorted({round(part * n_samples) for part in SEEN} - {0, n_samples})
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
-    how = (observation, model.imputer, model.steps_per_sample)
+    how = (observation, model.imputer, torch.float64, known.device, model.steps_per_sample)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
     sessions, own = [], []
     for members, neurons in sessions_of(X[index[k]] for k in judges):
-        session, rates = _Session(model, neurons, most, weight), None
+        session, rates = _Session(observation, neurons, most, weight), None
         sessions.append(session)
         for i, k in zip(members, judges[members], strict=True):
             x = np.asarray(X[index[k]], dtype=float)
             u = model.scale_inputs(None if inputs is None else inputs[index[[k]]], (1, n_samples))
             if run is None or not alike:
-                trial = None if alike else _trial(x, u, *how)
+                trial = None if alike else as_trials(x[None], u, *how)
                 n_steps = n_steps_of(n_samples, model.steps_per_sample)
                 run = runs_of_known(model, known, n_steps, trial)
                 largest = max([largest, *(float(now.square().mean(1).max()) for now in run)])
                 states = run[:: model.steps_per_sample]
             if rates is None or not alike:
                 rates = session.rates(states)
-            seen = session.trial(x, u)
+            seen = session.trial(x)
             if i in learning and states[:, k].isfinite().all():
                 own.append(states[::every, k].clone())  # no view, which would keep other runs
                 session.learn_from(states[:, k], seen)
-            deviance = session.deviance_along(states, seen)
-            deviance[:, k] = torch.inf
-            for n in {round(part * n_samples) for part in SEEN} - {0, n_samples}:
-                for j, mean in enumerate(_means(deviance[n - 1], rates[n:], weight)):
+            rows = [seen, session.hide(x, seen, hiding.index(i))] if i in hiding else [seen]
+            deviance = session.deviances(states, _together(rows), [*ends, n_samples])
+            deviance[..., k] = torch.inf
+            for n, so_far in zip(ends, deviance, strict=False):
+                for j, mean in enumerate(_means(so_far[0], rates[n:], weight)):
                     losses[i, j] += session.deviance_of(x[n:], mean)
             if i in hiding:
-                session.hide(x, seen, states, rates, k, seed=hiding.index(i))
+                session.means.append(_means(deviance[-1, 1], rates, weight))
     if not own:  # every run explodes, so there is nothing to depart from
         return _highest_good(losses), largest, 1.0, None
     del run, states, rates
@@ -316,7 +317,7 @@ class _Session:
 
     Parameters
     ----------
-    model : Model
+    observation : Observation
     own : ndarray of int
         Neurons of the session among all. The likelihoods of runs are those of all of these.
     most : int
@@ -330,30 +331,35 @@ class _Session:
         The neurons that are predicted.
     """
 
-    def __init__(self, model, own, most, weight):
+    def __init__(self, observation, own, most, weight):
         among = _spread(len(own), most)
         self.own, self.neurons, self.among = _as_slice(own), _as_slice(own[among]), among
-        self.all, self.imputer = model.observation.take(self.own), model.imputer.take(self.own)
-        self.observation, self.weight = model.observation.take(self.neurons), weight
+        self.all, self.observation = (observation.take(n) for n in (self.own, self.neurons))
+        self.weight = weight
         self.runs, self.trials = [], []  # to learn disturbances from
         self.hidden, self.seen, self.means = [], [], []
 
-    def trial(self, x, inputs):
-        """Make a trial of x (time, all neurons), with the neurons of the session."""
-        return _trial(x[:, self.own], inputs, self.all, self.imputer)
+    def trial(self, x):
+        """Make a trial, without a guide, of what x (time, all neurons) has of the session."""
+        values = self.all.values(x[:, None, self.own])
+        seen = np.isfinite(values)
+        weight = None if seen.all() else torch.from_numpy(seen.astype(float))
+        return Trials(torch.from_numpy(np.where(seen, values, 0.0)), weight)
 
     def rates(self, states):
         """Compute the activity of states of all neurons, of the neurons to predict."""
         with np.errstate(over="ignore"):
             return np.nan_to_num(self.observation.activity(states[..., self.neurons].numpy()))
 
-    def deviance_along(self, states, trial):
-        """Compute the deviance of a trial from runs up to each sample, (time, runs)."""
-        states, found = states[..., self.own], []
-        for t, x in enumerate(states):
-            how = (trial.y[t], trial.weight_at(t))
-            found.append(self.all.score(x, *how)[2])
-        return _finite(torch.stack(found).cumsum(0))
+    def deviances(self, states, trials, ends):
+        """Compute deviances of trials from runs up to some samples, (ends, trials, runs)."""
+        found = []
+        for t, x in enumerate(states[..., self.own]):
+            (a, b), y, weight = self.all.expand(x), trials.y[t], trials.weight_at(t)
+            weight = torch.ones_like(y) if weight is None else weight
+            of_values = (weight * self.all.of_values(y)).sum(1, keepdim=True)
+            found.append(weight @ a.t() - (weight * y) @ b.t() + of_values)
+        return _finite(torch.stack(found).cumsum(0)[np.subtract(ends, 1)])
 
     def deviance_of(self, x, mean):
         """Compute the deviance of x (time, all neurons) from the activity expected."""
@@ -364,17 +370,15 @@ class _Session:
         self.runs.append(run[:, self.neurons].clone())
         self.trials.append(self._chosen(trial))
 
-    def hide(self, x, trial, states, rates, k, seed):
-        """Hide neurons of a trial x, and predict them by the runs of the trials other than k."""
+    def hide(self, x, trial, seed):
+        """Hide neurons of a trial x, to be predicted, and return what is seen."""
         hide = np.random.default_rng(seed).random(x.shape[1]) < HIDDEN
         seen = torch.ones_like(trial.y) if trial.weight is None else trial.weight.clone()
         seen[..., torch.from_numpy(hide[self.own])] = 0
         trial = Trials(trial.y * seen, seen)
-        deviance = self.deviance_along(states, trial)[-1]
-        deviance[k] = torch.inf
         self.hidden.append(np.where(hide, x, np.nan)[:, self.neurons])
         self.seen.append(self._chosen(trial))
-        self.means.append(_means(deviance, rates, self.weight))
+        return trial
 
     def _chosen(self, trial):
         weight = None if trial.weight is None else trial.weight[..., self.among]
@@ -390,12 +394,8 @@ class _Session:
         states = disturbances.take(self.neurons).expect(*how).transpose(0, 1)
         with np.errstate(over="ignore"):  # an infinite expectation would have no deviance
             mean = np.nan_to_num(self.observation.activity(states.numpy()))
-        return [self.observation.deviance_of(*pair) for pair in zip(self.hidden, mean, strict=True)]
-
-
-def _trial(x, inputs, observation, imputer, every=1):
-    """Make a trial of x (time, neurons)."""
-    return as_trials(x[None], inputs, observation, imputer, torch.float64, CPU, every)
+        pairs = zip(self.hidden, mean, strict=True)
+        return [self.observation.deviance_of(*pair) for pair in pairs]
 
 
 def _learn_hidden(disturbances, sessions, weight):

@@ -201,6 +201,10 @@ class Gaussian(Observation):
         """Estimate the states of a trial (time, neurons); NaN stays NaN."""
         return self.states(trial)
 
+    def values(self, trial):
+        """Compute the values to score of a trial (..., neurons); NaN stays NaN."""
+        return self.states(trial)
+
     def observe(self, trial, imputer):
         """Return the values to score, whether they were observed (None: all), and the guide.
 
@@ -429,6 +433,10 @@ class Poisson(Observation):
         """Estimate the states of a trial (time, neurons); NaN stays NaN."""
         smooth = CountSmoother(self.baseline.cpu().numpy(), self.width, self.prior)
         return (_log_rates(smooth, trial) - self.centre.cpu().numpy()) / self.scale.cpu().numpy()
+
+    def values(self, trial):
+        """Return the counts of a trial themselves, which are scored; NaN stays NaN."""
+        return trial
 
     def observe(self, trial, imputer):
         """Return the values to score, whether they were observed (None: all), and the guide."""

@@ -338,18 +338,24 @@ def test_reliance_is_learned_from_the_neurons_that_trials_have(spikes, monkeypat
     """It is that of the block, but values that were not recorded are not looked at."""
     X = np.array(spikes.X) if kind == "counts" else np.tanh(np.array(spikes.X))
     model = small(**how).fit(X, spikes.y)._model
-    score, n_values = type(model.observation).score, []
+    kind, n_values = type(model.observation), []
 
-    def counted(self, x, *rest):
-        n_values.append(x.numel())
-        return score(self, x, *rest)
+    def counted(name):
+        method = getattr(kind, name)
+
+        def counts(self, x, *rest):
+            n_values.append(x.numel())
+            return method(self, x, *rest)
+
+        monkeypatch.setattr(kind, name, counts)
 
     def learned():
         n_values.clear()
         *temperatures, disturbances = learn_reliance(model, X, None)
         return temperatures, disturbances.axes, sum(n_values)
 
-    monkeypatch.setattr(type(model.observation), "score", counted)
+    counted("score")
+    counted("expand")
     *found, n = learned()
     everyone = np.arange(X.shape[2])
     monkeypatch.setattr(
