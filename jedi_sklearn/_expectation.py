@@ -27,8 +27,8 @@ HIDDEN, N_HIDING = 0.5, 32  # share of neurons hidden from training trials, and 
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbances about them
 # values in the runs for choosing it, and in runs held together: 256 MB and 64 MB of float64
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
-# values of trials from which disturbances are learned, and neurons of such trials, however long
-COPIED, LEAST_NEURONS = 2**21, 64
+# values of trials from which disturbances are learned; however large a trial, samples and neurons
+COPIED, LEAST_SAMPLES, LEAST_NEURONS = 2**20, 128, 64
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
 LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
@@ -218,19 +218,21 @@ def learn_reliance(model, X, inputs):
     known, index = model.prior.known[some], index[some].numpy()
     n_judges = MAX_JUDGES if alike else MIN_JUDGES
     judges = some_of(len(known), max(min(n_judges, MAX_VALUES // n_values), MIN_JUDGES)).numpy()
-    # for disturbances: trials, then neurons, then samples of their runs
-    n_trials = min(max(COPIED // (n_samples * LEAST_NEURONS), MIN_JUDGES), len(judges))
-    most = max(COPIED // (n_trials * n_samples), LEAST_NEURONS)
+    # for disturbances: trials, samples of each, and neurons, which tell most
+    n_trials = min(max(COPIED // n_values, MIN_JUDGES), len(judges))
+    n_each = min(max(COPIED // (n_trials * X.shape[2]), LEAST_SAMPLES), n_samples)
+    most = [max(COPIED // n, LEAST_NEURONS) for n in (n_trials * n_each, len(known) * n_samples)]
     every = -(-n_trials * n_values // COPIED)
     learning = some_of(len(judges), n_trials).tolist()
     hiding = some_of(len(judges), min(N_HIDING, n_trials)).tolist()
+    begin = np.linspace(0, n_samples - n_each, len(judges)).round().astype(int)
     ends = sorted({round(part * n_samples) for part in SEEN} - {0, n_samples})
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
     how = (observation, model.imputer, torch.float64, known.device, model.steps_per_sample)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
     sessions, own = [], []
     for members, neurons in sessions_of(X[index[k]] for k in judges):
-        session, rates = _Session(observation, neurons, most, weight), None
+        session, rates = _Session(observation, neurons, *most, weight), None
         sessions.append(session)
         for i, k in zip(members, judges[members], strict=True):
             x = np.asarray(X[index[k]], dtype=float)
@@ -242,26 +244,33 @@ def learn_reliance(model, X, inputs):
                 largest = max([largest, *(float(now.square().mean(1).max()) for now in run)])
                 states = run[:: model.steps_per_sample]
             if rates is None or not alike:
-                rates = session.rates(states)
-            seen = session.trial(x)
+                rates = _activity(session.judging, states[..., session.judged])
+            seen, piece = session.trial(x), slice(begin[i], begin[i] + n_each)
             if i in learning and states[:, k].isfinite().all():
                 own.append(states[::every, k].clone())  # no view, which would keep other runs
-                session.learn_from(states[:, k], seen)
-            rows = [seen, session.hide(x, seen, hiding.index(i))] if i in hiding else [seen]
+                session.learn_from(states[piece, k], seen, piece)
+            rows = [seen, session.hide(x, seen, piece, hiding.index(i))] if i in hiding else [seen]
             deviance = session.deviances(states, _together(rows), [*ends, n_samples])
             deviance[..., k] = torch.inf
             for n, so_far in zip(ends, deviance, strict=False):
                 for j, mean in enumerate(_means(so_far[0], rates[n:], weight)):
                     losses[i, j] += session.deviance_of(x[n:], mean)
             if i in hiding:
-                session.means.append(_means(deviance[-1, 1], rates, weight))
+                some_rates = _activity(session.observation, states[piece][..., session.neurons])
+                session.means.append(_means(deviance[-1, 1], some_rates, weight))
     if not own:  # every run explodes, so there is nothing to depart from
         return _highest_good(losses), largest, 1.0, None
-    del run, states, rates
+    del run, states, rates, x, seen, rows  # frees memory
     own = torch.stack(own, 1).numpy()
     decay = (1 - model.alpha) ** model.steps_per_sample
     disturbances = Disturbances.of_runs(own, decay)
     return _highest_good(losses), largest, *_learn_hidden(disturbances, sessions, weight)
+
+
+def _activity(observation, states):
+    """Compute the activity of states; an infinite one would have no deviance."""
+    with np.errstate(over="ignore"):
+        return np.nan_to_num(observation.activity(states.numpy()))
 
 
 def _means(deviance, rates, weight):
@@ -320,21 +329,23 @@ class _Session:
     observation : Observation
     own : ndarray of int
         Neurons of the session among all. The likelihoods of runs are those of all of these.
-    most : int
-        Number of neurons to predict, and to learn disturbances from.
+    most, most_judged : int
+        Numbers of neurons to learn disturbances from, and by which to judge forecasts.
     weight : float
         Inverse of the divisor of the deviance in the likelihood.
 
     Attributes
     ----------
-    neurons : slice or ndarray of int
-        The neurons that are predicted.
+    neurons, judged : slice or ndarray of int
+        These neurons.
     """
 
-    def __init__(self, observation, own, most, weight):
+    def __init__(self, observation, own, most, most_judged, weight):
         among = _spread(len(own), most)
         self.own, self.neurons, self.among = _as_slice(own), _as_slice(own[among]), among
-        self.all, self.observation = (observation.take(n) for n in (self.own, self.neurons))
+        self.judged = _as_slice(own[_spread(len(own), most_judged)])
+        all_of_these = (self.own, self.neurons, self.judged)
+        self.all, self.observation, self.judging = map(observation.take, all_of_these)
         self.weight = weight
         self.runs, self.trials = [], []  # to learn disturbances from
         self.hidden, self.seen, self.means = [], [], []
@@ -345,11 +356,6 @@ class _Session:
         seen = np.isfinite(values)
         weight = None if seen.all() else torch.from_numpy(seen.astype(float))
         return Trials(torch.from_numpy(np.where(seen, values, 0.0)), weight)
-
-    def rates(self, states):
-        """Compute the activity of states of all neurons, of the neurons to predict."""
-        with np.errstate(over="ignore"):
-            return np.nan_to_num(self.observation.activity(states[..., self.neurons].numpy()))
 
     def deviances(self, states, trials, ends):
         """Compute deviances of trials from runs up to some samples, (ends, trials, runs)."""
@@ -363,26 +369,26 @@ class _Session:
 
     def deviance_of(self, x, mean):
         """Compute the deviance of x (time, all neurons) from the activity expected."""
-        return self.observation.deviance_of(x[:, self.neurons], mean)
+        return self.judging.deviance_of(x[:, self.judged], mean)
 
-    def learn_from(self, run, trial):
-        """Keep a trial and its own run, to learn disturbances from."""
+    def learn_from(self, run, trial, piece):
+        """Keep a piece of a trial and of its own run, to learn disturbances from."""
         self.runs.append(run[:, self.neurons].clone())
-        self.trials.append(self._chosen(trial))
+        self.trials.append(self._chosen(trial, piece))
 
-    def hide(self, x, trial, seed):
-        """Hide neurons of a trial x, to be predicted, and return what is seen."""
+    def hide(self, x, trial, piece, seed):
+        """Hide neurons of a trial x, to be predicted in a piece; return all that is seen."""
         hide = np.random.default_rng(seed).random(x.shape[1]) < HIDDEN
         seen = torch.ones_like(trial.y) if trial.weight is None else trial.weight.clone()
         seen[..., torch.from_numpy(hide[self.own])] = 0
         trial = Trials(trial.y * seen, seen)
-        self.hidden.append(np.where(hide, x, np.nan)[:, self.neurons])
-        self.seen.append(self._chosen(trial))
+        self.hidden.append(np.where(hide, x, np.nan)[piece, self.neurons])
+        self.seen.append(self._chosen(trial, piece))
         return trial
 
-    def _chosen(self, trial):
-        weight = None if trial.weight is None else trial.weight[..., self.among]
-        return Trials(trial.y[..., self.among], weight)
+    def _chosen(self, trial, piece):
+        weight = None if trial.weight is None else trial.weight[piece][..., self.among].clone()
+        return Trials(trial.y[piece][..., self.among].clone(), weight)
 
     def losses(self, j, disturbances):
         """Compute the deviance of the hidden neurons of each trial, at a temperature."""
@@ -392,8 +398,7 @@ class _Session:
         runs = torch.from_numpy(self.observation.states(means))
         how = (runs, _together(self.seen), self.observation, self.weight)
         states = disturbances.take(self.neurons).expect(*how).transpose(0, 1)
-        with np.errstate(over="ignore"):  # an infinite expectation would have no deviance
-            mean = np.nan_to_num(self.observation.activity(states.numpy()))
+        mean = _activity(self.observation, states)
         pairs = zip(self.hidden, mean, strict=True)
         return [self.observation.deviance_of(*pair) for pair in pairs]
 

@@ -170,7 +170,7 @@ def spiking():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_inputs", [False, True])
-def test_of_large_trials_some_neurons_are_hidden(with_inputs, monkeypatch):
+def test_of_large_trials_pieces_are_hidden(with_inputs, monkeypatch):
     rng, X = waves(0.2, seed=1)
     X, inputs = X[:20], rng.normal(size=(20, 30, 1)) if with_inputs else None
     X = X + 0.3 * rng.normal(size=X.shape)
@@ -182,10 +182,11 @@ def test_of_large_trials_some_neurons_are_hidden(with_inputs, monkeypatch):
         return expect(self, runs, *how)
 
     monkeypatch.setattr(Disturbances, "expect", watched)
-    monkeypatch.setattr(_expectation, "COPIED", 8 * 30 * 6)
+    monkeypatch.setattr(_expectation, "COPIED", 8 * 20 * 6)
+    monkeypatch.setattr(_expectation, "LEAST_SAMPLES", 20)
     monkeypatch.setattr(_expectation, "LEAST_NEURONS", 6)
     *_, disturbances = _expectation.learn_reliance(est._model, X, inputs)
-    assert set(shapes) == {(30, 8, 6)}  # of 12 neurons
+    assert set(shapes) == {(20, 8, 6)}  # of 30 samples and 12 neurons
     assert len(disturbances.axes) == 12
 
 
