@@ -286,8 +286,8 @@ class _Rows:
         if trials.weight is None:
             rows = _binned(guide)
             return cls(rows, rows)
-        observed = _to_numpy(trials.weight)
-        recorded = np.broadcast_to(observed.max(2, keepdims=True), observed.shape)
+        observed = trials.weight.transpose(0, 1).cpu().numpy() > 0
+        recorded = observed.any(2, keepdims=True)  # counted once for all neurons
         return cls(_binned(guide, recorded), _binned(guide, observed))
 
     @classmethod
@@ -329,19 +329,19 @@ def _to_numpy(values):
     return values.transpose(0, 1).cpu().numpy().astype(np.float64)
 
 
-def _binned(Z, weight=None):
+def _binned(Z, seen=None):
     """Convert trials (trials, time, neurons) to rows of a few time bins times neurons.
 
-    Each bin is the mean over its samples of weight 1, NaN if there are none.
+    Each bin is the mean over the samples that were `seen` (bool), NaN if there are none.
     """
     n_steps = Z.shape[1]
     edges = np.linspace(0, n_steps, min(n_steps, MAX_BINS) + 1).round().astype(int)
-    if weight is None:
-        Z = np.add.reduceat(Z, edges[:-1], axis=1) / np.diff(edges)[:, np.newaxis]
+    add = np.repeat(np.eye(len(edges) - 1), np.diff(edges), axis=1)  # (bins, time)
+    if seen is None:
+        Z = add @ Z / np.diff(edges)[:, np.newaxis]
     else:
-        count = np.add.reduceat(weight, edges[:-1], axis=1)
-        total = np.add.reduceat(np.where(weight > 0, Z, 0.0), edges[:-1], axis=1)
-        Z = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        count = add @ seen.astype(float)
+        Z = np.where(count > 0, add @ np.where(seen, Z, 0.0) / np.maximum(count, 1), np.nan)
     return Z.reshape(len(Z), -1)
 
 
