@@ -349,14 +349,28 @@ def _bases(regression, sample, rank):
 
 
 def _second_moments(regression, sample, bases=(None, None)):
-    """Compute second moments of the explained side and filtered rates, or each times a basis."""
-    n = regression.trials.shape[2]
-    totals = [regression.zeros(n, n if basis is None else basis.shape[1]) for basis in bases]
+    """Compute second moments of the explained side and filtered rates, or each times a basis.
+
+    Rates of neurons that drive no others are 0, and are left out of the products.
+    """
+    n, drive = regression.trials.shape[2], regression.drive
+    driving = slice(None) if drive is None else drive.nonzero()[:, 0]
+    bases = bases[0], None if bases[1] is None else bases[1][driving]
+    sizes = n, n if drive is None else len(driving)
+    totals = [
+        regression.zeros(size, size if basis is None else basis.shape[1])
+        for size, basis in zip(sizes, bases, strict=True)
+    ]
     for _, steps in regression(sample):
         for r, _, y in steps:
-            for total, rows, basis in zip(totals, (y, r), bases, strict=True):
+            for total, rows, basis in zip(totals, (y, r[:, driving]), bases, strict=True):
                 total += rows.t() @ (rows if basis is None else rows @ basis)
     regression.processes.sum_(*totals)
+    if drive is not None:
+        whole = regression.zeros(n, totals[1].shape[1]).index_copy_(0, driving, totals[1])
+        if bases[1] is None:
+            whole = regression.zeros(n, n).index_copy_(1, driving, whole)
+        totals[1] = whole
     return totals
 
 

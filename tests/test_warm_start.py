@@ -212,3 +212,22 @@ def test_the_common_network_reads_from_weak_directions_too(monkeypatch):
     rates = torch.tanh(data).flatten(0, 1)
     leading = torch.linalg.svd(rates, full_matrices=False)[2][:5]
     assert torch.linalg.svdvals(leading @ torch.linalg.qr(V)[0])[-1] < 0.9
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_second_moments_are_those_of_all_steps(known, some):
+    """Also where neurons drive no others: their rates are left out, and are 0."""
+    x = torch.as_tensor(known.X).transpose(0, 1)
+    n = x.shape[2]
+    drive = torch.arange(n) % 3 == 0 if some else None
+    how = (x[0, :, :0], Observed(n), known.alpha, _warm_start.ALONE, drive)
+    regression, sample = _warm_start._Regression(Trials(x), *how), torch.arange(x.shape[1])
+    basis = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    rates, _, side = zip(*(step for _, steps in regression(sample) for step in steps), strict=True)
+    expected = [sum(rows.t() @ rows for rows in each) for each in (side, rates)]
+    for bases, right in (((None, None), torch.eye(n, dtype=x.dtype)), ((basis, basis), basis)):
+        for found, moment in zip(
+            _warm_start._second_moments(regression, sample, bases), expected, strict=True
+        ):
+            assert_close(found, moment @ right, rtol=1e-9, atol=1e-12)
+    assert (torch.diag(expected[1]) > 0).sum() == (n if drive is None else drive.sum())
