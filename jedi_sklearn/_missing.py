@@ -326,13 +326,16 @@ def interpolate(z):
     known = np.isfinite(z)
     if known.all():
         return z
+    own = known.any(axis=0)
+    if not own.all():  # neurons that were never recorded take no time
+        out = np.full_like(z, np.nan)
+        out[:, own] = interpolate(z[:, own])
+        return out
     time = np.arange(len(z))[:, np.newaxis]
     before = np.maximum.accumulate(np.where(known, time, -1))
     after = np.minimum.accumulate(np.where(known, time, len(z))[::-1])[::-1]
     left = np.where(before < 0, after, before)  # before the first value: that value
     right = np.where(after == len(z), before, after)
-    never = ~known.any(axis=0)
-    left, right = (np.where(never, 0, index) for index in (left, right))
     share = (time - left) / np.maximum(right - left, 1)
     start, end = np.take_along_axis(z, left, 0), np.take_along_axis(z, right, 0)
     return np.where(known, z, start + share * (end - start))

@@ -10,6 +10,7 @@ from jedi_sklearn import (
     FixedPointAnalyzer,
     JEDIEstimator,
     LyapunovAnalyzer,
+    _missing,
     find_fixed_points,
     flow_field,
 )
@@ -95,6 +96,21 @@ def test_one_value_imputes_a_trial_and_none_stays_missing():
     filled = interpolate(z)
     np.testing.assert_array_equal(filled[:, 0], np.full(5, 1.5))
     assert np.isnan(filled[:, 1]).all()
+
+
+def test_neurons_that_were_never_recorded_are_not_interpolated(monkeypatch):
+    z, own, widths = np.full((9, 6), np.nan), [1, 4], []
+    z[::2, own] = np.random.default_rng(0).normal(size=(5, 2))
+
+    def watched(z):
+        widths.append(z.shape[1])
+        return interpolate(z)
+
+    monkeypatch.setattr(_missing, "interpolate", watched)
+    filled = watched(z)
+    assert widths == [6, 2]
+    np.testing.assert_allclose(filled[1::2, own], (z[:-1:2, own] + z[2::2, own]) / 2)
+    assert np.isnan(filled).sum() == 9 * 4
 
 
 @pytest.mark.parametrize("share", [0.2, 0.35])
