@@ -29,6 +29,7 @@ SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbance
 MAX_VALUES, HELD_VALUES = 2**25, 2**23
 # values of trials from which disturbances are learned; however large a trial, samples and neurons
 COPIED, LEAST_SAMPLES, LEAST_NEURONS = 2**20, 128, 64
+JUDGED = 2**22  # values in the runs by which forecasts are scored: 32 MB
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
 LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
@@ -221,7 +222,8 @@ def learn_reliance(model, X, inputs):
     # for disturbances: trials, samples of each, and neurons, which tell most
     n_trials = min(max(COPIED // n_values, MIN_JUDGES), len(judges))
     n_each = min(max(COPIED // (n_trials * X.shape[2]), LEAST_SAMPLES), n_samples)
-    most = [max(COPIED // n, LEAST_NEURONS) for n in (n_trials * n_each, len(known) * n_samples)]
+    most = [COPIED // (n_trials * n_each), JUDGED // (len(known) * n_samples)]
+    most = [max(n, LEAST_NEURONS) for n in most]
     every = -(-n_trials * n_values // COPIED)
     learning = some_of(len(judges), n_trials).tolist()
     hiding = some_of(len(judges), min(N_HIDING, n_trials)).tolist()
