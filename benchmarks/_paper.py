@@ -107,12 +107,13 @@ def reconstruction(options):
             row["condition_accuracy"] = decoded(E, y, E_new, y_new)
             rows.append(row | {"fit_seconds": seconds})
             log(f"paper.reconstruction: {rows[-1]}")
-        est.set_params(output="trajectory")
-        E, E_new = est.transform(X), quiet(est.transform, X_new)
-        row = {"seed": seed, "method": "JEDI, free runs", "n_components": E.shape[1]}
-        row["task_accuracy"] = decoded(E, data.task[train], E_new, data.task[test])
-        rows.append(row | {"condition_accuracy": decoded(E, y, E_new, y_new)})
-        log(f"paper.reconstruction: {rows[-1]}")
+        for name, output in {"JEDI, free runs": "trajectory", "JEDI, both": "both"}.items():
+            est.set_params(output=output)
+            E, E_new = est.transform(X), quiet(est.transform, X_new)
+            row = {"seed": seed, "method": name, "n_components": E.shape[1]}
+            row["task_accuracy"] = decoded(E, data.task[train], E_new, data.task[test])
+            rows.append(row | {"condition_accuracy": decoded(E, y, E_new, y_new)})
+            log(f"paper.reconstruction: {rows[-1]}")
         mean = ConditionMean().fit(X, y)
         r2 = r2_by(X_new, mean.predict(X_new, y_new))
         rows.append({"seed": seed, "method": "condition mean", "r2": r2})
@@ -126,7 +127,8 @@ def reconstruction(options):
             f"{len(train)} trials to fit, {len(test)} held out. Task (chance 0.25) and condition "
             f"(0.06) are decoded by logistic regression on embeddings. {SAME_NUMBERS} The "
             "condition mean is told the condition. *JEDI, free runs*: the principal components of "
-            'the free runs, `output="trajectory"`.'
+            'the free runs, `output="trajectory"`; *both*: embeddings beside them, '
+            '`output="both"`.'
         ],
         NOISE | options.params,
         figures=[

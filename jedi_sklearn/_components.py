@@ -201,22 +201,38 @@ class DenoisedTrials:
 
 @dataclass
 class RunComponents:
-    """Principal components of free runs: mean (columns,) and axes (components, columns)."""
+    """Principal components of free runs.
+
+    Attributes
+    ----------
+    mean : ndarray (columns,)
+    axes : ndarray (components, columns)
+    unit : ndarray (components,), optional
+        Factors of scores that stand beside embeddings. Older files have none.
+    """
 
     mean: np.ndarray
     axes: np.ndarray
+    unit: np.ndarray | None = None
 
     @classmethod
-    def learn(cls, runs):
-        """Keep components with most of the variance of runs, blocks (trials, time, neurons)."""
+    def learn(cls, runs, embedding):
+        """Keep components with most of the variance of runs, blocks (trials, time, neurons).
+
+        Beside their embeddings, scores get the same total variance. As in the gauge
+        (docs/model.md, eq. 10), SDs are then square roots of those of the activity.
+        """
         rows = np.concatenate([_binned(block) for block in runs])
         mean, most = rows.mean(axis=0), min(MAX_RUN_COMPONENTS, *rows.shape)
         _, power, axes = _decompose(rows - mean, most)
         whole = np.square(rows - mean).sum() / len(rows)
         n = 1 + int((power.cumsum() < RUN_SHARE * whole).sum())
-        axes = axes[: min(n, most)]
+        n = min(n, most)
+        axes = axes[:n]
         largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, np.newaxis], axis=1)
-        return cls(mean, axes * np.sign(largest))
+        sd = np.sqrt(np.where(power[:n] > 0, power[:n], 1.0))  # 0 if all runs are alike
+        unit = np.sqrt(embedding.var(axis=0).sum() / sd.sum() / sd)
+        return cls(mean, axes * np.sign(largest), unit)
 
     def __call__(self, runs):
         """Compute scores (trials, components) of free runs of the same length, in blocks.

@@ -47,6 +47,7 @@ __all__ = ["JEDIEstimator"]
 # Signs of wrong units: mean square of the samples in training SDs, and the ratio of the size of
 # the activity to that of the training data, or its inverse
 FAR, OTHER_SIZE = 100, 10
+OF_RUNS = ("trajectory", "both")  # outputs that need the free runs of the training trials
 EXTENSION = 4  # times max_iter: steps with few trials, which take little time each
 
 
@@ -165,10 +166,12 @@ class JEDIEstimator(
         when the fit is complete. After an interruption, ``fit`` with the same data and parameters
         continues from the file, with the same result as an uninterrupted fit. The file of a
         different fit is refused.
-    output : {"embedding", "trajectory", "dynamics"}, default="embedding"
+    output : {"embedding", "trajectory", "both", "dynamics"}, default="embedding"
         What ``transform`` returns. "embedding": the embeddings. "trajectory": the principal
         components of the free runs, as many as explain 99 % of their variance in the training
-        trials. "dynamics": an :class:`RNNBatch` for the analyzers.
+        trials. "both": the embeddings, and beside them these components in units in which both
+        count alike, for decoders of labels that may show in either. "dynamics": an
+        :class:`RNNBatch` for the analyzers.
     device : str, default="auto"
         Torch device. "auto" is CUDA if available, else the CPU. Fitted models are kept on the CPU.
     distributed : bool, default=False
@@ -434,10 +437,10 @@ class JEDIEstimator(
         watch = watch_fit(self, X, y if conditions is None else conditions, inputs, self._learned)
         fit = fit_model(self, X, y, conditions, inputs, previous, processes, watch)
         learned, found = self._learned(fit), fit.found
-        if self.output == "trajectory":
+        if self.output in OF_RUNS:
             run = (found.x0, X.shape[1], inputs)
             runs = _blocks_of_runs(fit.model, fit.embedding, *run)
-            learned["_trajectory"] = RunComponents.learn(runs)
+            learned["_trajectory"] = RunComponents.learn(runs, fit.embedding)
 
         # nothing above changes self, so a failed fit leaves the estimator as it was
         for name in ("conditions_", "condition_embeddings_"):
@@ -777,8 +780,9 @@ class JEDIEstimator(
         -------
         ndarray of shape (n_trials, n_features), or RNNBatch
             With ``output="embedding"``, the posterior modes, (n_trials, n_components); with
-            "trajectory", the principal components of their free runs; with "dynamics", their
-            RNNs. The result of a trial depends on that trial alone.
+            "trajectory", the principal components of their free runs; with "both", the former
+            beside the latter; with "dynamics", their RNNs. The result of a trial depends on that
+            trial alone.
         """
         how = {"starts": self.output != "embedding", "n_jobs": n_jobs}
         X, inputs, found = self._infer(X, inputs, **how)
@@ -825,15 +829,19 @@ class JEDIEstimator(
     def _output(self, embedding, found, n_timesteps, inputs):
         if self.output == "dynamics":
             return self._rnns(embedding, found, n_timesteps, inputs)
-        if self.output == "trajectory":
+        if self.output in OF_RUNS:
             components = self._run_components()
             if inputs is not None and n_timesteps != self.n_timesteps_:
                 raise ValueError(
-                    f'output="trajectory" compares free runs of {self.n_timesteps_} samples, as '
-                    f"in the fit. With inputs, trials must have that length, got {n_timesteps}."
+                    f'output="{self.output}" compares free runs of {self.n_timesteps_} samples, '
+                    "as in the fit. With inputs, trials must have that length, got "
+                    f"{n_timesteps}."
                 )
             run = (found.x0, self.n_timesteps_, inputs)
-            return components(_blocks_of_runs(self._model, embedding, *run))
+            scores = components(_blocks_of_runs(self._model, embedding, *run))
+            if self.output == "trajectory":
+                return scores
+            return np.hstack([embedding, scores * components.unit])
         return embedding.copy()
 
     def _rnns(self, embedding, found, n_timesteps, inputs):
@@ -844,25 +852,25 @@ class JEDIEstimator(
     @isolated
     def _run_components(self):
         """Return the components of the training trials' free runs, made at the first call."""
-        if getattr(self, "_trajectory", None) is None:  # also in older files
+        known = getattr(self, "_trajectory", None)
+        if known is None or (self.output == "both" and known.unit is None):  # as in older files
             if not self._model.initial_state.generated or self.n_inputs_:
                 raise ValueError(
-                    'output="trajectory" needs the free runs of the training trials, but their '
-                    'inputs or initial states were not kept. Fit with output="trajectory", or use '
-                    'initial_state="generated" without inputs.'
+                    f'output="{self.output}" needs the free runs of the training trials, but '
+                    "their inputs or initial states were not kept. Fit with "
+                    f'output="{self.output}", or use initial_state="generated" without inputs.'
                 )
             x0 = self._model.first_states(self.embedding_)
             run = (x0, self.n_timesteps_, None)
             runs = _blocks_of_runs(self._model, self.embedding_, *run)
-            self._trajectory = RunComponents.learn(runs)
+            self._trajectory = RunComponents.learn(runs, self.embedding_)
         return self._trajectory
 
     @property
     def _n_features_out(self):
         """Number of columns that ``transform`` returns."""
-        if self.output == "trajectory":
-            return len(self._run_components().axes)
-        return self.n_components_
+        n_scores = len(self._run_components().axes) if self.output in OF_RUNS else 0
+        return n_scores if self.output == "trajectory" else self.n_components_ + n_scores
 
     @isolated
     def posterior(self, X, *, inputs=None):

@@ -53,7 +53,7 @@ OPTIONS = {
     "observation": ("auto", *OBSERVATIONS),
     "scale": ("global", "neuron", None),
     "solver": SOLVERS,
-    "output": ("embedding", "trajectory", "dynamics"),
+    "output": ("embedding", "trajectory", "both", "dynamics"),
 }
 MAX_LABELS, MANY = 20, "many numbers"  # up to 20 numbers are labels, however few the trials
 MAX_COMPONENTS, MAX_RANK = 24, 40

@@ -349,7 +349,8 @@ def test_few_trials_are_left_as_they_are():
 
 def test_components_of_runs_are_principal_components():
     S, _ = of_trials(4, n_steps=20)
-    found = RunComponents.learn([S[:20], S[20:]])
+    E = np.random.default_rng(0).standard_normal((len(S), 3))
+    found = RunComponents.learn([S[:20], S[20:]], E)
     rows = S.reshape(len(S), -1)
     pca = PCA(4).fit(rows)
     n = 1 + int((pca.explained_variance_ratio_.cumsum() < 0.99).sum())
@@ -434,6 +435,51 @@ def test_trajectories_may_be_asked_for_after_the_fit(runs):
     assert_allclose(later.transform(runs.X[20:]), scores, atol=1e-6 * np.abs(scores).max())
 
 
+def test_both_are_the_embedding_and_the_trajectory_side_by_side(runs, tmp_path):
+    X, est = runs.X, JEDIEstimator(**(runs.est.get_params() | {"output": "both"}))
+    first = est.fit_transform(X[:20])
+    found, d = est.transform(X[20:]), est.n_components_
+    assert est.get_feature_names_out().shape == (found.shape[1],)
+    assert_array_equal(first[:, :d], est.embedding_)
+    assert_array_equal(found[:, :d], est.posterior(X[20:]).mean)
+    # the same columns as "trajectory", in other units; learned with the fit or after it
+    scores = est.set_params(output="trajectory").transform(X[20:])
+    unit = found[:, d:] / scores
+    assert_allclose(unit, np.broadcast_to(unit[0], unit.shape), rtol=1e-9)
+    later = JEDIEstimator(**(runs.est.get_params() | {"output": "embedding"})).fit(X[:20])
+    later.set_params(output="both")
+    assert_allclose(later.transform(X[20:]), found, atol=1e-6 * np.abs(found).max())
+    later.save(tmp_path / "model.npz")
+    loaded = JEDIEstimator.load(tmp_path / "model.npz")
+    assert_array_equal(loaded.transform(X[20:]), later.transform(X[20:]))
+
+
+def test_in_both_the_parts_have_the_same_total_variance_and_sds_are_roots(runs):
+    est, X = copy.deepcopy(runs.est), runs.X[:20]
+    activity = est._trajectory(_runs_of(est))
+    features = est.set_params(output="both").transform(X)
+    d = est.n_components_
+    embedding, scores = est.embedding_, activity * est._trajectory.unit
+    assert_allclose(scores.var(axis=0).sum(), embedding.var(axis=0).sum(), rtol=1e-6)
+    ratio = scores.std(axis=0) / np.sqrt(activity.std(axis=0))
+    assert_allclose(ratio, ratio[0], rtol=1e-6)
+    assert_allclose(features[:, d:], scores, atol=1e-6 * np.abs(scores).max())
+
+
+def test_files_from_before_both_existed_learn_the_units(runs):
+    est = copy.deepcopy(runs.est)
+    est._trajectory = RunComponents(est._trajectory.mean, est._trajectory.axes)
+    scores = est.transform(runs.X[20:])
+    assert_array_equal(scores, runs.est.transform(runs.X[20:]))
+    found = est.set_params(output="both").transform(runs.X[20:])
+    d = est.n_components_
+    assert_allclose(found[:, d:], scores * runs.est._trajectory.unit, rtol=1e-6, atol=1e-9)
+
+
+def _runs_of(est):
+    return [est.to_states(est.inverse_transform(est.embedding_))]
+
+
 @pytest.mark.slow
 def test_trajectories_need_the_starts_and_inputs_of_the_training_trials(runs):
     observed = runs.est.get_params() | {"initial_state": "observed"}
@@ -442,6 +488,8 @@ def test_trajectories_need_the_starts_and_inputs_of_the_training_trials(runs):
     est = JEDIEstimator(**(observed | {"output": "embedding"})).fit(X[:20])
     with pytest.raises(ValueError, match=words):
         est.set_params(output="trajectory").transform(X[20:])
+    with pytest.raises(ValueError, match=words.replace("trajectory", "both")):
+        est.set_params(output="both").transform(X[20:])
     est = JEDIEstimator(**observed).fit(X[:20])  # asked for in time
     assert est.transform(X[20:]).shape == (10, len(est.get_feature_names_out()))
     driven = JEDIEstimator(**(runs.est.get_params() | {"output": "embedding"}))

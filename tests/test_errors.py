@@ -376,7 +376,7 @@ OPTIONS = {
     "initial_state": ("auto", "generated", "inferred", "observed"),
     "scale": ("global", "neuron", None),
     "solver": ("annealed", "paper"),
-    "output": ("embedding", "trajectory", "dynamics"),
+    "output": ("embedding", "trajectory", "both", "dynamics"),
 }
 
 

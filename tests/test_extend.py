@@ -232,9 +232,14 @@ def test_the_estimator_and_the_generators_of_the_user_stay(task):
 
 
 def test_free_runs_of_the_fit_have_the_same_components(task):
-    est = copy.deepcopy(task.est).set_params(output="trajectory", max_iter=3)
-    more = est.extend(task.new[:2])
-    assert_array_equal(more.transform(task.old[:3]), est.transform(task.old[:3]))
+    est = copy.deepcopy(task.est).set_params(output="both", max_iter=3)
+    more, X = est.extend(task.new[:2]), task.old[:3]
+    before, found, d = est.transform(X), more.transform(X), est.n_components_
+    assert_array_equal(found[:, :d], before[:, :d])
+    assert_array_equal(found[:, more.n_components_ :], before[:, d:])
+    for each in (est, more):
+        each.set_params(output="trajectory")
+    assert_array_equal(more.transform(X), est.transform(X))
 
 
 @pytest.mark.slow
