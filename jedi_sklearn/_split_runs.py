@@ -190,7 +190,9 @@ class SplitRuns(DenseRuns):
         pulled = target.left[:, :-1] * pulled
         before, rank = n_steps - 1, self.V.shape[1]
         # only a start is wanted of defects, for which neurons need no double precision
-        rates, slope, reading = self._neurons(pulled, target, torch.float32 if defects else z.dtype)
+        rates, slope, reading = self._neurons(
+            pulled, target, torch.float32 if defects else z.dtype
+        )
         read = (rates @ self.V.to(rates.dtype)).to(z.dtype)
         jacobian = self._array("jacobian", n, before * b, b)  # first axis: before the step
         torch.bmm(reading.view(n, before * b, rank), coreT, out=jacobian)

@@ -322,8 +322,9 @@ def test_lifted_steps_about_a_run_are_gauss_newton_steps(driven_runs):
     _, kept = runs.run(p, target, keep=True)
     gradient, G, _ = runs.system(p, target, kept)
     lifted, z, H = runs.lift(p, kept[0], target, prior, 2.0)
-    assert_close(H, 2 * G + eye, rtol=1e-9, atol=1e-9)
-    assert_close(lifted, p - torch.linalg.solve(H, 2 * gradient + p), rtol=1e-9, atol=1e-9)
+    # up to the single precision of neurons
+    assert_close(H, 2 * G + eye, rtol=1e-5, atol=1e-5)
+    assert_close(lifted, p - torch.linalg.solve(H, 2 * gradient + p), rtol=1e-5, atol=1e-5)
     # and the coordinates follow the run to first order
     nearby = p + 1e-5 * (lifted - p)
     change = runs.run(nearby, target, keep=True)[1][0] - kept[0]
