@@ -9,8 +9,8 @@ by Newton's method, starting from the result of lifted Gauss-Newton steps or fro
 For forecasts, the data correct the run along the way, as under teacher forcing.
 
 Damping, acceptance and stopping are separate for each trial, so that its result does not depend on
-its batch. Everything is float64. This module knows runs only by their deviance, gradient and
-curvature (`_linearised.py`).
+its batch. Everything is float64, but for neurons in lifted steps. This module knows runs only by
+their deviance, gradient and curvature (`_linearised.py`).
 """
 
 from __future__ import annotations
