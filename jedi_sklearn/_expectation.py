@@ -258,8 +258,8 @@ def learn_reliance(model, X, inputs):
                 for j, mean in enumerate(_means(so_far[0], rates[n:], weight)):
                     losses[i, j] += session.deviance_of(x[n:], mean)
             if i in hiding:
-                some_rates = _activity(session.observation, states[piece][..., session.neurons])
-                session.means.append(_means(deviance[-1, 1], some_rates, weight))
+                hidden = session.rates_of_hidden(states, rates, piece)
+                session.means.append(_means(deviance[-1, 1], hidden, weight))
     if not own:  # every run explodes, so there is nothing to depart from
         return _highest_good(losses), largest, 1.0, None
     del run, states, rates, x, seen, rows  # frees memory
@@ -346,6 +346,7 @@ class _Session:
         among = _spread(len(own), most)
         self.own, self.neurons, self.among = _as_slice(own), _as_slice(own[among]), among
         self.judged = _as_slice(own[_spread(len(own), most_judged)])
+        self.takes_all = min(most, most_judged) >= len(own)
         all_of_these = (self.own, self.neurons, self.judged)
         self.all, self.observation, self.judging = map(observation.take, all_of_these)
         self.weight = weight
@@ -372,6 +373,12 @@ class _Session:
     def deviance_of(self, x, mean):
         """Compute the deviance of x (time, all neurons) from the activity expected."""
         return self.judging.deviance_of(x[:, self.judged], mean)
+
+    def rates_of_hidden(self, states, rates, piece):
+        """Compute the activity of runs in a piece, in `neurons`, given rates of those `judged`."""
+        if self.takes_all:
+            return rates[piece]
+        return _activity(self.observation, states[piece][..., self.neurons])
 
     def learn_from(self, run, trial, piece):
         """Keep a piece of a trial and of its own run, to learn disturbances from."""
