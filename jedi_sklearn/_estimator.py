@@ -122,8 +122,8 @@ class JEDIEstimator(
     solver : {"annealed", "paper"}, default="annealed"
         "annealed" starts from a closed-form solution and trains with teacher forcing that
         declines. "paper" starts at random and trains with Adam on the free run, as in the paper.
-    max_iter : int, default=200
-        Number of gradient steps.
+    max_iter : int, default=300
+        Number of gradient steps. The "paper" solver needs several times as many.
     learning_rate_init : float, default=0.005
         Initial learning rate of the optimiser: SOAP, or Adam for the "paper" solver. It falls to
         0 along half a cosine.
@@ -284,7 +284,7 @@ class JEDIEstimator(
         observation="auto",
         scale="global",
         solver="annealed",
-        max_iter=200,
+        max_iter=300,
         learning_rate_init=5e-3,
         teacher_forcing=0.1,
         final_teacher_forcing="auto",

@@ -222,19 +222,20 @@ def learn_reliance(model, X, inputs):
     # for disturbances: trials, samples of each, and neurons, which tell most
     n_trials = min(max(COPIED // n_values, MIN_JUDGES), len(judges))
     n_each = min(max(COPIED // (n_trials * X.shape[2]), LEAST_SAMPLES), n_samples)
-    most = [COPIED // (n_trials * n_each), JUDGED // (len(known) * n_samples)]
-    most = [max(n, LEAST_NEURONS) for n in most]
-    every = -(-n_trials * n_values // COPIED)
+    most_learned = max(COPIED // (n_trials * n_each), LEAST_NEURONS)
+    most_judged = max(JUDGED // (len(known) * n_samples), LEAST_NEURONS)
+    every = -(-n_trials * n_values // COPIED)  # samples of runs, of which one tells the axes
     learning = some_of(len(judges), n_trials).tolist()
     hiding = some_of(len(judges), min(N_HIDING, n_trials)).tolist()
-    begin = np.linspace(0, n_samples - n_each, len(judges)).round().astype(int)
+    begin = np.zeros(len(judges), dtype=int)  # of the pieces: first and last samples count, too
+    begin[sorted(learning)] = np.linspace(0, n_samples - n_each, n_trials).round()
     ends = sorted({round(part * n_samples) for part in SEEN} - {0, n_samples})
     weight = 1 / (observation.dispersion * model.autocorrelation_time)
     how = (observation, model.imputer, torch.float64, known.device, model.steps_per_sample)
     losses, run, largest = np.zeros((len(judges), len(TEMPERATURES))), None, 0.0
     sessions, own = [], []
     for members, neurons in sessions_of(X[index[k]] for k in judges):
-        session, rates = _Session(observation, neurons, *most, weight), None
+        session, rates = _Session(observation, neurons, most_learned, most_judged, weight), None
         sessions.append(session)
         for i, k in zip(members, judges[members], strict=True):
             x = np.asarray(X[index[k]], dtype=float)
@@ -331,7 +332,7 @@ class _Session:
     observation : Observation
     own : ndarray of int
         Neurons of the session among all. The likelihoods of runs are those of all of these.
-    most, most_judged : int
+    most_learned, most_judged : int
         Numbers of neurons to learn disturbances from, and by which to judge forecasts.
     weight : float
         Inverse of the divisor of the deviance in the likelihood.
@@ -339,14 +340,14 @@ class _Session:
     Attributes
     ----------
     neurons, judged : slice or ndarray of int
-        These neurons.
+        Neurons to learn disturbances from, and by which to judge forecasts.
     """
 
-    def __init__(self, observation, own, most, most_judged, weight):
-        among = _spread(len(own), most)
+    def __init__(self, observation, own, most_learned, most_judged, weight):
+        among = _spread(len(own), most_learned)
         self.own, self.neurons, self.among = _as_slice(own), _as_slice(own[among]), among
         self.judged = _as_slice(own[_spread(len(own), most_judged)])
-        self.takes_all = min(most, most_judged) >= len(own)
+        self.takes_all = min(most_learned, most_judged) >= len(own)
         all_of_these = (self.own, self.neurons, self.judged)
         self.all, self.observation, self.judging = map(observation.take, all_of_these)
         self.weight = weight

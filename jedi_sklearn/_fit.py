@@ -48,7 +48,7 @@ __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
 # parameters, in addition to the sizes, that a warm start cannot change
 STRUCTURE = ("connectivity", "hypernetwork", "dt", "tau", "scale")
-FEW_VISITS, SETTLED = 20, 512  # steps per trial that are few; trials that then represent all
+FEW_VISITS, SETTLED = 15, 512  # steps per trial that are few; trials that then represent all
 
 
 @dataclass

@@ -31,6 +31,9 @@ class Optimiser:
         What is trained.
     factors : list of float
         Factor of the learning rate for each parameter.
+    individual : list of bool, optional
+        Whether the first dimension of each parameter counts individuals, which keep their own
+        axes: to mix trials would mix their noise.
     longest : int
         Length up to which a dimension gets axes of its own.
 
@@ -40,9 +43,11 @@ class Optimiser:
     D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     """
 
-    def __init__(self, parameters, factors, longest=LONGEST):
+    def __init__(self, parameters, factors, individual=None, longest=LONGEST):
         self.parameters, self.factors = parameters, factors
-        self.moments = [_Moments(p, longest) for p in parameters]
+        individual = individual or [False] * len(parameters)
+        pairs = zip(parameters, individual, strict=True)
+        self.moments = [_Moments(p, longest, int(first)) for p, first in pairs]
 
     @torch.no_grad()
     def step(self, learning_rate):
@@ -64,13 +69,13 @@ class Optimiser:
 class _Moments:
     """Averages of the gradients of one parameter, and the axes that they give."""
 
-    def __init__(self, p, longest):
+    def __init__(self, p, longest, first):
         self.n_steps = 0
         self.mean = torch.zeros_like(p, requires_grad=False)
         self.square = torch.zeros_like(self.mean)  # on the axes
         self.free = torch.zeros_like(self.mean, dtype=torch.bool)
-        turned = [d for d, n in enumerate(p.shape) if n <= longest] if p.dim() > 1 else []
-        self.products = {d: p.new_zeros(p.shape[d], p.shape[d]) for d in turned}
+        mixed = [d for d in range(first, p.dim()) if p.shape[d] <= longest and p.dim() > 1]
+        self.products = {d: p.new_zeros(p.shape[d], p.shape[d]) for d in mixed}
         self.axes = {}
 
     def step(self, gradient):

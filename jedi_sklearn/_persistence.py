@@ -43,6 +43,7 @@ from ._validation import OLD_NAMES, setting
 __all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
 
 FORMAT = 3
+TRAINING = 2  # format of the state of training, in checkpoints alone
 OURS = "jedi_sklearn"
 KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an unfinished fit"}
 # parameters that do not change what a fit computes, so they may differ from the checkpoint's
@@ -144,7 +145,8 @@ class Checkpoint:
         self.fit = {n: _plain(v) for n, v in sorted(parameters.items()) if n not in FREE}
         self.fit |= {name: _fingerprint(values) for name, values in data.items()}
         self.fit["version of jedi-sklearn"] = _version()
-        self.fit["format"] = FORMAT  # of the state: a fit continues only in the same format
+        # a fit continues only in the same format of its state
+        self.fit["format"], self.fit["format of the training"] = FORMAT, TRAINING
         self.seed = self.state = None
         self._stamp = _stamp(self.path)
         if self._stamp is not None:

@@ -46,6 +46,7 @@ class SplitRuns(DenseRuns):
         self.driving_Qt = self.driving_Q.t().contiguous()
         self.of_U, self.of_q = mix[:, : U.shape[1]], mix[:, U.shape[1] :]
         self._space = {}  # arrays to reuse, because allocating memory is slow
+        self._casts = {}
         # products of entries of each neuron; Jacobians are their sums weighted by slopes
         self.read_pairs = (self.driving_Q[:, :, None] * self.V[:, None, :]).flatten(1)
         self.pairs = (self.Q[:, :, None] * self.Q[:, None, :]).flatten(1)
@@ -193,7 +194,7 @@ class SplitRuns(DenseRuns):
         rates, slope, reading = self._neurons(
             pulled, target, torch.float32 if defects else z.dtype
         )
-        read = (rates @ self.V.to(rates.dtype)).to(z.dtype)
+        read = (rates @ self._as("V", rates.dtype)).to(z.dtype)
         jacobian = self._array("jacobian", n, before * b, b)  # first axis: before the step
         torch.bmm(reading.view(n, before * b, rank), coreT, out=jacobian)
         jacobian = jacobian.view(n, before, b, b).mul_(a)
@@ -226,7 +227,7 @@ class SplitRuns(DenseRuns):
         torch.mul(rates, rates, out=slope).neg_().add_(1)
         size = (len(z) * z.shape[1], self.read_pairs.shape[1])
         reading = self._array("reading", *size, dtype=dtype)
-        torch.mm(slope.flatten(0, 1), self.read_pairs.to(dtype), out=reading)
+        torch.mm(slope.flatten(0, 1), self._as("read_pairs", dtype), out=reading)
         if dtype != z.dtype:
             reading = self._array("reading", *size).copy_(reading)
         return rates, slope, reading
@@ -235,8 +236,14 @@ class SplitRuns(DenseRuns):
         """Compute rates at coordinates, without the last step, (problems, time - 1, driving)."""
         dtype = dtype or z.dtype
         rates = self._array("rates", *z.shape[:2], len(self.V), dtype=dtype)
-        driving = z.to(dtype) @ self.driving_Qt.to(dtype)
+        driving = z.to(dtype) @ self._as("driving_Qt", dtype)
         return tanh_(torch.add(target.driven_as(dtype)[:, :-1], driving, out=rates))
+
+    def _as(self, name, dtype):
+        """Return an attribute in a precision, which is kept for the next call."""
+        if (name, dtype) not in self._casts:
+            self._casts[name, dtype] = getattr(self, name).to(dtype)
+        return self._casts[name, dtype]
 
     def _array(self, name, *shape, dtype=None):
         """Return the array of this name, reusing its memory if the shape is the same."""

@@ -112,6 +112,7 @@ def train(
             if watch is not None:
                 watch.begin()
             if step % schedule.refresh == 0:
+                run.agree()
                 run.estimate_prior()
             teacher_forcing = schedule.teacher_forcing_at(step)
             loss = run.loss(run.next_batch(), teacher_forcing)
@@ -170,7 +171,8 @@ class _Run:
         own = {id(p) for p in model.observation.parameters()}
         factors = [OWN_RATE if id(p) in own else 1 for p in self.free]
         longest = LONGEST if schedule.learned_axes else 0
-        self.optimiser = Optimiser(self.free, factors, longest)
+        individual = [p is self.c or p is self.q for p in self.free]
+        self.optimiser = Optimiser(self.free, factors, individual, longest)
         self.prior = None
         if schedule.regularised:
             self.prior = _Prior(model, condition_index, precision)
@@ -182,6 +184,15 @@ class _Run:
     def n_steps(self):
         """Number of steps made."""
         return len(self.result.loss_curve)
+
+    def agree(self):
+        """Take over the parameters of the first process: rounding may drive copies apart."""
+        if self.processes.size > 1:
+            # via the CPU, because a tensor sent from a GPU arrives on the GPU of the first process
+            agreed = self.processes.agree([p.detach().cpu() for p in self.free])
+            with torch.no_grad():
+                for p, values in zip(self.free, agreed, strict=True):
+                    p.copy_(values)
 
     def estimate_prior(self):
         """Estimate the prior, if there is one, from the current state."""

@@ -112,9 +112,9 @@ def test_a_recovered_model_extrapolates_in_time(known, recovered):
 
 
 @pytest.mark.long
-def test_the_paper_solver_gets_nowhere_near_in_the_same_steps(known, recovered):
-    paper = clone(recovered).set_params(solver="paper").fit(known.X[:30])
-    least = {"observed": 0.2, "generated": 0.03}[known.initial_state]
+def test_the_paper_solver_gets_nowhere_near_in_more_steps(known, recovered):
+    paper = clone(recovered).set_params(solver="paper", max_iter=400).fit(known.X[:30])
+    least = {"observed": 0.2, "generated": 0.1}[known.initial_state]
     assert least < paper.score(known.X[:30]) < recovered.score(known.X[:30]) - 0.1
     assert paper.loss_curve_[0] > 0.5 > recovered.loss_curve_[0]
 

@@ -112,3 +112,44 @@ def test_what_is_stored_continues_alike():
         half, state = run(n_steps)
         rest, _ = run(17 - n_steps, state, half)
         assert_allclose(rest, whole, rtol=0, atol=0)
+
+
+def test_squares_follow_their_axes():
+    moments = Optimiser([torch.zeros(3, 2)], [1.0]).moments[0]
+    sizes = torch.tensor([1.0, 2.0, 3.0])
+    moments.axes[0], moments.products[0] = torch.eye(3), torch.diag(sizes)
+    moments.square = sizes[:, None].expand(3, 2)
+    moments._follow(0)
+    assert_allclose(moments.square, sizes.flip(0)[:, None].expand(3, 2))
+    assert_allclose(moments.axes[0].abs(), torch.eye(3).flip(0), atol=1e-6)
+
+
+def test_axes_without_gradients_do_not_jump():
+    p = torch.zeros(6, 4)
+    optimiser, rng = Optimiser([p], [1.0]), np.random.RandomState(0)
+    left = torch.tensor(np.linalg.qr(rng.standard_normal((6, 6)))[0][:, :2], dtype=p.dtype)
+    before, jumps = None, []
+    for _ in range(60):
+        p.grad = left @ torch.tensor(rng.standard_normal((2, 4)), dtype=p.dtype)
+        optimiser.step(0.0)
+        axes = optimiser.moments[0].axes[0]
+        now = axes[:, (axes.T @ left).norm(dim=1) < 0.1]
+        if before is not None and before.shape == now.shape:
+            jumps.append(1 - (before.T @ now).abs().amax(0).min())
+        before = now.clone()
+    assert max(jumps[10:]) < 0.01
+
+
+def test_the_first_axes_are_those_of_the_first_gradient():
+    gradient = torch.tensor(problem(4)[0] * np.logspace(0, 1, 4), dtype=torch.float32)
+    moments = Optimiser([torch.zeros(6, 4)], [1.0]).moments[0]
+    moments.step(gradient)
+    for dim, rows in enumerate((gradient, gradient.T)):
+        products = moments.axes[dim].T @ rows @ rows.T @ moments.axes[dim]
+        rest = products - torch.diag(products.diagonal())
+        assert abs(rest).max() < 0.05 * products.max()
+
+
+def test_individuals_are_not_mixed():
+    optimiser = Optimiser([torch.zeros(5, 3), torch.zeros(5, 3)], [1.0, 1.0], [True, False])
+    assert [sorted(m.products) for m in optimiser.moments] == [[1], [0, 1]]
