@@ -148,8 +148,8 @@ def test_two_processes_fit_what_one_does(launched, monkeypatch):
         assert_allclose(first["loss"][:5], est.loss_curve_[:5], rtol=1e-3)
         assert_allclose(first["loss"], est.loss_curve_, rtol=1e-2)
         assert_allclose(first["noise"], est.noise_variance_, rtol=1e-2)
-        # rounding, in flat directions of the posterior
-        assert np.abs(first["embedding"] - est.embedding_).mean() < 0.01
+        # rounding, in flat directions of the posterior; SDs are 1 and more
+        assert np.abs(first["embedding"] - est.embedding_).mean() < 0.1
 
 
 def test_what_fails_in_one_process_raises_in_all(said):

@@ -735,12 +735,11 @@ def warm(fitted):
 @pytest.mark.long
 def test_a_warm_start_needs_few_steps(warm, small, multitask):
     X, task = multitask.X[:30], multitask.task[:30]
-    before, loss = warm.score(X), warm.loss_curve_[-1]
+    before, anew = warm.score(X), small(max_iter=20).fit(X, task)
     warm.set_params(max_iter=20).fit(X, task)
     assert warm.n_iter_ == len(warm.loss_curve_) == 20
-    assert warm.score(X) > before
-    assert warm.score(X) > small(max_iter=20).fit(X, task).score(X)
-    assert warm.loss_curve_[-1] < loss
+    assert warm.score(X) > max(before, anew.score(X))
+    assert warm.loss_curve_[-1] < anew.loss_curve_[-1]
 
 
 @pytest.mark.long
