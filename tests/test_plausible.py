@@ -251,11 +251,11 @@ def test_axes_in_the_wrong_order_are_named(small, X, turn, axis):
 
 @pytest.mark.slow
 def test_a_fit_that_diverged_is_told_of_the_learning_rate(small, X, spikes):
-    est = small(n_components=2, rank=3, max_iter=10, learning_rate_init=100)
+    est = small(n_components=2, rank=3, max_iter=10, learning_rate_init=30)
     with pytest.warns(ConvergenceWarning) as caught:
         est.fit(X)
     text = str(caught[0].message)
-    assert text.startswith("Training diverged") and "learning_rate_init (now 100)" in text
+    assert text.startswith("Training diverged") and "learning_rate_init (now 30)" in text
     with pytest.raises(ValueError, match=r"Training diverged: .*D2 -.*learning_rate_init"):
         est.fit(spikes)
 
