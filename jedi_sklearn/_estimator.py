@@ -1245,8 +1245,8 @@ class JEDIEstimator(
         >>> from jedi_sklearn.datasets import make_multitask
         >>> X = make_multitask(n_trials=40, n_neurons=50, random_state=0).X
         >>> est = JEDIEstimator(n_components=6, rank=12, max_iter=100, tol=0.1, random_state=0)
-        >>> rnns = est.fit(X[:30]).dynamics(X[30:])
-        >>> np.allclose(est.to_activity(rnns.free_run()), est.predict(X[30:]))
+        >>> rnns = est.fit(X[:30]).dynamics(X[32:])
+        >>> np.allclose(est.to_activity(rnns.free_run()), est.predict(X[32:]))
         True
         """
         states = self._check_units(states, "states")
