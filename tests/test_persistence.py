@@ -628,11 +628,14 @@ def test_the_checkpoint_of_another_version_is_refused(started, tiny, monkeypatch
         est.fit(tiny.X[:16], tiny.labels[:16])
 
 
-def test_the_checkpoint_of_an_earlier_format_is_refused(started, tiny, monkeypatch):
+@pytest.mark.parametrize(
+    "of, name, now", [("FORMAT", "format", 3), ("TRAINING", "format of the training", 2)]
+)
+def test_the_checkpoint_of_an_earlier_format_is_refused(started, tiny, monkeypatch, of, name, now):
     with monkeypatch.context() as patch:
-        patch.setattr(_persistence, "FORMAT", 1)
+        patch.setattr(_persistence, of, 1)
         est = started()
-    with pytest.raises(ValueError, match=r"another fit \(format: 1 there, 3 here\)"):
+    with pytest.raises(ValueError, match=rf"another fit \({name}: 1 there, {now} here\)"):
         est.fit(tiny.X[:16], tiny.labels[:16])
 
 

@@ -7,7 +7,14 @@ from torch.testing import assert_close
 from jedi_sklearn import RNNBatch
 from jedi_sklearn._connectivity import FullRank, LowRank, Shared
 from jedi_sklearn._observation import Gaussian
-from jedi_sklearn._rollout import filter_inputs, plain_loss, simulate, split_loss, tanh_
+from jedi_sklearn._rollout import (
+    add_matvec_,
+    filter_inputs,
+    plain_loss,
+    simulate,
+    split_loss,
+    tanh_,
+)
 from jedi_sklearn._trials import Trials
 
 TIME, TRIALS, NEURONS, RANK, ALPHA = 9, 4, 6, 3, 0.2
@@ -293,3 +300,16 @@ def test_filtered_inputs_are_what_a_silent_network_remembers():
     # sample t acts on the step to t + 1, the last one on nothing
     inputs[-1] += 1
     assert_close(simulate(Shared, silent, torch.zeros_like(x0), TIME, ALPHA, inputs), run)
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("rank", [5, 24])
+def test_products_are_added_in_place(rank, strided):
+    matrices, vectors = torch.randn(4, rank, rank).double(), torch.randn(4, rank).double()
+    whole = torch.randn(4, 3, rank).double()
+    out = whole[:, 1] if strided else whole[:, 1].clone()
+    before = whole.clone()
+    expected = out + torch.einsum("kij,kj->ki", matrices, vectors)
+    assert_close(add_matvec_(out, matrices, matrices.mT.contiguous(), vectors), expected)
+    assert_close(out, expected)
+    assert_close(whole[:, ::2], before[:, ::2], rtol=0, atol=0)
