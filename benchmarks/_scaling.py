@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -181,7 +182,7 @@ def processes(options):
             job = {"n_trials": n_trials, "quick": options.quick, "distributed": n > 1}
             start = [sys.executable]
             if n > 1:
-                start += ["-m", "torch.distributed.run", "--nproc-per-node", str(n)]
+                start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
             rows.append({"repeat": repeat, "n": n, **run_job("fit_shared", job, start)})
             log(f"processes, {n}: {rows[-1]['seconds']:.1f} s, R2 {rows[-1]['r2']:.6f}")
     for one, two in zip(rows[::2], rows[1::2], strict=True):
@@ -207,14 +208,16 @@ def processes(options):
 
 
 def run_job(name, job, start=None):
-    """What a function of this module prints, run in a process of its own."""
-    command = [*(start or [sys.executable]), "-m", __spec__.name, name, json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        log(done.stderr)
-        raise RuntimeError(f"The measuring process failed with {done.returncode}.")
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(lines[-1])
+    """What a function of this module returns, run in a process of its own, or in several."""
+    with tempfile.TemporaryDirectory() as folder:
+        # by a file: lines that several processes print can run together
+        path = Path(folder) / "result.json"
+        command = [*(start or [sys.executable]), "-m", __spec__.name, name, json.dumps(job)]
+        done = subprocess.run([*command, str(path)], capture_output=True, text=True, cwd=ROOT)
+        if done.returncode:
+            log(done.stderr)
+            raise RuntimeError(f"The measuring process failed with {done.returncode}.")
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def fit_shared(job):
@@ -324,4 +327,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     threadpool_limits(1)
     jobs = {f.__name__: f for f in (fit_shared, write_file, fit_file)}
-    print(json.dumps(jobs[sys.argv[1]](json.loads(sys.argv[2]))))
+    result = jobs[sys.argv[1]](json.loads(sys.argv[2]))
+    if os.environ.get("RANK", "0") == "0":  # all of them have the same result
+        Path(sys.argv[3]).write_text(json.dumps(result), encoding="utf-8")

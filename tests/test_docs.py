@@ -16,7 +16,7 @@ import jedi_sklearn
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 GENERATED = ("_build", "auto_examples", "generated")
 
 if not (DOCS / "conf.py").exists():
@@ -54,7 +54,7 @@ def test_python_in_pages_runs_as_doctest():
     ("page", "run"),
     [
         ("parallel.md", []),
-        ("scaling.md", ["-m", "torch.distributed.run", "--nproc-per-node", "2"]),
+        ("scaling.md", TORCHRUN),
     ],
 )
 def test_scripts_of_pages_run(page, run, tmp_path):
