@@ -95,8 +95,9 @@ class SplitRuns(DenseRuns):
         """
         z, (_, score, curvature) = kept
         step = self._linearise(p, z, target)
-        gradient, G = self._normal_equations(self._flat(step.tangents), score, curvature)
-        return gradient, G, self._second_order(step, score) if exact else None
+        tangents = self._flat(step.tangents)
+        gradient, G = self._normal_equations(tangents, target, score, curvature)
+        return gradient, G, self._second_order(step, tangents, score) if exact else None
 
     @torch.no_grad()
     def gradient(self, p, target, kept):
@@ -138,7 +139,7 @@ class SplitRuns(DenseRuns):
         z = z + step.tangents[:, :, m].transpose(0, 1)  # trajectory of the linearised RNN at p
         tangents = self._flat(step.tangents[:, :, :m])
         _, score, curvature = self._score(z, target)
-        gradient, G = self._normal_equations(tangents, score, curvature)
+        gradient, G = self._normal_equations(tangents, target, score, curvature)
         H = weight * G + prior.precision
         gradient = weight * gradient + (p - prior.mean) @ prior.precision
         move, _ = torch.linalg.solve_ex(H, -gradient)
@@ -161,11 +162,14 @@ class SplitRuns(DenseRuns):
     def _score(self, z, target):
         """Compute deviances, scores (problems, time, b), and curvatures (problems, time, neurons).
 
-        Scores are in coordinates. Curvatures that all equal 1 are returned as None.
+        Scores are in coordinates. Curvatures are None if the target has them.
         """
         if target.seen is not None:
-            error = z - target.seen
-            return error.square().sum((1, 2)) + target.rest, error, None
+            error = _product(z, target.root) - target.seen
+            if target.partial:
+                error *= target.recorded
+            score = error if target.root is None else _product(error, target.root.mT)
+            return error.square().sum((1, 2)) + target.rest, score, None
         x = target.outside + z @ self.Qt
         weight = None if target.weight is None else target.weight.flatten(0, 1)
         values = self.observation.score(x.flatten(0, 1), target.y.flatten(0, 1), weight)
@@ -259,18 +263,27 @@ class SplitRuns(DenseRuns):
         flat.view(n, m, n_steps, b).copy_(tangents.permute(1, 2, 0, 3))
         return flat
 
-    def _normal_equations(self, tangents, score, curvature):
+    def _normal_equations(self, tangents, target, score, curvature):
         """Sum S' score and S' curvature S over time, for tangents of `_flat`."""
         n, n_steps, b = score.shape
-        weighted = tangents
+        gradient = torch.bmm(tangents, score.reshape(n, n_steps * b, 1))[..., 0]
         if curvature is not None:
             along = (curvature.flatten(0, 1) @ self.pairs).view(n, n_steps, b, b)
-            weighted = tangents.view(n, -1, n_steps, b).transpose(1, 2) @ along
-            weighted = weighted.transpose(1, 2).reshape(tangents.shape)
-        gradient = torch.bmm(tangents, score.reshape(n, n_steps * b, 1))[..., 0]
-        return gradient, torch.bmm(weighted, tangents.transpose(1, 2))
+            return gradient, self._weighted(tangents, along)
+        if target.partial:
+            tangents = tangents * target.recorded.expand(-1, -1, b).flatten(1).unsqueeze(1)
+        if target.root is not None:
+            tangents = _product(tangents.view(n, -1, b), target.root).view(tangents.shape)
+        return gradient, torch.bmm(tangents, tangents.transpose(1, 2))
 
-    def _second_order(self, step, score):
+    def _weighted(self, tangents, along):
+        """Sum S' along S over time, for `_flat` tangents and matrices (problems, time, b, b)."""
+        n, n_steps, b, _ = along.shape
+        weighted = tangents.view(n, -1, n_steps, b).transpose(1, 2) @ along
+        weighted = weighted.transpose(1, 2).reshape(tangents.shape)
+        return torch.bmm(weighted, tangents.transpose(1, 2))
+
+    def _second_order(self, step, tangents, score):
         """Compute what the curvature of the dynamics adds to that of half the deviance."""
         a, d = self.alpha, self.d
         n_steps, n, m, b = step.tangents.shape
@@ -283,17 +296,23 @@ class SplitRuns(DenseRuns):
         bend = (back @ step.weights["core"]) @ self.Vt
         bend.mul_(step.slope).mul_(step.rates).mul_(-2 * step.left.square())
         bend = (bend.flatten(0, 1) @ self.driving_pairs).view(n, n_steps - 1, b, b)
+        tangents = tangents[:, :, :-b]  # before each step
+        total = self._weighted(tangents, bend)
         # change of the weights with the embedding, times the change of the rates that they read
         by_core = step.by["core"].permute(1, 2, 0, 3).reshape(n, b, -1)
         by_core = torch.bmm(back, by_core).view(n, n_steps - 1, d, -1) * step.left.unsqueeze(-1)
-        total, cross = back.new_zeros(n, m, m), back.new_zeros(n, d, m)
-        each = (step.tangents[:-1], bend.unbind(1), by_core.unbind(1), step.reading.unbind(1))
-        for S, bent, changed, reading in zip(*each, strict=True):
-            total.baddbmm_(torch.bmm(S, bent), S.transpose(1, 2))
-            cross.baddbmm_(changed, torch.bmm(S, reading).transpose(1, 2))
+        changed = (by_core @ step.reading.transpose(2, 3)).transpose(1, 2).reshape(n, d, -1)
+        cross = torch.bmm(changed, tangents.transpose(1, 2))
         total[:, :d] += cross
         total[:, :, :d] += cross.transpose(1, 2)
         return total
+
+
+def _product(rows, matrix):
+    """Multiply rows (problems, ..., b) by a matrix of each problem, one of all, or none."""
+    if matrix is None:
+        return rows
+    return rows @ (matrix[0] if len(matrix) == 1 else matrix)
 
 
 @dataclass
@@ -329,7 +348,12 @@ class SplitTarget:
         1 where some neuron was recorded.
     seen, rest : Tensor (trials, time, b), (trials,) or None
         Coordinates of the values, and the squared error that these leave, if the deviance is a
-        squared error.
+        squared error over the same neurons at all recorded times.
+    root : Tensor (trials, b, b) or None
+        Factor of the products of the axes over these neurons, which turns coordinates into those
+        of `seen`. None if it is the identity.
+    partial : bool
+        Whether some times of some trials were not recorded.
     y, weight : Tensor (trials, time, neurons) or None
         Values and weights, if it is not.
     forced : bool
@@ -343,9 +367,11 @@ class SplitTarget:
     recorded: torch.Tensor
     seen: torch.Tensor | None = None
     rest: torch.Tensor | None = None
+    root: torch.Tensor | None = None
     y: torch.Tensor | None = None
     weight: torch.Tensor | None = None
     forced: bool = False
+    partial: bool = False
 
     def __post_init__(self):
         self._driven = {}
@@ -375,14 +401,33 @@ class SplitTarget:
         if runs.drive is not None:
             driven = driven[:, :, runs.drive]
         about = (guide - outside) @ runs.Q
-        parts = (outside, driven, 1 - pulls, about, recorded)
-        y = trials.y.transpose(0, 1)
-        if not (trials.weight is None and runs.observation.squared):
-            weight = None if trials.weight is None else trials.weight.transpose(0, 1).contiguous()
-            return cls(*parts, y=y.contiguous(), weight=weight, forced=bool(teacher_forcing))
-        seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
-        rest = (y - outside - seen @ runs.Qt).square().sum((1, 2))
-        return cls(*parts, seen=seen, rest=rest, forced=bool(teacher_forcing))
+        parts, forced = (outside, driven, 1 - pulls, about, recorded), bool(teacher_forcing)
+        y, weight, alike = trials.y.transpose(0, 1), None, True
+        if trials.weight is not None:
+            weight = trials.weight.transpose(0, 1)
+            of_neuron = weight.amax(1, keepdim=True)
+            alike = torch.equal(weight, recorded * of_neuron)
+        if not (alike and runs.observation.squared):
+            weight = None if weight is None else weight.contiguous()
+            return cls(*parts, y=y.contiguous(), weight=weight, forced=forced)
+        if weight is None or bool(of_neuron.all()):
+            seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
+            rest, root = y - outside - seen @ runs.Qt, None
+        else:
+            if torch.equal(of_neuron, of_neuron[:1].expand_as(of_neuron)):
+                of_neuron = of_neuron[:1]
+            axes = runs.Q * of_neuron.transpose(1, 2)
+            size, turn = torch.linalg.eigh(axes.transpose(1, 2) @ axes)
+            size = size.clamp_min(0).unsqueeze(1)
+            least = size.amax(2, keepdim=True) * len(runs.Qt) * torch.finfo(size.dtype).eps
+            inverse = turn * torch.where(size > least, size.rsqrt(), 0.0)
+            root = turn * torch.where(size > least, size.sqrt(), 0.0)
+            rest = (y - outside) * of_neuron
+            seen = rest @ axes @ inverse
+            rest = rest - seen @ inverse.transpose(1, 2) @ axes.transpose(1, 2)
+        rest = (rest * recorded).square().sum((1, 2))
+        how = {"seen": seen, "rest": rest, "root": root, "partial": not bool(recorded.all())}
+        return cls(*parts, **how, forced=forced)
 
     def driven_as(self, dtype):
         """Return `driven` in a precision, which is kept for the next call."""

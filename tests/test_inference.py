@@ -1,5 +1,7 @@
 """Facts about inference: true embeddings found, one trial at a time, with honest error bars."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -244,15 +246,42 @@ def gaps(shape, seed=40):
     return mask
 
 
+def same_neurons(shape, kept=slice(0, 8)):
+    """The same neurons at all recorded times; trial 0 ends early."""
+    mask = torch.zeros(shape, dtype=torch.float64)
+    mask[:, :, kept] = 1
+    mask[-4:, 0] = 0
+    return mask
+
+
+def own_neurons(shape):
+    """Other neurons in each trial, in one fewer than the coordinates of the run."""
+    mask = same_neurons(shape)
+    mask[:, 0, :3] = 0
+    mask[:, 1, 2:] = 0
+    return mask
+
+
+MASKS = {
+    "scattered": gaps,
+    "ends": same_neurons,
+    "neurons": partial(same_neurons, kept=[0, 2, 3, 5, 7]),
+    "own": own_neurons,
+}
+
+
 @pytest.mark.parametrize("initial", INITIALS.values(), ids=INITIALS)
 @pytest.mark.parametrize("teacher_forcing", [0.0, 0.3])
-@pytest.mark.parametrize("connectivity", CONNECTIVITIES)
+@pytest.mark.parametrize(
+    ("connectivity", "mask"),
+    [*(("shared", mask) for mask in MASKS), ("low_rank", "scattered"), ("full_rank", "scattered")],
+)
 def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
-    model, connectivity, teacher_forcing, initial
+    model, connectivity, mask, teacher_forcing, initial
 ):
     hyper = driven(make_hyper(model, connectivity, starts=initial.generated))
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
-    trials = Trials(data, gaps(data.shape), inputs=normal(15, 3, 2, seed=31))
+    trials = Trials(data, MASKS[mask](data.shape), inputs=normal(15, 3, 2, seed=31))
     mask = trials.weight.numpy()
     p = normal(3, D + initial.size, seed=8)
     pulls = teacher_forcing * mask.any(2, keepdims=True)  # nothing pulls where nobody was recorded
@@ -277,13 +306,14 @@ def test_the_system_with_gaps_and_inputs_is_that_of_finite_differences(
     )
 
 
-@pytest.fixture(params=list(INITIALS))
+@pytest.fixture(params=[*((name, "scattered") for name in INITIALS), ("generated", "own")])
 def driven_runs(request, model):
     """Runs of a shared model with inputs, and trials with gaps."""
-    initial = INITIALS[request.param]
+    name, mask = request.param
+    initial = INITIALS[name]
     hyper = driven(make_hyper(model, "shared", starts=initial.generated))
     data = torch.as_tensor(model.X[:3, :15]).transpose(0, 1) + 0.2 * normal(15, 3, 8, seed=7)
-    trials = Trials(data, gaps(data.shape), inputs=normal(15, 3, 2, seed=31))
+    trials = Trials(data, MASKS[mask](data.shape), inputs=normal(15, 3, 2, seed=31))
     return runs_of(hyper, initial), trials, normal(3, D + initial.size, seed=8)
 
 
