@@ -48,6 +48,7 @@ __all__ = ["STRUCTURE", "Fit", "fit_model", "free_run_r2"]
 
 # parameters, in addition to the sizes, that a warm start cannot change
 STRUCTURE = ("connectivity", "hypernetwork", "dt", "tau", "scale")
+PRECISION = torch.float32  # of training
 FEW_VISITS, SETTLED = 15, 512  # steps per trial that are few; trials that then represent all
 
 
@@ -227,7 +228,7 @@ def prepare(est, X, y, conditions, inputs, previous, processes):
     u = np.empty((*X.shape[:2], 0)) if inputs is None else inputs / input_scale
     imputer = Imputer.learn(used, observation.estimate, None if codes is None else codes[kept])
     every = choose_steps(est) if previous is None else previous.steps_per_sample
-    how = (used, u[kept], observation, imputer, torch.float32, device, every)
+    how = (used, u[kept], observation, imputer, PRECISION, device, every)
     null, count = observation.null_deviance(used, processes)
     whole = trials = LazyTrials(*how, count) if isinstance(X, StoredTrials) else as_trials(*how)
     sessions = sessions_of(used) if imputer.apart else []

@@ -131,7 +131,7 @@ class Paper(Solver):
         n = len(trials) if embedding_index is None else int(embedding_index.max()) + 1
         size = (n, hypernetwork.n_components)
         c = torch.randn(*size, generator=generator, dtype=torch.float32)
-        return c.to(trials.device)
+        return c.to(trials.device, trials.dtype)
 
 
 SOLVERS = {"annealed": Annealed, "paper": Paper}
