@@ -1456,9 +1456,12 @@ class JEDIEstimator(
         check_is_fitted(self, "hypernetwork_")
         E = as_numbers(E, "Embeddings").copy()  # torch rejects negative strides and read-only
         if E.ndim != 2 or E.shape[1] != self.n_components_:
+            hint = ""
+            if self.output == "both" and E.ndim == 2 and E.shape[1] == self._n_features_out:
+                hint = f' With output="both" they are the first {self.n_components_} columns.'
             raise ValueError(
                 f"Embeddings must have shape (n_trials, n_components = {self.n_components_}), "
-                f"got {E.shape}."
+                f"got {E.shape}.{hint}"
             )
         if not np.isfinite(E).all():
             raise ValueError("Embeddings hold NaN or infinite values.")

@@ -464,6 +464,9 @@ def test_in_both_the_parts_have_the_same_total_variance_and_sds_are_roots(runs):
     ratio = scores.std(axis=0) / np.sqrt(activity.std(axis=0))
     assert_allclose(ratio, ratio[0], rtol=1e-6)
     assert_allclose(features[:, d:], scores, atol=1e-6 * np.abs(scores).max())
+    with pytest.raises(ValueError, match=f'output="both" they are the first {d} columns'):
+        est.inverse_transform(features)
+    assert_allclose(est.inverse_transform(features[:, :d]), est.inverse_transform(embedding))
 
 
 def test_files_from_before_both_existed_learn_the_units(runs):
