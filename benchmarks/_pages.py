@@ -7,8 +7,6 @@ In a template stand
 - ``{{NAME KEY STATISTIC FORMAT [table=1] [COLUMN=VALUE ...]}}``: one number, such as
   ``{{fit.multitask r2 mean .3f}}``. Where it was not measured, the row of the table, the item of
   the list or the paragraph that wants it is left out;
-- ``{{unless NAME [N]}}``: nothing, and the item is left out once that section was run (with N
-  seeds);
 - ``{{figure NAME FIGURE}}``: a figure of another page's section;
 - ``{{results}}``: the table of README.md, from ``_results.md``.
 """
@@ -79,11 +77,6 @@ def fill(text, results):
 def _wanted(words, results):
     """What a placeholder stands for."""
     kind, *rest = shlex.split(words)
-    if kind == "unless":
-        name, least = rest[0], int(rest[1]) if len(rest) > 1 else 1
-        if name in results and len(results[name][0]["seeds"]) >= least:
-            raise Missing
-        return ""
     if kind == "section":
         return _section(rest[0], results)
     if kind == "figure":
@@ -110,10 +103,7 @@ def _find(name, results):
 def _section(name, results):
     """A section for a page."""
     if name not in results:
-        return (
-            "Not run yet with this version ([earlier measurements](earlier.md)):\n\n"
-            f"```bash\npython -m benchmarks --sections {name}\n```"
-        )
+        return f"Not run yet:\n\n```bash\npython -m benchmarks --sections {name}\n```"
     record, result = results[name]
     parts = [f"```bash\n{record['command']}\n```", result.markdown()]
     parts += [_figure(name, figure) for figure in result.figures]

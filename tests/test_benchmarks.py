@@ -89,8 +89,6 @@ def test_templates_leave_out_what_was_not_measured():
     assert _pages.fill("- {{fit.x r2 max .1f kind=b}}\n- {{fit.x r2 sd .1f kind=b}}\n", found) == (
         "- 0.9\n"
     )
-    text = "| {{unless fit.x 2}}old |\n| {{unless fit.x 5}}more |\n| {{unless fit.y}}not yet |\n"
-    assert _pages.fill(text, found) == "| more |\n| not yet |\n"
 
 
 def test_unknown_sections_are_refused():
