@@ -34,6 +34,7 @@ TASKS = ("decision", "memory", "oscillation", "reach")
 # free run of the true teacher an R2 of 0.982; recurrence amplifies the process noise, which takes
 # it to about 0.965 (mean of teacher seeds 0-4), the ceiling that the target was set for.
 NOISE = {"process_noise": 0.003, "observation_noise": 0.1}
+RECOVERY_STEPS = 600  # of fits whose weights are compared with the teacher's; more than R2 needs
 
 
 def multitask_trials(options, seed, **arguments):
@@ -190,7 +191,8 @@ def driven(options):
             "and chaos take away from the trials.",
             "*Recurrent weights and embeddings*: `make_multitask` with 300 trials to fit and 100 "
             "held out, `n_neurons=50`, `n_timesteps=100`, `initial_jitter=1`; "
-            "`JEDIEstimator(n_components=1, rank=5, scale=None, max_iter=300)`. "
+            "`JEDIEstimator(n_components=1, rank=5, scale=None, max_iter=600)`: with the "
+            "default 300 steps weights have not settled, although R2 has. "
             "*Worst eigenvalue*: relative error of the worst of the teacher's five nonzero "
             "eigenvalues, in the median held-out trial and in the 95th percentile. *Spread of J*: "
             "RMS deviation of a trial's weights from the mean over trials, relative to the "
@@ -211,12 +213,12 @@ def driven(options):
 def recovery(options, data, train, test):
     """How well the teacher's weights are found with known inputs, and what embeddings hold."""
     u, labels = data.inputs, data.task[test]
-    est = estimator(options, n_components=1, rank=5, scale=None, max_iter=300)
+    est = estimator(options, n_components=1, rank=5, scale=None, max_iter=RECOVERY_STEPS)
     seconds = fit(est, data.X[train], inputs=u[train])
     rnns = est.dynamics(data.X[test], inputs=u[test])
     true = data.teacher.eigenvalues()[0]
     errors = [eigenvalue_errors(true, found).max() for found in rnns.eigenvalues()]
-    alone = estimator(options, n_components=1, rank=5, scale=None, max_iter=300)
+    alone = estimator(options, n_components=1, rank=5, scale=None, max_iter=RECOVERY_STEPS)
     fit(alone, data.X[train])
     truth, found = data.teacher.input_weights, rnns.input_weights
     return {
