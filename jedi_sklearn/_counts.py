@@ -132,16 +132,14 @@ class CountSmoother:
         n = max(1, min(len(X), SAMPLE // (n_steps * n_neurons)))
         chosen = np.sort(np.random.RandomState(0).permutation(len(X))[:n])
         trials = [np.asarray(trial, dtype=float) for trial in part(X, chosen)]
+        spikes = [np.nonzero(trial > 0) for trial in trials]
         best = None
         for width in [w for w in WIDTHS if w <= n_steps / 2] or WIDTHS[:1]:
-            parts = [_neighbours(trial, width) for trial in trials]
-            for prior in PRIORS:
-                score = 0.0
-                for trial, (total, count) in zip(trials, parts, strict=True):
-                    rate = (total + prior * baseline) / (count + prior)
-                    score += np.nansum(xlogy(trial, rate) - rate)
-                if best is None or score > best[0]:
-                    best = score, width, prior
+            scores = np.zeros(len(PRIORS))
+            for trial, where in zip(trials, spikes, strict=True):
+                scores += _log_likelihoods(trial, where, *_neighbours(trial, width), baseline)
+            if best is None or scores.max() > best[0]:
+                best = scores.max(), width, PRIORS[scores.argmax()]
         return cls(baseline, *best[1:])
 
     def __call__(self, trial):
@@ -153,15 +151,36 @@ class CountSmoother:
 
 
 def _neighbours(trial, width):
-    """Sum the weighted counts around each bin, and the weights, both without the bin itself."""
+    """Sum the weighted counts around each bin, and the weights, both without the bin itself.
+
+    Where nothing is missing the weights are those of all neurons, (time, 1).
+    """
     known = ~np.isnan(trial)
     counts = np.where(known, trial, 0.0).astype(float)  # also where X is float32
+    weights = np.ones((len(trial), 1)) if known.all() else known.astype(float)
     centre = _at_centre(width)
     sums = [
         gaussian_filter1d(a, width, axis=0, mode="constant") / centre - a
-        for a in (counts, known.astype(float))
+        for a in (counts, weights)
     ]
     return [np.maximum(a, 0.0) for a in sums]  # rounding may make them negative
+
+
+def _log_likelihoods(trial, spikes, total, count, baseline):
+    """Sum the log likelihoods of a trial's bins, each estimated from the others, for each prior.
+
+    `spikes` are the indices of counts above 0; what no estimate changes is left out.
+    """
+    known, of_time, of_neuron = ~np.isnan(trial), total, baseline
+    if count.shape[1] == 1:  # sums over neurons are enough
+        known, of_time, of_neuron = ..., total.sum(1, keepdims=True), baseline.sum()
+    weight = np.broadcast_to(count, total.shape)[spikes]
+    scores = []
+    for prior in PRIORS:
+        rate = (total[spikes] + prior * baseline[spikes[1]]) / (weight + prior)
+        expected = (of_time + prior * of_neuron) / (count + prior)
+        scores.append(xlogy(trial[spikes], rate).sum() - expected[known].sum())
+    return np.array(scores)
 
 
 def _at_centre(width):
