@@ -92,14 +92,16 @@ for task in tasks:
     ax_spectrum.plot(growth[test].ravel(), frequency[test].ravel(), **style, ms=4, alpha=0.6)
 ax_embedding.set(xlabel="embedding, component 1", ylabel="embedding, component 2")
 ax_embedding.set_title(f"Embeddings ({est.n_components_} components)")
-ax_embedding.margins(y=0.2)  # room for the legend
+bottom_of_data, top_of_data = ax_embedding.get_ylim()
+ax_embedding.set_ylim(top=1.25 * top_of_data - 0.25 * bottom_of_data)  # room for the legend
 ax_embedding.legend(frameon=False, handletextpad=0.1, ncols=2, loc="upper center")
 
 ax_spectrum.axvline(0, color="0.6", lw=0.8, ls="--", zorder=0)
-ax_spectrum.set(xlabel="growth rate (1/s)", ylabel="frequency (Hz)", xlim=(-50, None))
+left = max(-50, 1.1 * growth.min())
+ax_spectrum.set(xlabel="growth rate (1/s)", ylabel="frequency (Hz)", xlim=(left, None))
 ax_spectrum.set_title("Eigenvalues of the held-out trials' RNNs")
-if (growth < -50).any():
-    note = f"{100 * (growth < -50).mean():.1f} % further left"
+if (growth < left).any():
+    note = f"{100 * (growth < left).mean():.1f} % further left"
     ax_spectrum.text(0.02, 0.97, note, transform=ax_spectrum.transAxes, color="0.4", va="top")
 
 ax_loss.axvspan(0, 0.5 * est.max_iter, color="0.93", lw=0)  # the first half is forced
