@@ -9,13 +9,12 @@ Lyapunov exponents?
 
 The JEDI paper reports eigenvalues near the unit circle in execution, and inside it with excursions
 along the real axis in preparation. Here, along the activity, the leading multipliers of execution
-are nearer to the circle, too (1.03), but those of preparation lie outside it (1.09), and the
-largest real ones are larger in preparation (0.98 against 0.91). Execution turns faster (1.6
-against 1.3 Hz), and its Lyapunov exponent is lower (0.8 against 2.0 per s). At the origin the
-leading ones of both lie outside, those of execution more (1.63 against 1.50). Where the levels lie
-depends on the model: with rates smoothed by hand (SD 100 ms) instead of counts those of
-preparation lay on the circle (1.02) and those of execution inside it (0.96). The differences had
-the same signs.
+are nearer to the circle, too, but those of both lie outside it (1.16 in execution, 1.20 in
+preparation), and the largest real ones are larger in preparation (1.09 against 1.04). Execution
+turns faster (1.8 against 1.5 Hz), and its Lyapunov exponent is lower (2.7 against 3.9 per s). At
+the origin the leading ones of both lie outside, those of execution more (1.78 against 1.68). Where
+the levels lie depends on the model: with another optimiser, which fitted the counts as well, those
+along the activity were 1.03 and 1.09. The differences had the same signs.
 
 The fit is repeated on ten random halves of the trials and read out on the other half. A
 permutation test, in which the two epochs of a trial change places, says which mean differences
