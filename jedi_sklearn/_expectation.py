@@ -25,8 +25,7 @@ SEEN = (0.25, 0.5, 0.75)  # shares of training trials seen when choosing the tem
 MIN_JUDGES, MAX_JUDGES = 8, 64  # number of trials for choosing the temperature
 HIDDEN, N_HIDING = 0.5, 32  # share of neurons hidden from training trials, and their number
 SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the variance of runs, for disturbances about them
-# values in the runs for choosing it, and in runs held together: 256 MB and 64 MB of float64
-MAX_VALUES, HELD_VALUES = 2**25, 2**23
+HELD_VALUES = 2**23  # in runs held together, also those for choosing it: 64 MB of float64
 # values of trials from which disturbances are learned; however large a trial, samples and neurons
 COPIED, LEAST_SAMPLES, LEAST_NEURONS = 2**20, 128, 64
 JUDGED = 2**22  # values in the runs by which forecasts are scored: 32 MB
@@ -215,10 +214,10 @@ def learn_reliance(model, X, inputs):
     alike = model.initial_state.generated and inputs is None
     n_values = n_samples * X.shape[2]
     index = some_of(len(X), len(model.prior.known))
-    some = some_of(len(index), min(len(index), max(MAX_VALUES // n_values, MIN_JUDGES)))
+    some = some_of(len(index), min(len(index), max(HELD_VALUES // n_values, MIN_JUDGES)))
     known, index = model.prior.known[some], index[some].numpy()
     n_judges = MAX_JUDGES if alike else MIN_JUDGES
-    judges = some_of(len(known), max(min(n_judges, MAX_VALUES // n_values), MIN_JUDGES)).numpy()
+    judges = some_of(len(known), max(min(n_judges, HELD_VALUES // n_values), MIN_JUDGES)).numpy()
     # for disturbances: trials, samples of each, and neurons, which tell most
     n_trials = min(max(COPIED // n_values, MIN_JUDGES), len(judges))
     n_each = min(max(COPIED // (n_trials * X.shape[2]), LEAST_SAMPLES), n_samples)
