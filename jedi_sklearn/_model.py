@@ -2,46 +2,35 @@
 
 One object holds the hypernetwork (with its connectivity), the observation model, the initial
 state and the prior of the parameters p = [c, q] of trials. During training it is float32 on the
-device of the fit; from `settle` on it is float64 on the CPU. It does not know how it is trained.
+device of the fit; from `settle` on it is float64 on the CPU. It does not know how it is trained,
+nor how the embeddings of trials are inferred (`_blockwise.py`).
 """
 
 from __future__ import annotations
 
 import copy
-from functools import partial
 from itertools import zip_longest
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
-from sklearn.utils import Bunch
 from torch import nn
 
+from ._blockwise import Wanted, infer_trials
 from ._distributed import ALONE
-from ._expectation import Alternatives, learn_reliance, some_of
-from ._inference import GaussianPrior, error_bars, infer
-from ._missing import needed, sessions_of
+from ._expectation import learn_reliance, some_of
+from ._inference import GaussianPrior
 from ._observation import residual_autocorrelation_time
 from ._replay import can_replay, replayed
-from ._rollout import follow, read_out_loss, simulate, split_run
-from ._torch import as_tensor, in_parallel, isolated, temporary_bytes
-from ._trials import (
-    SessionTrials,
-    as_trials,
-    block_size,
-    blocks,
-    by_session,
-    lengths_of,
-    n_steps_of,
-)
+from ._rollout import read_out_loss, simulate, split_run
+from ._torch import as_tensor
+from ._trials import SessionTrials, block_size, blocks, by_session, n_steps_of
 
 __all__ = ["Model"]
 
 N_KNOWN = 256  # training trials that represent all in predictions
 N_CENTRES = 32  # cluster centres of the training embeddings, which are candidate starts
-BLOCK_BYTES, MAX_BLOCK = 2**26, 64  # trials inferred together on the CPU: 64 MB of float64
-MEANS = ("H", "first", "distance")  # results of inference that are means over trials
-EXPECTED = {"ahead", "expected"}  # of values not seen
+N_TOGETHER = 64  # free runs that are simulated together
 LEAST_EFFECT = 1e-8  # least effect of a component, as a share of the largest
 NOISE_FLOOR = 1e-8  # share of the data's variance; noise-free data would give a singular system
 
@@ -281,96 +270,9 @@ class Model(nn.Module):
 
     # Trials
 
-    def infer(
-        self,
-        X,
-        device,
-        inputs=None,
-        *,
-        starts=False,
-        errors=False,
-        curvature=False,
-        correction=None,
-        ahead=None,
-        expected=False,
-        weigh=False,
-        n_init=None,
-        n_jobs=None,
-        processes=ALONE,
-    ):
-        """Infer the posterior modes of trials (NaN where missing), block by block, as arrays.
-
-        Blocks, and therefore results, do not depend on the number of workers. If the model
-        extends an earlier one, the likelier of the two describes a trial; what is expected is a
-        mean over both.
-
-        Returns
-        -------
-        Bunch
-            - ``p`` (trials, m): posterior modes; ``deviance`` and ``converged`` (trials,).
-            - ``first`` (neurons,): mean over trials of the first samples, scaled (of the initial
-              states of the runs, if only some neurons are used), and ``distance``: the mean of
-              their mean square.
-            - With `curvature`, ``H`` (m, m): mean curvature over trials.
-            - With `starts`, ``x0`` (trials, neurons): initial states, scaled; and ``lengths``
-              (trials,): samples without padding.
-            - With `errors`, ``covariance`` (trials, m, m) of p.
-            - With `correction`, the runs are corrected by this share of their errors along the
-              way, and ``last`` (trials, neurons) holds their final states, scaled.
-            - With `ahead`, a number of samples, ``ahead`` (trials, samples, neurons) replaces
-              ``last``: the activity expected after X, averaged over what the trials may be.
-              `inputs` must then extend to its end.
-            - With `expected`, ``expected`` (trials, time, neurons): the activity expected during
-              the trials, of all neurons, averaged over what the trials may be.
-            - With `weigh`, ``evidence`` (trials,): log probability of the trials, up to a constant
-              that is common to a model and those that it extends.
-        """
-        if self.earlier is not None:
-            how = {"starts": starts, "errors": errors, "correction": correction, "ahead": ahead}
-            how |= {"expected": expected, "weigh": True}
-            how |= {"n_init": n_init, "n_jobs": n_jobs, "processes": processes}
-            before = self.earlier.infer(X, device, inputs, **how)
-        parts, order = self._blocks(X, device)
-        how = {"device": device, "starts": starts, "errors": errors, "curvature": curvature}
-        how |= {"correction": correction, "ahead": ahead, "expected": expected}
-        how["n_init"] = n_init or self.n_init
-        how["weigh"] = weigh or self.earlier is not None
-        block = partial(self._infer_block, **how)
-        with processes.together():
-            mine = processes.share(parts)
-            calls = ((X[i], None if inputs is None else inputs[i], own) for i, own in mine)
-            found = in_parallel(block, calls, len(mine), device, n_jobs)
-        found = processes.gather(found)
-        out = {}
-        for name in found[0]:
-            each = [block[name] for block in found]
-            if name in MEANS:
-                out[name] = np.stack(each).sum(0) / len(X)
-            else:
-                out[name] = np.concatenate(each)[order]
-        return Bunch(**out) if self.earlier is None else _likelier(before, Bunch(**out))
-
-    def _blocks(self, X, device):
-        """Divide trials into blocks, with the neurons each needs; also return how to reorder.
-
-        Neurons that drive no others are only read out. If a session lacks such neurons, the
-        results of its trials do not depend on them at all, down to the last bit.
-        """
-        drive, parts = self.connectivity.drive_others, []
-        if drive is None or drive.all():
-            sessions = [(np.arange(len(X)), None)]
-        else:
-            drive = drive.cpu().numpy()
-            sessions = [(i, needed(drive, own)) for i, own in sessions_of(X)]
-        for index, neurons in sessions:
-            if neurons is not None and len(neurons) == X.shape[2]:
-                neurons = None
-            n_neurons = X.shape[2] if neurons is None else len(neurons)
-            values = n_steps_of(X.shape[1], self.steps_per_sample) * n_neurons
-            size = max(int(temporary_bytes(device, BLOCK_BYTES) / 8 / values), 1)
-            size = min(size, MAX_BLOCK) if device.type == "cpu" else size
-            parts += [(index[k : k + size], neurons) for k in range(0, len(index), size)]
-        return parts, np.argsort(np.concatenate([i for i, _ in parts]))
+    def infer(self, X, device, inputs=None, *, n_jobs=None, processes=ALONE, **wanted):
+        """Infer the posterior modes of trials X, and what else is `Wanted`, by name."""
+        return infer_trials(self, X, device, inputs, Wanted(**wanted), n_jobs, processes)
 
     def of_neurons(self, neurons):
         """Select some of the neurons, which must not need any of the others."""
@@ -389,82 +291,6 @@ class Model(nn.Module):
         rest += (self.steps_per_sample, self.temperature, self.largest)
         rest += (self.hidden_temperature, disturbances)
         return Model(*parts, *rest).requires_grad_(False)
-
-    @isolated  # each worker has its own torch state
-    @torch.no_grad()
-    def _infer_block(
-        self,
-        X,
-        inputs,
-        neurons,
-        *,
-        device,
-        starts,
-        errors,
-        curvature,
-        correction,
-        ahead,
-        expected,
-        weigh,
-        n_init,
-    ):
-        """Compute what `infer` returns for a block of trials, with sums in place of means.
-
-        `neurons` are those that the runs need.
-        """
-        # on the CPU there is no need for a copy, because nothing is modified
-        model = self if device.type == "cpu" else copy.deepcopy(self).to(device)
-        u = self.scale_inputs(None if inputs is None else inputs[:, : X.shape[1]], X.shape[:2])
-        kind = (torch.float64, device, self.steps_per_sample)
-        inner = model if neurons is None else model.of_neurons(neurons)
-        how = (u, inner.observation, inner.imputer, *kind, neurons)
-        some = trials = as_trials(X, *how)
-        everyone = self.initial_state.measured or correction is not None or expected
-        if neurons is not None and everyone:
-            trials = as_trials(X, u, self.observation, self.imputer, *kind)
-        runs, d = inner.runs(), self.hypernetwork.n_components
-        weight = 1 / (model.observation.dispersion * self.autocorrelation_time)
-        plain = weight
-        weight /= self.temperature if ahead else self.hidden_temperature if expected else 1.0
-        how = {"teacher_forcing": correction or 0.0, "n_init": n_init}
-        how["curvature"] = curvature or errors or ahead or expected or weigh
-        how["noise"] = model.observation.dispersion
-        p, H, deviance, converged = infer(runs, some, model.prior, weight, **how)
-        if some.constant is not None:
-            deviance = deviance + some.constant
-        weights, first = model.hypernetwork(p[:, :d]), trials.guide[0]
-        generated = model.connectivity.generated(weights)
-        like = generated if model.initial_state.generated else first  # of all neurons
-        x0 = model.initial_state(p[:, d:], like, generated)
-        found = {"p": p, "deviance": deviance, "converged": converged}
-        if curvature:
-            found["H"] = H.sum(0)
-        if weigh:
-            # tempered as in forecasts, because noise of single neurons is not all that differs
-            tempered = model.prior.precision + (H - model.prior.precision) / self.temperature
-            likelihood = -weight / (2 * self.temperature) * deviance
-            found["evidence"] = likelihood + model.prior.log_integral(p, tempered)
-        found["distance"] = first.square().mean(1).sum(0)
-        found["first"] = (first if first.shape == x0.shape else x0).sum(0)
-        if starts:
-            found["x0"] = x0
-        if ahead:
-            likely = Alternatives(model, trials, p, H, weight, correction, runs, some)
-            later = None if inputs is None else inputs[:, X.shape[1] - 1 :]
-            found["ahead"] = likely.forecast(ahead, self.scale_inputs(later, (len(X), ahead + 1)))
-        elif expected:
-            likely = Alternatives(model, trials, p, H, weight, 0.0, runs, some)
-            found["expected"] = likely.expect(model.disturbances, plain)
-        elif correction is not None:
-            run = (self.connectivity, weights, x0, trials, self.alpha)
-            found["last"] = follow(*run, correction)
-        if weigh and (ahead or expected):
-            found["evidence"] = likely.log_share.logsumexp(1)
-        if errors:
-            bars = (p, H, model.prior, weight, self.autocorrelation_time)
-            found["covariance"] = error_bars(runs, some, *bars)
-        found = {name: a.cpu().numpy() for name, a in found.items()}
-        return found | ({"lengths": lengths_of(X)} if starts else {})
 
     def scale_inputs(self, inputs, shape):
         """Scale inputs for the RNNs; for None, return inputs of `shape` without channels."""
@@ -564,8 +390,8 @@ class Model(nn.Module):
     def _free_runs(self, E, x0, n_timesteps, inputs):
         """Yield free runs of this model alone, like `free_runs`."""
         u = torch.as_tensor(self.scale_inputs(inputs, (len(E), n_timesteps))).transpose(0, 1)
-        for first in range(0, len(E), MAX_BLOCK):
-            i = slice(first, first + MAX_BLOCK)
+        for first in range(0, len(E), N_TOGETHER):
+            i = slice(first, first + N_TOGETHER)
             weights, start = self.hypernetwork(as_tensor(E[i])), torch.tensor(x0[i])
             every = self.steps_per_sample
             n_steps = n_steps_of(n_timesteps, every)
@@ -588,31 +414,6 @@ class Model(nn.Module):
         if len(self.input_scale):  # an RNN without inputs has no input weights
             rest["input_weights"] = w["B"] / self.input_scale
         return self.connectivity.rnns(w, **rest)
-
-
-def _likelier(before, found):
-    """Choose what was found for each trial by the likelier of an earlier model and one beyond it.
-
-    What both expect of values not seen is averaged.
-    """
-    for each in (before, found):
-        each.evidence = np.where(np.isnan(each.evidence), -np.inf, each.evidence)
-    new = found.evidence > before.evidence
-    chosen = Bunch(**found)
-    for name, values in before.items():
-        if name not in MEANS:
-            later = found[name]
-            sizes = zip(values.shape, later.shape, strict=True)
-            padded = np.pad(values, [(0, n - own) for own, n in sizes])
-            which = new.reshape(-1, *[1] * (later.ndim - 1))
-            chosen[name] = np.where(which, later, padded)
-    total = np.logaddexp(before.evidence, found.evidence)
-    chosen.evidence = total
-    # neither may be possible; then the earlier one counts
-    share = np.exp(found.evidence - np.maximum(total, np.finfo(float).min))[:, None, None]
-    for name in EXPECTED & found.keys():
-        chosen[name] = (1 - share) * before[name] + share * found[name]
-    return chosen
 
 
 def _learn_prior(c, each, q, seed):

@@ -13,7 +13,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import distributed
 
-from jedi_sklearn import JEDIEstimator, _fit, _model, _parameters, _trials
+from jedi_sklearn import JEDIEstimator, _blockwise, _fit, _parameters, _trials
 from jedi_sklearn._distributed import ALONE, Processes, _exchangeable, join
 from jedi_sklearn.datasets import make_multitask
 from jedi_sklearn.preprocessing import stack_sessions
@@ -26,11 +26,11 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 import torch
 from torch import distributed
-from jedi_sklearn import _fit, _model, _parameters, _persistence, _trials
+from jedi_sklearn import _blockwise, _fit, _parameters, _persistence, _trials
 from test_distributed import DATA, checkpointed, fits, small_fit
 
 folder = sys.argv[2]
-_trials.MAX_WORK = _model.MAX_BLOCK = 8
+_trials.MAX_WORK = _blockwise.MAX_BLOCK = 8
 _parameters.ENOUGH_UNITS = 1
 _fit.PRECISION = torch.float64  # rounding must not grow with the steps
 for name, est in fits(distributed=True).items():
@@ -139,7 +139,7 @@ def said(launched):
 @pytest.mark.slow
 def test_two_processes_fit_what_one_does(launched, monkeypatch):
     monkeypatch.setattr(_trials, "MAX_WORK", 8)  # a share for each of them
-    monkeypatch.setattr(_model, "MAX_BLOCK", 8)
+    monkeypatch.setattr(_blockwise, "MAX_BLOCK", 8)
     monkeypatch.setattr(_parameters, "ENOUGH_UNITS", 1)  # sessions leave out neurons
     monkeypatch.setattr(_fit, "PRECISION", torch.float64)
     for name, est in fits().items():

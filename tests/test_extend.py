@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from jedi_sklearn import JEDIEstimator
-from jedi_sklearn._model import _likelier
+from jedi_sklearn._blockwise import _likelier
 from jedi_sklearn._warm_start import largest_of_noise
 from jedi_sklearn.datasets import make_multitask, make_spike_counts
 from jedi_sklearn.metrics import r2_by

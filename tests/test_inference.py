@@ -9,7 +9,7 @@ from scipy.stats import chi2
 from sklearn.metrics import r2_score
 from torch.testing import assert_close
 
-from jedi_sklearn import JEDIEstimator, RNNBatch, _inference, _model
+from jedi_sklearn import JEDIEstimator, RNNBatch, _blockwise, _inference
 from jedi_sklearn._hypernetwork import Hypernetwork
 from jedi_sklearn._inference import GaussianPrior, _updated, error_bars, infer
 from jedi_sklearn._initial_state import Generated, Inferred, Observed
@@ -670,9 +670,9 @@ def test_an_inferred_start_beats_a_noisy_first_sample(make_model):
 
 def test_starts_may_be_changed_after_the_fit(small, multitask, monkeypatch):
     est, starts = small(max_iter=5).fit(multitask.X[:16]), []
-    infer = _model.infer
+    infer = _blockwise.infer
     monkeypatch.setattr(
-        _model, "infer", lambda *a, n_init, **k: starts.append(n_init) or infer(*a, **k)
+        _blockwise, "infer", lambda *a, n_init, **k: starts.append(n_init) or infer(*a, **k)
     )
     est.set_params(n_init=5).transform(multitask.X[:2])
     assert starts == [5]

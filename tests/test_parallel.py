@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from jedi_sklearn import JEDIEstimator
+from jedi_sklearn import JEDIEstimator, _blockwise
 from jedi_sklearn.datasets import make_multitask
 
 DATA = make_multitask(16, n_neurons=8, n_timesteps=16, dt=0.05, random_state=0)
@@ -140,15 +140,15 @@ def test_one_estimator_for_each_condition_is_the_same_everywhere(in_parallel):
 @pytest.mark.slow
 def test_by_default_each_thread_of_torch_infers_blocks_of_its_own(monkeypatch):
     est, threads = make_jedi().fit(X), []
-    infer = type(est._model)._infer_block
+    infer = _blockwise._infer_block
 
     def noted(*args, **kwargs):
         threads.append((threading.get_ident(), torch.get_num_threads()))
         return infer(*args, **kwargs)
 
     expected = est.transform(X)
-    monkeypatch.setattr("jedi_sklearn._model.MAX_BLOCK", 2)
-    monkeypatch.setattr(type(est._model), "_infer_block", noted)
+    monkeypatch.setattr("jedi_sklearn._blockwise.MAX_BLOCK", 2)
+    monkeypatch.setattr(_blockwise, "_infer_block", noted)
     torch.set_num_threads(2)
     try:
         found = est.transform(X)

@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import Bunch
 
 import jedi_sklearn
-from jedi_sklearn import JEDIEstimator, _model, _persistence
+from jedi_sklearn import JEDIEstimator, _blockwise, _persistence
 from jedi_sklearn._schedule import Progress
 
 # short fits leave a few trials of the inference, or the training, short of convergence
@@ -334,7 +334,7 @@ def test_answers_of_a_stored_model_lie_at_the_modes(name, monkeypatch):
     with np.load(DATA / f"answers_format_{name}.npz", allow_pickle=False) as answers:
         X, inputs = answers["X"], answers["inputs"]
     found = est.posterior(X, inputs=inputs)
-    monkeypatch.setattr(_model, "infer", partial(_model.infer, tol=1e-14))
+    monkeypatch.setattr(_blockwise, "infer", partial(_blockwise.infer, tol=1e-14))
     exact = est.posterior(X, inputs=inputs)
     sd = np.sqrt(exact.covariance.diagonal(axis1=1, axis2=2))
     assert np.abs((found.mean - exact.mean) / sd).max() < 0.01

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from jedi_sklearn import JEDIEstimator, _components, _model, _stored, _trials, _warm_start
+from jedi_sklearn import JEDIEstimator, _blockwise, _components, _stored, _trials, _warm_start
 from jedi_sklearn._initial_state import Observed
 from jedi_sklearn._missing import Imputer
 from jedi_sklearn._stored import StoredTrials, is_stored, part
@@ -207,7 +207,7 @@ def test_the_imputer_is_learned_from_several_trials_at_a_time(multitask, everyth
 @pytest.mark.slow
 def test_a_fit_never_asks_for_everything(multitask, small, everything_is_large, monkeypatch):
     monkeypatch.setattr(_trials, "MAX_WORK", 8)
-    monkeypatch.setattr(_model, "MAX_BLOCK", 8)
+    monkeypatch.setattr(_blockwise, "MAX_BLOCK", 8)
     X = Chunked(multitask.X)
     est = small(batch_size=5, max_iter=10).fit(X, multitask.task)
     est.score(X)

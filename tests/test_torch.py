@@ -163,7 +163,7 @@ def test_nor_does_the_start_with_very_many_neurons(monkeypatch):
 
 
 def test_workers_that_are_threads_see_the_default_dtype(monkeypatch):
-    monkeypatch.setattr("jedi_sklearn._model.MAX_BLOCK", 4)
+    monkeypatch.setattr("jedi_sklearn._blockwise.MAX_BLOCK", 4)
     est = make().fit(X)
     with joblib.parallel_config("threading", n_jobs=2):
         assert_same("float64", lambda: est.transform(X))
