@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ._connectivity import CONNECTIVITIES
+from ._frozen import NOISE_FLOOR
 from ._initial_state import INITIAL_STATES
-from ._model import NOISE_FLOOR
 from ._observation import residual_autocorrelation_time
 from ._parameters import option_of
 from ._rollout import simulate

@@ -14,8 +14,8 @@ import torch
 
 from ._components import components_of_trials, denoised
 from ._expectation import some_of
+from ._frozen import N_CENTRES, N_KNOWN
 from ._inference import GaussianPrior
-from ._model import N_CENTRES, N_KNOWN
 from ._observation import CONSTANT
 from ._parameters import MAX_COMPONENTS
 from ._rollout import simulate

@@ -17,6 +17,7 @@ from sklearn.utils import Bunch, check_random_state
 from ._advice import describe_starts
 from ._components import components_of_trials
 from ._distributed import ALONE, Processes
+from ._frozen import fix_gauge, frozen_copy, thawed_copy
 from ._initial_state import INITIAL_STATES
 from ._missing import Imputer, needed, sessions_of
 from ._model import Model
@@ -286,7 +287,7 @@ def start(data, plan):
     if continued:
         u = data.inputs_of(data.kept)
         how = (data.used, u, data.embedding_index, plan.device, trials.dtype, processes)
-        model, c, q = plan.previous.thaw(*how)
+        model, c, q = thawed_copy(plan.previous, *how)
         model.imputer, model.n_init = plan.imputer, setting(est, "n_init")
     else:
         name = choose_initial_state(est, data.inputs)
@@ -344,7 +345,7 @@ def infer(model, data, plan):
     starts = est.output != "embedding" or est.verbose
     how = {"starts": starts, "curvature": True, "processes": processes}
     found = model.infer(data.X, plan.device, data.inputs, **how)
-    embedding = model.fix_gauge(found)
+    embedding = fix_gauge(model, found)
     model.learn_reliance(data.X, data.inputs)
     return *processes.agree((model, embedding)), found
 
@@ -378,12 +379,12 @@ def judge_inference(model, embedding, found, data, plan):
 
 
 def freeze(model, c, q, data, plan, index=None):
-    """Call `Model.settle` on all training trials, or on some with their own embeddings."""
+    """Call `frozen_copy` for all training trials, or on some with their own embeddings."""
     trials, embedding_index = data.trials, data.embedding_index
     if index is not None:
         trials, embedding_index = trials.take(index), None
     how = {"variance": data.variance, "seed": plan.seed, "processes": plan.processes}
-    return model.settle(c, q, trials, embedding_index, **how)
+    return frozen_copy(model, c, q, trials, embedding_index, **how)
 
 
 def free_run_r2(X, deviance, observation):

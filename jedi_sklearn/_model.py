@@ -2,37 +2,29 @@
 
 One object holds the hypernetwork (with its connectivity), the observation model, the initial
 state and the prior of the parameters p = [c, q] of trials. During training it is float32 on the
-device of the fit; from `settle` on it is float64 on the CPU. It does not know how it is trained,
-nor how the embeddings of trials are inferred (`_blockwise.py`).
+device of the fit; once frozen it is float64 on the CPU. It does not know how it is trained and
+frozen, nor how the embeddings of trials are inferred (`_blockwise.py`).
 """
 
 from __future__ import annotations
 
-import copy
 from itertools import zip_longest
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import nn
 
 from ._blockwise import Wanted, infer_trials
 from ._distributed import ALONE
-from ._expectation import learn_reliance, some_of
-from ._inference import GaussianPrior
-from ._observation import residual_autocorrelation_time
+from ._expectation import learn_reliance
 from ._replay import can_replay, replayed
 from ._rollout import read_out_loss, simulate, split_run
 from ._torch import as_tensor
-from ._trials import SessionTrials, block_size, blocks, by_session, n_steps_of
+from ._trials import SessionTrials, n_steps_of
 
 __all__ = ["Model"]
 
-N_KNOWN = 256  # training trials that represent all in predictions
-N_CENTRES = 32  # cluster centres of the training embeddings, which are candidate starts
 N_TOGETHER = 64  # free runs that are simulated together
-LEAST_EFFECT = 1e-8  # least effect of a component, as a share of the largest
-NOISE_FLOOR = 1e-8  # share of the data's variance; noise-free data would give a singular system
 
 
 class Model(nn.Module):
@@ -53,7 +45,7 @@ class Model(nn.Module):
         Number of starts in the inference of a trial.
     prior : GaussianPrior, optional
         Prior of the parameters of trials. It, the noise of the observation model and
-        `autocorrelation_time` are known from `settle` on.
+        `autocorrelation_time` are known once it is frozen.
     autocorrelation_time : float
         Number of consecutive samples per independent residual.
     steps_per_sample : int
@@ -173,93 +165,6 @@ class Model(nn.Module):
         parts = (self.hypernetwork, self.initial_state, self.observation)
         return self.connectivity.Runs(*parts, self.alpha)
 
-    # From training to the fitted model, and back
-
-    def settle(self, c, q, trials, embedding_index, *, variance, seed, processes=ALONE):
-        """Make a frozen copy, float64 on the CPU, with the prior and noise of training trials.
-
-        Parameters
-        ----------
-        c, q : Tensor
-            Trained embeddings (embeddings, d) and initial-state coordinates (trials, size).
-        trials : Trials or LazyTrials
-            Training trials.
-        embedding_index : Tensor or None
-            Embedding of each trial.
-        variance : float
-            Variance of the trials.
-        seed : int or RandomState
-            Seed of the clustering that provides starts.
-        processes : Processes
-            Processes that share the trials.
-        """
-        each = c if embedding_index is None else c[embedding_index]
-        squares = c.new_zeros(len(self.observation.scale), dtype=torch.float64)
-        count, autocorrelation_time = torch.zeros_like(squares), torch.zeros_like(squares[:1])
-        for i in processes.share(blocks(trials)):
-            some = trials[i]
-            error = self.residual(each[i], q[i], some)
-            neurons = slice(None) if some.neurons is None else some.neurons
-            squares[neurons] += error.square().sum((0, 1), dtype=torch.float64)
-            seen = some.n_steps * len(i) if some.weight is None else some.weight.sum((0, 1))
-            count[neurons] += seen
-            autocorrelation_time += (
-                residual_autocorrelation_time(error, some.every) * len(i) / len(trials)
-            )
-        processes.sum_(squares, count, autocorrelation_time)
-        if not torch.isfinite(squares).all():
-            raise FloatingPointError(
-                "Training diverged: the free run of the trained model is not finite. Try a "
-                "smaller learning_rate_init, a smaller rank, or more steps (max_iter)."
-            )
-        frozen = copy.deepcopy(self).double().cpu().requires_grad_(False)
-        frozen.observation.learn_noise(squares.cpu(), count.cpu(), NOISE_FLOOR * variance)
-        frozen.autocorrelation_time = float(autocorrelation_time)
-        c, each, q = (a.detach().double().cpu() for a in (c, each, q))
-        frozen.prior = _learn_prior(c, each, q, seed)
-        if embedding_index is None:
-            frozen._widen_prior(torch.cat([c, q], 1), trials)
-        return frozen
-
-    @torch.no_grad()
-    def _widen_prior(self, p, trials):
-        """Add the posterior covariances of parameters p to the prior's covariance, as EM does.
-
-        The covariances of at most `block_size` trials represent all.
-        """
-        order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))
-        n_steps, _, n_neurons = trials.shape
-        index = order[: block_size(n_steps, n_neurons)].sort().values
-        weight = 1 / (self.observation.dispersion * self.autocorrelation_time)
-        covariance, prior = torch.zeros_like(self.prior.precision), self.prior
-        for where, some in by_session(trials[index.to(trials.device)]):
-            some, own = some.to(torch.float64, torch.device("cpu")), p[index[where]]
-            runs = (self if some.neurons is None else self.of_neurons(some.neurons)).runs()
-            for i in torch.arange(len(some)).split(runs.chunk(some)):
-                target = runs.target(some[i])
-                _, kept = runs.run(own[i], target, keep=True)
-                _, curvature, _ = runs.system(own[i], target, kept)
-                covariance += torch.linalg.inv(weight * curvature + prior.precision).sum(0)
-        covariance = torch.linalg.inv(prior.precision) + covariance / len(index)
-        self.prior = GaussianPrior(prior.mean, torch.linalg.inv(covariance), prior.centres)
-
-    def thaw(self, X, inputs, embedding_index, device, dtype, processes=ALONE):
-        """Make a copy to train on X, with embeddings and initial-state coordinates.
-
-        `infer` finds the embeddings: one for each trial or, with `embedding_index`, the mean over
-        the trials that share one.
-        """
-        d = self.hypernetwork.n_components
-        found = self.infer(X, device, inputs, processes=processes)
-        p = torch.as_tensor(found.p, device=device)
-        c, q = p[:, :d], p[:, d:].to(dtype)
-        if embedding_index is not None:
-            total = c.new_zeros(int(embedding_index.max()) + 1, d).index_add_(
-                0, embedding_index, c
-            )
-            c = total / torch.bincount(embedding_index)[:, None]
-        return copy.deepcopy(self).to_train(device, dtype), c.to(dtype), q
-
     def to_train(self, device, dtype):
         """Move to a device in the precision of training, with gradients."""
         self.hypernetwork.to(device, dtype).requires_grad_(True)
@@ -267,12 +172,6 @@ class Model(nn.Module):
         self.observation.to(device).requires_grad_(True)  # its units stay float64
         self.prior = None  # it belongs to an earlier state of the weights
         return self
-
-    # Trials
-
-    def infer(self, X, device, inputs=None, *, n_jobs=None, processes=ALONE, **wanted):
-        """Infer the posterior modes of trials X, and what else is `Wanted`, by name."""
-        return infer_trials(self, X, device, inputs, Wanted(**wanted), n_jobs, processes)
 
     def of_neurons(self, neurons):
         """Select some of the neurons, which must not need any of the others."""
@@ -298,46 +197,9 @@ class Model(nn.Module):
             return np.empty((*shape, 0))
         return inputs / self.input_scale
 
-    def fix_gauge(self, found):
-        """Change coordinates so that the embeddings found are canonical; return them.
-
-        The components then have zero mean and are uncorrelated, in decreasing order of their
-        effect on the generated activity (the mean Gauss-Newton matrix). Their variances are the
-        square roots of the effects, relative to the last. The largest entry of each component is
-        positive. RNNs, prior and posterior do not change.
-        """
-        d, prior = self.hypernetwork.n_components, self.prior
-        c = torch.as_tensor(found.p[:, :d])
-        shift = c.mean(0)
-        spread, axes = torch.linalg.eigh(torch.cov(c.t(), correction=0).reshape(d, d))
-        varied = int((spread > 1e-8 * spread.max().clamp_min(1e-12)).sum())
-        if varied < d:
-            advice = f"leave out repeated trials, or set n_components={varied} or less"
-            if not varied:
-                advice = "all trials are alike, so there is nothing to embed"
-            raise ValueError(
-                f"Only {varied} of the {d} dimensions of the embedding vary between trials: "
-                f"{advice}."
-            )
-        white = axes * spread.sqrt()
-        curvature = torch.as_tensor(found.H[:d, :d]) - prior.precision[:d, :d]
-        effect, order = torch.linalg.eigh(white.t() @ curvature @ white)
-        effect = effect.flip(-1).clamp_min(LEAST_EFFECT * effect.max().clamp_min(1e-300))
-        matrix = white @ order.flip(-1) / (effect / effect[-1]) ** 0.25
-        new = torch.linalg.solve(matrix, (c - shift).t()).t()
-        sign = torch.sign(new.gather(0, new.abs().argmax(0, keepdim=True)))[0]
-        sign[sign == 0] = 1
-        matrix, new = matrix * sign, new * sign
-        self.hypernetwork.change_coordinates(shift, matrix)
-        everything = torch.block_diag(matrix, torch.eye(self.initial_state.size, dtype=c.dtype))
-        mean = prior.mean.clone()
-        mean[:d] = torch.linalg.solve(matrix, mean[:d] - shift)
-        precision = everything.t() @ prior.precision @ everything
-        centres = torch.linalg.solve(matrix, (prior.centres - shift).t()).t()
-        known = torch.cat([new, torch.as_tensor(found.p[:, d:])], 1)
-        known = known[some_of(len(known), N_KNOWN)]
-        self.prior = GaussianPrior(mean, precision, centres, known)
-        return new.numpy()
+    def infer(self, X, device, inputs=None, *, n_jobs=None, processes=ALONE, **wanted):
+        """Infer the posterior modes of trials X, and what else is `Wanted`, by name."""
+        return infer_trials(self, X, device, inputs, Wanted(**wanted), n_jobs, processes)
 
     def learn_reliance(self, X, inputs):
         """Learn from training trials how far predictions should rely on what was seen."""
@@ -414,24 +276,3 @@ class Model(nn.Module):
         if len(self.input_scale):  # an RNN without inputs has no input weights
             rest["input_weights"] = w["B"] / self.input_scale
         return self.connectivity.rnns(w, **rest)
-
-
-def _learn_prior(c, each, q, seed):
-    """Learn the prior of p from embeddings, those of each trial, and initial coordinates."""
-    n_centres = min(N_CENTRES, len(np.unique(c.numpy(), axis=0)))
-    centres = KMeans(n_centres, n_init=1, random_state=seed).fit(c.numpy())
-    return GaussianPrior(
-        torch.cat([each.mean(0), q.mean(0)]),
-        torch.block_diag(_precision(c), _precision(q)),
-        torch.as_tensor(centres.cluster_centers_),
-    )
-
-
-def _precision(values):
-    """Compute the inverse covariance of (few) rows, regularised towards its mean variance."""
-    d = values.shape[1]
-    if not d:
-        return values.new_zeros(0, 0)
-    cov = torch.cov(values.t(), correction=0).reshape(d, d)
-    size = cov.diagonal().mean().clamp_min(1e-12)
-    return torch.linalg.inv(cov + 1e-3 * size * torch.eye(d, dtype=cov.dtype))

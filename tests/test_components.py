@@ -20,6 +20,7 @@ from jedi_sklearn._components import (
     components_of_trials,
     denoised,
 )
+from jedi_sklearn._frozen import fix_gauge
 from jedi_sklearn._missing import Imputer
 from jedi_sklearn._observation import Gaussian
 from jedi_sklearn._parameters import choose_sizes
@@ -409,7 +410,7 @@ def test_trajectories_do_not_depend_on_the_coordinates_of_embeddings(runs, tmp_p
     runs.est.save(tmp_path / "model.npz")
     other = JEDIEstimator.load(tmp_path / "model.npz")
     some = other._model.infer(runs.X[20:], torch.device("cpu"), curvature=True)
-    other._model.fix_gauge(some)  # canonical in other trials
+    fix_gauge(other._model, some)  # canonical in other trials
     scores = other.transform(runs.X[20:])
     assert_allclose(scores, runs.est.transform(runs.X[20:]), atol=1e-3 * np.abs(scores).max())
     moved, before = (

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
-from jedi_sklearn import JEDIEstimator, _expectation, _fit, _model
+from jedi_sklearn import JEDIEstimator, _expectation, _fit, _frozen
 from jedi_sklearn._expectation import learn_reliance
 from jedi_sklearn._missing import groups_of_neurons, sessions_of
 from jedi_sklearn._parameters import choose_drive
@@ -291,7 +291,7 @@ def test_trials_of_a_session_need_no_neurons_that_only_others_have(
     X = np.tanh(X) if kind == "rates" else X
     u = spikes.u if how.pop("inputs", False) else None
     # that of sessions is a mean over them, and not quite that of all trials together
-    monkeypatch.setattr(_model, "residual_autocorrelation_time", lambda *residuals: 2.0)
+    monkeypatch.setattr(_frozen, "residual_autocorrelation_time", lambda *residuals: 2.0)
     monkeypatch.setattr(_fit, "PRECISION", torch.float64)  # rounding must not grow with the steps
     est = small(**how).fit(X, spikes.y, inputs=u)
     monkeypatch.setattr(_fit, "apart", lambda sessions, drive, *rest: as_trials(*rest[:-1]))
