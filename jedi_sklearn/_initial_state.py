@@ -172,4 +172,5 @@ INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Obse
 
 def _first_samples(trials):
     """Collect the first samples of the guide, float64, of a fixed choice of very many trials."""
-    return torch.cat([trials[i].guide[0] for i in blocks(trials, sample_of(trials))]).double()
+    # copies: views would keep the rest of the trials
+    return torch.cat([trials[i].guide[0].double() for i in blocks(trials, sample_of(trials))])
