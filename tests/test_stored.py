@@ -2,6 +2,7 @@
 
 import mmap
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from jedi_sklearn import JEDIEstimator, _blockwise, _components, _stored, _trials, _warm_start
-from jedi_sklearn._initial_state import Observed
+from jedi_sklearn._initial_state import INITIAL_STATES, Observed
 from jedi_sklearn._missing import Imputer
+from jedi_sklearn._observation import OBSERVATIONS
 from jedi_sklearn._stored import StoredTrials, is_stored, part
-from jedi_sklearn._trials import trial_moments
+from jedi_sklearn._trials import LazyTrials, trial_moments
 from jedi_sklearn._validation import check_trials
 
 
@@ -307,3 +309,24 @@ def test_noise_is_that_of_inferred_trials_where_training_saw_them_rarely(make_mo
         est = JEDIEstimator(2, model.rank, **parameters).fit(model.X)
         noise[settled] = est.noise_variance_ * est.scale_[0] ** 2
     assert 0.8 * 0.01 < noise[60] < noise[1000]
+
+
+@pytest.mark.parametrize("option", ["generated", "inferred"])
+def test_blocks_are_not_kept_for_their_first_samples(option, monkeypatch):
+    alive, most = weakref.WeakSet(), 0
+
+    class Blocks(LazyTrials):
+        def __getitem__(self, index):
+            nonlocal most
+            some = super().__getitem__(index)
+            alive.add(some.guide)
+            most = max(most, len(alive))
+            return some
+
+    monkeypatch.setattr(_trials, "MAX_WORK", 2)
+    X = np.random.default_rng(0).standard_normal((12, 5, 4))
+    observation = OBSERVATIONS["gaussian"].learn(X, "global")
+    imputer = Imputer.learn(X, observation.estimate)
+    rest = (np.empty((12, 5, 0)), observation, imputer, torch.float32, torch.device("cpu"), 1, 240)
+    INITIAL_STATES[option].learn(Blocks(StoredTrials(X), *rest))
+    assert most <= 2  # the block before is freed once the next one is there
