@@ -26,9 +26,6 @@ LEAST_EFFECT = 1e-8  # least effect of a component, as a share of the largest
 NOISE_FLOOR = 1e-8  # share of the data's variance; noise-free data would give a singular system
 
 
-# From training to the fitted model, and back
-
-
 def frozen_copy(model, c, q, trials, embedding_index, *, variance, seed, processes=ALONE):
     """Make a frozen copy, float64 on the CPU, with the prior and noise of training trials.
 
