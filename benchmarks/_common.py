@@ -66,6 +66,13 @@ def fit(est, X, labels=None, **known):
         return time.perf_counter() - start
 
 
+def quiet(function, *arguments, **named):
+    """What a function returns, convergence not reported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*arguments, **named)
+
+
 def infer(est, X):
     """Embeddings and free runs of trials from one inference, scored and timed.
 

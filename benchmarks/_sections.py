@@ -7,7 +7,10 @@ from ._cost import memory, speed
 from ._device import device
 from ._engine import WORK, commits
 from ._frequency import frequency
+from ._generalisation import new_conditions, unseen_tasks
+from ._low_rank import low_rank
 from ._permutation import shuffled_labels
+from ._preparation import preparation
 from ._recordings import N_SPLITS, center_out, suresh
 from ._sessions import growth, joined_session, reach_sessions, shared_neurons, simulated_sessions
 from ._structures import analytic, flip_flop, memory_pro, subsampling
@@ -16,11 +19,11 @@ from ._units import hidden_units
 GROUPS = {
     "paper": (
         _paper.reconstruction,
-        _paper.unseen_tasks,
-        _paper.new_conditions,
-        _paper.low_rank,
+        unseen_tasks,
+        new_conditions,
+        low_rank,
         _paper.sizes,
-        _paper.preparation,
+        preparation,
     ),
     "fit": (
         _simulated.multitask,
