@@ -9,11 +9,12 @@ from ._engine import WORK, commits
 from ._frequency import frequency
 from ._generalisation import new_conditions, unseen_tasks
 from ._low_rank import low_rank
+from ._memory_pro import memory_pro
 from ._permutation import shuffled_labels
 from ._preparation import preparation
 from ._recordings import N_SPLITS, center_out, suresh
 from ._sessions import growth, joined_session, reach_sessions, shared_neurons, simulated_sessions
-from ._structures import analytic, flip_flop, memory_pro, subsampling
+from ._structures import analytic, flip_flop, subsampling
 from ._units import hidden_units
 
 GROUPS = {

@@ -19,8 +19,9 @@ from jedi_sklearn.evaluation import stability_report
 from jedi_sklearn.evaluation._matching import match_modes, modes_of
 
 from ._common import estimator, few, log
+from ._points import cross, nearest
 from ._report import Result, Table
-from ._structures import SPURIOUS, cross, nearest
+from ._structures import SPURIOUS
 
 PER_CONDITION = {"embedding": "condition", "max_iter": 60}
 LONGER = {"embedding": "condition", "max_iter": 200}  # short fits to few neurons invent less

@@ -7,9 +7,9 @@ import time
 from jedi_sklearn.datasets import make_flip_flop, make_multitask
 from jedi_sklearn.preprocessing import HiddenUnits
 
-from ._common import estimator, few, fit, log, r2
+from ._common import estimator, few, fit, log, quiet, r2
 from ._report import Result, Table
-from ._structures import MEMORY_COLUMNS, SEED, flip_flop_row, predict
+from ._structures import MEMORY_COLUMNS, SEED, flip_flop_row
 
 N_TRIALS, N_TRAIN = 90, 60  # of many neurons
 
@@ -71,9 +71,9 @@ def large_rows(options, seed):
         seconds = time.perf_counter() - begin
         begin = time.perf_counter()
         if units is None:
-            run = predict(est, test)
+            run = quiet(est.predict, test)
         else:
-            run = units.inverse_transform(predict(est, units.transform(test)))
+            run = units.inverse_transform(quiet(est.predict, units.transform(test)))
         row = {"seed": seed, "states": name, "r2": r2(test, run), "fit_seconds": seconds}
         rows.append(row | {"seconds": time.perf_counter() - begin})
         log(f"hidden_units, many neurons: {rows[-1]}")
