@@ -328,5 +328,5 @@ if __name__ == "__main__":
     threadpool_limits(1)
     jobs = {f.__name__: f for f in (fit_shared, write_file, fit_file)}
     result = jobs[sys.argv[1]](json.loads(sys.argv[2]))
-    if os.environ.get("RANK", "0") == "0":  # all of them have the same result
+    if os.environ.get("RANK", "0") == "0":  # all of them have the same model
         Path(sys.argv[3]).write_text(json.dumps(result), encoding="utf-8")

@@ -13,8 +13,7 @@ are nearer to the circle, too, but those of both lie outside it (1.16 in executi
 preparation), and the largest real ones are larger in preparation (1.09 against 1.04). Execution
 turns faster (1.8 against 1.5 Hz), and its Lyapunov exponent is lower (2.7 against 3.9 per s). At
 the origin the leading ones of both lie outside, those of execution more (1.78 against 1.68). Where
-the levels lie depends on the model: with another optimiser, which fitted the counts as well, those
-along the activity were 1.03 and 1.09. The differences had the same signs.
+the levels lie depends on the model and on its training: trust the differences, not the levels.
 
 The fit is repeated on ten random halves of the trials and read out on the other half. A
 permutation test, in which the two epochs of a trial change places, says which mean differences

@@ -308,6 +308,25 @@ class SplitRuns(DenseRuns):
         return total
 
 
+def _fewer_neurons(values, observed, Q):
+    """Compute coordinates of values of some neurons, what these leave, and the root.
+
+    `observed` (trials, 1, neurons) is 1 for these neurons. The root turns coordinates z of states
+    into coordinates whose squared distance from those of the values is that of these neurons.
+    """
+    if torch.equal(observed, observed[:1].expand_as(observed)):
+        observed = observed[:1]
+    axes, values = Q * observed.transpose(1, 2), values * observed
+    size, turn = torch.linalg.eigh(axes.transpose(1, 2) @ axes)
+    size = size.clamp_min(0).unsqueeze(1)
+    # with fewer neurons than coordinates some of these do not matter
+    least = size.amax(2, keepdim=True) * len(Q) * torch.finfo(size.dtype).eps
+    root = turn * torch.where(size > least, size.sqrt(), 0.0)
+    inverse = turn * torch.where(size > least, size.rsqrt(), 0.0)
+    seen = values @ axes @ inverse
+    return seen, values - seen @ inverse.transpose(1, 2) @ axes.transpose(1, 2), root
+
+
 def _product(rows, matrix):
     """Multiply rows (problems, ..., b) by a matrix of each problem, one of all, or none."""
     if matrix is None:
@@ -402,29 +421,19 @@ class SplitTarget:
             driven = driven[:, :, runs.drive]
         about = (guide - outside) @ runs.Q
         parts, forced = (outside, driven, 1 - pulls, about, recorded), bool(teacher_forcing)
-        y, weight, alike = trials.y.transpose(0, 1), None, True
+        y, weight, same_neurons = trials.y.transpose(0, 1), None, True
         if trials.weight is not None:
             weight = trials.weight.transpose(0, 1)
             of_neuron = weight.amax(1, keepdim=True)
-            alike = torch.equal(weight, recorded * of_neuron)
-        if not (alike and runs.observation.squared):
+            same_neurons = torch.equal(weight, recorded * of_neuron)
+        if not (same_neurons and runs.observation.squared):
             weight = None if weight is None else weight.contiguous()
             return cls(*parts, y=y.contiguous(), weight=weight, forced=forced)
         if weight is None or bool(of_neuron.all()):
             seen = about if trials.guide is trials.y else (y - outside) @ runs.Q
             rest, root = y - outside - seen @ runs.Qt, None
         else:
-            if torch.equal(of_neuron, of_neuron[:1].expand_as(of_neuron)):
-                of_neuron = of_neuron[:1]
-            axes = runs.Q * of_neuron.transpose(1, 2)
-            size, turn = torch.linalg.eigh(axes.transpose(1, 2) @ axes)
-            size = size.clamp_min(0).unsqueeze(1)
-            least = size.amax(2, keepdim=True) * len(runs.Qt) * torch.finfo(size.dtype).eps
-            inverse = turn * torch.where(size > least, size.rsqrt(), 0.0)
-            root = turn * torch.where(size > least, size.sqrt(), 0.0)
-            rest = (y - outside) * of_neuron
-            seen = rest @ axes @ inverse
-            rest = rest - seen @ inverse.transpose(1, 2) @ axes.transpose(1, 2)
+            seen, rest, root = _fewer_neurons(y - outside, of_neuron, runs.Q)
         rest = (rest * recorded).square().sum((1, 2))
         how = {"seen": seen, "rest": rest, "root": root, "partial": not bool(recorded.all())}
         return cls(*parts, **how, forced=forced)
