@@ -30,7 +30,7 @@ from ._embeddings import (
     say,
     settings,
 )
-from ._recordings import BIN_WIDTH, N_SPLITS, load
+from ._recordings import BIN_WIDTH, N_FOLDS, load
 from ._report import Result, Table
 
 HELD_OUT = 0.25  # of the neurons
@@ -166,7 +166,7 @@ def compared(options):
         recordings = {name: (X[::3, :, :20], y[::3], bin_width)}
     tables = []
     for name, (X, y, bin_width) in recordings.items():
-        n_splits = 2 if options.quick else N_SPLITS
+        n_splits = 2 if options.quick else N_FOLDS
         found = compare(
             X, y, estimator=estimator(options, dt=bin_width), cv=n_splits, random_state=0
         )

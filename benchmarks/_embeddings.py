@@ -26,7 +26,7 @@ from jedi_sklearn.preprocessing import (
 )
 
 from ._common import estimator, fit, log, make, split
-from ._recordings import BIN_WIDTH, N_SPLITS, WINDOW, load
+from ._recordings import BIN_WIDTH, N_FOLDS, WINDOW, load
 from ._report import Result, Table
 from ._simulated import NOISE, multitask_trials, noisy_trials
 
@@ -118,10 +118,13 @@ def components(X, X_new, y, y_new):
 
 
 def folds(options, X, labels):
-    """Number, training and test trials of the splits asked for."""
-    parts = StratifiedKFold(N_SPLITS, shuffle=True, random_state=0).split(X, labels)
+    """Number, training and test trials of the splits asked for: folds, again and again."""
+    parts = []
+    while len(parts) < options.splits:
+        seed = len(parts) // N_FOLDS
+        parts += StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(X, labels)
     n = 1 if options.quick else options.splits
-    return [(i, train, test) for i, (train, test) in enumerate(parts) if i < n]
+    return [(i, train, test) for i, (train, test) in enumerate(parts[:n])]
 
 
 def cross_validate(options, name, X, labels, counts, dt, raw=None):
@@ -158,6 +161,13 @@ def at_least(result, text, value, low, spec=".3f"):
     result.target(text, value, value >= low, spec)
 
 
+def corrected_error(values):
+    """Standard error of a mean over splits, which share training trials (Nadeau, Bengio 2003)."""
+    if len(values) < 2:
+        return np.nan
+    return np.sqrt((1 / len(values) + 1 / (N_FOLDS - 1)) * np.var(values, ddof=1))
+
+
 def near_the_best(result, tables):
     """Targets: what is read from embeddings is hardly less than from counts and PCA."""
     for table in tables:
@@ -166,19 +176,12 @@ def near_the_best(result, tables):
         gain = s["embedding_lda"]["mean"] - max(s[key]["mean"] for key in others)
         text = f"{table.title}: LDA on embeddings within 0.03 of LR and LDA on counts and PCA"
         at_least(result, text, gain, -0.03, "+.3f")
-
-
-def add_options(parser):
-    """Options of the benchmarks that decode."""
-    add = parser.add_argument
-    add("--splits", type=int, default=N_SPLITS, help="how many of the splits of a recording")
-    add("--labels", choices=("given", "none"), default="given", help="whether fits get labels")
-    add(
-        "--no-train-runs",
-        action="store_true",
-        help="do not infer training trials again: no training R2, no decoding of free runs",
-    )
-    return parser
+        best = max((*others, "counts_shrunken"), key=lambda key: s[key]["mean"])
+        gains = [row["embedding_lda"] - row[best] for row in table.rows]
+        error = corrected_error(gains)
+        name = next(column[1] for column in COLUMNS if column[0] == best)
+        text = f"{table.title}: LDA on embeddings less {name}, in its standard errors"
+        at_least(result, text, np.mean(gains) / error, -1.0, "+.1f")
 
 
 # Recordings

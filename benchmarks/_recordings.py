@@ -17,7 +17,7 @@ from ._report import Result, Skipped, Table
 CENTER_OUT = {"dt": 0.05, "tau": 0.1}
 BIN_WIDTH = 0.05  # s
 WINDOW = (-0.8, 0.6)  # s around movement onset
-N_SPLITS = 5
+N_FOLDS, N_SPLITS = 5, 20  # the splits are the folds of several cross-validations
 
 # Estimator of the trial-averaged M1 rates, a sample every 10 ms: the defaults.
 SURESH = {}
@@ -49,7 +49,7 @@ def center_out(options):
         "shrunken_lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
     }
     rows = []
-    folds = StratifiedKFold(N_SPLITS, shuffle=True, random_state=0).split(X, direction)
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0).split(X, direction)
     for i, (train, test) in enumerate(folds):
         if options.quick and i == 2:
             break

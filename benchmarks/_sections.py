@@ -106,7 +106,7 @@ def add_options(parser):
         return parser.add_argument_group(f"sections of {group}").add_argument
 
     add = options_of("embeddings, counts, sessions and recordings")
-    add("--splits", type=int, default=N_SPLITS, help="how many of the splits of a recording")
+    add("--splits", type=int, default=N_SPLITS, help="of a recording: folds of cross-validations")
     add("--labels", choices=("given", "none"), default="given", help="whether fits get labels")
     add(
         "--no-train-runs",
