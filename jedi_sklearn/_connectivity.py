@@ -77,11 +77,6 @@ class Connectivity(nn.Module):
         return own if self.start is None else (*own, self.start)
 
     @property
-    def basis(self):
-        """Weights from dimensions to neurons that all trials share, or None."""
-        return None
-
-    @property
     def drive_others(self):
         """Whether each neuron drives others, or None if all do."""
         return None
@@ -146,11 +141,6 @@ class Shared(Connectivity):
         self.U = normal(n, r, scale=n**-0.5)
         self.V = normal(n, r, scale=n**-0.5)
         self.maps = normal(n_features, r + 1, r, scale=spread)
-
-    @property
-    def basis(self):
-        """Weights from dimensions to neurons, with a row for each neuron."""
-        return self.U
 
     @property
     def drive_others(self):

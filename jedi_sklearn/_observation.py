@@ -108,7 +108,6 @@ class Gaussian(Observation):
     tolerance = 0.02
     dimensions = 1  # of the state, for each dimension that this curve shows
     correction = 0.1  # of forecasts under known inputs, by the guide
-    basis_has_prior = False
     squared = True
 
     def __init__(self, mean, scale, noise=1.0, noise_of_neuron=None):
@@ -333,7 +332,6 @@ class Poisson(Observation):
     tolerance = 0.001  # with equal noise in all neurons, the curve of the rank falls by itself
     dimensions = 2  # the fit to all trials finds more of them than smoothed single trials show
     correction = 0.0  # the guide is biased towards the mean
-    basis_has_prior = True  # without it, neurons with few spikes would be fitted to noise
 
     def __init__(
         self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None

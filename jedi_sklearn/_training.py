@@ -21,7 +21,8 @@ __all__ = ["train"]
 
 CLIP = 1.0  # norm at which the gradient is clipped
 OWN_RATE = 4  # factor of the learning rate of mean log rates, whose SD is large for few spikes
-SMALLEST = 1e-12  # least mean square of maps, which are 0 if there is nothing to explain
+SMALLEST = 1e-12  # least mean square of weights, which are 0 if there is nothing to explain
+DEPARTURE = 0.2  # variance of weights about the start, as a share of their mean square there
 
 
 def train(
@@ -348,7 +349,7 @@ class _Saved:
 
 
 def _mean_square(p):
-    return max(float(p.detach().square().mean()), SMALLEST)
+    return max(float(p.square().mean()), SMALLEST)
 
 
 def _mean(values):
@@ -356,22 +357,29 @@ def _mean(values):
 
 
 class _Prior:
-    """Gaussian priors of embeddings and maps, weighted by the residuals (eq. 8).
+    """Gaussian priors of embeddings and weights, weighted by the residuals (eq. 8).
 
     Embeddings c ~ N(mean of the condition, diagonal), with mean and spread re-estimated from the
-    current state. Maps (and, for spike counts, the basis U) ~ N(0, their mean square at the
-    start). The noise level is estimated as well, so nothing needs tuning. Without conditions,
-    mean and spread are those of all embeddings. If the precision is given, the spread is not
-    estimated.
+    current state. Without conditions, mean and spread are those of all embeddings. If the
+    precision is given, the spread is not estimated. Bases, and what weights change with the
+    embedding, ~ N(those at the start, a share of their mean square there): noise leads them no
+    farther than this, however long training lasts. The noise level is estimated as well, so
+    nothing needs tuning.
     """
 
     def __init__(self, model, condition_index, precision=None):
         self.condition_index, self.given = condition_index, precision is not None
         self.mean, self.precision = None, precision
         self.strength = 0.0
-        self.size = [_mean_square(p) for p in model.connectivity.outputs()]
-        basis = model.connectivity.basis if model.observation.basis_has_prior else None
-        self.size_of_basis = None if basis is None else _mean_square(basis)
+        self.start = [p.detach().clone() for p in self._weights(model)]
+        self.size = [DEPARTURE * _mean_square(p) for p in self.start]
+
+    @staticmethod
+    def _weights(model):
+        """List the weights that have a prior: all but those of an embedding of 0."""
+        change = {id(p) for p in model.connectivity.outputs()}
+        trained = [p for p in model.connectivity.parameters() if p.requires_grad]
+        return [p[1:] if id(p) in change else p for p in trained if p.numel()]
 
     def estimate(self, model, c, q, trials, embedding_index, variance, most=64):
         """Estimate noise level, means and spread from the current state."""
@@ -410,10 +418,8 @@ class _Prior:
             total = (away @ self.precision * away).sum()
         else:
             total = (away.square() @ self.precision).sum()
-        for p, size in zip(model.connectivity.outputs(), self.size, strict=True):
-            total = total + p[1:].square().sum() / size
-        if self.size_of_basis is not None:
-            total = total + model.connectivity.basis.square().sum() / self.size_of_basis
+        for p, start, size in zip(self._weights(model), self.start, self.size, strict=True):
+            total = total + (p - start).square().sum() / size
         return self.strength * total
 
     def state(self):
@@ -423,4 +429,6 @@ class _Prior:
     def load(self, state, device):
         """Continue from such a state."""
         for name, value in state.items():
+            if name == "start":
+                value = [p.to(device) for p in value]
             setattr(self, name, value.to(device) if torch.is_tensor(value) else value)
