@@ -20,7 +20,7 @@ from jedi_sklearn.preprocessing import place_neurons
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 N_OLD, N_NEW = 42, 8  # trials fitted, and those that extend; what follows is kept for tests
-SMALL = {"dt": 0.025, "max_iter": 60, "tol": 1, "random_state": 0}
+SMALL = {"dt": 0.025, "max_iter": 120, "tol": 1, "random_state": 0}
 SIZES = {"n_neurons": 24, "n_timesteps": 40, "dt": 0.025, "random_state": 0}
 N, D = 24, 5  # neurons, and components of the fit
 

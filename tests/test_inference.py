@@ -680,7 +680,7 @@ def test_starts_may_be_changed_after_the_fit(small, multitask, monkeypatch):
 
 @pytest.mark.parametrize("misled", [False, True])
 def test_no_cluster_centre_is_likelier_than_what_is_found(small, multitask, monkeypatch, misled):
-    est = small(max_iter=30).fit(multitask.X[:24])
+    est = small(max_iter=60).fit(multitask.X[:24])
     model, X = est._model, multitask.X[24:]
     if misled:  # to a mode of another trial, and content there
 
