@@ -246,6 +246,13 @@ def test_axes_in_the_wrong_order_are_named(small, X, turn, axis):
     assert not said(warn_of_axes, np.random.RandomState(0).standard_normal(X.shape))
 
 
+def test_ends_of_trials_tell_which_axis_is_time(X):
+    alike = X.transpose(1, 0, 2).copy()  # neighbouring trials are alike, as if sorted
+    assert said(warn_of_axes, alike)
+    alike[::2, -3:] = np.nan
+    assert not said(warn_of_axes, alike)
+
+
 # What a fit that failed says
 
 
