@@ -349,7 +349,7 @@ class _Saved:
 
 
 def _mean_square(p):
-    return max(float(p.square().mean()), SMALLEST)
+    return max(float(p.detach().square().mean()), SMALLEST)
 
 
 def _mean(values):
@@ -371,15 +371,18 @@ class _Prior:
         self.condition_index, self.given = condition_index, precision is not None
         self.mean, self.precision = None, precision
         self.strength = 0.0
-        self.start = [p.detach().clone() for p in self._weights(model)]
-        self.size = [DEPARTURE * _mean_square(p) for p in self.start]
+        self.start, self.size = [], []
+        for p, first in self._weights(model):
+            self.start.append(p[first:].detach().clone())
+            # changes may all be 0 at the start, so those of an embedding of 0 count, too
+            self.size.append(DEPARTURE * _mean_square(p))
 
     @staticmethod
     def _weights(model):
-        """List the weights that have a prior: all but those of an embedding of 0."""
+        """List weights that have a prior, and the first row that has: not that of embedding 0."""
         change = {id(p) for p in model.connectivity.outputs()}
-        trained = [p for p in model.connectivity.parameters() if p.requires_grad]
-        return [p[1:] if id(p) in change else p for p in trained if p.numel()]
+        trained = [p for p in model.connectivity.parameters() if p.requires_grad and p.numel()]
+        return [(p, int(id(p) in change)) for p in trained]
 
     def estimate(self, model, c, q, trials, embedding_index, variance, most=64):
         """Estimate noise level, means and spread from the current state."""
@@ -418,8 +421,10 @@ class _Prior:
             total = (away @ self.precision * away).sum()
         else:
             total = (away.square() @ self.precision).sum()
-        for p, start, size in zip(self._weights(model), self.start, self.size, strict=True):
-            total = total + (p - start).square().sum() / size
+        for (p, first), start, size in zip(
+            self._weights(model), self.start, self.size, strict=True
+        ):
+            total = total + (p[first:] - start).square().sum() / size
         return self.strength * total
 
     def state(self):
