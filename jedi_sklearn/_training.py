@@ -361,10 +361,10 @@ class _Prior:
 
     Embeddings c ~ N(mean of the condition, diagonal), with mean and spread re-estimated from the
     current state. Without conditions, mean and spread are those of all embeddings. If the
-    precision is given, the spread is not estimated. Bases, and what weights change with the
-    embedding, ~ N(those at the start, a share of their mean square there): noise leads them no
-    farther than this, however long training lasts. The noise level is estimated as well, so
-    nothing needs tuning.
+    precision is given, the spread is not estimated. What weights change with the embedding
+    ~ N(0, mean square at the start). These and the bases ~ N(those at the start, a share of that):
+    noise leads them no farther, however long training lasts. The noise level is estimated as
+    well, so nothing needs tuning.
     """
 
     def __init__(self, model, condition_index, precision=None):
@@ -375,7 +375,7 @@ class _Prior:
         for p, first in self._weights(model):
             self.start.append(p[first:].detach().clone())
             # changes may all be 0 at the start, so those of an embedding of 0 count, too
-            self.size.append(DEPARTURE * _mean_square(p))
+            self.size.append(_mean_square(p))
 
     @staticmethod
     def _weights(model):
@@ -421,10 +421,11 @@ class _Prior:
             total = (away @ self.precision * away).sum()
         else:
             total = (away.square() @ self.precision).sum()
-        for (p, first), start, size in zip(
-            self._weights(model), self.start, self.size, strict=True
-        ):
-            total = total + (p[first:] - start).square().sum() / size
+        weights = zip(self._weights(model), self.start, self.size, strict=True)
+        for (p, first), start, size in weights:
+            total = total + (p[first:] - start).square().sum() / (DEPARTURE * size)
+            if first:
+                total = total + p[first:].square().sum() / size
         return self.strength * total
 
     def state(self):
