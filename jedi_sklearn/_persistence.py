@@ -43,7 +43,7 @@ from ._validation import OLD_NAMES, setting
 __all__ = ["Checkpoint", "check_target", "load_estimator", "save_estimator"]
 
 FORMAT = 3
-TRAINING = 2  # format of the state of training, in checkpoints alone
+TRAINING = 3  # format of the state of training, in checkpoints alone
 OURS = "jedi_sklearn"
 KINDS = {"estimator": "a saved estimator", "checkpoint": "the checkpoint of an unfinished fit"}
 # parameters that do not change what a fit computes, so they may differ from the checkpoint's

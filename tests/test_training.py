@@ -16,7 +16,7 @@ from jedi_sklearn._model import Model
 from jedi_sklearn._observation import Gaussian, residual_autocorrelation_time
 from jedi_sklearn._rollout import simulate
 from jedi_sklearn._schedule import Progress, Schedule, Trained, judge
-from jedi_sklearn._training import _Prior, train
+from jedi_sklearn._training import DEPARTURE, _Prior, train
 from jedi_sklearn._trials import Trials
 
 
@@ -86,7 +86,9 @@ def test_learning_rate_falls_as_half_a_cosine():
 
 
 def test_training_lowers_the_loss_and_records_each_step(problem):
-    result = fit(problem, schedule(60, teacher_forcing=0.0, learning_rate=0.05))
+    # without priors, because the data are noise
+    s = schedule(60, teacher_forcing=0.0, learning_rate=0.05, regularised=False)
+    result = fit(problem, s)
     assert len(result.loss_curve) == 60
     assert result.loss_curve[-1] < 0.7 * result.loss_curve[0]
     assert not result.c.requires_grad
@@ -154,6 +156,31 @@ def test_the_prior_survives_a_free_run_that_left_the_numbers():
     c = torch.zeros(4, 2)
     prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
     assert np.isfinite(prior.strength)
+
+
+def test_the_prior_holds_weights_at_the_start_but_for_those_of_an_embedding_of_0():
+    data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+    hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
+    model, c = model_of(hyper, 0.1), torch.zeros(4, 2)
+    prior = _Prior(model, None)
+    prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
+
+    def penalty(name, index):
+        p = getattr(hyper.connectivity, name)
+        changed = p.detach().clone()
+        changed[index] += 1
+        before, p.data = p.data, changed
+        found = float(prior.penalty(model, c).detach())
+        p.data = before
+        return found
+
+    least = float(prior.penalty(model, c).detach())
+    assert penalty("maps", 0) == pytest.approx(least)
+    size = {name: getattr(hyper.connectivity, name).detach().square().mean() for name in "UV"}
+    for name in "UV":
+        expected = float(prior.strength * hyper.connectivity.rank / (DEPARTURE * size[name]))
+        assert penalty(name, 0) - least == pytest.approx(expected, rel=1e-4)
+    assert penalty("maps", 1) > least
 
 
 # Early stopping
