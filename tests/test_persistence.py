@@ -629,7 +629,7 @@ def test_the_checkpoint_of_another_version_is_refused(started, tiny, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "of, name, now", [("FORMAT", "format", 3), ("TRAINING", "format of the training", 2)]
+    "of, name, now", [("FORMAT", "format", 3), ("TRAINING", "format of the training", 3)]
 )
 def test_the_checkpoint_of_an_earlier_format_is_refused(started, tiny, monkeypatch, of, name, now):
     with monkeypatch.context() as patch:
