@@ -31,6 +31,7 @@ COPIED, LEAST_SAMPLES, LEAST_NEURONS = 2**20, 128, 64
 JUDGED = 2**22  # values in the runs by which forecasts are scored: 32 MB
 LEAST_SHARE = 1e-4  # probability below which an alternative is left out
 IMPOSSIBLE = 1e200  # deviance of a run that overflows
+MOST = 1e100  # activity of a run that explodes
 LARGEST = 4.0  # times the largest mean square state of training trials: beyond, a run explodes
 
 
@@ -270,9 +271,10 @@ def learn_reliance(model, X, inputs):
 
 
 def _activity(observation, states):
-    """Compute the activity of states; an infinite one would have no deviance."""
+    """Compute the activity of states, limited so that deviances can be summed."""
     with np.errstate(over="ignore"):
-        return np.nan_to_num(observation.activity(states.numpy()))
+        activity = observation.activity(states.numpy())
+    return np.nan_to_num(activity).clip(-MOST, MOST)
 
 
 def _means(deviance, rates, weight):

@@ -263,8 +263,10 @@ def test_a_fit_that_diverged_is_told_of_the_learning_rate(small, X, spikes):
         est.fit(X)
     text = str(caught[0].message)
     assert text.startswith("Training diverged") and "learning_rate_init (now 30)" in text
-    with pytest.raises(ValueError, match=r"Training diverged: .*D2 -.*learning_rate_init"):
+    with pytest.warns(ConvergenceWarning, match=r"Training diverged: .*D2 -.*learning_rate_init"):
         est.fit(spikes)
+    with pytest.raises(ValueError, match=r"Training diverged: .*R2 -.*learning_rate_init"):
+        est.set_params(learning_rate_init=100).fit(X)  # embeddings no longer tell trials apart
 
 
 def test_a_fit_whose_inference_does_better_is_told_so(small, X):
