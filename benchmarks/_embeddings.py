@@ -180,8 +180,9 @@ def near_the_best(result, tables):
         gains = [row["embedding_lda"] - row[best] for row in table.rows]
         error = corrected_error(gains)
         name = next(column[1] for column in COLUMNS if column[0] == best)
-        text = f"{table.title}: LDA on embeddings less {name}, in its standard errors"
-        at_least(result, text, np.mean(gains) / error, -1.0, "+.1f")
+        if np.isfinite(error) and error > 0:
+            text = f"{table.title}: LDA on embeddings less {name}, in its standard errors"
+            at_least(result, text, np.mean(gains) / error, -1.0, "+.1f")
 
 
 # Recordings

@@ -349,7 +349,7 @@ class _Saved:
 
 
 def _mean_square(p):
-    return max(float(p.detach().square().mean()), SMALLEST)
+    return max(float(p.square().mean()), SMALLEST) if len(p) else SMALLEST
 
 
 def _mean(values):
@@ -363,7 +363,7 @@ class _Prior:
     current state. Without conditions, mean and spread are those of all embeddings. If the
     precision is given, the spread is not estimated. What weights change with the embedding
     ~ N(0, mean square at the start). These and the bases ~ N(those at the start, a share of that):
-    noise leads them no farther, however long training lasts. The noise level is estimated as
+    so that longer training fits little more of the noise. The noise level is estimated as
     well, so nothing needs tuning.
     """
 
@@ -374,12 +374,13 @@ class _Prior:
         self.start, self.size = [], []
         for p, first in self._weights(model):
             self.start.append(p[first:].detach().clone())
-            # changes may all be 0 at the start, so those of an embedding of 0 count, too
-            self.size.append(_mean_square(p))
+            # neurons may be silent, hidden features too, and changes may all be 0 at the start
+            rows = p.detach().flatten(1)
+            self.size.append(_mean_square(rows[rows.ne(0).any(1)]))
 
     @staticmethod
     def _weights(model):
-        """List weights that have a prior, and the first row that has: not that of embedding 0."""
+        """List weights that have a prior, and the first row that has one: not theta_0."""
         change = {id(p) for p in model.connectivity.outputs()}
         trained = [p for p in model.connectivity.parameters() if p.requires_grad and p.numel()]
         return [(p, int(id(p) in change)) for p in trained]
