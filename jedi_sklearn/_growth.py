@@ -178,7 +178,7 @@ class GrowthMixin:
         >>> from jedi_sklearn.datasets import make_multitask
         >>> data = make_multitask(80, n_neurons=24, n_timesteps=40, dt=0.025, random_state=0)
         >>> new = data.task == "reach"
-        >>> est = JEDIEstimator(5, 8, dt=0.025, max_iter=60, tol=1, random_state=0)
+        >>> est = JEDIEstimator(5, 8, dt=0.025, max_iter=120, tol=1, random_state=0)
         >>> est = est.fit(data.X[~new][:42], data.task[~new][:42])
         >>> more = est.extend(data.X[new][:8], data.task[new][:8])
         >>> more.conditions_.tolist()
