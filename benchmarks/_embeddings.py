@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jedi_sklearn.datasets import make_initial_states
+from jedi_sklearn.evaluation._comparison import corrected_error
 from jedi_sklearn.metrics import r2_by
 from jedi_sklearn.preprocessing import (
     TrialScaler,
@@ -161,13 +162,6 @@ def at_least(result, text, value, low, spec=".3f"):
     result.target(text, value, value >= low, spec)
 
 
-def corrected_error(values):
-    """Standard error of a mean over splits, which share training trials (Nadeau, Bengio 2003)."""
-    if len(values) < 2:
-        return np.nan
-    return np.sqrt((1 / len(values) + 1 / (N_FOLDS - 1)) * np.var(values, ddof=1))
-
-
 def near_the_best(result, tables):
     """Targets: what is read from embeddings is hardly less than from counts and PCA."""
     for table in tables:
@@ -178,9 +172,9 @@ def near_the_best(result, tables):
         at_least(result, text, gain, -0.03, "+.3f")
         best = max((*others, "counts_shrunken"), key=lambda key: s[key]["mean"])
         gains = [row["embedding_lda"] - row[best] for row in table.rows]
-        error = corrected_error(gains)
-        name = next(column[1] for column in COLUMNS if column[0] == best)
-        if np.isfinite(error) and error > 0:
+        error = corrected_error(gains, 1 / (N_FOLDS - 1)) if len(gains) > 1 else 0.0
+        if error > 0:
+            name = next(column[1] for column in COLUMNS if column[0] == best)
             text = f"{table.title}: LDA on embeddings less {name}, in its standard errors"
             at_least(result, text, np.mean(gains) / error, -1.0, "+.1f")
 

@@ -362,9 +362,9 @@ class _Prior:
     Embeddings c ~ N(mean of the condition, diagonal), with mean and spread re-estimated from the
     current state. Without conditions, mean and spread are those of all embeddings. If the
     precision is given, the spread is not estimated. What weights change with the embedding
-    ~ N(0, mean square at the start). These and the bases ~ N(those at the start, a share of that):
-    so that longer training fits little more of the noise. The noise level is estimated as
-    well, so nothing needs tuning.
+    ~ N(0, mean square at the start). These and the bases ~ N(those at the start, a share of their
+    mean square), so that longer training fits little more of the noise. The noise level is
+    estimated as well, so nothing needs tuning.
     """
 
     def __init__(self, model, condition_index, precision=None):
@@ -375,7 +375,7 @@ class _Prior:
         for p, first in self._weights(model):
             self.start.append(p[first:].detach().clone())
             # neurons may be silent, hidden features too, and changes may all be 0 at the start
-            rows = p.detach().flatten(1)
+            rows = p.detach().reshape(len(p), -1)
             self.size.append(_mean_square(rows[rows.ne(0).any(1)]))
 
     @staticmethod

@@ -249,7 +249,9 @@ def test_axes_in_the_wrong_order_are_named(small, X, turn, axis):
 def test_ends_of_trials_tell_which_axis_is_time(X):
     alike = X.transpose(1, 0, 2).copy()  # neighbouring trials are alike, as if sorted
     assert said(warn_of_axes, alike)
-    alike[::2, -3:] = np.nan
+    alike[:, -3:] = np.nan
+    assert said(warn_of_axes, alike)  # all end together
+    alike[::2, -6:] = np.nan
     assert not said(warn_of_axes, alike)
 
 

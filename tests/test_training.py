@@ -183,6 +183,29 @@ def test_the_prior_holds_weights_at_the_start_but_for_those_of_an_embedding_of_0
     assert penalty("maps", 1) > least
 
 
+def test_the_prior_does_not_count_weights_that_are_0_at_the_start():
+    hyper = Hypernetwork(2, 6, 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        hyper.connectivity.V[:3] = 0  # neurons that drive no others
+    prior = _Prior(model_of(hyper, 0.1), None)
+    sizes = dict(zip(dict(hyper.connectivity.named_parameters()), prior.size, strict=True))
+    assert sizes["V"] == pytest.approx(float(hyper.connectivity.V[3:].detach().square().mean()))
+
+
+def test_the_prior_of_another_start_is_taken_over():
+    first, second = (
+        _Prior(
+            model_of(Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(seed)), 0.1),
+            None,
+        )
+        for seed in (0, 1)
+    )
+    second.load(first.state(), "cpu")
+    for found, expected in zip(second.start, first.start, strict=True):
+        assert torch.equal(found, expected)
+    assert second.size == first.size
+
+
 # Early stopping
 
 

@@ -35,15 +35,19 @@ BOUNDS = {
 }
 
 
-def corrected_interval(values, test_share, confidence):
-    """Compute the interval (low, high) of the mean over folds after Nadeau and Bengio (2003).
+def corrected_error(values, test_share):
+    """Compute the standard error of the mean over folds after Nadeau and Bengio (2003).
 
     `test_share` is the number of held-out trials divided by that of training trials, which folds
     have in common.
     """
-    n, mean = len(values), np.mean(values)
-    scale = np.sqrt((1 / n + test_share) * np.var(values, ddof=1))
-    half = student.ppf((1 + confidence) / 2, n - 1) * scale
+    return np.sqrt((1 / len(values) + test_share) * np.var(values, ddof=1))
+
+
+def corrected_interval(values, test_share, confidence):
+    """Compute the interval (low, high) that belongs to `corrected_error`."""
+    mean, error = np.mean(values), corrected_error(values, test_share)
+    half = student.ppf((1 + confidence) / 2, len(values) - 1) * error
     return mean - half, mean + half
 
 
