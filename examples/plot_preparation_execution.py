@@ -9,11 +9,10 @@ Lyapunov exponents?
 
 The JEDI paper reports eigenvalues near the unit circle in execution, and inside it with excursions
 along the real axis in preparation. Here, along the activity, the leading multipliers of execution
-are nearer to the circle, too, but those of both lie outside it (1.16 in execution, 1.20 in
-preparation), and the largest real ones are larger in preparation (1.09 against 1.04). Execution
-turns faster (1.8 against 1.5 Hz), and its Lyapunov exponent is lower (2.7 against 3.9 per s). At
-the origin the leading ones of both lie outside, those of execution more (1.78 against 1.68). Where
-the levels lie depends on the model and on its training: trust the differences, not the levels.
+are nearer to the circle, too, but those of both lie outside it, and the largest real ones are
+larger in preparation. Execution turns faster, and its Lyapunov exponent is lower. At the origin
+the leading ones of both lie outside, and in half of the fits by as much. Where the levels lie
+depends on the model and on its training: trust the differences along the activity, not the levels.
 
 The fit is repeated on ten random halves of the trials and read out on the other half. A
 permutation test, in which the two epochs of a trial change places, says which mean differences
