@@ -27,7 +27,8 @@ class Schedule:
 
     Teacher forcing changes linearly from `teacher_forcing` to `final_teacher_forcing` over the
     share `anneal` of the steps. The learning rate falls from `learning_rate` to 0 along half a
-    cosine. The optimiser is SOAP, or Adam without `learned_axes`.
+    cosine. The optimiser is SOAP, or Adam without `learned_axes`. If it is `regularised`, weights
+    have a prior about the start, whose variance is the share `departure` of their mean square.
     """
 
     max_iter: int
@@ -36,6 +37,7 @@ class Schedule:
     anneal: float
     batch_size: int | None = None
     regularised: bool = True
+    departure: float = 0.2
     tol: float = 1e-3
     final_teacher_forcing: float = 0.0
     learned_axes: bool = True

@@ -22,7 +22,6 @@ __all__ = ["train"]
 CLIP = 1.0  # norm at which the gradient is clipped
 OWN_RATE = 4  # factor of the learning rate of mean log rates, whose SD is large for few spikes
 SMALLEST = 1e-12  # least mean square of weights, which are 0 if there is nothing to explain
-DEPARTURE = 0.2  # variance of weights about the start, as a share of their mean square there
 
 
 def train(
@@ -176,7 +175,7 @@ class _Run:
         self.optimiser = Optimiser(self.free, factors, individual, longest)
         self.prior = None
         if schedule.regularised:
-            self.prior = _Prior(model, condition_index, precision)
+            self.prior = _Prior(model, condition_index, schedule.departure, precision)
         self.batches = Batches(trials, schedule.batch_size, generator, processes)
         self.result = Trained(self.c, self.q)
         self.workspace, self.objective = {}, None
@@ -367,8 +366,9 @@ class _Prior:
     estimated as well, so nothing needs tuning.
     """
 
-    def __init__(self, model, condition_index, precision=None):
+    def __init__(self, model, condition_index, departure, precision=None):
         self.condition_index, self.given = condition_index, precision is not None
+        self.departure = departure
         self.mean, self.precision = None, precision
         self.strength = 0.0
         self.start, self.size = [], []
@@ -424,7 +424,7 @@ class _Prior:
             total = (away.square() @ self.precision).sum()
         weights = zip(self._weights(model), self.start, self.size, strict=True)
         for (p, first), start, size in weights:
-            total = total + (p[first:] - start).square().sum() / (DEPARTURE * size)
+            total = total + (p[first:] - start).square().sum() / (self.departure * size)
             if first:
                 total = total + p[first:].square().sum() / size
         return self.strength * total

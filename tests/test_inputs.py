@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
+import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score, cross_validate
@@ -11,6 +12,7 @@ from sklearn.utils import Bunch
 
 from jedi_sklearn import EigenspectrumAnalyzer, JEDIEstimator, RNNBatch
 from jedi_sklearn._solvers import SOLVERS
+from jedi_sklearn._trials import Trials
 from jedi_sklearn.datasets import make_multitask
 
 TRAIN, TEST = slice(48), slice(48, None)
@@ -55,6 +57,15 @@ def test_half_of_the_forcing_stays_where_inputs_are_known():
     assert teacher_forcing(short(), 2) == (0.1, 0.05)
     assert teacher_forcing(short(), 0) == (0.1, 0.0)
     assert teacher_forcing(short(final_teacher_forcing=0.3), 0) == (0.1, 0.3)
+
+
+def test_known_inputs_leave_more_to_the_data_than_to_the_start():
+    y, inputs = torch.zeros(5, 4, 3), torch.zeros(5, 4, 2)
+    trials = (Trials(y), Trials(y, inputs=inputs))
+    alone, driven = (
+        SOLVERS["annealed"].schedule(short(), some, False).departure for some in trials
+    )
+    assert driven > alone
 
 
 @pytest.mark.parametrize("embedding", ["trial", "condition"])

@@ -16,7 +16,7 @@ from jedi_sklearn._model import Model
 from jedi_sklearn._observation import Gaussian, residual_autocorrelation_time
 from jedi_sklearn._rollout import simulate
 from jedi_sklearn._schedule import Progress, Schedule, Trained, judge
-from jedi_sklearn._training import DEPARTURE, _Prior, train
+from jedi_sklearn._training import _Prior, train
 from jedi_sklearn._trials import Trials
 
 
@@ -138,7 +138,7 @@ def test_the_prior_is_centred_on_each_condition():
     data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
     hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
     model = model_of(hyper, 0.1)
-    prior = _Prior(model, torch.tensor([0, 0, 1, 1]))
+    prior = _Prior(model, torch.tensor([0, 0, 1, 1]), 0.2)
     prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
     expected = torch.tensor([[1.0, 1.0], [1.0, 1.0], [12.0, 0.0], [12.0, 0.0]])
     assert torch.equal(prior.mean, expected)
@@ -151,7 +151,7 @@ def test_the_prior_survives_a_free_run_that_left_the_numbers():
     data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
     hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
     model = model_of(hyper, 0.1)
-    prior = _Prior(model, None)
+    prior = _Prior(model, None, 0.2)
     hyper.connectivity.maps.data.fill_(torch.nan)
     c = torch.zeros(4, 2)
     prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
@@ -162,7 +162,7 @@ def test_the_prior_holds_weights_at_the_start_but_for_those_of_an_embedding_of_0
     data = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
     hyper = Hypernetwork(2, 3, 2, generator=torch.Generator().manual_seed(0))
     model, c = model_of(hyper, 0.1), torch.zeros(4, 2)
-    prior = _Prior(model, None)
+    prior = _Prior(model, None, 0.2)
     prior.estimate(model, c, data[0, :, :0], Trials(data), None, 1.0)
 
     def penalty(name, index):
@@ -178,7 +178,7 @@ def test_the_prior_holds_weights_at_the_start_but_for_those_of_an_embedding_of_0
     assert penalty("maps", 0) == pytest.approx(least)
     size = {name: getattr(hyper.connectivity, name).detach().square().mean() for name in "UV"}
     for name in "UV":
-        expected = float(prior.strength * hyper.connectivity.rank / (DEPARTURE * size[name]))
+        expected = float(prior.strength * hyper.connectivity.rank / (0.2 * size[name]))
         assert penalty(name, 0) - least == pytest.approx(expected, rel=1e-4)
     assert penalty("maps", 1) > least
 
@@ -187,7 +187,7 @@ def test_the_prior_does_not_count_weights_that_are_0_at_the_start():
     hyper = Hypernetwork(2, 6, 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         hyper.connectivity.V[:3] = 0  # neurons that drive no others
-    prior = _Prior(model_of(hyper, 0.1), None)
+    prior = _Prior(model_of(hyper, 0.1), None, 0.2)
     sizes = dict(zip(dict(hyper.connectivity.named_parameters()), prior.size, strict=True))
     assert sizes["V"] == pytest.approx(float(hyper.connectivity.V[3:].detach().square().mean()))
 
@@ -195,7 +195,8 @@ def test_the_prior_does_not_count_weights_that_are_0_at_the_start():
 def test_the_prior_of_another_start_is_taken_over():
     generator = torch.Generator().manual_seed(0)
     first, second = (
-        _Prior(model_of(Hypernetwork(2, 3, 2, generator=generator), 0.1), None) for _ in range(2)
+        _Prior(model_of(Hypernetwork(2, 3, 2, generator=generator), 0.1), None, 0.2)
+        for _ in range(2)
     )
     assert not torch.equal(first.start[0], second.start[0])
     second.load(first.state(), "cpu")
