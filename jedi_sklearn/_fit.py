@@ -18,7 +18,7 @@ from ._advice import describe_starts
 from ._components import components_of_trials
 from ._distributed import ALONE, Processes
 from ._frozen import fix_gauge, frozen_copy, thawed_copy
-from ._initial_state import INITIAL_STATES
+from ._initial_state import INITIAL_STATES, choose_initial_state
 from ._missing import Imputer, needed, sessions_of
 from ._model import Model
 from ._observation import OBSERVATIONS
@@ -26,7 +26,6 @@ from ._parameters import (
     check_processes,
     choose_drive,
     choose_embedding_index,
-    choose_initial_state,
     choose_input_scale,
     choose_labels,
     choose_observation,
@@ -290,7 +289,7 @@ def start(data, plan):
         model, c, q = thawed_copy(plan.previous, *how)
         model.imputer, model.n_init = plan.imputer, setting(est, "n_init")
     else:
-        name = choose_initial_state(est, data.inputs)
+        name = processes.agree(choose_initial_state(est, trials, plan.observation))
         initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)

@@ -11,9 +11,19 @@ from torch import nn
 
 from ._trials import blocks, sample_of
 
-__all__ = ["INITIAL_STATES", "Generated", "Inferred", "InitialState", "Observed"]
+__all__ = [
+    "INITIAL_STATES",
+    "Generated",
+    "Inferred",
+    "InitialState",
+    "Observed",
+    "choose_initial_state",
+]
 
 MAX_DIRECTIONS = 8
+# when first samples are starts: share of noise in their variance, and how what the directions
+# leave of them decays, relative to what `tau` says
+CLEAN, DECAY = 0.02, (0.8, 1.25)
 
 
 class InitialState(nn.Module):
@@ -170,7 +180,48 @@ class Observed(InitialState):
 INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Observed}
 
 
+def choose_initial_state(est, trials, observation):
+    """Return the name of the initial state option, resolving "auto" (docs/design_notes.md).
+
+    An embedding shared by a condition cannot hold where each of its trials starts. With known
+    inputs a few components suffice, which leave no room for the start.
+    """
+    if est.initial_state != "auto":
+        return est.initial_state
+    if est.embedding == "trial" and not trials.n_inputs:
+        return "generated"
+    alpha = est.dt / trials.every / est.tau
+    return "observed" if observation.squared and _start_anywhere(trials, alpha) else "inferred"
+
+
+def _start_anywhere(trials, alpha):
+    """Return whether first samples are clean, and starts vary in more ways than `Inferred` holds.
+
+    Noise is what second differences of the first samples show. What the leading directions leave
+    of a first sample is a start if a time constant later the share is left that its decay leaves:
+    nothing is left of white noise, and more of noise that is correlated in time.
+    """
+    every, n_steps = trials.every, trials.shape[0]
+    later = every * max(1, round(1 / (alpha * every)))
+    some = [0, every, 2 * every, later]
+    if n_steps <= max(some):
+        return False
+    first, second, third, last = (a - a.mean(0) for a in _samples(trials, some))
+    _, _, vt = torch.linalg.svd(first, full_matrices=False)
+    rest = first - first @ vt[:MAX_DIRECTIONS].t() @ vt[:MAX_DIRECTIONS]
+    noise = (first - 2 * second + third).square().sum() / 6
+    left = (rest * last).sum() / rest.square().sum() / (1 - alpha) ** later
+    return bool(noise < CLEAN * first.square().sum()) and DECAY[0] < float(left) < DECAY[1]
+
+
 def _first_samples(trials):
     """Collect the first samples of the guide, float64, of a fixed choice of very many trials."""
+    return _samples(trials, [0])[0]
+
+
+def _samples(trials, steps):
+    """Collect the guide at some steps: (steps, trials, neurons), as `_first_samples`."""
     # copies: views would keep the rest of the trials
-    return torch.cat([trials[i].guide[0].double() for i in blocks(trials, sample_of(trials))])
+    return torch.cat(
+        [trials[i].guide[steps].double() for i in blocks(trials, sample_of(trials))], 1
+    )
