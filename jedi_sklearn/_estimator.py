@@ -83,8 +83,9 @@ class JEDIEstimator(
         then determines the whole free run. "inferred" starts at the mean plus a few shared
         directions; the coordinates along these are inferred with the embedding but are not part
         of it. "observed" starts at the first sample, including its noise, which suits clean
-        trials that start in more ways than an embedding can hold. "auto" is "observed" with known
-        inputs or with one embedding per condition, else "generated".
+        trials that start in more ways than these directions can hold. "auto" is "generated", but
+        with known inputs or one embedding per condition "inferred", or "observed" if the first
+        samples are such clean ones.
     dt : float, default=0.01
         Sampling interval of the data (or bin width), s.
     tau : float, default=0.1

@@ -21,8 +21,9 @@ __all__ = [
 ]
 
 MAX_DIRECTIONS = 8
-# when first samples are starts: share of noise in their variance, and how what the directions
-# leave of them decays, relative to what `tau` says
+# when a fit with known inputs, or one embedding per condition, starts at first samples: share of
+# their variance that noise has at most, and that the directions must leave; how the latter decays,
+# relative to what `tau` says
 CLEAN, DECAY = 0.02, (0.8, 1.25)
 
 
@@ -203,15 +204,18 @@ def _start_anywhere(trials, alpha):
     """
     every, n_steps = trials.every, trials.shape[0]
     later = every * max(1, round(1 / (alpha * every)))
-    some = [0, every, 2 * every, later]
-    if n_steps <= max(some):
+    steps = [0, every, 2 * every, later]
+    if n_steps <= max(steps):
         return False
-    first, second, third, last = (a - a.mean(0) for a in _samples(trials, some))
+    first, second, third, last = (a - a.mean(0) for a in _samples(trials, steps))
     _, _, vt = torch.linalg.svd(first, full_matrices=False)
     rest = first - first @ vt[:MAX_DIRECTIONS].t() @ vt[:MAX_DIRECTIONS]
-    noise = (first - 2 * second + third).square().sum() / 6
-    left = (rest * last).sum() / rest.square().sum() / (1 - alpha) ** later
-    return bool(noise < CLEAN * first.square().sum()) and DECAY[0] < float(left) < DECAY[1]
+    noise = float((first - 2 * second + third).square().sum()) / 6
+    beyond, enough = float(rest.square().sum()), CLEAN * float(first.square().sum())
+    if noise > enough or beyond <= enough:
+        return False
+    left = float((rest * last).sum()) / beyond / (1 - alpha) ** later
+    return DECAY[0] < left < DECAY[1]
 
 
 def _first_samples(trials):

@@ -320,8 +320,8 @@ def test_one_run_of_all_sessions_is_a_run_of_each(spikes, apart, kind, teacher_f
     trials = trials[torch.arange(0, 48, 3)]
     assert len(trials.parts) == 2
     c = torch.tensor(est.embedding_[::3], requires_grad=True)
-    q = c.new_zeros(len(c), 0)
-    leaves = [c, *(p for p in model.parameters() if p.requires_grad and p.numel())]
+    q = torch.full((len(c), model.initial_state.size), 0.1, dtype=c.dtype, requires_grad=True)
+    leaves = [c, q, *(p for p in model.parameters() if p.requires_grad and p.numel())]
     together = model.loss(c, q, trials, teacher_forcing)
     each = sum(model.loss(c[i], q[i], some, teacher_forcing) for i, some in trials.parts)
     torch.testing.assert_close(together, each, rtol=1e-10, atol=0)
