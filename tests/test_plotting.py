@@ -442,7 +442,8 @@ def test_displays_of_a_driven_model_take_its_inputs(small, multitask):
     np.testing.assert_allclose(rnns[2].step(points), points, atol=1e-6)  # without input
     mean = FixedPointDisplay.from_estimator(est, X, inputs=u)
     E = np.repeat(est.transform(X, inputs=u).mean(axis=0, keepdims=True), 12, axis=0)
-    runs = est.inverse_transform(E, X[:, 0], inputs=u)
+    starts = est.posterior(X, inputs=u).initial_state
+    runs = est.inverse_transform(E, starts, inputs=u)
     np.testing.assert_allclose(est.to_activity(mean.trajectories), runs, atol=1e-6)
     for display in (EmbeddingDisplay, EigenspectrumDisplay, FixedPointDisplay):
         with pytest.raises(ValueError, match="fitted with inputs of"):
