@@ -83,9 +83,8 @@ class JEDIEstimator(
         then determines the whole free run. "inferred" starts at the mean plus a few shared
         directions; the coordinates along these are inferred with the embedding but are not part
         of it. "observed" starts at the first sample, including its noise, which suits clean
-        trials that start in more ways than these directions can hold. "auto" is "generated", but
-        with known inputs or one embedding per condition "inferred", or "observed" if the first
-        samples are such clean ones.
+        trials that start in more ways than these directions can hold. "auto" is "inferred" with
+        known inputs or with one embedding per condition, else "generated".
     dt : float, default=0.01
         Sampling interval of the data (or bin width), s.
     tau : float, default=0.1

@@ -289,8 +289,7 @@ def start(data, plan):
         model, c, q = thawed_copy(plan.previous, *how)
         model.imputer, model.n_init = plan.imputer, setting(est, "n_init")
     else:
-        name = processes.agree(choose_initial_state(est, trials, plan.observation))
-        initial, q = INITIAL_STATES[name].learn(trials)
+        initial, q = INITIAL_STATES[choose_initial_state(est, trials)].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
         how = [data.embedding_index, alpha, curve, plan.generator, processes]
@@ -298,8 +297,8 @@ def start(data, plan):
             how.append(torch.from_numpy(plan.drive).to(plan.device))
         c = solver.start(hypernetwork, trials, q, initial, *how)
         # via the CPU, because a tensor sent from a GPU arrives on the GPU of the first process
-        agreed = processes.agree((hypernetwork.cpu(), c.cpu()))
-        hypernetwork, c = (a.to(plan.device) for a in agreed)
+        agreed = processes.agree((hypernetwork.cpu(), initial.cpu(), q.cpu(), c.cpu()))
+        hypernetwork, initial, q, c = (a.to(plan.device) for a in agreed)
         parts = (hypernetwork, initial, plan.observation, plan.imputer, plan.input_scale)
         times = (float(est.dt), float(est.tau), setting(est, "n_init"))
         model = Model(*parts, *times, steps_per_sample=trials.every)

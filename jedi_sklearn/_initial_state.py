@@ -21,10 +21,6 @@ __all__ = [
 ]
 
 MAX_DIRECTIONS = 8
-# when a fit with known inputs, or one embedding per condition, starts at first samples: share of
-# their variance that noise has at most, and that the directions must leave; how the latter decays,
-# relative to what `tau` says
-CLEAN, DECAY = 0.02, (0.8, 1.25)
 
 
 class InitialState(nn.Module):
@@ -181,51 +177,18 @@ class Observed(InitialState):
 INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Observed}
 
 
-def choose_initial_state(est, trials, observation):
-    """Return the name of the initial state option, resolving "auto" (docs/design_notes.md).
+def choose_initial_state(est, trials):
+    """Return the name of the initial state option, resolving "auto".
 
     An embedding shared by a condition cannot hold where each of its trials starts. With known
-    inputs a few components suffice, which leave no room for the start.
+    inputs a few components suffice, which leave no room for the start (docs/design_notes.md).
     """
     if est.initial_state != "auto":
         return est.initial_state
-    if est.embedding == "trial" and not trials.n_inputs:
-        return "generated"
-    alpha = est.dt / trials.every / est.tau
-    return "observed" if observation.squared and _start_anywhere(trials, alpha) else "inferred"
-
-
-def _start_anywhere(trials, alpha):
-    """Return whether first samples are clean, and starts vary in more ways than `Inferred` holds.
-
-    Noise is what second differences of the first samples show. What the leading directions leave
-    of a first sample is a start if a time constant later the share is left that its decay leaves:
-    nothing is left of white noise, and more of noise that is correlated in time.
-    """
-    every, n_steps = trials.every, trials.shape[0]
-    later = every * max(1, round(1 / (alpha * every)))
-    steps = [0, every, 2 * every, later]
-    if n_steps <= max(steps):
-        return False
-    first, second, third, last = (a - a.mean(0) for a in _samples(trials, steps))
-    _, _, vt = torch.linalg.svd(first, full_matrices=False)
-    rest = first - first @ vt[:MAX_DIRECTIONS].t() @ vt[:MAX_DIRECTIONS]
-    noise = float((first - 2 * second + third).square().sum()) / 6
-    beyond, enough = float(rest.square().sum()), CLEAN * float(first.square().sum())
-    if noise > enough or beyond <= enough:
-        return False
-    left = float((rest * last).sum()) / beyond / (1 - alpha) ** later
-    return DECAY[0] < left < DECAY[1]
+    return "generated" if est.embedding == "trial" and not trials.n_inputs else "inferred"
 
 
 def _first_samples(trials):
     """Collect the first samples of the guide, float64, of a fixed choice of very many trials."""
-    return _samples(trials, [0])[0]
-
-
-def _samples(trials, steps):
-    """Collect the guide at some steps: (steps, trials, neurons), as `_first_samples`."""
     # copies: views would keep the rest of the trials
-    return torch.cat(
-        [trials[i].guide[steps].double() for i in blocks(trials, sample_of(trials))], 1
-    )
+    return torch.cat([trials[i].guide[0].double() for i in blocks(trials, sample_of(trials))])

@@ -391,7 +391,6 @@ def test_known_inputs(multitask):
     found = compare(X, inputs=inputs, **how)
     # told what drives the second part, of which the first says nothing
     assert row_of(found, "forecast", "ridge regression")["value"] > 0.8
-    # free runs start at first samples here, whose decay PCA has for nothing
     assert row_of(found, "reconstruction", "PCA of trials")["value"] > 0.8
 
 

@@ -96,7 +96,8 @@ def test_the_eigenvalues_of_the_teacher_are_found(driven, est):
 def test_all_eigenvalues_of_the_multitask_teacher_are_found(seed):
     size = {"n_neurons": 50, "n_timesteps": 100, "initial_jitter": 1}
     data = make_multitask(280, **size, teacher_seed=seed, random_state=100 + seed)
-    est = JEDIEstimator(1, 5, scale=None, max_iter=200, tol=1.0, random_state=0)
+    how = {"initial_state": "observed", "max_iter": 200, "tol": 1.0}  # they start anywhere
+    est = JEDIEstimator(1, 5, scale=None, random_state=0, **how)
     est.fit(data.X[:240], inputs=data.inputs[:240])
     true = data.teacher.eigenvalues()[0]
     errors = []
@@ -119,8 +120,10 @@ def test_input_weights_are_found(driven, est):
 
 
 @pytest.mark.long
-def test_with_inputs_one_network_does_for_all_trials(driven, est):
+def test_with_inputs_one_network_does_for_all_trials(driven):
     u = driven.inputs
+    est = short(initial_state="observed", max_iter=150)  # trials start anywhere
+    est.fit(driven.X[TRAIN], inputs=u[TRAIN])
     assert est.score(driven.X[TEST], inputs=u[TEST]) > 0.99
     J = est.dynamics(driven.X[TEST], inputs=u[TEST]).to_dense()
     spread = np.sqrt(np.square(J - J.mean(axis=0)).mean() / np.square(J).mean())
@@ -166,6 +169,26 @@ def test_a_silent_channel_gets_no_scale_and_does_no_harm(driven):
     u[..., 1] = 0
     est = short().fit(X, inputs=u)
     assert np.isfinite(est.predict(X, inputs=u)).all()
+
+
+@pytest.mark.slow
+def test_starts_of_noisy_trials_are_better_inferred_than_taken_from_first_samples():
+    rng, n_trials, n_neurons = np.random.RandomState(4), 80, 24
+    V = np.linalg.qr(rng.standard_normal((n_neurons, 2)))[0]
+    B = 2 * rng.standard_normal((n_neurons, 1))
+    teacher = RNNBatch(
+        V @ np.array([[1.2, -2.4], [2.4, 1.2]]), V, input_weights=B, dt=0.02, tau=0.1
+    )
+    u = np.sin(rng.uniform(0, 6, (n_trials, 1, 1)) + 0.02 * 6 * np.arange(40)[:, np.newaxis])
+    true = teacher.simulate(0.1 * rng.standard_normal((n_trials, n_neurons)), 40, u)
+    X = true + 0.5 * rng.standard_normal(true.shape)
+    error = {}
+    for option in ("auto", "observed"):
+        est = JEDIEstimator(2, 4, dt=0.02, initial_state=option, max_iter=100, random_state=0)
+        est.fit(X[:60], inputs=u[:60])
+        run = est.predict(X[60:], inputs=u[60:])
+        error[option] = np.square(run - true[60:]).mean()
+    assert error["auto"] < 0.5 * error["observed"]
 
 
 # The same run everywhere

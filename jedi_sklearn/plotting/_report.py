@@ -326,9 +326,9 @@ class _Fitted:
         return section(
             "How well free runs reproduce the trials",
             paragraphs(
-                f"{share} over all trials: {self.score:.3f}. A free run starts from an initial "
-                "state given by the embedding or the first sample, and never sees the trial "
-                "again. The embedding was inferred from the trial itself.",
+                f"{share} over all trials: {self.score:.3f}. A free run starts where the "
+                "embedding says, at a state inferred beside it or at the first sample, and never "
+                "sees the trial again. The embedding was inferred from the trial itself.",
                 "D2 of single trials is low even for the true rates, because bins with few spikes "
                 "are mostly noise. Compare it with that of other methods."
                 if share == "D2"
