@@ -18,7 +18,7 @@ from ._advice import describe_starts
 from ._components import components_of_trials
 from ._distributed import ALONE, Processes
 from ._frozen import fix_gauge, frozen_copy, thawed_copy
-from ._initial_state import INITIAL_STATES, choose_initial_state
+from ._initial_state import INITIAL_STATES
 from ._missing import Imputer, needed, sessions_of
 from ._model import Model
 from ._observation import OBSERVATIONS
@@ -26,6 +26,7 @@ from ._parameters import (
     check_processes,
     choose_drive,
     choose_embedding_index,
+    choose_initial_state,
     choose_input_scale,
     choose_labels,
     choose_observation,
@@ -289,7 +290,8 @@ def start(data, plan):
         model, c, q = thawed_copy(plan.previous, *how)
         model.imputer, model.n_init = plan.imputer, setting(est, "n_init")
     else:
-        initial, q = INITIAL_STATES[choose_initial_state(est, trials)].learn(trials)
+        name = choose_initial_state(est, data.inputs)
+        initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
         how = [data.embedding_index, alpha, curve, plan.generator, processes]

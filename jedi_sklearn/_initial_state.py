@@ -11,14 +11,7 @@ from torch import nn
 
 from ._trials import blocks, sample_of
 
-__all__ = [
-    "INITIAL_STATES",
-    "Generated",
-    "Inferred",
-    "InitialState",
-    "Observed",
-    "choose_initial_state",
-]
+__all__ = ["INITIAL_STATES", "Generated", "Inferred", "InitialState", "Observed"]
 
 MAX_DIRECTIONS = 8
 
@@ -175,17 +168,6 @@ class Observed(InitialState):
 
 
 INITIAL_STATES = {"generated": Generated, "inferred": Inferred, "observed": Observed}
-
-
-def choose_initial_state(est, trials):
-    """Return the name of the initial state option, resolving "auto".
-
-    An embedding shared by a condition cannot hold where each of its trials starts. With known
-    inputs a few components suffice, which leave no room for the start (docs/design_notes.md).
-    """
-    if est.initial_state != "auto":
-        return est.initial_state
-    return "generated" if est.embedding == "trial" and not trials.n_inputs else "inferred"
 
 
 def _first_samples(trials):

@@ -34,6 +34,7 @@ __all__ = [
     "check_sampling",
     "choose_drive",
     "choose_embedding_index",
+    "choose_initial_state",
     "choose_input_scale",
     "choose_labels",
     "choose_observation",
@@ -204,6 +205,17 @@ def choose_embedding_index(est, labels, codes, kept, device):
             'validation_fraction, or use embedding="trial".'
         )
     return torch.as_tensor(codes[kept], device=device), None, len(labels)
+
+
+def choose_initial_state(est, inputs):
+    """Return the name of the initial state option, resolving "auto".
+
+    An embedding shared by a condition cannot hold where each of its trials starts. With known
+    inputs a few components suffice, which leave no room for the start (docs/design_notes.md).
+    """
+    if est.initial_state != "auto":
+        return est.initial_state
+    return "generated" if est.embedding == "trial" and inputs is None else "inferred"
 
 
 def choose_steps(est):

@@ -13,9 +13,8 @@ __all__ = ["SOLVERS", "Annealed", "Paper"]
 
 # size of a mini-batch, "auto": values in all its trials, and limits of the number of trials
 BATCH_VALUES, MIN_BATCH, MAX_BATCH = 2**24, 16, 200
-# variance of weights about the start, as a share of their mean square there; with known inputs it
-# leaves more to the data, which then tell weights apart that the start does not
-DEPARTURE, DRIVEN_DEPARTURE = 0.2, 2.0
+# `departure` of the schedule with known inputs: they tell weights apart that the start does not
+DRIVEN_DEPARTURE = 2.0
 CONTINUED = 0.3  # factor of the learning rate; the full rate at first undoes the previous fit
 
 
@@ -58,7 +57,7 @@ class Solver:
             anneal=0.5,
             batch_size=batch,
             regularised=cls.regularised,
-            departure=DRIVEN_DEPARTURE if trials.n_inputs else DEPARTURE,
+            departure=DRIVEN_DEPARTURE if trials.n_inputs else Schedule.departure,
             tol=est.tol,
             learned_axes=cls.learned_axes,
             patience=est.n_iter_no_change,
