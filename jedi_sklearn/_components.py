@@ -9,10 +9,9 @@ are fitted, so the answer takes seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from sklearn.utils.extmath import randomized_svd
 
 from ._distributed import ALONE
@@ -21,21 +20,22 @@ from ._trials import blocks, sample_of
 
 __all__ = [
     "ENOUGH_TRIALS",
-    "TOLERANCE",
+    "Rows",
     "RunComponents",
     "SizeCurve",
     "axes_of_samples",
     "components_of_trials",
-    "denoised",
+    "decompose",
     "posterior_scores",
+    "profiles",
+    "some_trials",
 ]
 
 TOLERANCE = 0.001  # share by which the prediction may fall short of the best
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
-N_FOLDS, N_HALVES = 4, 4
+N_FOLDS, N_PARTS = 8, 8  # of the trials and of the neurons
 MAX_TRIALS, MAX_SAMPLES = 400, 6000  # by which sizes are judged
 MAX_VALUES = 2**25  # held in memory at a time: 256 MB
-MAX_MAPS = 2**26  # values in the maps that denoise trials: 256 MB
 ENOUGH_TRIALS = 16  # to tell how many components they need
 ENOUGH_NEURONS = 4  # to predict one half from the other
 MAX_BINS = 24  # time bins in the description of whole trials
@@ -76,22 +76,22 @@ class SizeCurve:
         return ", ".join(f"{size}: {explained:.3f}" for size, explained in pairs)
 
 
-def axes_of_samples(trials, tolerance=TOLERANCE):
+def axes_of_samples(trials):
     """Compute the `SizeCurve` of principal components of single samples."""
     _, _, n_neurons = trials.shape
-    index = _some(trials, n_neurons)
+    index = some_trials(trials, n_neurons)
     n_samples = len(range(0, trials.n_steps, trials.every))
     every = -(-len(index) * n_samples // min(MAX_SAMPLES, max(1, MAX_VALUES // n_neurons)))
     kept = np.arange(len(index) * n_samples) % every == 0
     parts, first = [], 0
     for i in blocks(trials, index):
-        some = _Rows.of_samples(trials[i])
+        some = Rows.of_samples(trials[i])
         parts.append(some[kept[first : first + len(some)]])
         first += len(some)
-    rows, trial = _Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_samples)[kept]
+    rows, trial = Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_samples)[kept]
     recorded = ~np.isnan(rows.imputed[:, 0])
     curve = _curve(rows[recorded], trial[recorded], np.arange(n_neurons))
-    return SizeCurve(*curve, tolerance)
+    return SizeCurve(*curve, TOLERANCE)
 
 
 def components_of_trials(trials):
@@ -102,101 +102,9 @@ def components_of_trials(trials):
     n_steps, _, n_neurons = trials.shape
     if len(trials) < ENOUGH_TRIALS or n_neurons < ENOUGH_NEURONS:
         return None
-    rows = _profiles(trials, _some(trials, min(n_steps, MAX_BINS) * n_neurons))
+    rows = profiles(trials, some_trials(trials, min(n_steps, MAX_BINS) * n_neurons))
     neuron = np.tile(np.arange(n_neurons), rows.imputed.shape[1] // n_neurons)
     return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron), TOLERANCE)
-
-
-def denoised(trials, curve, processes=ALONE):
-    """Replace the guide of trials by its reconstruction from principal components.
-
-    The number of components is the one that best predicts held-out neurons, by the curve of
-    `components_of_trials`. If even more components would predict them better, the noise is small
-    and the trials stay as they are; so do trials that are too few.
-    """
-    n_steps, _, n_neurons = trials.shape
-    if curve is None or curve.still_rises:
-        return trials
-    if (curve.best + 1) * n_steps * n_neurons > MAX_MAPS:
-        return trials
-    return DenoisedTrials(trials, curve.best, processes)
-
-
-class DenoisedTrials:
-    """Trials whose guide comes from a few components of whole trials, computed when indexed.
-
-    Parameters
-    ----------
-    trials : Trials or LazyTrials
-        Trials to denoise.
-    n_components : int
-        Number of principal components.
-    processes : Processes
-        Each process goes through its share of the trials.
-    """
-
-    def __init__(self, trials, n_components, processes=ALONE):
-        n_steps, n_trials, n_neurons = self.shape = trials.shape
-        self.trials, self.n_inputs = trials, trials.n_inputs
-        self.dtype, self.device, self.every = trials.dtype, trials.device, trials.every
-        sample = _some(trials, min(n_steps, MAX_BINS) * n_neurons, n_trials)
-        profiles = _profiles(trials, sample, processes)
-        self.mean, rows = profiles.centred()
-        left, power, self.axes = _decompose(rows, n_components)
-        self.noise = max(np.square(rows).sum() / len(rows) - power.sum(), 0.0)
-        self.noise /= max(rows.shape[1] - n_components, 1)
-        self.noise = max(self.noise, 1e-9 * power.sum(), 1e-300)
-        self.gain = np.sqrt(np.maximum(power - self.noise, 0.0))
-        scores = torch.as_tensor(left * len(rows) ** 0.5, dtype=trials.dtype, device=self.device)
-        scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
-        # mean, and contribution of each component, (time, 1 + n_components, neurons)
-        maps = scores.new_zeros(n_steps, n_components + 1, n_neurons)
-        moments = scores.new_zeros(n_steps, n_components + 1, n_components + 1)
-        share = blocks(trials, sample)
-        parts = list(zip(share, scores.split([len(i) for i in share]), strict=True))
-        for i, score in processes.share(parts):
-            some = trials[i]
-            recorded = some.recorded().to(maps.dtype)  # (time, trials)
-            maps += torch.einsum("tk,kd,tkn->tdn", recorded, score, some.guide)
-            moments += torch.einsum("tk,kd,ke->tde", recorded, score, score)
-        processes.sum_(maps, moments)
-        if (moments[:, 0, 0] < len(rows)).any():
-            maps = self._regressed(maps, moments, rows.shape[1])
-        else:  # scores are uncorrelated
-            maps /= len(rows)
-        maps = maps.transpose(0, 1).contiguous()
-        shrink = self.gain / np.sqrt(np.maximum(power, np.finfo(float).tiny))
-        maps[1:] *= torch.as_tensor(shrink, dtype=maps.dtype, device=maps.device)[:, None, None]
-        self.maps = maps
-
-    def _regressed(self, products, moments, n_columns):
-        """Regress the guide on scores at each time, with ridge.
-
-        Few trials may last to the end, and do not tell the maps there from noise. The ridge is
-        the noise over the mean square of the entries of a map.
-        """
-        size = np.maximum(np.square(self.gain), 1e-9 * np.square(self.gain).max()) / n_columns
-        ridge = torch.as_tensor(self.noise / np.maximum(size, np.finfo(float).tiny))
-        system = moments.cpu().double()
-        system.diagonal(dim1=1, dim2=2)[:, 1:] += ridge
-        system[:, 0, 0] += system[:, 0, 0] == 0  # no trial was recorded
-        return torch.linalg.solve(system, products.cpu().double()).to(products)
-
-    def __len__(self):
-        return len(self.trials)
-
-    def __getitem__(self, index):
-        some = self.trials[index]
-        rows = _Rows.of_trials(some)
-        scores = np.empty((len(rows), len(self.axes)))
-        for which, seen in rows.patterns():
-            axes = self.axes[:, seen]
-            projected = (rows.seen[which] - self.mean)[:, seen] @ axes.T
-            scores[which] = posterior_scores(axes @ axes.T, projected, self.gain, self.noise)
-        scores = torch.as_tensor(scores, dtype=some.dtype, device=some.device)
-        scores = torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
-        guide = torch.einsum("kd,dtn->tkn", scores, self.maps)
-        return replace(some, guide=guide)
 
 
 @dataclass
@@ -224,7 +132,7 @@ class RunComponents:
         """
         rows = np.concatenate([_binned(block) for block in runs])
         mean, most = rows.mean(axis=0), min(MAX_RUN_COMPONENTS, *rows.shape)
-        _, power, axes = _decompose(rows - mean, most)
+        _, power, axes = decompose(rows - mean, most)
         whole = np.square(rows - mean).sum() / len(rows)
         n = 1 + int((power.cumsum() < RUN_SHARE * whole).sum())
         n = min(n, most)
@@ -246,13 +154,13 @@ class RunComponents:
         return np.concatenate(scores)
 
 
-def _decompose(rows, n):
+def decompose(rows, n):
     """Compute left singular vectors, variances and axes (n, columns) of n leading components."""
     left, singular, axes = randomized_svd(rows, n, random_state=0)
     return left, np.square(singular) / len(rows), axes
 
 
-def _some(trials, n_columns, most=MAX_TRIALS):
+def some_trials(trials, n_columns, most=MAX_TRIALS):
     """Choose a fixed subset of trials that fits into memory as rows of `n_columns` columns."""
     index = sample_of(trials)
     order = np.random.RandomState(0).permutation(len(index))
@@ -260,14 +168,14 @@ def _some(trials, n_columns, most=MAX_TRIALS):
     return index[np.sort(order[:most])]
 
 
-def _profiles(trials, index, processes=ALONE):
+def profiles(trials, index, processes=ALONE):
     """Convert some whole trials to rows."""
     share = processes.share(blocks(trials, index))
-    return _Rows.concatenate(processes.gather([_Rows.of_trials(trials[i]) for i in share]))
+    return Rows.concatenate(processes.gather([Rows.of_trials(trials[i]) for i in share]))
 
 
 @dataclass
-class _Rows:
+class Rows:
     """Samples or trials as rows of columns that belong to neurons.
 
     Attributes
@@ -319,7 +227,7 @@ class _Rows:
 
     def __getitem__(self, index):
         imputed = self.imputed[index]
-        return _Rows(imputed, imputed if self.seen is self.imputed else self.seen[index])
+        return Rows(imputed, imputed if self.seen is self.imputed else self.seen[index])
 
     def centred(self):
         """Compute column means and centred rows, 0 where nothing was recorded."""
@@ -371,14 +279,13 @@ def _curve(rows, trial, neuron):
     error, total = np.zeros(len(sizes)), 0.0
     for k in np.unique(fold):
         mean, train = rows[fold != k].centred()
-        _, power, axes = _decompose(train, sizes[-1])
+        _, power, axes = decompose(train, sizes[-1])
         whole, test = np.square(train).sum() / len(train), rows[fold == k]
-        halves = [rng.permutation(n_neurons)[: n_neurons // 2] for _ in range(N_HALVES)]
+        part = rng.permutation(n_neurons) % N_PARTS
         for which, columns in test.patterns():
             some = test.seen[which] - mean
-            for half in halves:
-                hidden = np.isin(neuron, half)
-                split = hidden & columns, ~hidden & columns
+            for hidden in np.unique(part):
+                split = columns & (part[neuron] == hidden), columns & (part[neuron] != hidden)
                 error += _errors(some, *split, axes, power, whole, sizes)
                 total += np.square(some[:, split[0]]).sum()
     return sizes, 1 - error / max(total, np.finfo(float).tiny)

@@ -12,7 +12,8 @@ import math
 
 import torch
 
-from ._components import components_of_trials, denoised
+from ._components import components_of_trials
+from ._denoised import denoised
 from ._expectation import some_of
 from ._frozen import N_CENTRES, N_KNOWN
 from ._inference import GaussianPrior

@@ -16,6 +16,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from ._advice import describe_starts
 from ._components import components_of_trials
+from ._denoised import DenoisedTrials, denoised
 from ._distributed import ALONE, Processes
 from ._frozen import fix_gauge, frozen_copy, thawed_copy
 from ._initial_state import INITIAL_STATES
@@ -84,6 +85,7 @@ class Data:
     embedding_index: torch.Tensor | None  # embedding of each trial, if trials share them
     condition_index: torch.Tensor | None  # condition of each embedding, if trials do not share
     n_embeddings: int
+    denoised: DenoisedTrials | None = None  # what training sees while teacher forcing falls
 
     def inputs_of(self, index):
         """Return the known inputs of some trials, or None."""
@@ -145,6 +147,7 @@ def fit_model(est, X, y, conditions, inputs, previous=None, processes=ALONE, wat
         data.trials,
         plan.schedule,
         variance=data.variance,
+        denoised=data.denoised,
         embedding_index=data.embedding_index,
         condition_index=data.condition_index,
         generator=plan.generator,
@@ -280,7 +283,7 @@ def start(data, plan):
     wanted, continued = sizes_wanted(est, plan.previous), plan.previous is not None
     say = plan.say if est.verbose and not continued else None
     sizes = (wanted.n_components, wanted.rank)
-    asked = SOLVERS[est.solver].reads_curve or "auto" in sizes or est.verbose
+    asked = SOLVERS[est.solver].denoises or "auto" in sizes or est.verbose
     curve = components_of_trials(trials) if asked and not continued else None
     how = (wanted, data.n_embeddings, trials, plan.observation, curve, continued, say)
     curve, sizes = processes.agree((curve, choose_sizes(*how)))
@@ -294,9 +297,11 @@ def start(data, plan):
         initial, q = INITIAL_STATES[name].learn(trials)
         solver, alpha = SOLVERS[est.solver], est.dt / trials.every / est.tau
         hypernetwork = solver.hypernetwork(est, trials, *sizes, initial.generated, plan.generator)
-        how = [data.embedding_index, alpha, curve, plan.generator, processes]
+        how = [data.embedding_index, alpha, plan.generator, processes]
         if plan.drive is not None:
             how.append(torch.from_numpy(plan.drive).to(plan.device))
+        if solver.denoises:
+            trials = denoised(trials, curve, plan.observation, processes)
         c = solver.start(hypernetwork, trials, q, initial, *how)
         # via the CPU, because a tensor sent from a GPU arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), initial.cpu(), q.cpu(), c.cpu()))
@@ -307,6 +312,9 @@ def start(data, plan):
         model.to_train(plan.device, trials.dtype)
     if plan.drive is not None:
         model.connectivity.keep_silent()
+    if isinstance(trials, DenoisedTrials):
+        data.denoised = trials
+        trials.release()
     data.whole = None  # frees memory
     plan.seed = plan.random_state.randint(np.iinfo(np.int32).max)
     return model, c, q

@@ -7,6 +7,7 @@ has one state, which is compared with its activity or, for spike counts, with th
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -47,6 +48,7 @@ class Observation(nn.Module):
     by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # attributes by neuron
     common: tuple[str, ...] = ("noise",)
     squared = False  # whether the deviance is the squared error, apart from missing values
+    apart = False  # whether the values to score are not the guide
     _trained: tuple | None = None
 
     def take(self, neurons):
@@ -103,10 +105,7 @@ class Gaussian(Observation):
         Variance of the residuals of each neuron.
     """
 
-    # of the curve that sets the rank: each dimension predicts noise that neurons share, such as
-    # units with the same spikes, a little better, but that does not justify a dimension
-    tolerance = 0.02
-    dimensions = 1  # of the state, for each dimension that this curve shows
+    dimensions = 1  # of the state, for each that single samples show
     correction = 0.1  # of forecasts under known inputs, by the guide
     squared = True
 
@@ -234,6 +233,14 @@ class Gaussian(Observation):
     def constant(self, y):
         """Return the part of the deviance of trials that depends on `y` alone: there is none."""
 
+    def denoised(self, trials, guide, values):
+        """Replace guide and values of `Trials`; the deviance from their own values stays known."""
+        error = trials.y - values
+        if trials.weight is not None:
+            error *= trials.weight
+        constant = error.square().sum((0, 2), dtype=torch.float64)
+        return replace(trials, y=values, guide=guide, constant=constant)
+
     def begin(self):
         """Reset the gradients of the model's own parameters; here there are none."""
 
@@ -329,9 +336,9 @@ class Poisson(Observation):
     share = "D2"
     by_neuron = (*Observation.by_neuron, "baseline", "centre")
     common = (*Observation.common, "width", "prior")
-    tolerance = 0.001  # with equal noise in all neurons, the curve of the rank falls by itself
     dimensions = 2  # the fit to all trials finds more of them than smoothed single trials show
     correction = 0.0  # the guide is biased towards the mean
+    apart = True
 
     def __init__(
         self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None
@@ -470,6 +477,19 @@ class Poisson(Observation):
     def constant(self, y):
         """Compute the part of the deviance of trials that depends on `y` alone, (trials,)."""
         return 2 * (xlogy(y, y) - y).sum(axis=(0, 2), dtype=np.float64)
+
+    def complete(self, trials):
+        """Return the counts of `Trials`; those expected by the guide where counts are missing."""
+        if trials.weight is None:
+            return trials.y
+        scale, mean = self.scale.to(trials.y), self.centre.to(trials.y)
+        expected = torch.addcmul(mean, trials.guide, scale).clamp_max(MAX_LOG_RATE).exp()
+        return torch.where(trials.weight > 0, trials.y, expected)
+
+    def denoised(self, trials, guide, values):
+        """Replace guide and counts of `Trials`, whose deviance from a good run hardly changes."""
+        y = values.clamp_min(0.0)
+        return replace(trials, y=y if trials.weight is None else y * trials.weight, guide=guide)
 
     def begin(self):
         """Reset the gradient of the mean."""

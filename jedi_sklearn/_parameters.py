@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ._advice import describe_few_trials, describe_size
-from ._components import ENOUGH_TRIALS, TOLERANCE, axes_of_samples
+from ._components import ENOUGH_TRIALS, axes_of_samples
 from ._connectivity import CONNECTIVITIES
 from ._counts import looks_like_counts, warn_of_disguised
 from ._initial_state import INITIAL_STATES
@@ -266,10 +266,8 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
     if rank == "auto":
         rank = MAX_RANK  # a few trials, such as averages, cannot tell how many are needed
         if curve is not None:
-            # in clean trials, whose curve still rises, even small components are signal
-            tolerance = TOLERANCE if curve.still_rises else observation.tolerance
-            axes = curves["rank"] = axes_of_samples(trials, tolerance)
-            if axes.best < axes.sizes[-1]:  # else half of the neurons are too few to tell
+            axes = curves["rank"] = axes_of_samples(trials)
+            if axes.best < axes.sizes[-1]:  # else the neurons are too few to tell
                 best = min(observation.dimensions * axes.best, MAX_RANK)
                 rank = max(best, min(curve.best, MAX_COMPONENTS))
         if d != "auto":  # enough weights for the components

@@ -150,18 +150,18 @@ def describe_failure(result, schedule, share="R2", inferred=-math.inf):
     `share` is the name of the score, `inferred` the score of embeddings inferred after the fit.
     """
     got = f"{share} {1 - result.loss:.3g}"
-    if result.loss > DIVERGED * max(1.0, result.loss_curve[0]):
-        return (
-            f"Training diverged: its runs ended far from the data ({got}, after "
-            f"{1 - result.loss_curve[0]:.2f} at the first step). Try a smaller learning_rate_init "
-            f"(now {schedule.learning_rate:g}), or a smaller rank."
-        )
     if inferred > 0:
         return (
             f"Training ended no better than the mean of the data ({got}). Embeddings inferred "
             f"after training do better ({share} {inferred:.2f}), so the model is usable, but the "
             "embeddings of training did not settle. Try more steps (max_iter), or a smaller "
             f"learning_rate_init (now {schedule.learning_rate:g})."
+        )
+    if result.loss > DIVERGED * max(1.0, result.loss_curve[0]):
+        return (
+            f"Training diverged: its runs ended far from the data ({got}, after "
+            f"{1 - result.loss_curve[0]:.2f} at the first step). Try a smaller learning_rate_init "
+            f"(now {schedule.learning_rate:g}), or a smaller rank."
         )
     noisy = " (smooth them in time)" if share == "R2" else ""
     return (

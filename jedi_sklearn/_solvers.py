@@ -29,8 +29,8 @@ class Solver:
         Whether embeddings and weights have priors during training.
     learned_axes : bool
         Whether the optimiser is SOAP, not Adam.
-    reads_curve : bool
-        Whether `start` uses the curve of `components_of_trials`.
+    denoises : bool
+        Whether `start`, and training under teacher forcing, see denoised trials.
     silences : bool
         Whether `start` accepts `drive`, which says which neurons should drive others.
     """
@@ -38,7 +38,7 @@ class Solver:
     skip = True
     regularised = True
     learned_axes = True
-    reads_curve = True
+    denoises = True
     silences = False
 
     @classmethod
@@ -100,14 +100,13 @@ class Annealed(Solver):
         initial,
         embedding_index,
         alpha,
-        curve,
         generator,
         processes,
         drive=None,
     ):
         """Start the hypernetwork; return embeddings (embeddings, n_components)."""
         d, rank = hypernetwork.n_components, hypernetwork.config["rank"]
-        how = (q, initial, rank, d, alpha, embedding_index, processes, curve, drive)
+        how = (q, initial, rank, d, alpha, embedding_index, processes, drive)
         U, V, maps, c, B = warm_start(trials, *how)
         hypernetwork.start_from(U, V, maps, B)
         return c
@@ -119,7 +118,7 @@ class Paper(Solver):
     skip = False
     regularised = False
     learned_axes = False
-    reads_curve = False
+    denoises = False
 
     @staticmethod
     def teacher_forcing(est, n_inputs):
@@ -127,9 +126,7 @@ class Paper(Solver):
         return 0.0, 0.0
 
     @staticmethod
-    def start(
-        hypernetwork, trials, q, initial, embedding_index, alpha, curve, generator, processes
-    ):
+    def start(hypernetwork, trials, q, initial, embedding_index, alpha, generator, processes):
         """Draw random embeddings (embeddings, n_components), for random weights."""
         n = len(trials) if embedding_index is None else int(embedding_index.max()) + 1
         size = (n, hypernetwork.n_components)

@@ -32,6 +32,7 @@ def train(
     schedule,
     *,
     variance,
+    denoised=None,
     embedding_index=None,
     condition_index=None,
     precision=None,
@@ -58,6 +59,8 @@ def train(
         Settings of the optimiser.
     variance : float
         Deviance per value of a model that knows only the mean of each neuron.
+    denoised : DenoisedTrials, optional
+        The same trials, denoised: what is fitted while teacher forcing falls.
     embedding_index : Tensor (trials,), int, optional
         Embedding that each trial uses. Default: one of its own.
     condition_index : Tensor (embeddings,), int, optional
@@ -115,7 +118,8 @@ def train(
                 run.agree()
                 run.estimate_prior()
             teacher_forcing = schedule.teacher_forcing_at(step)
-            loss = run.loss(run.next_batch(), teacher_forcing)
+            batch = run.next_batch(None if schedule.settled(step) else denoised)
+            loss = run.loss(batch, teacher_forcing)
             norm = run.find_gradient() if math.isfinite(loss) else math.nan
             if not math.isfinite(norm):
                 raise FloatingPointError(describe_divergence(step, schedule, teacher_forcing))
@@ -201,9 +205,10 @@ class _Run:
                 *self._parameters(), self.trials, self.embedding_index, self.variance
             )
 
-    def next_batch(self):
+    def next_batch(self, denoised=None):
         """Return indices and trials of this process's share of the next mini-batch."""
-        return self.batches.next()
+        mine, some = self.batches.next()
+        return mine, some if denoised is None else denoised.clean(some, mine)
 
     def loss(self, batch, teacher_forcing):
         """Compute the loss, 1 - R2 of the run, and set `objective`, which also has the prior."""

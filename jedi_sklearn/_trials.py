@@ -305,6 +305,11 @@ class SessionTrials:
         """Select some of the trials without making those that are not in memory."""
         return self._some(index, lambda trials, i: trials.take(i), self._n_observed)
 
+    def mapped(self, of):
+        """Replace the trials of each session by ``of(indices, trials)``."""
+        parts = [(where, of(where, trials)) for where, trials in self.parts]
+        return SessionTrials(parts, self.n_driving, self._n_observed)
+
     def _some(self, index, get, n_observed=None):
         of, row, parts = self._part[index], self._row[index], []
         for k in of.unique().tolist():

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import torch
 
-from ._components import denoised
 from ._distributed import ALONE
 from ._rollout import filter_inputs
 from ._trials import MAX_WORK, blocks, sample_of
@@ -36,7 +35,6 @@ def warm_start(
     alpha,
     embedding_index=None,
     processes=ALONE,
-    curve=None,
     drive=None,
 ):
     """Solve the problem with full teacher forcing in closed form, in the shared-basis model.
@@ -46,7 +44,7 @@ def warm_start(
 
     Parameters
     ----------
-    trials : Trials or LazyTrials
+    trials : Trials, LazyTrials or DenoisedTrials
         Training trials.
     q : Tensor (trials, size)
         Free coordinates of the first states.
@@ -60,8 +58,6 @@ def warm_start(
         Embedding that each trial uses. Default: one of its own.
     processes : Processes
         Processes that share the trials.
-    curve : SizeCurve, optional
-        Curve of `components_of_trials`, which sets how strongly the guide is denoised.
     drive : Tensor (neurons,), bool, optional
         Which neurons drive others; the rows of V of the rest are 0. Default: all.
 
@@ -79,7 +75,6 @@ def warm_start(
         Input weights, if there are inputs.
     """
     sample = sample_of(trials)
-    trials = denoised(trials, curve, processes)
     regression = _Regression(trials, q, initial, alpha, processes, drive)
     if trials.n_inputs:
         U, V, balance = _common_network(regression, sample, rank, n_components)
