@@ -1,7 +1,7 @@
 """Choose how many principal components of samples, trials and free runs are worth having.
 
 The answer is: as many as help to predict held-out neurons. Components of the training trials
-describe left-out trials from one half of their neurons and predict the other half. With too many
+describe left-out trials from most of their neurons and predict the others. With too many
 components they also describe noise, which belongs to single neurons and predicts no others; with
 too few they miss what neurons have in common (docs/model.md, eq. 16). Only principal components
 are fitted, so the answer takes seconds.
@@ -37,7 +37,7 @@ N_FOLDS, N_PARTS = 8, 8  # of the trials and of the neurons
 MAX_TRIALS, MAX_SAMPLES = 400, 6000  # by which sizes are judged
 MAX_VALUES = 2**25  # held in memory at a time: 256 MB
 ENOUGH_TRIALS = 16  # to tell how many components they need
-ENOUGH_NEURONS = 4  # to predict one half from the other
+ENOUGH_NEURONS = 4  # to predict some from the others
 MAX_BINS = 24  # time bins in the description of whole trials
 RUN_SHARE, MAX_RUN_COMPONENTS = 0.99, 64  # share of the variance of free runs to keep; maximum
 

@@ -99,10 +99,12 @@ class DenoisedTrials:
         system = moments.cpu().double()
         system.diagonal(dim1=1, dim2=2)[:, 1:] += ridge
         system[:, 0, 0] += system[:, 0, 0] == 0  # no trial was recorded
-        maps = torch.linalg.solve(system, products.cpu().double())
         shrink = self.gain / np.sqrt(np.square(self.gain) + self.noise)  # as posterior scores are
-        maps[:, :, 1:] *= torch.as_tensor(shrink)[:, None]
-        maps = list(maps.to(products))
+        maps = []
+        for sums in products:  # one at a time, because float64 takes twice the memory
+            solved = torch.linalg.solve(system, sums.cpu().double())
+            solved[:, 1:] *= torch.as_tensor(shrink)[:, None]
+            maps.append(solved.to(sums))
         return maps[0], maps[-1]
 
     def _scores_of(self, some):
