@@ -283,23 +283,26 @@ def _curve(rows, trial, neuron):
         whole, test = np.square(train).sum() / len(train), rows[fold == k]
         part = rng.permutation(n_neurons) % N_PARTS
         for which, columns in test.patterns():
-            some = test.seen[which] - mean
+            some, own, of = (test.seen[which] - mean)[:, columns], axes[:, columns], part[neuron]
+            gram, projected = own @ own.T, some @ own.T
             for hidden in np.unique(part):
-                split = columns & (part[neuron] == hidden), columns & (part[neuron] != hidden)
-                error += _errors(some, *split, axes, power, whole, sizes)
-                total += np.square(some[:, split[0]]).sum()
+                left_out = of[columns] == hidden
+                target = some[:, left_out], own[:, left_out]
+                error += _errors(*target, gram, projected, power, whole, sizes, axes.shape[1])
+                total += np.square(target[0]).sum()
     return sizes, 1 - error / max(total, np.finfo(float).tiny)
 
 
-def _errors(rows, hidden, seen, axes, power, whole, sizes):
-    """Compute squared errors of hidden columns predicted from those seen, by size."""
-    seen_axes, hidden_axes = axes[:, seen], axes[:, hidden]
-    gram, across = seen_axes @ seen_axes.T, hidden_axes @ hidden_axes.T
-    projected, target = rows[:, seen] @ seen_axes.T, rows[:, hidden] @ hidden_axes.T
-    alone = np.square(rows[:, hidden]).sum()
+def _errors(hidden, axes, gram, projected, power, whole, sizes, n_columns):
+    """Compute squared errors of hidden columns predicted from the others, by size.
+
+    `axes` are those of the hidden columns; `gram` and `projected` are sums over all columns.
+    """
+    across, target = axes @ axes.T, hidden @ axes.T
+    gram, projected, alone = gram - across, projected - target, np.square(hidden).sum()
     errors = []
     for n in sizes:
-        rest = (whole - power[:n].sum()) / max(axes.shape[1] - n, 1)
+        rest = (whole - power[:n].sum()) / max(n_columns - n, 1)
         noise = max(rest, 1e-9 * whole, 1e-300)
         gain = np.sqrt(np.maximum(power[:n] - noise, 0.0))  # SD of each component
         scores = posterior_scores(gram[:n, :n], projected[:, :n], gain, noise) * gain

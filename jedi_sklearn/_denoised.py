@@ -1,7 +1,7 @@
 """Trials without most of their noise: what principal components of whole trials say of each.
 
-The closed form explains these, and so does training while teacher forcing falls. Free runs are
-fitted to the trials as they are.
+The closed form explains these, and so does training while teacher forcing falls. After that it
+explains the trials as they are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def denoised(trials, curve, observation=None, processes=ALONE):
 
 
 class DenoisedTrials:
-    """Trials whose guide comes from a few components of whole trials, computed when indexed.
+    """Trials whose guide, and values, come from a few components of whole trials.
+
+    The scores of all trials are computed at once, what follows from them when it is asked for.
 
     Parameters
     ----------
@@ -45,7 +47,7 @@ class DenoisedTrials:
     n_components : int
         Number of principal components.
     observation : Observation, optional
-        Observation model of the trials. With it, `clean` denoises values to score as well.
+        Observation model of the trials, which `clean` needs.
     processes : Processes
         Each process goes through its share of the trials.
     """
@@ -100,11 +102,11 @@ class DenoisedTrials:
         system.diagonal(dim1=1, dim2=2)[:, 1:] += ridge
         system[:, 0, 0] += system[:, 0, 0] == 0  # no trial was recorded
         shrink = self.gain / np.sqrt(np.square(self.gain) + self.noise)  # as posterior scores are
-        maps = []
-        for sums in products:  # one at a time, because float64 takes twice the memory
-            solved = torch.linalg.solve(system, sums.cpu().double())
-            solved[:, 1:] *= torch.as_tensor(shrink)[:, None]
-            maps.append(solved.to(sums))
+        shrink = torch.as_tensor(np.concatenate([[1.0], shrink]))[:, None]
+        maps = list(products)  # where they replace the products
+        for each in maps:
+            for t, sums in enumerate(each):  # one time at a time: float64 takes twice the memory
+                each[t] = torch.linalg.solve(system[t], sums.cpu().double()) * shrink
         return maps[0], maps[-1]
 
     def _scores_of(self, some):

@@ -30,7 +30,7 @@ class Solver:
     learned_axes : bool
         Whether the optimiser is SOAP, not Adam.
     denoises : bool
-        Whether `start`, and training under teacher forcing, see denoised trials.
+        Whether `start`, and training while teacher forcing falls, see denoised trials.
     silences : bool
         Whether `start` accepts `drive`, which says which neurons should drive others.
     """

@@ -183,6 +183,7 @@ class _Run:
         self.batches = Batches(trials, schedule.batch_size, generator, processes)
         self.result = Trained(self.c, self.q)
         self.workspace, self.objective = {}, None
+        self.cleaned = None  # all trials, denoised, if each batch has all of them
 
     @property
     def n_steps(self):
@@ -208,7 +209,14 @@ class _Run:
     def next_batch(self, denoised=None):
         """Return indices and trials of this process's share of the next mini-batch."""
         mine, some = self.batches.next()
-        return mine, some if denoised is None else denoised.clean(some, mine)
+        if denoised is None:
+            self.cleaned = None
+            return mine, some
+        if self.batches.whole is None:
+            return mine, denoised.clean(some, mine)
+        if self.cleaned is None:
+            self.cleaned = denoised.clean(some, mine)
+        return mine, self.cleaned
 
     def loss(self, batch, teacher_forcing):
         """Compute the loss, 1 - R2 of the run, and set `objective`, which also has the prior."""

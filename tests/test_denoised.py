@@ -146,7 +146,7 @@ def test_the_deviance_of_a_good_run_hardly_changes(kind):
     """So curves of the loss go on where training turns to the trials as they are."""
     if kind == "states":
         run, X = of_trials(3, 2)
-        trials, observation = as_trials(X), gaussian()
+        trials, observation = with_ends(X, 20), gaussian()
     else:
         rates, X = counts_of_trials()
         trials, observation = tensors_of_counts(X)
@@ -171,21 +171,36 @@ def test_some_of_the_trials_are_cleaned_alike():
     assert torch.equal(some.weight, trials.weight[:, index])
 
 
-def test_sessions_are_cleaned_in_their_own_neurons():
+@pytest.mark.parametrize("index", [range(60), (4, 7, 30, 1)])
+def test_sessions_are_cleaned_in_their_own_neurons(index):
     trials = without_neurons(of_trials(3, 2)[1], 60, 20)
-    clean = DenoisedTrials(trials, 3, gaussian())
+    clean, index = DenoisedTrials(trials, 3, gaussian()), torch.tensor(index)
     every, parts = everything(trials), []
     for where, first in ((every[::2], 0), (every[1::2], 10)):
         own = trials[where].from_neuron(first)
         own.neurons = torch.arange(first, N)
         parts.append((where, own))
-    found = clean.clean(SessionTrials(parts, 0), every)
-    whole = clean.clean(trials, every)
+    found = clean.clean(SessionTrials(parts, 0)[index], index)
+    whole = clean.clean(trials[index], index)
     for (where, own), first in zip(found.parts, (0, 10), strict=True):
         assert_allclose(own.guide, whole.guide[:, where, first:], rtol=0, atol=1e-6)
 
 
-def noisy_fit(X, monkeypatch=None, **changes):
+def test_components_are_shrunk_by_noise_and_by_what_maps_take_of_it():
+    """Along a known axis: the share of signal in a score, times that in a map."""
+    _, X = of_trials(1, 2)
+    trials = as_trials(X)
+    clean = DenoisedTrials(trials, 1, gaussian())
+    signal, noise, columns = clean.gain[0] ** 2, clean.noise, X[0].size * 24 // 30
+    expected = signal / (signal + noise) * len(X) / (len(X) + noise * columns / signal)
+    guide = clean.clean(trials, everything(trials)).guide.numpy().swapaxes(0, 1)
+    guide, centred = guide - guide.mean(0), X - X.mean(0)
+    left, _, _ = np.linalg.svd(centred.reshape(len(X), -1), full_matrices=False)
+    found = np.vdot(guide, centred) / np.square(left[:, 0] @ centred.reshape(len(X), -1)).sum()
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+def noisy_fit(X, monkeypatch=None, inputs=None, **changes):
     """Fit, and the training trials of each step."""
     seen = []
     if monkeypatch is not None:
@@ -198,8 +213,8 @@ def noisy_fit(X, monkeypatch=None, **changes):
             return loss(run, batch, teacher_forcing)
 
         monkeypatch.setattr(_Run, "loss", watched)
-    est = JEDIEstimator(**{"max_iter": 10, "random_state": 0} | changes).fit(X)
-    return est, seen
+    est = JEDIEstimator(**{"max_iter": 10, "random_state": 0} | changes)
+    return est.fit(X, inputs=inputs), seen
 
 
 def test_training_sees_the_trials_themselves_once_runs_are_free(monkeypatch):
@@ -209,6 +224,15 @@ def test_training_sees_the_trials_themselves_once_runs_are_free(monkeypatch):
     same = [torch.equal(trials.y, states) for _, trials in seen]
     assert same == [teacher_forcing == 0 for teacher_forcing, _ in seen] and sum(same) == 5
     assert np.abs(np.diff(est.loss_curve_)).max() < 0.3  # the loss is measured alike in both
+
+
+def test_with_known_inputs_too_once_forcing_falls_no_more(monkeypatch):
+    X = of_trials(2, 2)[1]
+    inputs = np.random.RandomState(1).standard_normal((len(X), X.shape[1], 1))
+    _, seen = noisy_fit(X, monkeypatch, inputs)
+    last = seen[-1][1].y
+    same = [torch.equal(trials.y, last) for _, trials in seen]
+    assert same == [teacher_forcing == 0.05 for teacher_forcing, _ in seen] and sum(same) == 5
 
 
 def test_without_teacher_forcing_training_sees_the_trials_alone(monkeypatch):

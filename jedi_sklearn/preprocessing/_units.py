@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, TOLERANCE, axes_of_samples
+from .._components import ENOUGH_NEURONS, ENOUGH_TRIALS, axes_of_samples
 from .._plausible import constant_neurons, warn_of_dominant, warn_of_zeros
 from .._torch import isolated
 from .._trials import Trials
@@ -222,5 +222,5 @@ def _enough(X: NDArray) -> int:
         X = X[:, :, np.random.RandomState(0).permutation(n_neurons)[:MAX_NEURONS]]
     y = torch.as_tensor(X - np.nanmean(X, axis=(0, 1)), dtype=torch.float64).transpose(0, 1)
     weight = torch.isfinite(y).to(y.dtype)
-    curve = axes_of_samples(Trials(y.nan_to_num(), None if weight.all() else weight), TOLERANCE)
+    curve = axes_of_samples(Trials(y.nan_to_num(), None if weight.all() else weight))
     return curve.best if curve.best < curve.sizes[-1] else MAX_COMPONENTS
