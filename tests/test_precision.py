@@ -22,8 +22,9 @@ def recordings(kind):
     return 1000 * size.max() + size * noisy
 
 
-# of R2; training in single precision would make more of the digits lost with each step
-TOLERANCE = {"clean": 1e-5, "noisy": 1e-5, "large baseline": 5e-4}
+# of R2; training in single precision would make more of the digits lost with each step. Denoised
+# trials leave directions that hardly have a gradient, and there rounding says where to go
+TOLERANCE = {"clean": 1e-5, "noisy": 5e-4, "large baseline": 2e-3}
 
 
 @pytest.mark.parametrize("scale", ["global", "neuron"])
