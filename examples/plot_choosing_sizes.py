@@ -7,8 +7,8 @@ are chosen by cross-validation, as any size in scikit-learn. But by which score?
 the embedding of a test trial from that trial and then draws it, so it hardly punishes an embedding
 that is too large. Predictions of what the inference has not seen do: most of the neurons from the
 others (co-smoothing), or the end of a trial from its beginning (forecast). The default, "auto",
-does something like co-smoothing with principal components instead of fits, in seconds: what it
-chooses is printed beside the scores.
+predicts a few neurons from all others, with principal components instead of fits, in seconds: what
+it chooses is printed beside the scores.
 
 Run it with ``python examples/plot_choosing_sizes.py``; two and a half minutes on one core.
 """
