@@ -312,7 +312,8 @@ def start(data, plan):
         model.to_train(plan.device, trials.dtype)
     if plan.drive is not None:
         model.connectivity.keep_silent()
-    if isinstance(trials, DenoisedTrials):
+    # components leave out some of what known inputs drive, which says what the weights are
+    if isinstance(trials, DenoisedTrials) and not trials.n_inputs:
         data.denoised = trials
         trials.release()
     data.whole = None  # frees memory

@@ -226,19 +226,12 @@ def test_training_sees_the_trials_themselves_once_runs_are_free(monkeypatch):
     assert np.abs(np.diff(est.loss_curve_)).max() < 0.3  # the loss is measured alike in both
 
 
-def test_with_known_inputs_too_once_forcing_falls_no_more(monkeypatch):
+def test_with_known_inputs_or_without_teacher_forcing_it_sees_the_trials_alone(monkeypatch):
     X = of_trials(2, 2)[1]
     inputs = np.random.RandomState(1).standard_normal((len(X), X.shape[1], 1))
-    _, seen = noisy_fit(X, monkeypatch, inputs)
-    last = seen[-1][1].y
-    same = [torch.equal(trials.y, last) for _, trials in seen]
-    assert same == [teacher_forcing == 0.05 for teacher_forcing, _ in seen] and sum(same) == 5
-
-
-def test_without_teacher_forcing_training_sees_the_trials_alone(monkeypatch):
-    X = of_trials(2, 2)[1]
-    _, seen = noisy_fit(X, monkeypatch, teacher_forcing=0.0)
-    assert len({id(trials) for _, trials in seen}) == 1
+    for how in ({"inputs": inputs}, {"teacher_forcing": 0.0}):
+        _, seen = noisy_fit(X, monkeypatch, **how)
+        assert len({id(trials) for _, trials in seen}) == 1
 
 
 def test_mini_batches_are_cleaned_alike():
