@@ -52,19 +52,16 @@ class SizeCurve:
         Numbers of components.
     explained : ndarray (sizes,)
         Share of the variance predicted with each.
-    tolerance : float
-        Share by which the prediction may fall short of the best.
     """
 
     sizes: tuple
     explained: np.ndarray
-    tolerance: float = 0.0
 
     @property
     def best(self):
-        """Smallest size whose prediction is the best to within the tolerance."""
+        """Smallest size whose prediction is the best to within `TOLERANCE`."""
         most = self.explained.max()
-        return self.sizes[int(np.argmax(self.explained >= most - self.tolerance * abs(most)))]
+        return self.sizes[int(np.argmax(self.explained >= most - TOLERANCE * abs(most)))]
 
     @property
     def still_rises(self):
@@ -90,8 +87,7 @@ def axes_of_samples(trials):
         first += len(some)
     rows, trial = Rows.concatenate(parts), np.repeat(np.arange(len(index)), n_samples)[kept]
     recorded = ~np.isnan(rows.imputed[:, 0])
-    curve = _curve(rows[recorded], trial[recorded], np.arange(n_neurons))
-    return SizeCurve(*curve, TOLERANCE)
+    return SizeCurve(*_curve(rows[recorded], trial[recorded], np.arange(n_neurons)))
 
 
 def components_of_trials(trials):
@@ -104,7 +100,7 @@ def components_of_trials(trials):
         return None
     rows = profiles(trials, some_trials(trials, min(n_steps, MAX_BINS) * n_neurons))
     neuron = np.tile(np.arange(n_neurons), rows.imputed.shape[1] // n_neurons)
-    return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron), TOLERANCE)
+    return SizeCurve(*_curve(rows, np.arange(len(rows)), neuron))
 
 
 @dataclass

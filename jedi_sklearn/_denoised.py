@@ -1,7 +1,7 @@
 """Trials without most of their noise: what principal components of whole trials say of each.
 
-The closed form explains these, and so does training while teacher forcing falls. After that it
-explains the trials as they are.
+The closed form explains these, and so does training while teacher forcing falls, unless inputs are
+known. After that it explains the trials as they are.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ __all__ = ["DenoisedTrials", "denoised"]
 MAX_MAPS = 2**26  # values in the maps that denoise trials: 256 MB
 
 
-def denoised(trials, curve, observation=None, processes=ALONE):
+def denoised(trials, curve, n_components=1, observation=None, processes=ALONE):
     """Replace trials by their reconstruction from principal components.
 
     The number of components is the one that best predicts held-out neurons, by the curve of
-    `components_of_trials`. If even more components would predict them better, the noise is small
-    and the trials stay as they are; so do trials that are too few.
+    `components_of_trials`, but at least `n_components`, those of an embedding that is to describe
+    the trials. If even more components would predict neurons better, the noise is small and the
+    trials stay as they are; so do trials that are too few.
     """
     n_steps, _, n_neurons = trials.shape
     if curve is None or curve.still_rises:
         return trials
-    if (curve.best + 1) * n_steps * n_neurons > MAX_MAPS:
+    n_components = max(curve.best, n_components)
+    if (n_components + 1) * n_steps * n_neurons > MAX_MAPS:
         return trials
-    return DenoisedTrials(trials, curve.best, observation, processes)
+    return DenoisedTrials(trials, n_components, observation, processes)
 
 
 class DenoisedTrials:
@@ -82,7 +84,7 @@ class DenoisedTrials:
         not tell the maps there from noise at all.
         """
         n_steps, _, n_neurons = self.shape
-        n, own = len(self.gain) + 1, self.observation is not None and self.observation.apart
+        n, own = len(self.gain) + 1, bool(self.observation and self.observation.complete)
         products = torch.zeros(1 + own, n_steps, n, n_neurons, dtype=self.dtype)
         moments = torch.zeros(n_steps, n, n, dtype=self.dtype)
         products, moments = products.to(self.device), moments.to(self.device)

@@ -301,7 +301,7 @@ def start(data, plan):
         if plan.drive is not None:
             how.append(torch.from_numpy(plan.drive).to(plan.device))
         if solver.denoises:
-            trials = denoised(trials, curve, plan.observation, processes)
+            trials = denoised(trials, curve, sizes[0], plan.observation, processes)
         c = solver.start(hypernetwork, trials, q, initial, *how)
         # via the CPU, because a tensor sent from a GPU arrives on the GPU of the first process
         agreed = processes.agree((hypernetwork.cpu(), initial.cpu(), q.cpu(), c.cpu()))

@@ -48,7 +48,7 @@ class Observation(nn.Module):
     by_neuron: tuple[str, ...] = ("mean", "scale", "noise_of_neuron")  # attributes by neuron
     common: tuple[str, ...] = ("noise",)
     squared = False  # whether the deviance is the squared error, apart from missing values
-    apart = False  # whether the values to score are not the guide
+    complete = None  # method that fills gaps of the values to score, unless these are the guide
     _trained: tuple | None = None
 
     def take(self, neurons):
@@ -338,7 +338,6 @@ class Poisson(Observation):
     common = (*Observation.common, "width", "prior")
     dimensions = 2  # the fit to all trials finds more of them than smoothed single trials show
     correction = 0.0  # the guide is biased towards the mean
-    apart = True
 
     def __init__(
         self, mean, scale, baseline, width, prior, noise=1.0, noise_of_neuron=None, centre=None

@@ -30,7 +30,8 @@ class Solver:
     learned_axes : bool
         Whether the optimiser is SOAP, not Adam.
     denoises : bool
-        Whether `start`, and training while teacher forcing falls, see denoised trials.
+        Whether `start` sees denoised trials; so does training while teacher forcing falls, unless
+        inputs are known.
     silences : bool
         Whether `start` accepts `drive`, which says which neurons should drive others.
     """

@@ -1,4 +1,4 @@
-"""Facts about how many components trials need, denoised trials, and components of free runs."""
+"""Facts about how many components trials need, and about components of free runs."""
 
 import copy
 
@@ -186,20 +186,20 @@ def test_few_trials_or_neurons_tell_nothing_of_components():
 
 
 def test_the_best_size_is_the_smallest_that_predicts_the_most():
-    def best(*explained, **how):
-        return SizeCurve(tuple(range(1, len(explained) + 1)), np.array(explained), **how).best
+    def best(*explained):
+        return SizeCurve(tuple(range(1, len(explained) + 1)), np.array(explained)).best
 
     assert best(0.1, 0.3, 0.3, 0.2) == 2
     assert best(0.3, 0.2, 0.25, 0.4, 0.1) == 4  # beyond a dip
     assert best(-0.3, -0.2) == 2
     assert best(0.1, 0.2, 0.3, 0.4) == 4
-    assert best(0.5, 0.502, tolerance=0.01) == 1
-    assert best(0.4, 0.502, 0.505, tolerance=0.01) == 2
+    assert best(0.5, 0.5002) == 1 and best(0.5, 0.502) == 2
+    assert best(0.4, 0.5002, 0.5005) == 2
 
 
 def test_a_curve_rises_to_its_end_whatever_the_tolerance():
     sizes = 1, 2, 3
-    assert SizeCurve(sizes, np.array([0.1, 0.4, 0.401]), tolerance=0.1).still_rises
+    assert SizeCurve(sizes, np.array([0.1, 0.4, 0.4001])).still_rises
     assert not SizeCurve(sizes, np.array([0.1, 0.4, 0.4])).still_rises
 
 

@@ -13,6 +13,7 @@ from jedi_sklearn._components import components_of_trials
 from jedi_sklearn._denoised import DenoisedTrials, denoised
 from jedi_sklearn._missing import Imputer
 from jedi_sklearn._observation import Gaussian, Poisson
+from jedi_sklearn._training import _Run
 from jedi_sklearn._trials import SessionTrials
 from jedi_sklearn._trials import as_trials as as_tensors
 
@@ -45,10 +46,12 @@ def test_denoised_trials_are_nearer_to_the_truth(k):
 def test_neurons_missing_from_a_trial_are_predicted_where_it_is_denoised():
     S, X = of_trials(3, 2)
     trials = without_neurons(X, 30, 30)
-    guide = DenoisedTrials(trials, 3)[np.arange(len(X))].guide.numpy().swapaxes(0, 1)
-    size = [np.vdot(guide[i], S[i]) / np.vdot(S[i], S[i]) for i in range(len(X))]
-    lacking, whole = np.mean(size[:30]), np.mean(size[30:])
-    assert 0.8 < lacking < 1.05 and 0.8 < whole < 1.05
+    clean = DenoisedTrials(trials, 3)
+    guide = clean[np.arange(len(X))].guide.numpy().swapaxes(0, 1)
+    ridge = clean.noise * len(clean.mean) / np.square(clean.gain)
+    shrunk = (len(X) / (len(X) + ridge)).mean()  # maps, by their own uncertainty
+    size = [np.vdot(guide[i], S[i]) / np.vdot(S[i], S[i]) / shrunk for i in range(len(X))]
+    assert 0.85 < np.mean(size[:30]) < 1.1 and 0.85 < np.mean(size[30:]) < 1.1
 
 
 def test_what_few_long_trials_show_is_denoised_too():
@@ -85,6 +88,14 @@ def test_trials_without_noise_are_left_as_they_are():
     curve = components_of_trials(as_trials(of_trials(50, n_trials=60)[0]))
     assert curve.still_rises
     assert denoised(trials, curve) is trials
+
+
+def test_an_embedding_finds_as_many_components_as_it_has():
+    trials = as_trials(of_trials(2, 3)[1])
+    curve = components_of_trials(trials)
+    assert curve.best == 2
+    for asked, made in ((1, 2), (2, 2), (7, 7)):
+        assert len(denoised(trials, curve, asked).axes) == made
 
 
 def test_few_trials_are_left_as_they_are():
@@ -204,8 +215,6 @@ def noisy_fit(X, monkeypatch=None, inputs=None, **changes):
     """Fit, and the training trials of each step."""
     seen = []
     if monkeypatch is not None:
-        from jedi_sklearn._training import _Run
-
         loss = _Run.loss
 
         def watched(run, batch, teacher_forcing):

@@ -279,6 +279,18 @@ def test_a_fit_that_diverged_is_told_of_the_learning_rate(small, X, spikes, rate
         assert f"learning_rate_init (now {rate})" in text
 
 
+def test_embeddings_that_tell_nothing_apart_are_told_to_come_from_training(small, X, monkeypatch):
+    """Which rate ends so depends on rounding, so the inference is made to fail."""
+
+    def useless(*_):
+        raise ValueError("Only 1 of the 2 dimensions of the embedding vary.")
+
+    monkeypatch.setattr("jedi_sklearn._fit.infer", useless)
+    est = small(n_components=2, rank=3, max_iter=10, learning_rate_init=100)
+    with pytest.raises(ValueError, match=r"^Training diverged: .*\(now 100\).*\(Only 1 of the 2"):
+        est.fit(X)
+
+
 def test_a_fit_whose_inference_does_better_is_told_so(small, X):
     est = small(n_components=2, rank=3, max_iter=3, scale=None)
     dead = X.copy()

@@ -22,9 +22,9 @@ def recordings(kind):
     return 1000 * size.max() + size * noisy
 
 
-# of R2; training in single precision would make more of the digits lost with each step. Denoised
-# trials leave directions that hardly have a gradient, and there rounding says where to go
-TOLERANCE = {"clean": 1e-5, "noisy": 5e-4, "large baseline": 2e-3}
+# of R2. Training makes more of the digits lost with each step, in double precision too, so there
+# are few steps
+TOLERANCE = {"clean": 1e-5, "noisy": 1e-5, "large baseline": 5e-4}
 
 
 @pytest.mark.parametrize("scale", ["global", "neuron"])
@@ -35,7 +35,7 @@ def test_scores_agree(small, monkeypatch, kind, scale):
     X = recordings(kind)
     found, same = [], []
     for trials in (X, X.astype(np.float32), X.astype(np.float32).astype(np.float64)):
-        est = small(scale=scale).fit(trials[:22])
+        est = small(scale=scale, max_iter=12).fit(trials[:22])
         found.append([est.score(trials[:22]), est.score(trials[22:])])
         same.append([est.embedding_, est.transform(trials[22:])])
     assert_allclose(found[1], found[0], rtol=0, atol=TOLERANCE[kind])
