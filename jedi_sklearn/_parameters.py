@@ -56,7 +56,8 @@ OPTIONS = {
     "output": ("embedding", "trajectory", "both", "dynamics"),
 }
 MAX_LABELS, MANY = 20, "many numbers"  # up to 20 numbers are labels, however few the trials
-MAX_COMPONENTS, MAX_RANK = 24, 40
+MAX_COMPONENTS, MAX_RANK = 32, 40
+RANK_OF_TRIALS = 24  # largest rank that whole trials, and not samples, can ask for
 # longest trial, in time constants: after four of them a unit has forgotten all but 2 % of its
 # state, and an embedding has no more than MAX_COMPONENTS numbers to set it anew
 LONG = 4 * MAX_COMPONENTS
@@ -269,7 +270,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
             axes = curves["rank"] = axes_of_samples(trials)
             if axes.best < axes.sizes[-1]:  # else the neurons are too few to tell
                 best = min(observation.dimensions * axes.best, MAX_RANK)
-                rank = max(best, min(curve.best, MAX_COMPONENTS))
+                rank = max(best, min(curve.best, RANK_OF_TRIALS))
         if d != "auto":  # enough weights for the components
             rank = max(rank, math.ceil((d + 0.25) ** 0.5 - 0.5))
         rank = min(rank, n_neurons)

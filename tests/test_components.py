@@ -20,7 +20,7 @@ from jedi_sklearn._components import (
 from jedi_sklearn._frozen import fix_gauge
 from jedi_sklearn._missing import Imputer
 from jedi_sklearn._observation import Gaussian
-from jedi_sklearn._parameters import choose_sizes
+from jedi_sklearn._parameters import RANK_OF_TRIALS, choose_sizes
 from jedi_sklearn._trials import Trials
 from jedi_sklearn._trials import as_trials as as_tensors
 
@@ -217,7 +217,7 @@ def test_auto_sizes_are_those_of_the_curves():
     assert sizes(X)[0] == components_of_trials(as_trials(X)).best
     _, X = of_samples(8, 1)
     d, rank = sizes(X)
-    assert rank == max(d, axes_of_samples(as_trials(X)).best)
+    assert rank == max(min(d, RANK_OF_TRIALS), axes_of_samples(as_trials(X)).best)
     assert sizes(X, n_components=2)[0] == 2 and sizes(X, rank=5)[1] == 5
 
 

@@ -325,12 +325,12 @@ def test_a_continuous_y_is_ignored(small, multitask):
 @pytest.mark.parametrize(
     ("n_timesteps", "times", "advice"),
     [
-        (3000, {}, r"3000 samples, 300 times tau .*cut_epochs.* X\[:, :2880\]\.reshape\(-1, 240"),
-        (970, {}, r"raise tau"),
-        (960, {}, None),  # 24 stretches of four time constants
+        (3000, {}, r"3000 samples, 300 times tau .*cut_epochs.* X\[:, :2880\]\.reshape\(-1, 320"),
+        (1290, {}, r"raise tau"),
+        (1280, {}, None),  # 32 stretches of four time constants
         (3000, {"tau": 0.4}, None),
-        (190, {"dt": 0.2}, None),  # of long bins it is their number that counts
-        (970, {"inputs": True}, None),  # they tell the runs more as they go
+        (250, {"dt": 0.2}, None),  # of long bins it is their number that counts
+        (1290, {"inputs": True}, None),  # they tell the runs more as they go
     ],
 )
 @pytest.mark.slow

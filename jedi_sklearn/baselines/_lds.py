@@ -40,7 +40,7 @@ class LinearDynamicalSystem(EmbeddingBaseline):
     ----------
     n_components : int or "auto", default="auto"
         Number of dimensions of the state. "auto" is the number of principal components of samples
-        that help to predict held-out neurons, at most 24.
+        that help to predict held-out neurons, at most 32.
     reconstruction : {"smoothed", "free"}, default="smoothed"
         What ``predict`` and the scores use: states given the whole trial, or the noise-free run
         from the first of them. You may change it after a fit, but the readout of spike counts
