@@ -56,7 +56,8 @@ OPTIONS = {
     "output": ("embedding", "trajectory", "both", "dynamics"),
 }
 MAX_LABELS, MANY = 20, "many numbers"  # up to 20 numbers are labels, however few the trials
-MAX_COMPONENTS, MAX_RANK = 32, 40
+FEW_COMPONENTS, MAX_COMPONENTS, MAX_RANK = 24, 32, 40
+TRIALS_PER_COMPONENT = 3  # of more than FEW_COMPONENTS: decoders learn from these trials, too
 RANK_OF_TRIALS = 24  # largest rank that whole trials, and not samples, can ask for
 # longest trial, in time constants: after four of them a unit has forgotten all but 2 % of its
 # state, and an embedding has no more than MAX_COMPONENTS numbers to set it anew
@@ -252,6 +253,12 @@ def warn_of_long_trials(est, n_timesteps, inputs):
     )
 
 
+def most_components(n_embeddings):
+    """Compute the largest number of components that "auto" chooses for a number of embeddings."""
+    enough = min(n_embeddings // TRIALS_PER_COMPONENT, MAX_COMPONENTS)
+    return min(max(enough, FEW_COMPONENTS), n_embeddings - 1)
+
+
 def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=False, say=None):
     """Choose the number of components and the rank for trials.
 
@@ -260,7 +267,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
-    curves, enough = {}, min(MAX_COMPONENTS, n_embeddings - 1)
+    curves, enough = {}, most_components(n_embeddings)
     if curve is not None and est.embedding == "trial":
         curves["n_components"] = curve
         enough = min(enough, curve.best)
