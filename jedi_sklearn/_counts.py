@@ -28,6 +28,7 @@ SAMPLE = 2**22  # number of counts by which both are chosen
 ROUNDED = 1e-3  # of a step: how far float32 values may miss it
 LOOK = 2**18  # number of values in which transformed counts are looked for
 LEAST_PER_BIN = 5  # spikes/s of one spike in a bin of 0.2 s; few bins are longer
+RARE = 0.01  # share of numbers that are no counts among whole numbers, at most
 NEVER = 0.5  # number of spikes in X assumed for a neuron without any
 
 
@@ -40,8 +41,37 @@ def looks_like_counts(X):
     return True
 
 
+def _odd_counts(X):
+    """Find numbers outside the range of counts among whole numbers.
+
+    Returns how many there are, and which is the first in words; 0 and None unless all values are
+    whole and few of them lie outside.
+    """
+    n_odd, n, first = 0, 0, None
+    for k, trial in enumerate(X):
+        seen = np.isfinite(trial)
+        if (trial[seen] != np.round(trial[seen])).any():
+            return 0, None
+        odd = seen & ((trial < 0) | (trial > MAX_COUNT))
+        if first is None and odd.any():
+            at = tuple(np.argwhere(odd)[0])
+            first = f"{trial[at]:g}, at {describe_index((k, *at))}"
+        n, n_odd = n + seen.sum(), n_odd + odd.sum()
+    return (n_odd, first) if n_odd <= RARE * n else (0, None)
+
+
 def warn_of_disguised(X):
-    """Warn if data taken as continuous look like counts that were scaled or square-rooted."""
+    """Warn if data taken as continuous look like counts: in other units, or but for a few."""
+    n_odd, first = _odd_counts(X)
+    if n_odd:
+        verb = "is" if n_odd == 1 else "are"
+        warn_user(
+            f"X holds whole numbers like spike counts, but {n_odd} {verb} not from 0 to "
+            f"{MAX_COUNT} (the first is {first}), so X was taken as continuous "
+            '(observation="gaussian"). Put NaN where a sample is missing, or set '
+            'observation="poisson" if all are counts.'
+        )
+        return
     n = max(1, LOOK // (X.shape[1] * X.shape[2]))
     Y = np.asarray(part(X, slice(0, n)), dtype=float).reshape(-1, X.shape[2])
     with np.errstate(over="ignore"):

@@ -64,6 +64,8 @@ class GrowthMixin:
 
         Warns
         -----
+        UserWarning
+            If some trials have conditions that the fit did not have.
         ConvergenceWarning
             If the inference of some trials has not converged.
 
@@ -102,6 +104,13 @@ class GrowthMixin:
         how = (self._structure["scale"], resolve_device(self.device))
         joined, converged = adapt(model, X, each, fitted, inputs, *how)
 
+        unknown = [label for label in each or [] if label not in fitted]
+        if unknown and fitted:
+            warn_user(
+                f"{len(unknown)} of {len(X)} trials have conditions that the fit did not have "
+                f"({listed(sorted(set(unknown), key=str))}; it had {listed(list(fitted))}), so "
+                "their labels are not used. Are they spelled differently?"
+            )
         made = self._copy_with(joined)
         made.n_features_in_ = X.shape[2]
         made.mean_, made.scale_ = (
@@ -163,7 +172,8 @@ class GrowthMixin:
         Warns
         -----
         UserWarning
-            If neurons of the fit were not recorded in any of the trials.
+            If neurons of the fit were not recorded in any of the trials, or if the fit describes
+            most of the trials as well as the extension by them does.
         ConvergenceWarning
             If training, or the inference of some trials, has not converged.
 
@@ -215,6 +225,7 @@ class GrowthMixin:
         if training.interrupted:
             raise KeyboardInterrupt
 
+        own = (found.p[:, d:] != 0).any(axis=1)
         made = self._copy_with(extended)
         made.n_components_, made.rank_ = found.p.shape[1], extended.connectivity.rank
         more = [(0, 0), (0, made.n_components_ - d)]
@@ -225,13 +236,20 @@ class GrowthMixin:
             made._add_conditions(labels, [found.p[codes == i] for i in range(len(labels))])
         self._say(
             f"{made.rank_ - self.rank_} more columns of the bases, {made.n_components_ - d} more "
-            f"components; {(found.p[:, d:] != 0).any(axis=1).sum()} of {len(X)} trials use them"
+            f"components; {own.sum()} of {len(X)} trials use them"
         )
         if training.complaint:
             warn_user(
                 f"Of the extension by {len(X)} trials, for which more trials help most: "
                 f"{training.complaint}",
                 ConvergenceWarning,
+            )
+        elif 2 * own.sum() < len(X):
+            warn_user(
+                f"The fit describes {len(X) - own.sum()} of these {len(X)} trials as well as its "
+                "extension by them does. So they are hardly of a new task, and the extension is "
+                "of little use: keep the estimator that extend was called on. If they are of a "
+                "new task, extend by more of them, or with more steps (max_iter)."
             )
         warn_unconverged(found.converged)
         return made

@@ -381,8 +381,8 @@ class Poisson(Observation):
             which = listed(np.flatnonzero(silent) + _n_before(like))
             warn_user(
                 f"{silent.sum()} of {len(baseline)} neurons never fire in X (neuron {which}). "
-                "They carry no information: leave them out with "
-                "X[:, :, np.nansum(X, (0, 1)) > 0]."
+                "They carry no information, and a spike of theirs in a later trial would cost "
+                "much of its score: leave them out with X[:, :, np.nansum(X, (0, 1)) > 0]."
             )
         baseline = np.maximum(baseline, NEVER / count)
         if like is None:

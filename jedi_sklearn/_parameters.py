@@ -167,6 +167,13 @@ def choose_labels(est, y, conditions, n_trials):
         if y.ndim == 2 and y.dtype.kind not in "fiub":
             check_conditions(y, n_trials, "y (the conditions)")
         kind = "continuous" if y.ndim > 1 else _kind(y)
+        if y.ndim > 1 and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
+            warn_user(
+                f"y of shape {y.shape} looks like one-hot labels and was treated as quantities to "
+                "predict, not as conditions. If they are conditions, pass one label per trial, "
+                "e.g. y.argmax(axis=1). If not, leave y out, or ignore this warning if a "
+                "Pipeline passes y on."
+            )
         if kind == "labels":
             return _check_labels(est, y, n_trials, "y (the conditions)")
         ignored = f" (y was treated as {kind}: pass conditions=y)"

@@ -359,6 +359,14 @@ class RNNBatch:
         """Numbers of RNNs and neurons, (n_rnns, n_neurons)."""
         return (self._n_rnns, self.n_neurons)
 
+    def __array__(self, *args, **kwargs):
+        """Refuse to become an array: numpy would stack batches of one RNN without end."""
+        raise TypeError(
+            "RNNs (RNNBatch) are not numbers. Analyse them first: in a Pipeline put an analyzer "
+            'after JEDIEstimator(output="dynamics"), such as EigenspectrumAnalyzer, or use '
+            "to_dense() for their weights."
+        )
+
     def __len__(self):
         return self._n_rnns
 

@@ -87,7 +87,10 @@ def test_trials_without_a_label_of_the_fit_take_part(session):
     """They are inferred once the others have told of the neurons."""
     label = np.array(session.y_new, dtype=object)
     label[::4] = "never seen"
-    joined = session.est.adapt(session.new, label)
+    with pytest.warns(
+        UserWarning, match=r"conditions that the fit did not have \(never seen; it had"
+    ):
+        joined = session.est.adapt(session.new, label)
     run = joined.predict(session.test)
     assert r2_by(session.whole[:, :, OLD:], run[:, :, OLD:]) > 0.9
 

@@ -322,6 +322,14 @@ def test_a_continuous_y_is_ignored(small, multitask):
     assert not hasattr(est, "conditions_") and not hasattr(est, "condition_embeddings_")
 
 
+def test_one_hot_labels_are_no_conditions(small):
+    X = np.random.RandomState(0).standard_normal((12, 15, 10)).cumsum(axis=1)
+    y = np.arange(12) % 3
+    with pytest.warns(UserWarning, match=r"y of shape \(12, 3\) looks like one-hot .*argmax"):
+        est = small(max_iter=2).fit(X, np.eye(3)[y])
+    assert not hasattr(est, "conditions_")
+
+
 @pytest.mark.parametrize(
     ("n_timesteps", "times", "advice"),
     [

@@ -120,7 +120,8 @@ def test_many_noisy_trials(task):
 def test_labels_are_not_needed_after_a_fit_to_conditions(task):
     how = SMALL | {"max_iter": 4, "embedding": "condition", "initial_state": "generated"}
     est = JEDIEstimator(2, 4, **how).fit(task.old, task.y)
-    more = est.extend(task.new[:2])
+    with pytest.warns(UserWarning, match="keep the estimator that extend was called on"):
+        more = est.extend(task.new[:2])
     assert more.conditions_.tolist() == est.conditions_.tolist()
 
 
@@ -146,7 +147,8 @@ def test_more_trials_of_old_tasks_add_no_columns():
     """Where their noise lies is not a direction of activity."""
     data = make_multitask(80, **SIZES, observation_noise=0.3)
     est = JEDIEstimator(4, 8, **{**SMALL, "max_iter": 30}).fit(data.X[:64])
-    more = est.set_params(max_iter=5).extend(data.X[64:72])
+    with pytest.warns(UserWarning, match="describes . of these 8 trials as well"):
+        more = est.set_params(max_iter=5).extend(data.X[64:72])
     assert more.rank_ == est.rank_
 
 

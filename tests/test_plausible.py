@@ -1,5 +1,6 @@
 """Facts about data that would fit and mean nothing: they are named, and ordinary data are not."""
 
+import re
 import warnings
 
 import numpy as np
@@ -178,6 +179,19 @@ def test_counts_of_another_size_are_noticed(small, spikes):
     with pytest.warns(UserWarning, match=r"X is 0\.0\d+ times as large"):
         est.transform(few)
     assert est._model.observation.relative_size(few[:1, :5]) == 1  # too few spikes for a word
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(-1, "1 is not .*-1, at"), (101, "1 is not .*101, at")]
+)
+@pytest.mark.parametrize("dtype", [int, float])
+def test_a_few_numbers_that_are_no_counts_are_named(spikes, value, words, dtype):
+    X = spikes.astype(dtype)
+    X[-1, 2, 3] = value  # the whole of X is looked at
+    (text,) = said(warn_of_disguised, X)
+    assert re.search(words + f" trial {len(X) - 1}, time step 2, neuron 3", text)
+    X[::2, 2] = value  # too many for outliers
+    assert "trial" not in "".join(said(warn_of_disguised, X))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -387,6 +387,11 @@ def test_dense_weights_can_be_changed_without_changing_the_rnn(rnns, x0):
     assert_array_equal(rnns.step(x0), before)
 
 
+def test_a_batch_is_no_array():
+    with pytest.raises(TypeError, match=r"are not numbers.*EigenspectrumAnalyzer.*to_dense"):
+        np.asarray(make_batch("low_rank"))
+
+
 def test_what_a_batch_says_of_itself():
     sizes = {kind: make_batch(kind) for kind in KINDS}
     assert [b.connectivity for b in sizes.values()] == [
