@@ -47,7 +47,9 @@ def describe_few_trials(sizes, n_trials, enough):
     verb, noun = ("is", "size") if len(sizes) == 1 else ("are", "sizes")
     return (
         f'{given} {verb} the largest {noun} that "auto" takes: choosing from the data needs at '
-        f"least {enough} trials, got {n_trials}. Set {' and '.join(sizes)} yourself."
+        f"least {enough} trials, got {n_trials}. Unless these are averages of many trials, the "
+        "fit may follow their noise and describe other trials much worse. Set "
+        f"{' and '.join(sizes)} yourself, to small numbers."
     )
 
 

@@ -314,10 +314,10 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
         for name, size in (("n_components", d), ("rank", rank)):
             if name in curves:
                 say(describe_size(name, int(size), curves[name], name in auto))
-        if curve is None:
-            sizes = {"n_components": int(d), "rank": int(rank)}
-            chosen = {name: sizes[name] for name in auto}
-            say(describe_few_trials(chosen, len(trials), ENOUGH_TRIALS))
+    chosen = {name: {"n_components": int(d), "rank": int(rank)}[name] for name in auto}
+    few = describe_few_trials(chosen, len(trials), ENOUGH_TRIALS) if curve is None else None
+    if few:
+        warn_user(few)
     return int(d), int(rank)
 
 

@@ -771,9 +771,11 @@ def test_states_are_scaled_activity_and_back(fitted, multitask):
 def test_auto_sizes_adapt_to_few_trials_and_neurons(make_model):
     model = make_model(12, 30, n_neurons=6, rank=3)
     est = JEDIEstimator(dt=model.dt, max_iter=3, tol=1.0, random_state=0)
-    est.fit(model.X[:5])
+    with pytest.warns(UserWarning, match="at least 16 trials, got 5"):
+        est.fit(model.X[:5])
     assert (est.n_components_, est.rank_) == (4, 6)  # too few to tell: all neurons
-    est.set_params(embedding="condition").fit(model.X, np.arange(12) % 3)
+    with pytest.warns(UserWarning, match="at least 16 trials, got 12"):
+        est.set_params(embedding="condition").fit(model.X, np.arange(12) % 3)
     assert (est.n_components_, est.rank_) == (2, 6)
     many = make_model(20, 30, n_neurons=6, rank=3)
     est.fit(many.X, np.arange(20) % 3)
@@ -785,7 +787,10 @@ def test_auto_sizes_adapt_to_few_trials_and_neurons(make_model):
 @pytest.mark.slow
 def test_auto_sizes_know_how_many_weights_there_are(multitask, n_trials, n_neurons):
     X = multitask.X[:n_trials, :, :n_neurons]
-    est = JEDIEstimator(dt=0.02, max_iter=3, tol=1.0, random_state=0).fit(X)
+    est = JEDIEstimator(dt=0.02, max_iter=3, tol=1.0, random_state=0)
+    few = pytest.warns(UserWarning, match="at least 16 trials") if n_trials < 16 else nullcontext()
+    with few:
+        est.fit(X)
     assert est.rank_ <= n_neurons
     assert est.n_components_ <= min(n_trials - 1, est.rank_ * (est.rank_ + 1))
     if n_trials < 16:  # too few to tell: as many as there can be
@@ -796,7 +801,8 @@ def test_auto_sizes_know_how_many_weights_there_are(multitask, n_trials, n_neuro
 @pytest.mark.slow
 def test_auto_sizes_count_the_trials_left_to_train_on(multitask):
     est = JEDIEstimator(dt=0.02, max_iter=4, tol=1.0, early_stopping=True, random_state=0)
-    est.set_params(validation_fraction=0.5).fit(multitask.X[:14])
+    with pytest.warns(UserWarning, match="at least 16 trials, got 7"):
+        est.set_params(validation_fraction=0.5).fit(multitask.X[:14])
     assert est.n_components_ == 6  # of 7 training trials
 
 
@@ -983,7 +989,9 @@ def test_importing_the_package_asks_for_no_extra_and_loads_nothing_slow():
 @pytest.mark.long
 def test_condition_averaged_reaches_are_reproduced(recording):
     rates = recording("reach_m1_suresh2020.npz")["firing_rate"]
-    est = JEDIEstimator(max_iter=60, tol=1.0, random_state=0).fit(rates)
+    est = JEDIEstimator(max_iter=60, tol=1.0, random_state=0)
+    with pytest.warns(UserWarning, match="at least 16 trials, got 8. Unless these are averages"):
+        est.fit(rates)
     assert est.n_components_ == 7
     assert est.score(rates) > 0.85
 
@@ -1036,7 +1044,7 @@ def test_labels_in_a_column_and_repeated_angles_are_conditions(small, multitask)
 def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
     X = np.repeat(multitask.X[:3], 10, axis=0)
     few = np.repeat(multitask.X[:3], 5, axis=0)  # too few to tell
-    for X_, n_components, d in ((X, 4, 4), (few, "auto", 14)):
+    for X_, n_components, d in ((X, 4, 4), (few, 14, 14)):
         words = (
             rf"Only 2 of the {d} dimensions .* leave out repeated .* set n_components=2 or less"
         )

@@ -115,7 +115,7 @@ def test_any_dtype():
 @pytest.fixture(scope="module")
 def fitted():
     X = np.random.RandomState(0).standard_normal((6, 4, 2))
-    return make(n_components=1).fit(X)
+    return make(n_components=1, rank=2).fit(X)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
