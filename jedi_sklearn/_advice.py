@@ -12,7 +12,6 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 __all__ = [
-    "describe_few_trials",
     "describe_gap",
     "describe_size",
     "describe_spread",
@@ -37,20 +36,6 @@ def describe_size(name, size, curve, chosen):
             f"({shares}). Decoders may do better with fewer."
         )
     return None
-
-
-def describe_few_trials(sizes, n_trials, enough):
-    """Say that trials are too few to choose sizes, given by name, from the data."""
-    if not sizes or n_trials >= enough:
-        return None
-    given = " and ".join(f"{name}={size}" for name, size in sizes.items())
-    verb, noun = ("is", "size") if len(sizes) == 1 else ("are", "sizes")
-    return (
-        f'{given} {verb} the largest {noun} that "auto" takes: choosing from the data needs at '
-        f"least {enough} trials, got {n_trials}. Unless these are averages of many trials, the "
-        "fit may follow their noise and describe other trials much worse. Set "
-        f"{' and '.join(sizes)} yourself, to small numbers."
-    )
 
 
 def describe_starts(starts, embedding, codes):

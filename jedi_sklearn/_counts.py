@@ -36,9 +36,14 @@ def looks_like_counts(X):
     """Tell whether trials hold nothing but small whole numbers."""
     for trial in X:
         seen = trial[np.isfinite(trial)]
-        if ((seen < 0) | (seen > MAX_COUNT) | (seen != np.round(seen))).any():
+        if (_outside(seen) | (seen != np.round(seen))).any():
             return False
     return True
+
+
+def _outside(values):
+    """Tell which values no small count has."""
+    return (values < 0) | (values > MAX_COUNT)
 
 
 def _odd_counts(X):
@@ -52,7 +57,7 @@ def _odd_counts(X):
         seen = np.isfinite(trial)
         if (trial[seen] != np.round(trial[seen])).any():
             return 0, None
-        odd = seen & ((trial < 0) | (trial > MAX_COUNT))
+        odd = seen & _outside(trial)
         if first is None and odd.any():
             at = tuple(np.argwhere(odd)[0])
             first = f"{trial[at]:g}, at {describe_index((k, *at))}"

@@ -8,7 +8,7 @@ import numbers
 import numpy as np
 import torch
 
-from ._advice import describe_few_trials, describe_size
+from ._advice import describe_size
 from ._components import ENOUGH_TRIALS, axes_of_samples
 from ._connectivity import CONNECTIVITIES
 from ._counts import looks_like_counts, warn_of_disguised
@@ -60,8 +60,8 @@ FEW_COMPONENTS, MAX_COMPONENTS, MAX_RANK = 24, 32, 40
 TRIALS_PER_COMPONENT = 3  # of more than FEW_COMPONENTS: decoders learn from these trials, too
 RANK_OF_TRIALS = 24  # largest rank that whole trials, and not samples, can ask for
 # longest trial, in time constants: after four of them a unit has forgotten all but 2 % of its
-# state, and an embedding has no more than MAX_COMPONENTS numbers to set it anew
-LONG = 4 * MAX_COMPONENTS
+# state, and the embedding of few trials has no more than FEW_COMPONENTS numbers to set it anew
+LONG = 4 * FEW_COMPONENTS
 ENOUGH_UNITS = 100  # neurons that drive others, if sessions have fewer
 MAX_STEPS = 20  # of the RNN from one sample to the next; more suggest wrong units
 
@@ -167,7 +167,8 @@ def choose_labels(est, y, conditions, n_trials):
         if y.ndim == 2 and y.dtype.kind not in "fiub":
             check_conditions(y, n_trials, "y (the conditions)")
         kind = "continuous" if y.ndim > 1 else _kind(y)
-        if y.ndim > 1 and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
+        one_hot = y.ndim > 1 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()
+        if one_hot and est.embedding == "trial":
             warn_user(
                 f"y of shape {y.shape} looks like one-hot labels and was treated as quantities to "
                 "predict, not as conditions. If they are conditions, pass one label per trial, "
@@ -248,7 +249,7 @@ def warn_of_long_trials(est, n_timesteps, inputs):
     step = est.dt / choose_steps(est) / est.tau  # bins longer than half of tau are divided
     if inputs is not None or n_timesteps * step <= LONG:
         return
-    window = int(MAX_COMPONENTS / step)
+    window = int(FEW_COMPONENTS / step)
     whole = n_timesteps // window * window
     warn_user(
         f"Trials of X have {n_timesteps} samples, {n_timesteps * est.dt / est.tau:.0f} times tau "
@@ -270,7 +271,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
     """Choose the number of components and the rank for trials.
 
     `observation` is the observation model and `curve` the curve of `components_of_trials`. `say`,
-    if given, is called with lines that explain the choice.
+    if given, is called with lines that explain the choice. Too few trials for one get a warning.
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
@@ -314,11 +315,26 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
         for name, size in (("n_components", d), ("rank", rank)):
             if name in curves:
                 say(describe_size(name, int(size), curves[name], name in auto))
-    chosen = {name: {"n_components": int(d), "rank": int(rank)}[name] for name in auto}
-    few = describe_few_trials(chosen, len(trials), ENOUGH_TRIALS) if curve is None else None
-    if few:
-        warn_user(few)
+    if len(trials) < ENOUGH_TRIALS:
+        sizes = {"n_components": d, "rank": rank}
+        if est.embedding == "condition":  # as many as conditions allow, however many trials
+            del sizes["n_components"]
+        _warn_of_few_trials({name: sizes[name] for name in auto if name in sizes}, len(trials))
     return int(d), int(rank)
+
+
+def _warn_of_few_trials(sizes, n_trials):
+    """Warn if trials are too few to choose sizes, given by name, from the data."""
+    if not sizes:
+        return
+    given = " and ".join(f"{name}={size}" for name, size in sizes.items())
+    verb, noun = ("is", "size") if len(sizes) == 1 else ("are", "sizes")
+    warn_user(
+        f'{given} {verb} the largest {noun} that "auto" takes: choosing from the data needs at '
+        f"least {ENOUGH_TRIALS} trials, got {n_trials}. Unless these are averages of many trials, "
+        "the fit may follow their noise and describe other trials much worse. Set "
+        f"{' and '.join(sizes)} yourself, to small numbers."
+    )
 
 
 def choose_input_scale(inputs):

@@ -5,7 +5,6 @@ import pytest
 
 from jedi_sklearn import JEDIEstimator, _fit
 from jedi_sklearn._advice import (
-    describe_few_trials,
     describe_gap,
     describe_size,
     describe_spread,
@@ -38,28 +37,6 @@ def test_a_size_that_was_given_is_a_word_only_if_it_is_too_large():
     assert describe_size("n_components", 1, CURVE, chosen=False) is None
     line = describe_size("n_components", 4, CURVE, chosen=False)
     assert line.startswith("n_components=4 exceeds the 3 that help to predict unseen neurons")
-
-
-def test_too_few_trials_to_choose_sizes_are_a_word():
-    line = describe_few_trials({"n_components": 9, "rank": 40}, 10, 16)
-    assert line.startswith('n_components=9 and rank=40 are the largest sizes that "auto" takes')
-    assert "needs at least 16 trials, got 10. Unless" in line
-    assert line.endswith("Set n_components and rank yourself, to small numbers.")
-    assert describe_few_trials({"rank": 8}, 15, 16).startswith("rank=8 is the largest size that")
-    assert describe_few_trials({"rank": 8}, 16, 16) is None
-    assert describe_few_trials({}, 10, 16) is None  # both were given
-
-
-def test_a_fit_of_few_trials_warns_that_sizes_are_not_chosen(make_model):
-    X = make_model(16, 15, n_neurons=8, rank=2, noise=0.1).X
-    est = JEDIEstimator(max_iter=3, tol=1.0, random_state=0)
-    with pytest.warns(UserWarning, match="n_components=9 and rank=8 are the largest sizes"):
-        est.fit(X[:10])
-    assert (est.n_components_, est.rank_) == (9, 8)
-    with pytest.warns(UserWarning, match="rank=8 is the largest size"):
-        est.set_params(n_components=2).fit(X[:10])
-    est.set_params(rank=2).fit(X[:10])  # the user has chosen
-    est.set_params(n_components="auto", rank="auto").fit(X)
 
 
 def test_a_gap_to_the_training_trials_is_a_word_from_a_tenth_or_a_quarter_of_r2():

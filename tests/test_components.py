@@ -279,6 +279,21 @@ def test_lines_say_why_sizes_were_chosen_or_are_too_large():
     assert lines[0].startswith("n_components=9 exceeds the 2 that help")
 
 
+WORDS = "^{} the largest size{} .* needs at least 16 trials, got 10.*small numbers.$"
+
+
+def test_a_fit_of_few_trials_warns_that_sizes_are_not_chosen(make_model):
+    X = make_model(16, 15, n_neurons=8, rank=2, noise=0.1).X
+    est = JEDIEstimator(max_iter=3, tol=1.0, random_state=0)
+    with pytest.warns(UserWarning, match=WORDS.format("n_components=9 and rank=8 are", "s")):
+        est.fit(X[:10])
+    assert (est.n_components_, est.rank_) == (9, 8)
+    with pytest.warns(UserWarning, match=WORDS.format("rank=8 is", "")):
+        est.set_params(n_components=2).fit(X[:10])
+    est.set_params(rank=2).fit(X[:10])  # the user has chosen
+    est.set_params(n_components="auto", rank="auto").fit(X)
+
+
 def test_a_verbose_fit_says_why_its_sizes(capsys, make_model):
     model = make_model(20, 20, n_neurons=12, noise=0.3)
     est = JEDIEstimator(dt=model.dt, max_iter=2, tol=1.0, random_state=0)

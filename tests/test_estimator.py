@@ -333,12 +333,12 @@ def test_one_hot_labels_are_no_conditions(small):
 @pytest.mark.parametrize(
     ("n_timesteps", "times", "advice"),
     [
-        (3000, {}, r"3000 samples, 300 times tau .*cut_epochs.* X\[:, :2880\]\.reshape\(-1, 320"),
-        (1290, {}, r"raise tau"),
-        (1280, {}, None),  # 32 stretches of four time constants
+        (3000, {}, r"3000 samples, 300 times tau .*cut_epochs.* X\[:, :2880\]\.reshape\(-1, 240"),
+        (970, {}, r"raise tau"),
+        (960, {}, None),  # 24 stretches of four time constants
         (3000, {"tau": 0.4}, None),
-        (250, {"dt": 0.2}, None),  # of long bins it is their number that counts
-        (1290, {"inputs": True}, None),  # they tell the runs more as they go
+        (190, {"dt": 0.2}, None),  # of long bins it is their number that counts
+        (970, {"inputs": True}, None),  # they tell the runs more as they go
     ],
 )
 @pytest.mark.slow
@@ -774,7 +774,7 @@ def test_auto_sizes_adapt_to_few_trials_and_neurons(make_model):
     with pytest.warns(UserWarning, match="at least 16 trials, got 5"):
         est.fit(model.X[:5])
     assert (est.n_components_, est.rank_) == (4, 6)  # too few to tell: all neurons
-    with pytest.warns(UserWarning, match="at least 16 trials, got 12"):
+    with pytest.warns(UserWarning, match=r"^rank=6 is the largest .* at least 16 trials, got 12"):
         est.set_params(embedding="condition").fit(model.X, np.arange(12) % 3)
     assert (est.n_components_, est.rank_) == (2, 6)
     many = make_model(20, 30, n_neurons=6, rank=3)
@@ -1044,11 +1044,12 @@ def test_labels_in_a_column_and_repeated_angles_are_conditions(small, multitask)
 def test_repeated_trials_leave_no_quiet_nonsense(small, multitask):
     X = np.repeat(multitask.X[:3], 10, axis=0)
     few = np.repeat(multitask.X[:3], 5, axis=0)  # too few to tell
-    for X_, n_components, d in ((X, 4, 4), (few, 14, 14)):
+    too_few = pytest.warns(UserWarning, match="n_components=14 is the largest size .* got 15")
+    for X_, n_components, d, warned in ((X, 4, 4, nullcontext()), (few, "auto", 14, too_few)):
         words = (
             rf"Only 2 of the {d} dimensions .* leave out repeated .* set n_components=2 or less"
         )
-        with pytest.raises(ValueError, match=words):
+        with warned, pytest.raises(ValueError, match=words):
             small(max_iter=3, n_components=n_components).fit(X_)
     for n_components in (2, "auto"):  # as advised, and as neurons not seen tell
         assert small(max_iter=3, n_components=n_components).fit(X).n_components_ == 2
