@@ -10,7 +10,7 @@ others (co-smoothing), or the end of a trial from its beginning (forecast). The 
 predicts a few neurons from all others, with principal components instead of fits, in seconds: what
 it chooses is printed beside the scores.
 
-Run it with ``python examples/plot_choosing_sizes.py``; two and a half minutes on one core.
+Run it with ``python examples/plot_choosing_sizes.py``; about a minute on one core.
 """
 
 # %%

@@ -59,9 +59,9 @@ class JEDIEstimator(
     ----------
     n_components : int or "auto", default="auto"
         Size of the embedding. "auto" is the number of principal components of whole trials that
-        help to predict held-out neurons in held-out trials (docs/model.md, eq. 16), at most 24,
-        or a third of the number of trials up to 32. With fewer than 16 trials, or with one
-        embedding per condition, it is one less than the number of embeddings, with the same limit.
+        help to predict held-out neurons in held-out trials (docs/model.md, eq. 16), at most 24.
+        With fewer than 16 trials, or with one embedding per condition, it is one less than the
+        number of embeddings, at most 24.
     rank : int or "auto", default="auto"
         Rank of the connectivity. "auto" is the number of principal components of single samples
         that help to predict held-out neurons, at most 40, but at least the number for whole

@@ -18,7 +18,7 @@ from ._expectation import some_of
 from ._frozen import N_CENTRES, N_KNOWN
 from ._inference import GaussianPrior
 from ._observation import CONSTANT
-from ._parameters import most_components
+from ._parameters import MAX_COMPONENTS
 from ._rollout import simulate
 from ._training import train
 from ._trials import as_trials
@@ -63,8 +63,7 @@ def extend(model, X, inputs, schedule_of, device):
         raise ValueError(CONSTANT)
     c = torch.as_tensor(model.infer(X, device, inputs).p)  # q is empty
     curve = components_of_trials(trials)
-    most = most_components(len(X))
-    n_new = 1 + (most if curve is None else min(most, curve.best))
+    n_new = 1 + min(len(X) - 1, MAX_COMPONENTS if curve is None else curve.best)
     U, V, maps, e = start_of_extension(
         trials,
         denoised(trials, curve),

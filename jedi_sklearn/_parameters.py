@@ -56,12 +56,10 @@ OPTIONS = {
     "output": ("embedding", "trajectory", "both", "dynamics"),
 }
 MAX_LABELS, MANY = 20, "many numbers"  # up to 20 numbers are labels, however few the trials
-FEW_COMPONENTS, MAX_COMPONENTS, MAX_RANK = 24, 32, 40
-TRIALS_PER_COMPONENT = 3  # of more than FEW_COMPONENTS: decoders learn from these trials, too
-RANK_OF_TRIALS = 24  # largest rank that whole trials, and not samples, can ask for
+MAX_COMPONENTS, MAX_RANK = 24, 40
 # longest trial, in time constants: after four of them a unit has forgotten all but 2 % of its
-# state, and the embedding of few trials has no more than FEW_COMPONENTS numbers to set it anew
-LONG = 4 * FEW_COMPONENTS
+# state, and an embedding has no more than MAX_COMPONENTS numbers to set it anew
+LONG = 4 * MAX_COMPONENTS
 ENOUGH_UNITS = 100  # neurons that drive others, if sessions have fewer
 MAX_STEPS = 20  # of the RNN from one sample to the next; more suggest wrong units
 
@@ -249,7 +247,7 @@ def warn_of_long_trials(est, n_timesteps, inputs):
     step = est.dt / choose_steps(est) / est.tau  # bins longer than half of tau are divided
     if inputs is not None or n_timesteps * step <= LONG:
         return
-    window = int(FEW_COMPONENTS / step)
+    window = int(MAX_COMPONENTS / step)
     whole = n_timesteps // window * window
     warn_user(
         f"Trials of X have {n_timesteps} samples, {n_timesteps * est.dt / est.tau:.0f} times tau "
@@ -261,12 +259,6 @@ def warn_of_long_trials(est, n_timesteps, inputs):
     )
 
 
-def most_components(n_embeddings):
-    """Compute the largest number of components that "auto" chooses for a number of embeddings."""
-    enough = min(n_embeddings // TRIALS_PER_COMPONENT, MAX_COMPONENTS)
-    return min(max(enough, FEW_COMPONENTS), n_embeddings - 1)
-
-
 def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=False, say=None):
     """Choose the number of components and the rank for trials.
 
@@ -275,7 +267,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
     """
     d, rank, n_neurons = est.n_components, est.rank, trials.shape[2]
     auto = [name for name, size in (("n_components", d), ("rank", rank)) if size == "auto"]
-    curves, enough = {}, most_components(n_embeddings)
+    curves, enough = {}, min(MAX_COMPONENTS, n_embeddings - 1)
     if curve is not None and est.embedding == "trial":
         curves["n_components"] = curve
         enough = min(enough, curve.best)
@@ -285,7 +277,7 @@ def choose_sizes(est, n_embeddings, trials, observation, curve=None, continued=F
             axes = curves["rank"] = axes_of_samples(trials)
             if axes.best < axes.sizes[-1]:  # else the neurons are too few to tell
                 best = min(observation.dimensions * axes.best, MAX_RANK)
-                rank = max(best, min(curve.best, RANK_OF_TRIALS))
+                rank = max(best, min(curve.best, MAX_COMPONENTS))
         if d != "auto":  # enough weights for the components
             rank = max(rank, math.ceil((d + 0.25) ** 0.5 - 0.5))
         rank = min(rank, n_neurons)

@@ -20,10 +20,9 @@ from jedi_sklearn._components import (
 from jedi_sklearn._frozen import fix_gauge
 from jedi_sklearn._missing import Imputer
 from jedi_sklearn._observation import Gaussian
-from jedi_sklearn._parameters import RANK_OF_TRIALS, choose_sizes
+from jedi_sklearn._parameters import choose_sizes
 from jedi_sklearn._trials import Trials
 from jedi_sklearn._trials import as_trials as as_tensors
-from jedi_sklearn.baselines._common import choose_components
 
 # short fits leave a few trials of the inference, or the training, short of convergence
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -218,7 +217,7 @@ def test_auto_sizes_are_those_of_the_curves():
     assert sizes(X)[0] == components_of_trials(as_trials(X)).best
     _, X = of_samples(8, 1)
     d, rank = sizes(X)
-    assert rank == max(min(d, RANK_OF_TRIALS), axes_of_samples(as_trials(X)).best)
+    assert rank == max(d, axes_of_samples(as_trials(X)).best)
     assert sizes(X, n_components=2)[0] == 2 and sizes(X, rank=5)[1] == 5
 
 
@@ -248,18 +247,6 @@ def test_all_dimensions_are_there_where_half_of_the_neurons_tell_of_no_more(n_ne
 
 def test_auto_sizes_of_noise_are_small():
     assert sizes(np.random.RandomState(0).standard_normal((60, 30, 40))) == (1, 1)
-
-
-@pytest.mark.parametrize(("n_trials", "most"), [(20, 19), (60, 24), (90, 30), (120, 32)])
-@pytest.mark.slow
-def test_more_trials_get_more_numbers(n_trials, most):
-    """Clean trials that differ in more ways than there may be components."""
-    X = of_trials(40, n_trials=n_trials)[0]
-    assert sizes(X, embedding="condition")[0] == most
-    if n_trials >= 60:  # fewer leave out too few to judge as many
-        assert sizes(X)[0] == most
-    given = {"n_trials": n_trials, "curve": lambda: components_of_trials(as_trials(X))}
-    assert choose_components("auto", **given) == sizes(X)[0]
 
 
 def test_embeddings_of_conditions_are_as_many_as_there_can_be():

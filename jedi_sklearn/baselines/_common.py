@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._fit import free_run_r2
 from .._missing import Imputer
 from .._observation import OBSERVATIONS
-from .._parameters import choose_labels, choose_observation, most_components, option_of
+from .._parameters import MAX_COMPONENTS, choose_labels, choose_observation, option_of
 from .._plausible import warn_of_axes, warn_of_zeros
 from .._torch import isolated
 from .._trials import Trials, as_trials, one_less
@@ -408,8 +408,7 @@ def choose_components(value, n_trials, curve):
         return int(value)
     check_option(value, "n_components", ("auto",), ", or an integer")
     found = curve()
-    most = most_components(n_trials)
-    return most if found is None else min(most, found.best)
+    return min(MAX_COMPONENTS, most, *([] if found is None else [found.best]))
 
 
 def _as_trials(X, observation, imputer):

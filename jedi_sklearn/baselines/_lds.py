@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 
 from .._components import axes_of_samples
-from .._parameters import FEW_COMPONENTS
+from .._parameters import MAX_COMPONENTS
 from .._torch import isolated
 from .._validation import check_number, check_option
 from ._common import EmbeddingBaseline, Readout, check_embeddings
@@ -152,7 +152,7 @@ class LinearDynamicalSystem(EmbeddingBaseline):
         samples = Y.reshape(-1, Y.shape[2])
         most = min(len(samples) - 1, samples.shape[1])
         if n == "auto":
-            n = min(axes_of_samples(data.trials).best, FEW_COMPONENTS, most)
+            n = min(axes_of_samples(data.trials).best, MAX_COMPONENTS, most)
         elif n > most:
             raise ValueError(
                 f"n_components={n} is above {most}, the maximum for {samples.shape[1]} neurons "

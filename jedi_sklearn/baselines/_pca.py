@@ -32,7 +32,7 @@ class PCATrajectories(EmbeddingBaseline):
     n_components : int or "auto", default="auto"
         Number of components, that is, of numbers per trial. "auto" is the choice of
         ``JEDIEstimator(n_components="auto")``: as many components as help to predict held-out
-        neurons, at most 24, or a third of the number of trials up to 32.
+        neurons, at most 24.
     observation : {"auto", "gaussian", "poisson"}, default="auto"
         What `X` holds, as in :class:`~jedi_sklearn.JEDIEstimator`.
     random_state : int, RandomState or None, default=None
